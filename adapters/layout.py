@@ -1,0 +1,179 @@
+"""Checkpoints on disk: reads weights by role through key tables, and writes them back through the same tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from adapters.errors import StrataError
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a role's tensor stands: a key (with {i} for the block), and which part of a fused tensor's rows it is."""
+
+    key: str
+    part: int = 0
+    parts: int = 1
+
+
+Shapes = Mapping[str, tuple[int, ...]]  # by role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """One checkpoint format as tables from roles to slots."""
+
+    model: Mapping[str, Slot]
+    block: Mapping[str, Slot]
+    ignored: tuple[str, ...] = ()  # endings of keys that hold no weights (buffers)
+
+    def read(self, store: Store, model: Shapes, blocks: Sequence[Shapes]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+        """Weights by role, of the model and of each block, when the checkpoint holds exactly the given roles and shapes.
+
+        Raises StrataError on a missing key, an unknown key and a wrong shape, before any tensor is read.
+        """
+        slots = [self._slots(store, self.model, model, 0), *(self._slots(store, self.block, b, i) for i, b in enumerate(blocks))]
+        used = {slot.key for table in slots for slot in table.values()}
+        extra = sorted(key for key in store.shapes if key not in used and not key.endswith(self.ignored or ("\0",)))
+        if extra:
+            raise StrataError(
+                f"{store.path} holds weights that its configuration does not explain: {_some(extra)}; "
+                f"either the model has parts that are not supported, or config.json belongs to another model ({len(blocks)} blocks)"
+            )
+        return store.take(slots[0]), [store.take(table) for table in slots[1:]]
+
+    def _slots(self, store: Store, table: Mapping[str, Slot], shapes: Shapes, i: int) -> dict[str, Slot]:
+        slots = {}
+        for role, shape in shapes.items():
+            slot = replace(table[role], key=table[role].key.format(i=i))
+            found, expected = store.shapes.get(slot.key), (shape[0] * slot.parts, *shape[1:])
+            if found is None:
+                raise StrataError(f"{store.path} lacks the weight {slot.key}: it is incomplete, or config.json is of another model")
+            if found != expected:
+                sizes = f"is {_size(found)}, the configuration says {_size(expected)}"
+                raise StrataError(f"{store.path}: {slot.key} {sizes}: config.json is of another model")
+            slots[role] = slot
+        return slots
+
+    def write(self, weights: Mapping[str, Tensor], blocks: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Tensors by key, the inverse of `read`."""
+        tensors: dict[str, list[tuple[int, Tensor]]] = {}
+        for table, roles, i in [(self.model, weights, 0), *((self.block, b, i) for i, b in enumerate(blocks))]:
+            for role, tensor in roles.items():
+                tensors.setdefault(table[role].key.format(i=i), []).append((table[role].part, tensor))
+        return {key: torch.cat([t for _, t in sorted(parts, key=lambda p: p[0])]).contiguous() for key, parts in tensors.items()}
+
+
+@dataclass(slots=True)
+class Store:
+    """Tensors of one checkpoint by key, read one at a time so that no second copy of a model is held."""
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+
+    def take(self, slots: Mapping[str, Slot]) -> dict[str, Tensor]:
+        """Tensors by role on the device, in the dtype."""
+        out = {}
+        for role, slot in slots.items():
+            tensor = self.read(slot.key)
+            if slot.parts > 1:
+                tensor = tensor.chunk(slot.parts)[slot.part]
+            out[role] = tensor.to(self.device, self.dtype, copy=True).contiguous()
+        return out
+
+    @property
+    def hash(self) -> str:
+        """Identifies the weights: key names, shapes and, of each tensor, a sample of its bytes."""
+        digest = hashlib.sha256()
+        for key, shape in sorted(self.shapes.items()):
+            tensor = self.read(key).flatten()
+            sample = tensor[:: max(1, len(tensor) // 64)][:64].float()
+            digest.update(f"{key}{shape}".encode() + sample.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def open_store(path: Path) -> Store:
+    """The checkpoint at `path`: a folder (sharded or not, safetensors before .bin) or one .safetensors, .bin or .pth file."""
+    if path.is_file():
+        return _join(path, [path])
+    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if (path / index).is_file():
+            shards = sorted(set(read_json(path / index).get("weight_map", {}).values()))
+            return _join(path, [_inside(path, name) for name in shards])
+    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
+    if not files:
+        raise StrataError(f"{path} holds no weights: expected *.safetensors or pytorch_model*.bin")
+    return _join(path, files)
+
+
+def read_json(path: Path) -> dict:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StrataError(f"{path} is missing: a model folder needs it beside its weights") from None
+    except (ValueError, OSError) as error:
+        raise StrataError(f"{path} is not readable JSON: {error}; download it again") from error
+    if not isinstance(data, dict):
+        raise StrataError(f"{path} is not a JSON object; download it again")
+    return data
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A shard named by an index file, refused when it points out of the folder."""
+    path = folder / name
+    if Path(name).name != name:
+        raise StrataError(f"{folder}: the index names the shard {name!r}, which is not a plain file name")
+    if not path.is_file():
+        raise StrataError(f"{folder} lacks the shard {name} that its index names; download it again")
+    return path
+
+
+def _join(path: Path, files: list[Path]) -> Store:
+    shapes: dict[str, tuple[int, ...]] = {}
+    readers: dict[str, Callable[[str], Tensor]] = {}
+    for file in files:
+        found, read = (_safetensors if file.suffix == ".safetensors" else _pickled)(file)
+        shapes |= found
+        readers |= dict.fromkeys(found, read)
+    return Store(path, shapes, lambda key: readers[key](key))
+
+
+def _safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+    try:
+        handle = safe_open(path, framework="pt")
+        return {key: tuple(handle.get_slice(key).get_shape()) for key in list(handle.keys())}, handle.get_tensor
+    except (SafetensorError, OSError) as error:
+        raise StrataError(f"{path} is truncated or corrupt ({error}); download it again") from error
+
+
+def _pickled(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise StrataError(f"{path} holds more than tensors and is not opened (a pickle can run code): convert it to safetensors") from error
+    except (RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise StrataError(f"{path} is truncated or corrupt ({str(error).splitlines()[0]}); download it again") from error
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise StrataError(f"{path} is not a table of tensors: expected a state dict")
+    return {key: tuple(t.shape) for key, t in tensors.items()}, tensors.__getitem__
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,201 @@
+"""Hugging Face decoders with the Llama block: RMSNorm, rotary grouped-query attention, gated MLP.
+
+Llama 1/2/3, TinyLlama, SmolLM2, Mistral, Qwen2 and Qwen3, when all their layers are of one type. The block is our own
+few lines on weights by role; Hugging Face's modules are the oracle in the tests, not the engine. What transformers
+knows better is called: configuration classes, activations and rotary frequencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from adapters.attention import KeyValuePast, attend
+from adapters.base import Block, BlockModel, BlockSpec, Context, MixerOutput, ModelSpec
+from adapters.errors import StrataError, unknown
+from adapters.layout import Layout, Slot, Store
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+
+_LAYER = "model.layers.{i}."
+LAYOUT = Layout(
+    model={
+        "embed": Slot("model.embed_tokens.weight"),
+        "norm": Slot("model.norm.weight"),
+        "head": Slot("lm_head.weight"),
+    },
+    block={
+        "mixer_norm": Slot(_LAYER + "input_layernorm.weight"),
+        "ffn_norm": Slot(_LAYER + "post_attention_layernorm.weight"),
+        "q_norm": Slot(_LAYER + "self_attn.q_norm.weight"),
+        "k_norm": Slot(_LAYER + "self_attn.k_norm.weight"),
+        **{
+            role + suffix: Slot(f"{_LAYER}{module}.{role}_proj.{tensor}")
+            for module, roles in (("self_attn", "qkvo"), ("mlp", ("gate", "up", "down")))
+            for role in roles
+            for suffix, tensor in (("", "weight"), ("_bias", "bias"))
+        },
+    },
+    ignored=("rotary_emb.inv_freq",),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotaryContext(Context):
+    cos: Tensor  # (1 or D, T, head_dim)
+    sin: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaBlock:
+    spec: BlockSpec
+    weights: dict[str, Tensor]  # by role, see _block_shapes
+    eps: float
+    act: Callable[[Tensor], Tensor]
+
+    def mix(self, x: Tensor, ctx: RotaryContext, past: KeyValuePast | None = None) -> MixerOutput:
+        w, h = self.weights, rms_norm(x, self.weights["mixer_norm"], self.eps)
+        q, k, v = (self._linear(h, role).unflatten(-1, (-1, self.spec.head_dim)) for role in "qkv")  # (rows, T, heads, head_dim)
+        if "q_norm" in w:
+            q, k = rms_norm(q, w["q_norm"], self.eps), rms_norm(k, w["k_norm"], self.eps)
+        q, k, v = rotate(q.transpose(1, 2), ctx), rotate(k.transpose(1, 2), ctx), v.transpose(1, 2)
+        out, past = attend(q, k, v, ctx, past)
+        z = out.transpose(1, 2)  # (rows, T, n_heads, head_dim)
+        delta = self.project(z)
+        return MixerOutput(delta + w["o_bias"] if "o_bias" in w else delta, z, past)
+
+    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
+        return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+
+    def ffn(self, x: Tensor, ctx: Context, past: None = None) -> tuple[Tensor, None]:
+        h = rms_norm(x, self.weights["ffn_norm"], self.eps)
+        return self._linear(self.act(self._linear(h, "gate")) * self._linear(h, "up"), "down"), None
+
+    def _linear(self, x: Tensor, role: str) -> Tensor:
+        return F.linear(x, self.weights[role], self.weights.get(f"{role}_bias"))
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root mean square norm over the last axis, in fp32 whatever the dtype."""
+    h = x.float()
+    return weight * (h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def rotate(q: Tensor, ctx: RotaryContext) -> Tensor:
+    """Rotary embedding of q (V*D, heads, T, head_dim), halves rotated as in Hugging Face's layout."""
+    per_document = q.unflatten(0, (-1, ctx.cos.shape[0]))  # (V, D, ...) or (V*D, 1, ...)
+    a, b = per_document.chunk(2, -1)
+    return (per_document * ctx.cos[:, None] + torch.cat((-b, a), -1) * ctx.sin[:, None]).flatten(0, 1)
+
+
+class LlamaModel(BlockModel):
+    def __init__(self, spec: ModelSpec, config: PreTrainedConfig, weights: dict[str, Tensor], blocks: Sequence[Block]) -> None:
+        self.spec, self.config, self.weights, self.blocks, self.tokenizer = spec, config, weights, list(blocks), None
+        self._rotary = LlamaRotaryEmbedding(config).to(self.device)
+
+    def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, RotaryContext]:
+        x = F.embedding(ids, self.weights["embed"])
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        cos, sin = self._rotary(x, positions if start is None else positions + start[:, None])
+        return x, RotaryContext(documents=ids.shape[0], lengths=lengths, cos=cos, sin=sin)
+
+    def logits(self, x: Tensor) -> Tensor:
+        h = rms_norm(x, self.weights["norm"], self.config.rms_norm_eps)
+        return F.linear(h, self.weights.get("head", self.weights["embed"]))
+
+
+def build(config: dict, store: Store, name: str) -> LlamaModel:
+    """A model from the contents of config.json and its checkpoint. Raises StrataError by name of what differs."""
+    cfg = _configuration(config, name)
+    # Some writers leave a copy of tied embeddings behind; Hugging Face ties them all the same.
+    layout = replace(LAYOUT, ignored=(*LAYOUT.ignored, "lm_head.weight")) if cfg.tie_word_embeddings else LAYOUT
+    weights, blocks = layout.read(store, _model_shapes(cfg), [_block_shapes(cfg)] * cfg.num_hidden_layers)
+    act = ACT2FN[cfg.hidden_act]
+    built = [LlamaBlock(_block_spec(cfg, w), w, cfg.rms_norm_eps, act) for w in blocks]
+    spec = ModelSpec(
+        family="llama",
+        variant=cfg.model_type,
+        name=name,
+        d_model=cfg.hidden_size,
+        vocab_size=cfg.vocab_size,
+        max_len=min(cfg.max_position_embeddings, _window(cfg) or cfg.max_position_embeddings),
+        blocks=tuple(b.spec for b in built),
+        n_params=sum(t.numel() for table in (weights, *blocks) for t in table.values()),
+        source_hash=store.hash,
+    )
+    return LlamaModel(spec, cfg, weights, built)
+
+
+def _configuration(config: dict, name: str) -> PreTrainedConfig:
+    model_type = config.get("model_type", "")
+    if model_type not in MODEL_TYPES:
+        raise unknown(f"model_type of {name}", model_type, MODEL_TYPES)
+    if "quantization_config" in config:
+        method = config["quantization_config"].get("quant_method", "unknown")
+        raise StrataError(f"{name} is quantised ({method}); float weights are needed: use the checkpoint it was made from")
+    try:
+        cfg = CONFIG_MAPPING[model_type].from_dict(config)
+    except Exception as error:  # transformers validates with many exception types
+        raise StrataError(f"{name}: config.json is not a valid {model_type} configuration: {str(error).splitlines()[0]}") from error
+    kinds = set(getattr(cfg, "layer_types", None) or ["full_attention"])
+    if len(kinds) > 1:
+        raise StrataError(
+            f"{name} mixes layers of the types {', '.join(sorted(kinds))}: only models whose layers are all alike are supported"
+        )
+    return cfg
+
+
+def _window(cfg: PreTrainedConfig) -> int | None:
+    """Length up to which sliding attention is plain causal attention, which is all that is computed here."""
+    sliding = cfg.model_type == "mistral" or "sliding_attention" in (getattr(cfg, "layer_types", None) or [])
+    return getattr(cfg, "sliding_window", None) if sliding else None
+
+
+def _head_dim(cfg: PreTrainedConfig) -> int:
+    return getattr(cfg, "head_dim", None) or cfg.hidden_size // cfg.num_attention_heads
+
+
+def _model_shapes(cfg: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
+    embed = (cfg.vocab_size, cfg.hidden_size)
+    return {"embed": embed, "norm": (cfg.hidden_size,)} | ({} if cfg.tie_word_embeddings else {"head": embed})
+
+
+def _block_shapes(cfg: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every role that the configuration asks for; which projections have biases differs by model_type."""
+    d, f, hd = cfg.hidden_size, cfg.intermediate_size, _head_dim(cfg)
+    q, kv = cfg.num_attention_heads * hd, cfg.num_key_value_heads * hd
+    matrices: dict[str, tuple[int, ...]] = {
+        "q": (q, d),
+        "k": (kv, d),
+        "v": (kv, d),
+        "o": (d, q),
+        "gate": (f, d),
+        "up": (f, d),
+        "down": (d, f),
+    }
+    biased = {"qwen2": "qkv", "mistral": ""}.get(cfg.model_type, "qkvo" if cfg.attention_bias else "")
+    biases = [*biased, *(("gate", "up", "down") if getattr(cfg, "mlp_bias", False) else ())]
+    norms: dict[str, tuple[int, ...]] = {"mixer_norm": (d,), "ffn_norm": (d,)} | (
+        {"q_norm": (hd,), "k_norm": (hd,)} if cfg.model_type == "qwen3" else {}
+    )
+    return matrices | {f"{role}_bias": matrices[role][:1] for role in biases} | norms
+
+
+def _block_spec(cfg: PreTrainedConfig, weights: dict[str, Tensor]) -> BlockSpec:
+    return BlockSpec(
+        n_heads=cfg.num_attention_heads,
+        n_kv_heads=cfg.num_key_value_heads,
+        head_dim=_head_dim(cfg),
+        d_ffn=cfg.intermediate_size,
+        n_params=sum(t.numel() for t in weights.values()),
+        flops_per_token=2 * sum(t.numel() for t in weights.values() if t.dim() == 2),
+    )

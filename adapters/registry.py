@@ -1,0 +1,128 @@
+"""`load`: from the name of a model to a checked `BlockModel`."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from adapters.base import BlockModel
+from adapters.catalogue import MODELS, PACKAGES, converted_gguf
+from adapters.errors import StrataError, unknown
+from adapters.layout import open_store, read_json
+from adapters.tokenizers import find_tokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One adapter: `module.build(config, store, name)` makes the model; imported only when it is needed."""
+
+    module: str
+    model_types: tuple[str, ...]  # of config.json
+
+
+FAMILIES = {
+    "llama": Family("adapters.llama", ("llama", "mistral", "qwen2", "qwen3")),
+}
+
+
+def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtype: str = "auto", revision: str | None = None) -> BlockModel:
+    """Loads a model and checks it on four tokens.
+
+    `source`: a name of the catalogue (`strata models`), a folder, a .gguf file, or a hub id (with `revision`).
+    `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
+    Raises StrataError, with what was found and how to fix it.
+    """
+    name, folder = _locate(str(source), revision)
+    config = read_json(folder / "config.json")
+    chosen = _family(config, family, name)
+    store = open_store(folder)
+    store.device = _device(device)
+    store.dtype = _dtype(dtype, store.device, config)
+    model = importlib.import_module(FAMILIES[chosen].module).build(config, store, name)
+    model.tokenizer = find_tokenizer(folder)
+    self_check(model)
+    return model
+
+
+@torch.inference_mode()
+def self_check(model: BlockModel) -> None:
+    """Four tokens through the model: finite, of the right shape, and the past does not depend on the future."""
+    ids = torch.arange(4, device=model.device)[None] % model.spec.vocab_size
+    changed = torch.cat([ids[:, :3], ids[:, :1]], 1)
+    a, b = model.run(ids), model.run(changed)
+    if a.device.type == "meta":
+        return
+    if not torch.isfinite(a).all():
+        cause = "its weights are corrupt, or the dtype is too small (try --dtype float32)"
+        raise StrataError(f"{model.spec.name} gives non-finite logits in {model.dtype}: {cause}")
+    if (a[:, :3] - b[:, :3]).abs().max() > 1e-2 * a.float().std():
+        raise StrataError(f"{model.spec.name} is not a causal language model: a later token changes earlier logits")
+
+
+def _locate(source: str, revision: str | None) -> tuple[str, Path]:
+    """A short name and the folder that holds config.json and weights."""
+    if source in MODELS:
+        return source, converted_gguf(PACKAGES[source].folder(source) / MODELS[source])
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve().name, path
+    if path.is_file() and path.suffix == ".gguf":
+        return path.stem, converted_gguf(path)
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return source.split("/")[1], _download(source, revision)
+    raise unknown("model (neither in the catalogue, nor a folder, a .gguf file or a hub id)", source, MODELS)
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    weights, other = ["*.safetensors"], ["*.json", "tokenizer.model"]
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=weights + other))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=["pytorch_model*.bin", *other]))
+        return folder
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise StrataError(
+            f"cannot get {hub_id} from the hub ({type(error).__name__}): check the id, `hf auth login` for gated models, "
+            "HF_ENDPOINT for a mirror, or give a local folder with config.json and weights"
+        ) from error
+
+
+def _family(config: dict, family: str, name: str) -> str:
+    if family != "auto":
+        if family not in FAMILIES:
+            raise unknown("family", family, FAMILIES)
+        return family
+    types = {model_type: name for name, entry in FAMILIES.items() for model_type in entry.model_types}
+    model_type = str(config.get("model_type", ""))
+    if model_type not in types:
+        raise unknown(f"model_type of {name}", model_type, types)
+    return types[model_type]
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise unknown("device", device, ("auto", "cpu", "cuda")) from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise StrataError("device cuda was asked for, but torch sees no CUDA card: use --device cpu, or install a CUDA build of torch")
+    return found
+
+
+def _dtype(dtype: str, device: torch.device, config: dict) -> torch.dtype:
+    if dtype == "auto":
+        own = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        return DTYPES.get(own, torch.float32) if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, ("auto", *DTYPES))
+    return DTYPES[dtype]
