@@ -88,8 +88,8 @@ class Ablation:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Iterable]) -> Ablation:
-        sets = {name: frozenset(tuple(i) if name == "heads" else i for i in data.get(name, ())) for name in _NAMES}
-        return cls(**sets)
+        blocks, mixers, ffns = (frozenset(data.get(name, ())) for name in _NAMES[:3])
+        return cls(blocks, mixers, ffns, frozenset((block, head) for block, head in data.get("heads", ())))
 
 
 _NAMES = ("blocks", "mixers", "ffns", "heads")

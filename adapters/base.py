@@ -30,6 +30,8 @@ class BlockSpec:
     d_ffn: int
     n_params: int
     flops_per_token: int  # two per weight of a matrix product; what grows with the context is left out
+    mixer_params: int = 0  # the mixer's share of n_params and of flops_per_token, its norm included
+    mixer_flops: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _convert_gguf(path: Path, out: Path) -> None:
         else:
             AutoTokenizer.from_pretrained(**source).save_pretrained(out)
     except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, ImportError) as error:
-        raise StrataError(f"cannot convert {path}: {str(error).splitlines()[0]}; expected a GGUF file of a Llama-like model") from error
+        raise StrataError(f"cannot convert {path}: {one_line(error)}; expected a GGUF file of a Llama-like model") from error
 
 
 def _fingerprint(path: Path) -> str:

@@ -16,3 +16,8 @@ def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:
     near = difflib.get_close_matches(found, valid, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     return StrataError(f"unknown {noun} {found!r}: {hint}valid: {', '.join(valid)}")
+
+
+def one_line(error: Exception) -> str:
+    """What a foreign error says, in one line and not for ever; its type when it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,14 @@ class Slot:
     key: str
     part: int = 0
     parts: int = 1
+    transposed: bool = False  # saved the other way round
+    lead: int = 0  # axes of size one in front of it when it is saved; axes of size one do not matter when it is read
+    exact: bool = False  # never held in less than fp32
+
+    def stored(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape on disk of a role's shape."""
+        shape = (shape[0] * self.parts, *shape[1:])
+        return (1,) * self.lead + (shape[::-1] if self.transposed else shape)
 
 
 Shapes = Mapping[str, tuple[int, ...]]  # by role
@@ -50,16 +58,16 @@ class Layout:
                 f"{store.path} holds weights that its configuration does not explain: {_some(extra)}; "
                 f"either the model has parts that are not supported, or config.json belongs to another model ({len(blocks)} blocks)"
             )
-        return store.take(slots[0]), [store.take(table) for table in slots[1:]]
+        return store.take(slots[0], model), [store.take(table, b) for table, b in zip(slots[1:], blocks, strict=True)]
 
     def _slots(self, store: Store, table: Mapping[str, Slot], shapes: Shapes, i: int) -> dict[str, Slot]:
         slots = {}
         for role, shape in shapes.items():
             slot = replace(table[role], key=table[role].key.format(i=i))
-            found, expected = store.shapes.get(slot.key), (shape[0] * slot.parts, *shape[1:])
+            found, expected = store.shapes.get(slot.key), slot.stored(shape)
             if found is None:
                 raise StrataError(f"{store.path} lacks the weight {slot.key}: it is incomplete, or config.json is of another model")
-            if found != expected:
+            if _squeezed(found) != _squeezed(expected):
                 sizes = f"is {_size(found)}, the configuration says {_size(expected)}"
                 raise StrataError(f"{store.path}: {slot.key} {sizes}: config.json is of another model")
             slots[role] = slot
@@ -70,7 +78,9 @@ class Layout:
         tensors: dict[str, list[tuple[int, Tensor]]] = {}
         for table, roles, i in [(self.model, weights, 0), *((self.block, b, i) for i, b in enumerate(blocks))]:
             for role, tensor in roles.items():
-                tensors.setdefault(table[role].key.format(i=i), []).append((table[role].part, tensor))
+                slot = table[role]
+                stored = (tensor.mT if slot.transposed else tensor)[(None,) * slot.lead]
+                tensors.setdefault(slot.key.format(i=i), []).append((slot.part, stored))
         return {key: torch.cat([t for _, t in sorted(parts, key=lambda p: p[0])]).contiguous() for key, parts in tensors.items()}
 
 
@@ -84,14 +94,16 @@ class Store:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
 
-    def take(self, slots: Mapping[str, Slot]) -> dict[str, Tensor]:
+    def take(self, slots: Mapping[str, Slot], shapes: Shapes) -> dict[str, Tensor]:
         """Tensors by role on the device, in the dtype."""
         out = {}
         for role, slot in slots.items():
             tensor = self.read(slot.key)
+            tensor = tensor.mT if slot.transposed else tensor
             if slot.parts > 1:
                 tensor = tensor.chunk(slot.parts)[slot.part]
-            out[role] = tensor.to(self.device, self.dtype, copy=True).contiguous()
+            dtype = torch.promote_types(self.dtype, torch.float32) if slot.exact else self.dtype
+            out[role] = tensor.reshape(shapes[role]).to(self.device, dtype, copy=True).contiguous()
         return out
 
     @property
@@ -109,13 +121,20 @@ def open_store(path: Path) -> Store:
     """The checkpoint at `path`: a folder (sharded or not, safetensors before .bin) or one .safetensors, .bin or .pth file."""
     if path.is_file():
         return _join(path, [path])
-    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+    for whole in ("model.safetensors", "pytorch_model.bin"):  # the order of Hugging Face; other tensors may lie beside them
+        index = f"{whole}.index.json"
+        if (path / whole).is_file():
+            return _join(path, [path / whole])
         if (path / index).is_file():
-            shards = sorted(set(read_json(path / index).get("weight_map", {}).values()))
-            return _join(path, [_inside(path, name) for name in shards])
-    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin"))
+            shards = read_json(path / index).get("weight_map")
+            if not isinstance(shards, dict) or not shards:
+                raise StrataError(f"{path / index} has no weight_map; download it again")
+            return _join(path, [_inside(path, name) for name in sorted(set(map(str, shards.values())))])
+    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin")) or sorted(path.glob("*.pth"))
     if not files:
-        raise StrataError(f"{path} holds no weights: expected *.safetensors or pytorch_model*.bin")
+        raise StrataError(f"{path} holds no weights: expected *.safetensors, pytorch_model*.bin or a .pth file")
+    if files[0].suffix == ".pth" and len(files) > 1:
+        raise StrataError(f"{path} holds {len(files)} models ({_some([file.name for file in files])}): give the path of one file")
     return _join(path, files)
 
 
@@ -161,14 +180,26 @@ def _safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str]
 
 def _pickled(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        zipped = zipfile.is_zipfile(path)  # as torch has written since version 1.6
+        if not zipped and not _is_pickle(path):
+            raise ValueError("it is neither a zip file nor a pickle")
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise StrataError(f"{path} holds more than tensors and is not opened (a pickle can run code): convert it to safetensors") from error
     except (RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise StrataError(f"{path} is truncated or corrupt ({str(error).splitlines()[0]}); download it again") from error
+        raise StrataError(f"{path} is truncated or corrupt ({one_line(error)}); download it again") from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise StrataError(f"{path} is not a table of tensors: expected a state dict")
     return {key: tuple(t.shape) for key, t in tensors.items()}, tensors.__getitem__
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) == pickle.PROTO
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)
 
 
 def _some(keys: list[str]) -> str:

@@ -8,19 +8,20 @@ knows better is called: configuration classes, activations and rotary frequencie
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from adapters.attention import KeyValuePast, attend
+from adapters.attention import AttentionContext, KeyValuePast, attend
 from adapters.base import Block, BlockModel, BlockSpec, Context, MixerOutput, ModelSpec
-from adapters.errors import StrataError, unknown
+from adapters.errors import StrataError, one_line, unknown
 from adapters.layout import Layout, Slot, Store
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
@@ -49,9 +50,12 @@ LAYOUT = Layout(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RotaryContext(Context):
+class RotaryContext(AttentionContext):
     cos: Tensor  # (1 or D, T, head_dim)
     sin: Tensor
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, past: KeyValuePast | None) -> tuple[Tensor, KeyValuePast]:
+        return attend(rotate(q, self), rotate(k, self), v, self, past)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,12 @@ class LlamaBlock:
     eps: float
     act: Callable[[Tensor], Tensor]
 
-    def mix(self, x: Tensor, ctx: RotaryContext, past: KeyValuePast | None = None) -> MixerOutput:
+    def mix(self, x: Tensor, ctx: AttentionContext, past: KeyValuePast | None = None) -> MixerOutput:
         w, h = self.weights, rms_norm(x, self.weights["mixer_norm"], self.eps)
         q, k, v = (self._linear(h, role).unflatten(-1, (-1, self.spec.head_dim)) for role in "qkv")  # (rows, T, heads, head_dim)
         if "q_norm" in w:
             q, k = rms_norm(q, w["q_norm"], self.eps), rms_norm(k, w["k_norm"], self.eps)
-        q, k, v = rotate(q.transpose(1, 2), ctx), rotate(k.transpose(1, 2), ctx), v.transpose(1, 2)
-        out, past = attend(q, k, v, ctx, past)
+        out, past = ctx.attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), past)
         z = out.transpose(1, 2)  # (rows, T, n_heads, head_dim)
         delta = self.project(z)
         return MixerOutput(delta + w["o_bias"] if "o_bias" in w else delta, z, past)
@@ -100,9 +103,12 @@ def rotate(q: Tensor, ctx: RotaryContext) -> Tensor:
 class LlamaModel(BlockModel):
     def __init__(self, spec: ModelSpec, config: PreTrainedConfig, weights: dict[str, Tensor], blocks: Sequence[Block]) -> None:
         self.spec, self.config, self.weights, self.blocks, self.tokenizer = spec, config, weights, list(blocks), None
-        self._rotary = LlamaRotaryEmbedding(config).to(self.device)
+        try:
+            self._rotary = LlamaRotaryEmbedding(config).to(self.device)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StrataError(f"config.json of {spec.name} has rope_parameters that are not complete: {error!r}") from error
 
-    def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, RotaryContext]:
+    def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, AttentionContext]:
         x = F.embedding(ids, self.weights["embed"])
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
         cos, sin = self._rotary(x, positions if start is None else positions + start[:, None])
@@ -115,16 +121,25 @@ class LlamaModel(BlockModel):
 
 def build(config: dict, store: Store, name: str) -> LlamaModel:
     """A model from the contents of config.json and its checkpoint. Raises StrataError by name of what differs."""
-    cfg = _configuration(config, name)
-    # Some writers leave a copy of tied embeddings behind; Hugging Face ties them all the same.
-    layout = replace(LAYOUT, ignored=(*LAYOUT.ignored, "lm_head.weight")) if cfg.tie_word_embeddings else LAYOUT
-    weights, blocks = layout.read(store, _model_shapes(cfg), [_block_shapes(cfg)] * cfg.num_hidden_layers)
+    cfg = configuration(config, name)
+    return assemble(LlamaModel, cfg, LAYOUT, store, ("llama", cfg.model_type, name))
+
+
+def assemble(make: type[LlamaModel], cfg: PreTrainedConfig, layout: Layout, store: Store, names: tuple[str, str, str]) -> LlamaModel:
+    """A model of class `make` from a checkpoint in `layout`; `names` are its family, its variant and its own."""
+    shapes = _model_shapes(cfg)
+    if layout.model["head"].key in store.shapes:
+        shapes["head"] = shapes["embed"]
+    weights, blocks = layout.read(store, shapes, [_block_shapes(cfg)] * cfg.num_hidden_layers)
+    # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
+    if cfg.tie_word_embeddings and "head" in weights and torch.equal(weights["head"], weights["embed"]):
+        del weights["head"]
     act = ACT2FN[cfg.hidden_act]
     built = [LlamaBlock(_block_spec(cfg, w), w, cfg.rms_norm_eps, act) for w in blocks]
     spec = ModelSpec(
-        family="llama",
-        variant=cfg.model_type,
-        name=name,
+        family=names[0],
+        variant=names[1],
+        name=names[2],
         d_model=cfg.hidden_size,
         vocab_size=cfg.vocab_size,
         max_len=min(cfg.max_position_embeddings, _window(cfg) or cfg.max_position_embeddings),
@@ -132,10 +147,10 @@ def build(config: dict, store: Store, name: str) -> LlamaModel:
         n_params=sum(t.numel() for table in (weights, *blocks) for t in table.values()),
         source_hash=store.hash,
     )
-    return LlamaModel(spec, cfg, weights, built)
+    return make(spec, cfg, weights, built)
 
 
-def _configuration(config: dict, name: str) -> PreTrainedConfig:
+def configuration(config: dict, name: str) -> PreTrainedConfig:
     model_type = config.get("model_type", "")
     if model_type not in MODEL_TYPES:
         raise unknown(f"model_type of {name}", model_type, MODEL_TYPES)
@@ -145,7 +160,11 @@ def _configuration(config: dict, name: str) -> PreTrainedConfig:
     try:
         cfg = CONFIG_MAPPING[model_type].from_dict(config)
     except Exception as error:  # transformers validates with many exception types
-        raise StrataError(f"{name}: config.json is not a valid {model_type} configuration: {str(error).splitlines()[0]}") from error
+        raise StrataError(f"{name}: config.json is not valid: {one_line(error)}") from error
+    rope_type = (cfg.rope_parameters or {}).get("rope_type")
+    for noun, found, valid in (("hidden_act", cfg.hidden_act, ACT2FN), ("rope_type", rope_type, ("default", *ROPE_INIT_FUNCTIONS))):
+        if found not in valid:
+            raise unknown(f"{noun} of {name}", str(found), valid)
     kinds = set(getattr(cfg, "layer_types", None) or ["full_attention"])
     if len(kinds) > 1:
         raise StrataError(
@@ -182,15 +201,16 @@ def _block_shapes(cfg: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
         "up": (f, d),
         "down": (d, f),
     }
-    biased = {"qwen2": "qkv", "mistral": ""}.get(cfg.model_type, "qkvo" if cfg.attention_bias else "")
+    biased = {"qwen2": "qkv", "mistral": ""}.get(cfg.model_type, "qkvo" if getattr(cfg, "attention_bias", False) else "")
     biases = [*biased, *(("gate", "up", "down") if getattr(cfg, "mlp_bias", False) else ())]
-    norms: dict[str, tuple[int, ...]] = {"mixer_norm": (d,), "ffn_norm": (d,)} | (
-        {"q_norm": (hd,), "k_norm": (hd,)} if cfg.model_type == "qwen3" else {}
-    )
+    norms: dict[str, tuple[int, ...]] = {"mixer_norm": (d,), "ffn_norm": (d,)}
+    if cfg.model_type == "qwen3":
+        norms |= {"q_norm": (hd,), "k_norm": (hd,)}
     return matrices | {f"{role}_bias": matrices[role][:1] for role in biases} | norms
 
 
 def _block_spec(cfg: PreTrainedConfig, weights: dict[str, Tensor]) -> BlockSpec:
+    mixer = [t for role, t in weights.items() if role[0] in "qkvo" or role == "mixer_norm"]
     return BlockSpec(
         n_heads=cfg.num_attention_heads,
         n_kv_heads=cfg.num_key_value_heads,
@@ -198,4 +218,6 @@ def _block_spec(cfg: PreTrainedConfig, weights: dict[str, Tensor]) -> BlockSpec:
         d_ffn=cfg.intermediate_size,
         n_params=sum(t.numel() for t in weights.values()),
         flops_per_token=2 * sum(t.numel() for t in weights.values() if t.dim() == 2),
+        mixer_params=sum(t.numel() for t in mixer),
+        mixer_flops=2 * sum(t.numel() for t in mixer if t.dim() == 2),
     )

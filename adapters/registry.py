@@ -11,7 +11,7 @@ import torch
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES, converted_gguf
 from adapters.errors import StrataError, unknown
-from adapters.layout import open_store, read_json
+from adapters.layout import Store, open_store, read_json
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -23,28 +23,33 @@ class Family:
 
     module: str
     model_types: tuple[str, ...]  # of config.json
+    key: str = ""  # by which weights without a model_type are known
 
 
 FAMILIES = {
     "llama": Family("adapters.llama", ("llama", "mistral", "qwen2", "qwen3")),
+    "baichuan": Family("adapters.baichuan", ("baichuan",)),
+    "rwkv": Family("adapters.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
 }
 
 
 def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtype: str = "auto", revision: str | None = None) -> BlockModel:
     """Loads a model and checks it on four tokens.
 
-    `source`: a name of the catalogue (`strata models`), a folder, a .gguf file, or a hub id (with `revision`).
+    `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth or .safetensors file, or a hub id (with
+    `revision`). Native RWKV weights need no config.json.
     `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
     Raises StrataError, with what was found and how to fix it.
     """
-    name, folder = _locate(str(source), revision)
-    config = read_json(folder / "config.json")
-    chosen = _family(config, family, name)
-    store = open_store(folder)
+    name, path = _locate(str(source), revision)
+    folder = path if path.is_dir() else path.parent
+    store = open_store(path)
+    config = _config(folder, store)
+    chosen = _family(config, family, name, store)
     store.device = _device(device)
     store.dtype = _dtype(dtype, store.device, config)
     model = importlib.import_module(FAMILIES[chosen].module).build(config, store, name)
-    model.tokenizer = find_tokenizer(folder)
+    model.tokenizer = model.tokenizer or find_tokenizer(folder)
     self_check(model)
     return model
 
@@ -65,7 +70,7 @@ def self_check(model: BlockModel) -> None:
 
 
 def _locate(source: str, revision: str | None) -> tuple[str, Path]:
-    """A short name and the folder that holds config.json and weights."""
+    """A short name, and the folder that holds config.json and weights or the file of the weights."""
     if source in MODELS:
         return source, converted_gguf(PACKAGES[source].folder(source) / MODELS[source])
     path = Path(source).expanduser()
@@ -73,9 +78,11 @@ def _locate(source: str, revision: str | None) -> tuple[str, Path]:
         return path.resolve().name, path
     if path.is_file() and path.suffix == ".gguf":
         return path.stem, converted_gguf(path)
+    if path.is_file() and path.suffix in (".pth", ".safetensors"):
+        return path.stem, path
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return source.split("/")[1], _download(source, revision)
-    raise unknown("model (neither in the catalogue, nor a folder, a .gguf file or a hub id)", source, MODELS)
+    raise unknown("model (neither in the catalogue, nor a folder, a .gguf, .pth or .safetensors file, or a hub id)", source, MODELS)
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
@@ -95,11 +102,23 @@ def _download(hub_id: str, revision: str | None) -> Path:
         ) from error
 
 
-def _family(config: dict, family: str, name: str) -> str:
+def _config(folder: Path, store: Store) -> dict:
+    """config.json, which weights that are known by their keys can do without."""
+    path = folder / "config.json"
+    known = next((entry.key for entry in FAMILIES.values() if entry.key in store.shapes), None)
+    if known and not path.is_file():
+        return {"dtype": str(store.read(known).dtype).removeprefix("torch.")}
+    return read_json(path)
+
+
+def _family(config: dict, family: str, name: str, store: Store) -> str:
     if family != "auto":
         if family not in FAMILIES:
             raise unknown("family", family, FAMILIES)
         return family
+    known = next((name for name, entry in FAMILIES.items() if entry.key in store.shapes), None)
+    if known and "model_type" not in config:
+        return known
     types = {model_type: name for name, entry in FAMILIES.items() for model_type in entry.model_types}
     model_type = str(config.get("model_type", ""))
     if model_type not in types:

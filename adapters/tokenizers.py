@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, one_line
+from adapters.layout import read_json
 
 
 class Encoding(NamedTuple):
@@ -50,12 +52,40 @@ class JsonTokenizer:
         return self._backend.decode(ids)
 
 
+class SentencePieceTokenizer:
+    """Google's sentencepiece `tokenizer.model`, without the code that a checkpoint may bring for it."""
+
+    def __init__(self, path: Path) -> None:
+        from sentencepiece import SentencePieceProcessor  # only where text is read
+
+        self._backend = SentencePieceProcessor(model_file=str(path))
+        config = path.with_name("tokenizer_config.json")
+        adds_bos = config.is_file() and read_json(config).get("add_bos_token", False)
+        self.bos_id = self._backend.bos_id() if adds_bos else None
+
+    def encode(self, text: str) -> Encoding:
+        data = text.encode()
+        encoding = self._backend.encode(data, out_type="offset_mapping")
+        ends = np.maximum.accumulate([end for _, end in encoding["offsets"]] or [0])[: len(encoding["ids"])].tolist()
+        return Encoding(encoding["ids"], [*ends[:-1], len(data)] if ends else [])  # it may drop spaces at the end
+
+    def decode(self, ids: list[int]) -> str:
+        return self._backend.decode(ids)
+
+
+FILES: dict[str, Callable[[Path], Tokenizer]] = {"tokenizer.json": JsonTokenizer, "tokenizer.model": SentencePieceTokenizer}
+
+
 def find_tokenizer(folder: Path) -> Tokenizer | None:
     """The tokenizer of a model folder, None when there is none."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
-    try:
-        return JsonTokenizer(path)
-    except Exception as error:  # the Rust backend raises bare Exception
-        raise StrataError(f"cannot read the tokenizer {path}: {error}; replace the file by the published one") from error
+    for name, make in FILES.items():
+        path = folder / name
+        if path.is_file():
+            try:
+                return make(path)
+            except ImportError as error:
+                raise StrataError(f"{path} needs the package {error.name}: run `pip install {error.name}`") from error
+            except Exception as error:  # the Rust and C++ backends raise bare Exception and more
+                fix = "replace the file by the published one"
+                raise StrataError(f"cannot read the tokenizer {path}: {one_line(error)}; {fix}") from error
+    return None

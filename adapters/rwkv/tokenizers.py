@@ -1,0 +1,89 @@
+"""Tokenizers of RWKV models: the World vocabulary, bytes, and GPT-NeoX's `tokenizer.json` for models trained on the Pile."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from functools import cached_property
+from pathlib import Path
+
+from adapters.errors import StrataError
+from adapters.tokenizers import Encoding, JsonTokenizer, Tokenizer
+from adapters.tokenizers import find_tokenizer as find_json_tokenizer
+
+WORLD_SIZE, BYTES_SIZE = 65536, 256
+PILE_FILE = "20B_tokenizer.json"  # GPT-NeoX's, as it is named beside native checkpoints
+
+
+class ByteTokenizer:
+    """A token is a byte of UTF-8. There is no token in front of a text."""
+
+    bos_id: int | None = None
+
+    def encode(self, text: str) -> Encoding:
+        data = text.encode()
+        return Encoding(list(data), list(range(1, len(data) + 1)))
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode(errors="replace")
+
+
+class WorldTokenizer:
+    """Longest match over the bytes of the text, in the vocabulary that the `rwkv` package carries (read when first used).
+
+    Token 0 ends a text and stands in front of the next in training and in the official evaluations; it has no bytes.
+    """
+
+    bos_id: int | None = 0
+
+    def encode(self, text: str) -> Encoding:
+        tokens, lengths = self._index
+        data, at = text.encode(), 0
+        ids, ends = [], []
+        while at < len(data):
+            size = next(n for n in (*lengths.get(data[at : at + 2], ()), 1) if data[at : at + n] in tokens)
+            ids.append(tokens[data[at : at + size]])
+            at += size
+            ends.append(at)
+        return Encoding(ids, ends)
+
+    def decode(self, ids: list[int]) -> str:
+        return b"".join(self._bytes.get(i, b"") for i in ids).decode(errors="replace")
+
+    @cached_property
+    def _bytes(self) -> dict[int, bytes]:
+        """Lines of the file are `id literal length`; the literal is a str or bytes, and is parsed, not run."""
+        table = {}
+        for line in _vocabulary_file().read_text(encoding="utf-8").splitlines():
+            index, rest = line.split(" ", 1)
+            literal = ast.literal_eval(rest.rsplit(" ", 1)[0].strip())
+            table[int(index)] = literal.encode() if isinstance(literal, str) else literal
+        return table
+
+    @cached_property
+    def _index(self) -> tuple[dict[bytes, int], dict[bytes, list[int]]]:
+        """Ids by bytes, and the lengths of longer tokens by their first two bytes, longest first. Every byte is a token."""
+        tokens = {token: i for i, token in self._bytes.items()}
+        lengths: dict[bytes, set[int]] = {}
+        for token in tokens:
+            if len(token) > 1:
+                lengths.setdefault(token[:2], set()).add(len(token))
+        return tokens, {start: sorted(found, reverse=True) for start, found in lengths.items()}
+
+
+def _vocabulary_file() -> Path:
+    spec = importlib.util.find_spec("rwkv")  # found, not imported: importing it sets options of torch
+    path = Path(next(iter((spec and spec.submodule_search_locations) or ["."]))) / "rwkv_vocab_v20230424.txt"
+    if not path.is_file():
+        raise StrataError("the World vocabulary is not here: it comes with the rwkv package (`pip install rwkv`)")
+    return path
+
+
+def find_tokenizer(folder: Path, vocab_size: int) -> Tokenizer | None:
+    """A `tokenizer.json` in the folder of the model, else by the size of its vocabulary; None when neither tells."""
+    if found := find_json_tokenizer(folder):
+        return found
+    by_size: dict[int, type[Tokenizer]] = {WORLD_SIZE: WorldTokenizer, BYTES_SIZE: ByteTokenizer}
+    if vocab_size in by_size:
+        return by_size[vocab_size]()
+    return JsonTokenizer(folder / PILE_FILE) if (folder / PILE_FILE).is_file() else None

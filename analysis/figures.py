@@ -1,0 +1,212 @@
+"""How every notebook looks: vector figures with captions, short tables, and the figures themselves.
+
+`show`, `table` and `text` put a caption into the output's metadata, where reports/convert.py finds it. Captions and
+texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `escape` first.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.core.getipython import get_ipython
+from IPython.display import Markdown, display
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from tabulate import tabulate
+
+WIDTH = 6.3  # inches: 16 cm, the text width of an A4 report, so that letters keep their size
+PALETTE = dict(zip(("blocks", "mixers", "ffns", "heads"), sns.color_palette("colorblind", 4), strict=True))
+MARKERS = {"blocks": "o", "mixers": "s", "ffns": "^", "heads": "D"}
+NAMES = {"ppl": "perplexity", "delta_nll": "rise in nll (nats per token)", "kl": "KL divergence (nats per token)", "bi": "Block Influence"}
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+HIDDEN = {"strata": {"hidden": True}}  # Jupyter shows the caption from this output, a report from the figure's metadata
+
+
+def setup() -> None:
+    """The style of all figures; a notebook calls it once. Letters become paths: they look the same everywhere."""
+    rules = {"svg.fonttype": "path", "figure.figsize": (WIDTH, 3.1), "figure.constrained_layout.use": True, "legend.frameon": False}
+    sizes = {"font.size": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8}
+    sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=rules | sizes | {"font.family": _fonts()})
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg")
+
+
+def _fonts() -> list[str]:
+    found = importlib.util.find_spec("noto_cjk_sans_otc")  # looked up without importing; only Chinese names need it
+    folders = found.submodule_search_locations if found else None
+    chinese = [file for folder in folders or () for file in Path(folder).glob("*.tt[cf]")]
+    for file in chinese:
+        font_manager.fontManager.addfont(file)
+    return ["DejaVu Sans", *(font_manager.FontProperties(fname=str(file)).get_name() for file in chinese)]
+
+
+def escape(name: object) -> str:
+    """Text from outside as Markdown that shows exactly that text, on one line."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(name).split()))
+
+
+def number(value: float | None) -> str:
+    """Three significant digits (whole numbers in full), thousands separated, a true minus; empty when there is no value."""
+    if value is None or value is pd.NA or math.isnan(value):
+        return ""
+    if isinstance(value, (int, np.integer)) or not math.isfinite(value):
+        return f"{value:,}".replace("-", "−")
+    power = math.floor(math.log10(abs(float(f"{value:.3g}")))) if value else 2  # of the rounded value: 99.96 is 100, not 100.0
+    if power < -4:
+        return f"{value / 10.0**power:.2f}×10{str(power).translate(SUPERSCRIPT)}".replace("-", "−")
+    return f"{value:,.{max(0, 2 - power)}f}".replace("-", "−")
+
+
+def text(markdown: str) -> None:
+    """Shows Markdown that was made from results: a conclusion, a warning."""
+    display(Markdown(markdown))
+
+
+def show(figure: Figure, caption: str) -> None:
+    """Shows a figure as SVG with its caption (Markdown, a sentence) and closes it."""
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    display({"image/svg+xml": svg.getvalue(), "text/plain": caption}, metadata={"strata": {"caption": caption}}, raw=True)
+    display(Markdown(caption), metadata=HIDDEN)
+
+
+def table(rows: pd.DataFrame, caption: str) -> None:
+    """Shows a short table without its index, with a caption (Markdown); cells are plain text, column names are Markdown."""
+    numeric = [pd.api.types.is_numeric_dtype(rows[name]) and rows[name].dtype != bool for name in rows]
+    cells = [[_cell(value) for value in row] for row in rows.astype(object).itertuples(index=False)]
+    align = ["right" if right else "left" for right in numeric]
+    markdown = tabulate(cells, headers=list(map(str, rows)), tablefmt="pipe", colalign=align, disable_numparse=True)
+    display(Markdown(caption), metadata=HIDDEN)
+    display({"text/markdown": markdown, "text/plain": markdown}, metadata={"strata": {"caption": caption}}, raw=True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if value is None or value is pd.NA or isinstance(value, (int, float, np.number)):
+        return number(value)  # type: ignore[arg-type]
+    return escape(value)
+
+
+def scale_of(values: Iterable[float]) -> tuple[str, dict[str, float]]:
+    """The axis that shows every value: "linear", "log" or "symlog", and matplotlib's options for it.
+
+    Logarithmic when the values span more than a factor of 10. Differences around zero whose largest is more than 10
+    times the usual one get a logarithm on either side of a linear part.
+    """
+    v = np.array([x for x in values if np.isfinite(x)], dtype=float)
+    if not v.any():
+        return "linear", {}
+    if v.min() > 0:
+        return ("log", {}) if v.max() > 10 * v.min() else ("linear", {})
+    usual = float(np.median(np.abs(v[v != 0])))
+    return ("symlog", {"linthresh": 10.0 ** math.floor(math.log10(usual))}) if np.abs(v).max() > 10 * usual else ("linear", {})
+
+
+def _scale(ax: Axes, axis: str, values: np.ndarray) -> None:
+    name, options = scale_of(values)
+    if name == "linear":
+        return
+    getattr(ax, f"set_{axis}scale")(name, **options)
+    ticks = getattr(ax, f"{axis}axis")
+    ticks.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}".replace("-", "−")))
+    ticks.set_minor_formatter(NullFormatter())
+    if name == "log" and np.nanmax(values) < 100 * np.nanmin(values):
+        ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))  # one power of ten alone would not show the range
+
+
+def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("blocks",), ylabel: str = "") -> Figure:
+    """The metric when one part is taken out, against the 0-based index of its block, with 95 % intervals.
+
+    `rows`: the tidy table of a sweep. An empty interval is a point without a bar. A column `told` (bool), when there,
+    leaves the points hollow that cannot be told from the dense model. The dashed line is the dense model: its row, or
+    zero for a difference. Raises ValueError when a kind has no row.
+    """
+    rows = rows[rows["metric"] == metric]
+    figure, ax = plt.subplots()
+    for place, kind in enumerate(kinds):
+        part = rows[rows["kind"] == kind].sort_values("block")
+        if part.empty:
+            raise ValueError(f"no rows of kind {kind!r} and metric {metric!r}")
+        shift = (place - (len(kinds) - 1) / 2) * 0.22  # side by side: intervals of one block never cover each other
+        _points(ax, part, kind, shift)
+    dense = rows.loc[rows["kind"] == "dense", "value"]
+    base = float(dense.iloc[0]) if len(dense) else 0.0
+    ax.axhline(base, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(base)})")
+    drawn = rows[rows["kind"].isin(kinds)]
+    _scale(ax, "y", np.append(drawn[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
+    ax.set(xlabel="block taken out" if tuple(kinds) == ("blocks",) else "block", ylabel=ylabel or NAMES.get(metric, metric))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
+    ax.set_xlim(-0.7, drawn["block"].max() + 0.7)
+    _legend(ax, hollow="told" in rows and bool(drawn["told"].eq(False).any()))
+    return figure
+
+
+def _points(ax: Axes, part: pd.DataFrame, kind: str, shift: float) -> None:
+    colour = PALETTE[kind]
+    x, y = part["block"].to_numpy(dtype=float) + shift, part["value"].to_numpy(dtype=float)
+    bounds = part[["ci_low", "ci_high"]].to_numpy(dtype=float)
+    has = np.isfinite(bounds).all(axis=1)
+    bars = np.abs(bounds[has] - y[has, None]).T
+    ax.plot(x, y, color=colour, linewidth=0.7, alpha=0.45, zorder=2)
+    ax.errorbar(x[has], y[has], yerr=bars, fmt="none", ecolor=colour, elinewidth=1.0, capsize=1.8, zorder=3)
+    told = part["told"].ne(False) if "told" in part else np.ones(len(part), dtype=bool)
+    faces = [colour if solid else "white" for solid in told]
+    ax.scatter(x, y, s=20, marker=MARKERS[kind], c=faces, edgecolors=[colour], linewidths=1.0, zorder=4)
+    ax.scatter([], [], s=20, marker=MARKERS[kind], color=colour, label=kind)
+
+
+def _legend(ax: Axes, *, hollow: bool) -> None:
+    if hollow:
+        ax.scatter([], [], s=20, facecolors="white", edgecolors="0.35", linewidths=1.0, label="cannot be told from dense")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0.2, handletextpad=0.4, columnspacing=1.4)
+    sns.despine(ax=ax)
+
+
+def scatter_agreement(x: Mapping[int, float], y: Mapping[int, float], *, xlabel: str, ylabel: str) -> Figure:
+    """One point per block (0-based index -> value), labelled with the block: does x, which is cheap, order blocks as y does?
+
+    Raises ValueError when the blocks of x and y differ.
+    """
+    if set(x) != set(y):
+        raise ValueError(f"x and y are of different blocks: {sorted(set(x) ^ set(y))}")
+    blocks = sorted(x)
+    xs, ys = np.array([x[b] for b in blocks]), np.array([y[b] for b in blocks])
+    figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 3.6))
+    ax.scatter(xs, ys, s=18, color=PALETTE["blocks"], zorder=3)
+    _scale(ax, "x", xs)
+    _scale(ax, "y", ys)
+    ax.margins(0.1)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    sns.despine(ax=ax)
+    figure.draw_without_rendering()  # the layout is final: labels are placed in points
+    _label(ax, blocks, ax.transData.transform(np.column_stack([xs, ys])) * 72 / figure.dpi)
+    return figure
+
+
+def _label(ax: Axes, blocks: Sequence[int], points: np.ndarray) -> None:
+    """Writes each block's number where it covers the fewest points and numbers; `points` (n, 2) in typographic points."""
+    angles = np.arange(8) * math.pi / 4
+    places = np.concatenate([r * np.column_stack([np.cos(angles), np.sin(angles)]) for r in (7, 11, 15)])
+    taken = points
+    for block, point in zip(blocks, points, strict=True):
+        far = (point + places)[:, None] - taken  # (places, taken, 2)
+        crowd = np.exp(-(far**2).sum(-1) / 25).sum(-1)
+        place = places[(crowd + 0.04 * np.hypot(*places.T)).argmin()]  # the nearer of two free places
+        taken = np.vstack([taken, point + place])
+        x, y = ax.transData.inverted().transform(point * ax.figure.dpi / 72)
+        label = ax.annotate(str(block), (float(x), float(y)), tuple(place), textcoords="offset points", fontsize=7, color="0.25")
+        label.set(ha="center", va="center")

@@ -1,0 +1,168 @@
+"""The sweep: many ablations scored on the same tokens in one pass, no mixer or ffn run twice on the same stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from adapters.base import BlockModel, Context
+from adapters.errors import StrataError
+from analysis.plan import Plan, Stream
+from analysis.scores import SLICE_BYTES, TextScores
+
+# Tokens in one call of a block: enough to reuse its weights, few enough for a CPU's cache.
+CALL_TOKENS = {"cpu": 1024, "cuda": 32768}
+MEMORY = {"cpu": 512 << 20}  # bytes for streams and what a call needs besides; on a GPU half of what is free
+
+
+@torch.inference_mode()
+def sweep(
+    model: BlockModel,
+    plan: Plan,
+    ids: Tensor,
+    lengths: Tensor | None = None,
+    *,
+    kl: bool = True,
+    memory: int | None = None,
+    names: Sequence[str] | None = None,
+    progress: Callable[[int], None] = lambda streams: None,
+) -> dict[str, Tensor]:
+    """Scores every ablation of `plan` on the documents `ids` (D, T), right-padded to `lengths` (D,).
+
+    Returns sums per ablation and document, (A, D) in fp64 on the CPU: `nll` and, if asked for, `kl`, in nats over the
+    lengths - 1 scored tokens. `memory` is in bytes. `progress` is told the streams that each step has advanced.
+    Raises StrataError when `memory` is too small, and on a stream that is not finite, naming block and document (by
+    `names`, else by number).
+    """
+    lengths = torch.full((len(ids),), ids.shape[1]) if lengths is None else lengths
+    ids, lengths = ids.to(model.device), lengths.to(model.device)
+    limit = streams_within(memory, model, plan, *ids.shape)
+    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=kl)
+    if kl:
+        plan = _with_reference(model, plan, scores, limit)
+    x, ctx = model.begin(ids, lengths=lengths)
+    Executor(model, plan, ctx, scores, limit, progress).run(x)
+    out = {name: sums.cpu() for name, sums in scores.sums.items()}
+    if not all(torch.isfinite(sums).all() for sums in out.values()):
+        raise StrataError(_where_not_finite(model, plan, ids, lengths, torch.stack(list(out.values())).sum(0), names))
+    return out
+
+
+def _with_reference(model: BlockModel, plan: Plan, scores: TextScores, limit: int) -> Plan:
+    """Has the dense model finished before all others: inside the sweep when the others can wait, else by a pass of its own."""
+    dense_first = replace(plan, dense_first=True)
+    if dense_first.minimum <= limit:
+        return dense_first
+    scores.dense = model.stream(scores.ids, lengths=scores.lengths)
+    return plan
+
+
+class Executor:
+    """Goes down the tree of one batch, all streams of a depth at once when they fit, else one part after the other."""
+
+    def __init__(
+        self, model: BlockModel, plan: Plan, ctx: Context, scores: TextScores, limit: int, progress: Callable[[int], None]
+    ) -> None:
+        self.model, self.plan, self.ctx, self.scores, self.limit, self.progress = model, plan, ctx, scores, limit, progress
+
+    def run(self, x: Tensor) -> None:
+        self._descend(0, [tuple(range(len(self.plan.ablations)))], x, held=1)  # held: the finished dense stream
+
+    def _descend(self, i: int, streams: list[Stream], x: Tensor, held: int) -> None:
+        """Takes `streams`, which enter block `i` as the variants of `x`, to the end, while `held` others wait."""
+        while i < len(self.plan.spec.blocks):
+            splits = [self.plan.split(i, stream) for stream in streams]
+            children = [child for split in splits for child in split.values()]
+            if held + max(len(streams) + len(children), self.plan.peak(i + 1, children)) > self.limit:
+                self._halves(i, streams, x, held)
+                return
+            x = self._advance(i, x, [list(split) for split in splits])
+            streams, i = children, i + 1
+        self.scores.add([ablation for stream in streams for ablation in stream], x)
+
+    def _halves(self, i: int, streams: list[Stream], x: Tensor, held: int) -> None:
+        order = self.plan.order(i, streams)
+        middle = (len(order) + 1) // 2
+        xs = x.unflatten(0, (-1, self.ctx.documents))
+        first, second = (xs[[streams.index(s) for s in half]].flatten(0, 1) for half in (order[:middle], order[middle:]))
+        del x, xs
+        self._descend(i, order[:middle], first, held + len(order) - middle)
+        del first
+        self._descend(i, order[middle:], second, held)
+
+    def _advance(self, i: int, x: Tensor, actions: Sequence[Sequence]) -> Tensor:
+        """Block `i` on all streams, in calls of a bounded number of tokens; the branches of a stream share a call."""
+        documents, time = self.ctx.documents, x.shape[1]
+        out = x.new_empty(sum(map(len, actions)) * documents, *x.shape[1:])
+        done = first = 0
+        while first < len(actions):
+            last, n = first, 0
+            while last < len(actions) and (n == 0 or (n + len(actions[last])) * documents * time <= call_tokens(x.device)):
+                n += len(actions[last])
+                last += 1
+            edges = [(v - first, action) for v in range(first, last) for action in actions[v]]
+            step = self.model.advance(i, x[first * documents : last * documents], self.ctx, edges)
+            out[done * documents : (done + n) * documents] = step.x
+            first, done = last, done + n
+            self.progress(n)
+        return out
+
+
+def call_tokens(device: torch.device) -> int:
+    return CALL_TOKENS.get(device.type, CALL_TOKENS["cpu"])
+
+
+def stream_bytes(model: BlockModel, documents: int, time: int) -> int:
+    return documents * time * model.spec.d_model * model.dtype.itemsize
+
+
+def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents: int, time: int) -> int:
+    """How many streams of a batch fit into `memory` bytes beside what one call needs. Raises StrataError if too few."""
+    stream = stream_bytes(model, documents, time)
+    call = call_bytes(model, plan, documents, time)
+    limit = ((memory or default_memory(model.device)) - call) // stream
+    if limit < plan.minimum:
+        need = (plan.minimum * stream + call) / 2**20
+        raise StrataError(
+            f"this sweep needs {need:,.0f} MB for {documents} documents of {time} tokens at once, "
+            f"{(memory or default_memory(model.device)) / 2**20:,.0f} MB are allowed: give it more memory or shorter windows"
+        )
+    return limit
+
+
+def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:
+    """An upper estimate of what a call holds besides streams: the ffn's inner activations, and slices of logits."""
+    branches = max(len(plan.split(i, tuple(range(len(plan.ablations))))) for i in range(len(plan.spec.blocks)))
+    tokens = max(call_tokens(model.device), branches * documents * time)
+    inner = max(3 * b.d_ffn + 4 * model.spec.d_model for b in model.spec.blocks)
+    return tokens * inner * model.dtype.itemsize + 4 * SLICE_BYTES.get(model.device.type, SLICE_BYTES["cpu"])
+
+
+def default_memory(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY["cpu"]
+
+
+def documents_per_batch(model: BlockModel, plan: Plan, time: int, memory: int | None = None) -> int:
+    """How many documents of `time` tokens to sweep at once: as many as fill a call, if all their streams fit in memory."""
+    room = (memory or default_memory(model.device)) - call_bytes(model, plan, 1, time)
+    return max(1, min(call_tokens(model.device) // time, room // (plan.widest * stream_bytes(model, 1, time))))
+
+
+def _where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor, scores: Tensor, names: Sequence[str] | None) -> str:
+    """Runs the first affected ablation on the first affected document again, and names the block."""
+    ablation, document = map(int, (~torch.isfinite(scores)).nonzero()[0])
+    found: list[int] = []
+    one = slice(document, document + 1)
+    length = int(lengths[document])
+    model.stream(
+        ids[one, :length],
+        plan.ablations[ablation],
+        tap=lambda i, parts: found.append(i) if not torch.isfinite(parts.x_out).all() else None,
+    )
+    place = f"behind block {found[0]}" if found else "behind the head"
+    which = f"document {names[document] if names else document}"
+    out = f"out: {plan.ablations[ablation]}; {str(model.dtype).removeprefix('torch.')}"
+    return f"the stream of {model.spec.name} is not finite {place} in {which} ({out}): try --dtype float32"

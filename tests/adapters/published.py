@@ -1,0 +1,28 @@
+"""Models of published sizes without their weights: key lists and shapes on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from adapters import BlockModel
+from adapters.layout import Store
+
+
+class Keys(Store):
+    """Keys and shapes without contents, which have no hash."""
+
+    hash = ""
+
+
+def published(build: Callable, config: dict, block: Mapping[str, tuple[int, ...]]) -> BlockModel:
+    """The model of a config.json and of a key list in Hugging Face's layout with the given keys in each block."""
+    d, vocab = config["hidden_size"], config["vocab_size"]
+    shapes = {"model.embed_tokens.weight": (vocab, d), "model.norm.weight": (d,), "lm_head.weight": (vocab, d)}
+    for i in range(config["num_hidden_layers"]):
+        shapes |= {f"model.layers.{i}.{key}": shape for key, shape in block.items()}
+    return build(
+        config, Keys(Path("published"), shapes, lambda key: torch.empty(shapes[key], device="meta"), torch.device("meta")), "published"
+    )

@@ -1,0 +1,107 @@
+"""An ablation is a canonical value."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters import KEEP, NONE, Ablation, BlockSpec, ModelSpec, StrataError
+
+N = 6
+indices = st.frozensets(st.integers(0, N - 1))
+ablations = st.builds(Ablation, indices, indices, indices, st.frozensets(st.tuples(st.integers(0, N - 1), st.integers(0, 3))))
+
+
+def spec(n_heads: int | None = 4) -> ModelSpec:
+    block = BlockSpec(n_heads=n_heads, n_kv_heads=n_heads, head_dim=8, d_ffn=64, n_params=1, flops_per_token=2)
+    return ModelSpec(family="f", variant="v", name="tiny", d_model=32, vocab_size=9, max_len=64, blocks=(block,) * N, n_params=1)
+
+
+@given(indices, indices, indices, st.frozensets(st.tuples(st.integers(0, N - 1), st.integers(0, 3))))
+def test_actions_are_what_was_asked_for(blocks, mixers, ffns, heads) -> None:
+    actions = Ablation(blocks, mixers, ffns, heads).actions(N)
+    for i, action in enumerate(actions):
+        assert action.mixer == (i not in blocks | mixers)
+        assert action.ffn == (i not in blocks | ffns)
+        assert action.heads == (frozenset(h for b, h in heads if b == i) if action.mixer else frozenset())
+
+
+@given(ablations, ablations)
+def test_equal_exactly_when_the_actions_are_equal(a: Ablation, b: Ablation) -> None:
+    assert (a == b) == (a.actions(N) == b.actions(N))
+    if a == b:
+        assert hash(a) == hash(b)
+
+
+@given(ablations)
+def test_parts_of_something_that_is_out_are_dropped(a: Ablation) -> None:
+    assert not a.mixers & a.ffns
+    assert not a.blocks & (a.mixers | a.ffns)
+    assert not {i for i, _ in a.heads} & (a.blocks | a.mixers)
+
+
+@given(ablations, ablations)
+def test_union_takes_out_what_either_takes_out(a: Ablation, b: Ablation) -> None:
+    both = (a | b).actions(N)
+    for x, y, z in zip(a.actions(N), b.actions(N), both, strict=True):
+        assert (z.mixer, z.ffn) == (x.mixer and y.mixer, x.ffn and y.ffn)
+        assert z.heads == (x.heads | y.heads if z.mixer else frozenset())
+    assert a | NONE == a | a == a
+
+
+@given(ablations)
+def test_json_round_trip(a: Ablation) -> None:
+    assert Ablation.from_json(json.loads(json.dumps(a.to_json()))) == a
+
+
+@given(ablations)
+def test_true_when_something_is_taken_out(a: Ablation) -> None:
+    assert bool(a) == (a != NONE) == any(action != KEEP for action in a.actions(N))
+
+
+@given(ablations)
+def test_pieces_in_any_spelling_are_the_same_value(a: Ablation) -> None:
+    assert Ablation(list(a.blocks), a.mixers | a.blocks, a.ffns | a.blocks, [list(h) for h in a.heads]) == a
+
+
+@pytest.mark.parametrize(
+    ("ablation", "text"),
+    [
+        (NONE, "dense"),
+        (Ablation(blocks={11, 2}), "blocks 2, 11"),
+        (Ablation(mixers={3}, ffns={3}), "blocks 3"),
+        (Ablation(blocks={0}, mixers={1}, ffns={2}, heads={(4, 10), (4, 2)}), "blocks 0; mixers 1; ffns 2; heads 4.2, 4.10"),
+    ],
+)
+def test_text(ablation: Ablation, text: str) -> None:
+    assert str(ablation) == text
+
+
+@given(ablations)
+def test_what_exists_can_be_taken_out(a: Ablation) -> None:
+    a.check(spec())
+
+
+@pytest.mark.parametrize(
+    ("ablation", "message"),
+    [
+        (Ablation(blocks={N}), "block 6 is out of range: tiny has blocks 0 to 5"),
+        (Ablation(mixers={-1}), "block -1 is out of range: tiny has blocks 0 to 5"),
+        (Ablation(ffns={99}), "block 99 is out of range"),
+        (Ablation(heads={(6, 0)}), "block 6 is out of range"),
+        (Ablation(heads={(2, 4)}), "head 4 of block 2 is out of range: the block has heads 0 to 3"),
+        (Ablation(heads={(2, -1)}), "head -1 of block 2 is out of range"),
+    ],
+)
+def test_what_does_not_exist_cannot(ablation: Ablation, message: str) -> None:
+    with pytest.raises(StrataError, match=message):
+        ablation.check(spec())
+
+
+def test_no_heads_to_take_out() -> None:
+    with pytest.raises(StrataError, match="has no heads"):
+        Ablation(heads={(0, 0)}).check(spec(n_heads=None))
+    Ablation(mixers={0}).check(spec(n_heads=None))
