@@ -55,16 +55,17 @@ TimeMix = Callable[[Weights, Inputs], tuple[Tensor, Tensor]]  # to z (R, T, d) a
 def dove(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     """RWKV-4 (arXiv 2305.13048)."""
     r, k, v = (F.linear(x.mix(w, c), w[c]) for c in "rkv")
-    logw = x.masked(-w["decay"].exp()[None, None])
-    out, state = average(x.masked(wide(k), PAD), wide(v), logw, w["log_bonus"], x.state)
+    logw = x.masked(-wide(w["decay"]).exp()[None, None])
+    out, state = average(x.masked(wide(k), PAD), wide(v), logw, wide(w["log_bonus"]), x.state)
     return r.sigmoid() * out.to(r.dtype), state
 
 
 def eagle(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     """RWKV-5 (arXiv 2404.05892); 5.0 has no gate, and one decay per head like 5.1."""
     r, k, v = (x.heads(F.linear(x.mix(w, c), w[c])) for c in "rkv")
-    logw = x.masked(-w["decay"].exp().view(1, 1, x.n_heads, -1)).expand(-1, k.shape[1], -1, k.shape[3])
-    u = (w["bonus"] if "bonus" in w else w["log_bonus"].exp()).view(x.n_heads, -1).expand(k.shape[2:])
+    logw = x.masked(-wide(w["decay"]).exp().view(1, 1, x.n_heads, -1)).expand(-1, k.shape[1], -1, k.shape[3])
+    u = wide(w["bonus"]) if "bonus" in w else wide(w["log_bonus"]).exp()
+    u = u.view(x.n_heads, -1).expand(k.shape[2:])
     out, state = linear(r, x.masked(k), v, logw, u, x.state)
     z = _head_norm(w, out, x.eps).to(x.h.dtype)
     return (z * F.silu(F.linear(x.mix(w, "g"), w["g"])) if "g" in w else z), state
@@ -76,8 +77,8 @@ def finch(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     mixes = (low @ w["mix_w2"]).squeeze(-2).unbind(2)
     x_w, x_k, x_v, x_r, x_g = (x.shift(w[f"mix_{c}"] + m) for c, m in zip("wkvrg", mixes, strict=True))
     r, k, v = (x.heads(F.linear(y, w[c])) for c, y in (("r", x_r), ("k", x_k), ("v", x_v)))
-    logw = -(w["decay"] + torch.tanh(x_w @ w["decay_w1"]) @ w["decay_w2"]).exp()
-    out, state = linear(r, x.masked(k), v, x.masked(x.heads(logw)), w["bonus"], x.state)
+    logw = -(wide(w["decay"]) + torch.tanh(x_w @ w["decay_w1"]) @ w["decay_w2"]).exp()
+    out, state = linear(r, x.masked(k), v, x.masked(x.heads(logw)), wide(w["bonus"]), x.state)
     return _head_norm(w, out, x.eps).to(x.h.dtype) * F.silu(F.linear(x_g, w["g"])), state
 
 
@@ -85,7 +86,7 @@ def goose(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     """RWKV-7 (arXiv 2503.14456)."""
     x_r, x_w, x_k, x_v, x_a, x_g = (x.shift(w[f"mix_{c}"]) for c in "rwkvag")
     r, k, v = F.linear(x_r, w["r"]), F.linear(x_k, w["k"]), F.linear(x_v, w["v"])
-    logw = -math.exp(-0.5) * torch.sigmoid(w["w0"] + torch.tanh(x_w @ w["w1"]) @ w["w2"])
+    logw = -math.exp(-0.5) * torch.sigmoid(wide(w["w0"]) + torch.tanh(x_w @ w["w1"]) @ w["w2"])
     rate = torch.sigmoid(w["a0"] + x_a @ w["a1"] @ w["a2"])  # of learning in context
     if "v1" in w:
         assert x.v_first is not None
