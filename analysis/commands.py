@@ -1,0 +1,165 @@
+"""`strata sweep`, `importance` and `models`: studies from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from adapters.catalogue import MODELS, PACKAGES
+from adapters.errors import StrataError
+from adapters.registry import load
+from analysis.ablation import singles
+from analysis.budgets import cost
+from analysis.importance import METRICS
+from analysis.study import ImportanceStudy, SweepStudy, Text
+
+console = Console(stderr=True, highlight=False)
+
+Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]
+Corpus = Annotated[str, typer.Option(help="`texts` (offline English prose), a UTF-8 text file or a folder of .txt files.")]
+Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
+WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
+Seed = Annotated[int, typer.Option(min=0, help="Chooses the documents and their windows.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count rows, tokens, memory and time, and stop.")]
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models that come without a hub.
+
+    Example: strata models
+    """
+    if as_json:
+        print(json.dumps({name: PACKAGES[name].title for name in MODELS}))
+        return
+    for name in MODELS:
+        Console().print(f"[bold]{name}[/]  {PACKAGES[name].title}")
+    Console().print("Any Llama-like folder, .gguf file or hub id works too, for example HuggingFaceTB/SmolLM2-360M.")
+
+
+def sweep(
+    model: Model,
+    kind: Annotated[
+        str, typer.Option(help="What is taken out, one at a time: blocks, mixers, ffns, heads; several with commas.")
+    ] = "blocks",
+    out: Out = None,
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    memory: Annotated[int | None, typer.Option(min=1, help="MB beside the model.", show_default=False)] = None,
+    kl: Annotated[bool, typer.Option("--kl/--no-kl", help="Also the divergence from the dense model.")] = True,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Perplexity of a model without each of its blocks, mixers, ffns or heads.
+
+    Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
+    """
+    out = _required(out, dry_run)
+    text = _text(corpus, tokens, window, seed)
+    loaded = load(model, device=device, dtype=dtype, revision=revision)
+    study = SweepStudy.of(loaded, singles(loaded.spec, kind.split(",")), text, kl=kl, memory=memory and memory << 20)
+    if dry_run:
+        _show_cost(study, as_json)
+        return
+    with _bar(f"sweep of {model}", study.steps * text.documents) as advance:
+        table = study.run(out, advance)
+    _show(table, out, as_json)
+
+
+def importance(
+    model: Model,
+    metric: Annotated[str, typer.Option(help=f"{', '.join(METRICS)}; several with commas.")] = "bi",
+    out: Out = None,
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    as_json: AsJson = False,
+) -> None:
+    """Importance of every block from plain forward passes over calibration text.
+
+    Example: strata importance smollm2 --metric bi --out runs/bi
+    """
+    out = _required(out, False)
+    text = _text(corpus, tokens, window, seed, split="calibration")
+    study = ImportanceStudy(load(model, device=device, dtype=dtype, revision=revision), text, tuple(metric.split(",")))
+    with _bar(f"importance in {model}", text.documents) as advance:
+        table = study.run(out, advance)
+    _show(table, out, as_json)
+
+
+def _required(out: Path | None, dry_run: bool) -> Path:
+    if out is None and not dry_run:
+        raise StrataError("--out is missing: name a folder for the run, for example --out runs/first")
+    return (out or Path()).expanduser()
+
+
+def _text(corpus: str, tokens: int, window: int, seed: int, split: str = "held-out") -> Text:
+    if tokens < window:
+        raise StrataError(f"--tokens {tokens} is less than one window of {window} tokens: ask for more, or for a shorter --window")
+    return Text(corpus=corpus, split=split, window=window, documents=tokens // window, seed=seed)
+
+
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(escape(title), total=total)
+        yield lambda n: progress.advance(task, n)
+
+
+def _show_cost(study: SweepStudy, as_json: bool) -> None:
+    found = cost(study.model, study.plan, study.text.documents, study.text.window, study.memory)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    n = len(study.plan.ablations)
+    print(f"{n} models ({n - 1} ablations and the dense one) on {study.text.documents} documents, {found.tokens:,} tokens")
+    print(f"rows through mixers {found.mixer_rows:,} and ffns {found.ffn_rows:,} a document; one by one it would be {_naive(study):,}")
+    print(f"memory beside the model up to {found.memory / 2**20:,.0f} MB, about {found.seconds:,.0f} s on this machine")
+
+
+def _naive(study: SweepStudy) -> int:
+    return len(study.plan.ablations) * len(study.plan.spec.blocks)
+
+
+def _show(table: pd.DataFrame, out: Path, as_json: bool) -> None:
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    value = "delta_nll" if "delta_nll" in set(table["metric"]) else str(table["metric"].iloc[0])
+    rows = table[(table["metric"] == value) & (table["kind"] != "dense")].sort_values("value", ascending=False)
+    shown = rows if len(rows) <= 40 else pd.concat([rows.head(10), rows.tail(10)])
+    printed = Table(
+        "kind", "block", "head", value, "95 % interval", title="most important first" + (", both ends" if len(rows) > 40 else "")
+    )
+    for row in shown.to_dict("records"):
+        interval = "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.4f} to {row['ci_high']:.4f}"
+        printed.add_row(row["kind"], *("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head")), f"{row['value']:.4f}", interval)
+    Console().print(printed)
+    for row in table[(table["kind"] == "dense") & (table["metric"] == "ppl")].to_dict("records"):
+        print(f"dense perplexity {row['value']:.2f} over {row['n_documents']} documents, {row['n_tokens']:,} tokens")
+    print(f"wrote {out / 'summary.csv'}")

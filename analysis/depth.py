@@ -1,0 +1,160 @@
+"""Depth: which blocks, mixers and ffns of a model can go, and what Block Influence says of them (paper, Figures 3 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from adapters.base import BlockModel
+from analysis import conclusions
+from analysis.ablation import singles
+from analysis.agreement import Scores, agreement
+from analysis.budgets import BUDGETS, Budget, Cost, cost, fit
+from analysis.runs import content_hash
+from analysis.statistics import ENOUGH
+from analysis.study import ImportanceStudy, SweepStudy, Text
+
+KINDS = ("blocks", "mixers", "ffns")
+LIMITS = (
+    "This is about one model on one kind of text, with nothing retrained after a removal. The effects of single removals do not add up: "
+    "two blocks that can each go alone may not go together."
+)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Results of one model: tidy tables, and the sums per document behind them."""
+
+    model: BlockModel
+    text: Text
+    cost: Cost
+    sweep: pd.DataFrame
+    importance: pd.DataFrame
+    nll: np.ndarray  # (ablations, documents), and the tokens of each document
+    nll_tokens: np.ndarray
+    bi: np.ndarray  # (blocks, documents)
+    bi_tokens: np.ndarray
+
+    def column(self, metric: str, kind: str = "blocks") -> pd.Series:
+        """Values of one metric by block."""
+        table = pd.concat([self.sweep, self.importance])
+        rows = table[(table["metric"] == metric) & (table["kind"] == kind)]
+        return rows.set_index(rows["block"].astype(int))["value"]
+
+    def effects(self, metric: str) -> dict[int, float]:
+        """Values of one metric by block, as figures take them."""
+        return {int(block): float(value) for block, value in self.column(metric).items()}
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The sweep with a column `told` for figures: can this ablation be told from the dense model?"""
+        told = self.sweep[self.sweep["metric"] == "told"][["kind", "block", "value"]].rename(columns={"value": "told"})
+        merged = self.sweep[self.sweep["metric"] != "told"].merge(told, on=["kind", "block"], how="left")
+        return merged.assign(told=merged["told"].fillna(1).astype(bool))
+
+    @cached_property
+    def blocks(self) -> pd.DataFrame:
+        """One line a block: perplexity without it, what that costs in nats a token, by part, and its Block Influence."""
+        table = pd.DataFrame({"ppl without": self.column("ppl")})
+        for kind in KINDS:
+            table[f"Δnll {kind[:-1]}"] = self.column("delta_nll", kind)
+        table["BI"] = self.column("bi")
+        table["told from dense"] = np.where(self.column("told") == 1, "yes", "no")
+        return table.rename_axis("block").reset_index()
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        spec, dense = self.model.spec, self.sweep[self.sweep["kind"] == "dense"].set_index("metric")
+        n, tokens = int(dense["n_documents"].iloc[0]), int(dense["n_tokens"].iloc[0])
+        singles_run = len(self.nll) * len(spec.blocks)
+        facts = {
+            "Model": f"{spec.name} ({spec.family}, {spec.variant}), {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
+            "Precision, device": f"{str(self.model.dtype).removeprefix('torch.')}, {self.model.device.type}",
+            "Text": f"{self.text.corpus}, held-out: {n} documents, one window of {self.text.window} tokens each, {tokens:,} tokens scored",
+            "Dense model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
+            "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {self.cost.mixer_rows:,} rows through mixers and "
+            f"{self.cost.ffn_rows:,} through ffns for each document, where one run after the other takes {singles_run:,} of each",
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @property
+    def bars(self) -> str:
+        """What the bars of a figure are; a sentence for captions."""
+        n = self.nll.shape[1]
+        return f"Bars are 95\u00a0% bootstrap intervals over {n} documents." if n >= ENOUGH else f"No bars: {conclusions.too_few(n)}."
+
+    @cached_property
+    def bi_agreement(self) -> str:
+        """Does Block Influence order blocks as the loss does?"""
+        blocks = slice(1, 1 + len(self.model.spec.blocks))  # of the plan: dense, then blocks
+        rises = Scores(self.nll[blocks] - self.nll[0], self.nll_tokens)
+        interval = agreement(Scores(self.bi, self.bi_tokens), rises, paired=False)
+        return conclusions.agreement_sentence(interval, "Block Influence", n_blocks=len(self.bi), n_documents=self.nll.shape[1])
+
+    @cached_property
+    def parts(self) -> str:
+        """Which mixers and ffns can go."""
+        return "\n\n".join(conclusions.redundancy(self.sweep, kind) for kind in KINDS[1:])
+
+    @cached_property
+    def limits(self) -> str:
+        """What these documents can show, what more of them would, and what no number of them can."""
+        return f"{conclusions.resolution(self.sweep, BUDGETS['full'].documents)}\n\n{LIMITS}"
+
+
+def _interval(rows: pd.DataFrame, metric: str) -> str:
+    value, low, high = rows.loc[metric, ["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
+    return f"{value:.4g}" if np.isnan(low) else f"{value:.4g} ({low:.4g} to {high:.4g})"
+
+
+def depth(
+    model: BlockModel,
+    budget: Budget,
+    out: Path,
+    *,
+    corpus: str = "texts",
+    documents: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, float], None] = lambda what, done: None,
+) -> Depth:
+    """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text; runs are kept in `out`.
+
+    `documents` None takes as many as the budget's time holds on this machine, or as were scored before.
+    `progress` is told what is being done and which share of it is.
+    """
+    text = Text(corpus=corpus, window=budget.window, documents=documents or 1, seed=seed)
+    study = SweepStudy.of(model, singles(model.spec, KINDS), text)
+    folder = run_folder(out, "depth", study.identity)
+    if documents is None:
+        scored = min(budget.documents, len(study.open(folder).scores()))
+        text = replace(text, documents=max(scored, fit(model, study.plan, budget)))
+        study = replace(study, text=text)
+    calibration = ImportanceStudy(model, replace(text, split="calibration"))
+    runs = [run_folder(out, noun, s.identity) for noun, s in (("importance", calibration), ("depth", study))]
+    importance = calibration.run(runs[0], _share(progress, "Block Influence", text.documents))
+    sweep = study.run(runs[1], _share(progress, "sweep", study.steps * text.documents))
+    bi, nll = calibration.scores(runs[0]), study.scores(runs[1])
+    price = cost(model, study.plan, text.documents, text.window)
+    return Depth(model, text, price, sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"])
+
+
+def run_folder(out: Path, noun: str, identity: dict) -> Path:
+    """A folder for the runs of one plan: readable, and different for different plans."""
+    return out / f"{identity['model']['name']}-{noun}-{content_hash(identity)[:8]}"
+
+
+def _share(progress: Callable[[str, float], None], what: str, steps: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(what, done / steps)
+
+    return advance

@@ -1,0 +1,77 @@
+"""What a notebook needs around its question: checked parameters, the model, and progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adapters import BlockModel, StrataError, load
+from analysis.budgets import Budget, budget
+
+IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}  # names that a fresh kernel holds
+
+
+class Parameters(BaseModel):
+    """Parameters of a notebook about one model; each stands with its default in the notebook's first code cell."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    budget: str = "quick"
+    corpus: str = "texts"
+    documents: int | None = Field(default=None, ge=1)  # None: as many as the budget holds
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    dtype: str = "auto"
+    out: str = "runs"  # folder of the runs, which a second execution goes on from
+
+    @classmethod
+    def of(cls, names: dict[str, Any]) -> Parameters:
+        """From a notebook's globals(). Raises StrataError on an unknown name or a bad value, with the valid ones."""
+        values = {k: v for k, v in names.items() if not k.startswith("_") and k not in IPYTHON and isinstance(v, str | int | float | None)}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            name = ".".join(map(str, wrong["loc"]))
+            raise StrataError(
+                f"parameter {name}: {wrong['msg']} (found {wrong['input']!r}); valid: {', '.join(cls.model_fields)}"
+            ) from None
+
+    def load(self) -> BlockModel:
+        return load(self.model, device=self.device, dtype=self.dtype)
+
+    @property
+    def sizes(self) -> Budget:
+        return budget(self.budget)
+
+    @property
+    def runs(self) -> Path:
+        return Path(self.out).expanduser()
+
+
+def progress_on_stderr() -> Callable[[str, float], None]:
+    """Writes a line like `sweep 34 %, 2 min left` every few seconds; reports leave stderr out."""
+    start, last, first = time.monotonic(), 0.0, 0.0
+
+    def tell(what: str, done: float) -> None:
+        nonlocal start, last, first
+        now = time.monotonic()
+        if done < first or last == 0:
+            start, first = now, done  # what was there already says nothing of the speed
+        if now - last >= 2 or done >= 1:
+            left = (now - start) / (done - first) * (1 - done) if done > first else 0
+            ending = f", {_minutes(left)} left" if 0 < done < 1 and left else ""
+            print(f"{what} {done:.0%}{ending}", file=sys.stderr, flush=True)
+            last = now
+
+    return tell
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
