@@ -126,7 +126,7 @@ def _text(corpus: str, tokens: int, window: int, seed: int, split: str = "held-o
 @contextmanager
 def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(title), total=total)
         yield lambda n: progress.advance(task, n)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.agreement import chance
+from analysis.agreement import chance, documents_needed
 from analysis.figures import number
 from analysis.statistics import ENOUGH, Interval
 
@@ -132,6 +132,34 @@ def best_metric(taus: Mapping[str, Interval], gaps: Mapping[str, Interval], *, n
     if rivals := [name for name, gap in gaps.items() if not (gap.low or 0) > 0]:
         return f"{first}, but a winner is not supported: it cannot be told from {_listed(rivals)}."
     return f"{first} and beats every other metric ({', '.join(gaps)})." if gaps else f"{first}; no other metric was measured."
+
+
+def reliability_sentence(r: float | None, score: str, *, n_documents: int) -> str:
+    """How much of an order is the documents' accident: little from 0.9 on, most below 0.5, by rule of thumb.
+
+    `r`: `analysis.agreement.reliability`, Kendall, not stepped up.
+    """
+    if r is None:
+        return f"How reliable the order by {score} is cannot be said: {too_few(n_documents)}."
+    found = (
+        f"Two halves of the documents ({n_documents // 2} each) order the blocks by {score} with a Kendall tau of {number(r)} on average"
+    )
+    if r >= 0.9:
+        return f"{found}: the order hardly depends on the documents."
+    return (
+        f"{found}: {'parts of the order are' if r >= 0.5 else 'most of the order is'} noise, which pulls every agreement with it to zero."
+    )
+
+
+def order_sentence(curve: pd.DataFrame, score: str, share: float = 0.95) -> str:
+    """How many documents a resolved order needs; `curve`: `analysis.agreement.resolution`, empty with too few documents."""
+    if curve.empty:
+        return f"Whether the order by {score} is resolved is open: too few documents for a curve (it needs {ENOUGH})."
+    last = curve.iloc[int(curve["n_documents"].argmax())]
+    near, every = (f"{100 * last[pairs]:.0f} %" for pairs in ("adjacent", "all"))
+    found = f"With {last['n_documents']:.0f} documents {near} of neighbours in the order by {score} are told apart, {every} of all pairs"
+    n = documents_needed(curve, share)
+    return f"{found}: the order is {'not resolved' if n is None else f'resolved from {n} documents on'}."
 
 
 def resolution(table: pd.DataFrame, documents: int, kind: str = "blocks") -> str:

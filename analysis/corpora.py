@@ -7,6 +7,7 @@ import heapq
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from adapters.catalogue import PACKAGES
@@ -29,6 +30,7 @@ PROSE = (
 # Percent of documents, by hash. Models are trained on train; importance and removal orders come from calibration;
 # every number shown is held-out; benchmark items whose passage is a document come from benchmark alone.
 SPLITS = {"train": 78, "calibration": 6, "held-out": 10, "benchmark": 6}
+OWN_SPLITS = {"calibration": 40, "held-out": 60}  # of a user's text, which trains nothing and is no benchmark
 PIECE = 4000  # characters of a document cut from a running text, at a paragraph's end where there is one
 
 
@@ -41,14 +43,11 @@ class Document:
     def of(cls, text: str) -> Document:
         return cls(text, hashlib.sha256(text.encode()).hexdigest()[:16])
 
-    @property
-    def split(self) -> str:
+    def split(self, shares: dict[str, int]) -> str:
+        """The part it falls into, by hash; `shares` add up to 100."""
         percent = int(self.id[:8], 16) % 100
-        for name, share in SPLITS.items():
-            if percent < share:
-                return name
-            percent -= share
-        raise AssertionError("the shares of SPLITS add up to 100")
+        ends = accumulate(shares.values())
+        return next(name for name, end in zip(shares, ends, strict=True) if percent < end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +79,23 @@ def sample(corpus: str, n: int, window: int, tokenizer: Tokenizer, *, split: str
     Documents are ranked by a seeded hash; those shorter than a window are passed over. `split` None takes all documents.
     Raises StrataError when the corpus holds fewer.
     """
-    if split is not None and split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    pool = (d for d in documents(corpus) if split in (None, d.split) and len(d.text) > window)
-    ranked = heapq.nsmallest(8 * n + 100, pool, key=lambda d: _rank(d, seed))
-    windows: list[Window] = []
-    for document in ranked:
+    if n < 1 or window < 2:
+        raise StrataError(f"{n} documents of {window} tokens are asked for: at least one document and two tokens make a sample")
+    shares = SPLITS if corpus == "texts" else OWN_SPLITS
+    if split is not None and split not in shares:
+        raise unknown("split", split, shares)
+    best: list[tuple[int, Window]] = []  # a heap of the n first, the last of them on top
+    for document in documents(corpus):
+        rank = -int(_rank(document, seed), 16)
+        if split not in (None, document.split(shares)) or (len(best) == n and rank < best[0][0]):
+            continue
         cut = _cut(document, window, tokenizer, seed)
         if cut is not None:
-            windows.append(cut)
-        if len(windows) == n:
-            return windows
+            (heapq.heappush if len(best) < n else heapq.heapreplace)(best, (rank, cut))
+    if len(best) == n:
+        return [cut for _, cut in sorted(best, key=lambda ranked: -ranked[0])]
     raise StrataError(
-        f"the {split or 'whole'} part of the corpus {corpus!r} has {len(windows)} documents of {window} tokens, {n} are asked for: "
+        f"the {split or 'whole'} part of the corpus {corpus!r} has {len(best)} documents of {window} tokens, {n} are asked for: "
         "give a longer text, fewer tokens or a shorter window"
     )
 
@@ -110,6 +113,8 @@ def windows_hash(windows: list[Window]) -> str:
 def _cut(document: Document, window: int, tokenizer: Tokenizer, seed: int) -> Window | None:
     """A seeded place in the document; None when no whole window fits behind it."""
     text = document.text
+    if len(text.encode()) < window:
+        return None
     room = max(1, len(text) - 8 * window)  # English has 4 to 5 characters in a token
     start = int(_rank(document, seed + 1)[:8], 16) % room
     if start:
@@ -156,7 +161,8 @@ def _pieces(path: Path) -> Iterator[str]:
         held += block
         while len(held) > 2 * PIECE:
             end = held.rfind("\n", PIECE // 2, PIECE) + 1 or PIECE
-            yield held[:end].strip()
+            if piece := held[:end].strip():
+                yield piece
             held = held[end:]
     if held.strip():
         yield held.strip()
@@ -165,9 +171,9 @@ def _pieces(path: Path) -> Iterator[str]:
 def _blocks(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8") as file:
-            read: Callable[[], str] = lambda: file.read(1 << 20)  # noqa: E731
+            read: Callable[[], str] = lambda: file.read(1 << 16)  # noqa: E731
             yield from iter(read, "")
     except UnicodeDecodeError as error:
-        raise StrataError(f"{path} is not UTF-8 (byte {error.start}): convert it, for example with iconv") from error
+        raise StrataError(f"{path} is not UTF-8 ({error.reason}): convert it, for example with iconv") from error
     except OSError as error:
         raise StrataError(f"cannot read {path}: {error.strerror}") from error

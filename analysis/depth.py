@@ -48,7 +48,8 @@ class Depth:
 
     def effects(self, metric: str) -> dict[int, float]:
         """Values of one metric by block, as figures take them."""
-        return {int(block): float(value) for block, value in self.column(metric).items()}
+        column = self.column(metric)
+        return dict(zip(column.index.tolist(), column.tolist(), strict=True))
 
     @cached_property
     def rows(self) -> pd.DataFrame:

@@ -1,8 +1,13 @@
-"""Importance of blocks from plain forward passes, measured on the stream while it passes by."""
+"""Importance of blocks, mixers and ffns from plain forward passes, measured on the stream while it passes by.
+
+In every metric less means less important, removed first. All but the two positional ones are means over tokens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,38 +16,141 @@ from torch import Tensor
 from adapters.base import BlockModel, Parts
 from adapters.errors import StrataError, unknown
 
-Measure = Callable[[Parts], Tensor]  # (D, T, d) parts of one block -> (D, T), in fp32 or better
+
+class Step(NamedTuple):
+    """y = x + delta: what a block, a mixer or an ffn did to the stream; (D, T, d) in fp32 or better."""
+
+    x: Tensor
+    delta: Tensor
+    y: Tensor
+    block: int  # its index
 
 
-def block_influence(parts: Parts) -> Tensor:
-    """1 - cos(x_in, x_out) of every token (ShortGPT, arXiv 2403.03853v1, equation 2, before the expectation)."""
-    return 1 - torch.cosine_similarity(parts.x_in.float(), parts.x_out.float(), dim=-1)
+STEPS: dict[str, Callable[[Parts], tuple[Tensor, Tensor, Tensor]]] = {
+    "blocks": lambda p: (p.x_in, wide(p.delta_mix) + wide(p.delta_ffn), p.x_out),
+    "mixers": lambda p: (p.x_in, p.delta_mix, p.x_mid),
+    "ffns": lambda p: (p.x_mid, p.delta_ffn, p.x_out),
+}
 
 
-METRICS: dict[str, Measure] = {"bi": block_influence}
+def block_influence(step: Step) -> Tensor:
+    """1 - cos(x, y) (ShortGPT, arXiv 2403.03853v1, equation 2, before the expectation)."""
+    return 1 - torch.cosine_similarity(step.x, step.y, dim=-1)
+
+
+def relative_magnitude(step: Step) -> Tensor:
+    """||f(x)|| / ||x + f(x)|| (Samragh et al., arXiv 2309.11568, as in ShortGPT v1, section 4.4)."""
+    return l2(step) / norm(step)
+
+
+def norm(step: Step) -> Tensor:
+    """||x + f(x)||, what ShortGPT v1, section 2.2, calls the magnitude of a layer's output.
+
+    Section 2.2 takes a larger norm as more important, and so does this; section 4.4 says of the same metric that it gives
+    the reverse order. Norms grow with depth, so that is `reverse_order` here.
+    """
+    return torch.linalg.vector_norm(step.y, dim=-1)
+
+
+def l2(step: Step) -> Tensor:
+    """||f(x)||: how far the stream moves."""
+    return torch.linalg.vector_norm(step.delta, dim=-1)
+
+
+def sequential(step: Step) -> Tensor:
+    """The index: block 0 is removed first. Table 3 of ShortGPT v1; section 4.4 has the sign the other way round."""
+    return torch.full_like(step.x[..., 0], step.block)
+
+
+def reverse_order(step: Step) -> Tensor:
+    """Minus the index: the last block is removed first. Table 3 of ShortGPT v1, over section 4.4."""
+    return -sequential(step)
+
+
+Measure = Callable[[Step], Tensor]  # -> (D, T)
+METRICS: dict[str, Measure] = {
+    "bi": block_influence,
+    "relative_magnitude": relative_magnitude,
+    "norm": norm,
+    "l2": l2,
+    "sequential": sequential,
+    "reverse_order": reverse_order,
+}
 
 
 @torch.inference_mode()
-def measure(model: BlockModel, ids: Tensor, lengths: Tensor, metrics: Iterable[str] = ("bi",)) -> dict[str, np.ndarray]:
-    """Sums over the real tokens of each document, by metric: (blocks, D) in fp64.
+def measure(
+    model: BlockModel,
+    ids: Tensor,
+    lengths: Tensor,
+    metrics: Iterable[str] = ("bi",),
+    *,
+    kinds: Iterable[str] = ("blocks",),
+    first_token: bool = True,
+    compat: str | None = None,
+    names: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Sums over the real tokens of each document, by metric: (kinds * blocks, D) in fp64, the blocks of a kind together.
 
-    The last block is measured before the final norm, as any other. Raises StrataError on an unknown metric, and on a
-    value that is not finite, naming block and document of the batch.
+    One pass, of which nothing is kept. `first_token` False leaves out the first token of every document, whose stream is
+    often unlike all others. The last block is measured before the final norm, as any other; `compat` "paper" measures it
+    behind that norm, as the paper's code did by way of Hugging Face's hidden states. Raises StrataError on an unknown
+    metric or kind, and on a value that is not finite, naming block and document (by `names`, else by number).
     """
-    for name in metrics:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+    metrics, kinds = list(metrics), list(kinds)
+    check(metrics, kinds)
+    if compat not in (None, "paper"):
+        raise unknown("compat", compat, ("paper",))
     ids, lengths = ids.to(model.device), lengths.to(model.device)
-    real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-    sums = {name: np.zeros((len(model.blocks), len(ids))) for name in metrics}
+    real, n = counted(ids, lengths, first_token), len(model.blocks)
+    sums = {name: np.zeros((len(kinds) * n, len(ids))) for name in metrics}
 
     def tap(i: int, parts: Parts) -> None:
-        for name, rows in sums.items():
-            value = METRICS[name](parts).double().masked_fill(~real, 0).sum(1)
-            if not torch.isfinite(value).all():
-                document = int((~torch.isfinite(value)).nonzero()[0])
-                raise StrataError(f"{name} of block {i} of {model.spec.name} is not finite in document {document} of the batch")
-            rows[i] = value.cpu().numpy()
+        if compat and i == n - 1:
+            parts = parts._replace(x_out=_final_norm(model, parts.x_out))
+        for k, kind in enumerate(kinds):
+            x, delta, y = map(wide, STEPS[kind](parts))
+            step = Step(x, delta, y, i)
+            for name, rows in sums.items():
+                value = METRICS[name](step).double().masked_fill(~real, 0).sum(1)
+                require_finite(value, f"{name} of block {i} of {model.spec.name}", names)
+                rows[k * n + i] = value.cpu().numpy()
 
     model.stream(ids, lengths=lengths, tap=tap)
     return sums
+
+
+def check(metrics: Iterable[str], kinds: Iterable[str]) -> None:
+    """Raises StrataError on an unknown metric or kind."""
+    for noun, given, valid in (("metric", metrics, METRICS), ("kind", kinds, STEPS)):
+        for name in given:
+            if name not in valid:
+                raise unknown(noun, name, valid)
+
+
+def counted(ids: Tensor, lengths: Tensor, first_token: bool) -> Tensor:
+    """Which tokens are measured (D, T). Raises StrataError when a document has none."""
+    time = torch.arange(ids.shape[1], device=ids.device)
+    real = (time < lengths[:, None]) & (time >= (0 if first_token else 1))
+    if not real.any(1).all():
+        raise StrataError("a document has no token to measure: leave empty ones out, and with first_token=False those of one token")
+    return real
+
+
+def require_finite(values: Tensor, what: str, names: Sequence[str] | None = None) -> None:
+    """Raises StrataError when one of `values` (..., D) is not finite, naming the document."""
+    if not torch.isfinite(values).all():
+        document = int((~torch.isfinite(values)).nonzero()[0, -1])
+        raise StrataError(f"{what} is not finite in document {names[document] if names else f'{document} of the batch'}")
+
+
+def wide(x: Tensor) -> Tensor:
+    """In fp32 or better: squares of fp16 values above 255 overflow, and bf16 holds three digits."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _final_norm(model: BlockModel, x: Tensor) -> Tensor:
+    """The model's logits when its head is the identity."""
+    bare = copy.copy(model)
+    bare.weights = model.weights | {"head": torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)}
+    return bare.logits(x)

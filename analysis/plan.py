@@ -48,6 +48,11 @@ class Plan:
             streams = [child for split in actions for child in split.values()]
         return levels
 
+    @cached_property
+    def branches(self) -> int:
+        """At most so many streams leave a block for one that enters it."""
+        return max(len(set(actions)) for actions in zip(*self.actions, strict=True))
+
     @property
     def mixer_rows(self) -> int:
         """Runs of a mixer for each document."""

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from adapters.errors import StrataError
 
 SCHEMA = 1
+LEFT_BEHIND = (".lock", "scores")  # in a folder whose first writer was killed before it wrote the manifest
 VERSIONS = ("llm-strata", "torch", "transformers", "numpy", "scipy")
 
 
@@ -27,7 +28,8 @@ def content_hash(data: object) -> str:
 class Run:
     """Records of a plan: for each document, one number for each metric and ablation.
 
-    `identity` is what makes records comparable (model, ablations, corpus, window, dtype ...); a folder belongs to one.
+    `identity` is what makes records comparable (model, ablations, corpus, window, dtype ...); a folder with records
+    belongs to one.
     Which documents are scored is not part of it, so that a larger budget goes on from a smaller one.
     """
 
@@ -38,27 +40,38 @@ class Run:
 
     def _check(self) -> None:
         path = self.folder / "manifest.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            if found.get("key") != self.key:
-                differing = sorted(k for k in self.identity if found.get("identity", {}).get(k) != self.identity[k])
+        with self._disk():
+            manifest = path.read_text(errors="replace") if path.exists() else None
+            entries = [p.name for p in self.folder.iterdir()] if self.folder.exists() else []
+        if manifest is not None:
+            found = _manifest(manifest)
+            unused = {"key", "identity"} <= found.keys() and not any(self.folder.glob("scores/*.jsonl"))
+            if found.get("key") != self.key and not unused:
+                theirs = found.get("identity", {})
+                differing = sorted(k for k, v in self.identity.items() if k not in theirs or content_hash(theirs[k]) != content_hash(v))
                 raise StrataError(
                     f"{self.folder} holds a run of another plan (it differs in {', '.join(differing) or 'schema'}): give another --out"
                 )
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif not all(name in LEFT_BEHIND or name.startswith(".manifest.json.") for name in entries):
             raise StrataError(f"{self.folder} is not empty and holds no run: give another --out")
 
     @contextmanager
     def writing(self, about: Mapping[str, object]) -> Iterator[None]:
         """Holds the folder for one writer and notes in the manifest what is `about` to be scored."""
-        try:
+        with self._disk():
             self._records.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock", timeout=0):
+                self._check()  # again, now that nobody else can write
                 versions = {name: _version(name) for name in VERSIONS} | {"python": platform.python_version()}
                 self.write_json(
                     "manifest.json", {"schema": SCHEMA, "key": self.key, "identity": self.identity, **about, "versions": versions}
                 )
                 yield
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
         except Timeout:
             raise StrataError(f"another process is writing to {self.folder}: wait for it, or give another --out") from None
         except OSError as error:
@@ -103,11 +116,20 @@ class Run:
     def write_text(self, name: str, text: str) -> None:
         """Atomically: readers see the old file or the new one."""
         temporary = self.folder / f".{name}.{os.getpid()}"
-        try:
-            temporary.write_text(text)
-            temporary.replace(self.folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with self._disk():
+            try:
+                temporary.write_text(text)
+                temporary.replace(self.folder / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _manifest(text: str) -> dict:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _version(name: str) -> str | None:

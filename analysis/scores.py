@@ -29,12 +29,11 @@ class TextScores:
         names = ("nll", "kl") if kl else ("nll",)
         self.sums = {name: torch.zeros(n_ablations, len(ids), dtype=torch.float64, device=ids.device) for name in names}
 
-    def add(self, ablations: Sequence[int], x: Tensor) -> None:
-        """Scores the streams `x` (V*D, T, d) behind the last block, one variant for each ablation."""
-        xs = x.unflatten(0, (-1, len(self.ids)))  # (V, D, T, d)
+    def add(self, ablations: Sequence[int], xs: Sequence[Tensor]) -> None:
+        """Scores the streams `xs`, (D, T, d) each, behind the last block, one for each ablation."""
         if self.kl and self.dense is None:
-            self.dense = xs[0].clone()  # else the whole of xs would live on
-        room = SLICE_BYTES.get(x.device.type, SLICE_BYTES["cpu"]) // (4 * self.model.spec.vocab_size)  # tokens
+            self.dense = xs[0]
+        room = SLICE_BYTES.get(self.ids.device.type, SLICE_BYTES["cpu"]) // (4 * self.model.spec.vocab_size)  # tokens
         tokens = max(1, min(len(self.targets), room))
         variants = max(1, room // tokens)
         for first in range(0, len(self.targets), tokens):
@@ -48,11 +47,11 @@ class TextScores:
         if not self.kl:
             return None
         assert self.dense is not None, "the dense model is scored first"
-        logits = self._logits(self.dense[None], where)[0]
+        logits = self._logits([self.dense], where)[0]
         log_p = logits - logits.logsumexp(-1, keepdim=True)
         return log_p, log_p.exp()
 
-    def _score(self, ablations: list[int], xs: Tensor, where: slice, reference: tuple[Tensor, Tensor] | None) -> None:
+    def _score(self, ablations: list[int], xs: Sequence[Tensor], where: slice, reference: tuple[Tensor, Tensor] | None) -> None:
         logits = self._logits(xs, where)  # (V, tokens, vocab)
         # Not cross_entropy: its fp32 sums over a vocabulary of 49 k are off by 1e-5; logsumexp sums pairwise.
         log_z = logits.logsumexp(-1)
@@ -62,8 +61,9 @@ class TextScores:
             log_p, p = reference
             self._sum("kl", ablations, (log_p - logits).add_(log_z[..., None]).mul_(p).sum(-1), where)
 
-    def _logits(self, xs: Tensor, where: slice) -> Tensor:
-        return self.model.logits(xs[:, self.document[where], self.position[where]]).float()
+    def _logits(self, xs: Sequence[Tensor], where: slice) -> Tensor:
+        document, position = self.document[where], self.position[where]
+        return self.model.logits(torch.stack([x[document, position] for x in xs])).float()  # (V, tokens, vocab)
 
     def _sum(self, name: str, ablations: list[int], values: Tensor, where: slice) -> None:
         sums = torch.zeros(len(ablations), len(self.ids), dtype=torch.float64, device=values.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from analysis.ablation import place
+from adapters.errors import StrataError
+from analysis.ablation import place, singles
 from analysis.corpora import Window, sample, windows_hash
-from analysis.importance import measure
+from analysis.importance import check, measure
 from analysis.plan import Plan, plan
 from analysis.runs import Run
 from analysis.statistics import Interval, ratio, told_from_zero
-from analysis.sweep import documents_per_batch, sweep
+from analysis.sweep import documents_per_batch, streams_within, sweep
+from analysis.taylor import taylor
 from analysis.texts import Batch, score_documents, tokenizer_of
 
 COLUMNS = ["kind", "block", "head", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
@@ -39,6 +39,8 @@ class Text:
 
     def windows(self, model: BlockModel) -> list[Window]:
         """Raises StrataError when the corpus is too short or the window longer than the model's context."""
+        if self.window >= model.spec.max_len:
+            raise StrataError(f"a window of {self.window} tokens is too long for {model.spec.name}, whose context has {model.spec.max_len}")
         return sample(self.corpus, self.documents, self.window, tokenizer_of(model), split=self.split, seed=self.seed)
 
     @property
@@ -80,9 +82,18 @@ class SweepStudy:
         """What `progress` counts up to: streams that leave a block, times documents."""
         return sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)
 
+    def open(self, folder: Path) -> Run:
+        return Run(folder, self.identity)
+
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """Scores what the folder does not hold yet and returns the tidy table, which is also written as summary.csv."""
-        run, windows = Run(folder, self.identity), self.text.windows(self.model)
+        table = sweep_table(self.plan, self.scores(folder, progress), self.text)
+        write_table(self.open(folder), table)
+        return table
+
+    def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
+        """Sums per document by metric, (ablations, documents), with `tokens` and `bytes` (documents,)."""
+        run, windows = self.open(folder), self.text.windows(self.model)
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
             def advanced(streams: int) -> None:
@@ -92,12 +103,11 @@ class SweepStudy:
             sums = sweep(self.model, self.plan, batch.ids, batch.lengths, kl=self.kl, memory=self.memory, names=names, progress=advanced)
             return {name: values.numpy() for name, values in sums.items()}
 
-        size = documents_per_batch(self.model, self.plan, self.text.window + 2, self.memory)
+        longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
+        size = documents_per_batch(self.model, self.plan, longest, self.memory)
+        streams_within(self.memory, self.model, self.plan, size, longest)  # an error before anything is written
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "mixer_rows": self.plan.mixer_rows}
-        scores = score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
-        table = sweep_table(self.plan, scores, self.text)
-        write_table(run, table)
-        return table
+        return score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
 
 
 def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:
@@ -125,35 +135,56 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
 
 @dataclass(frozen=True)
 class ImportanceStudy:
-    """Importance of every block from plain forward passes."""
+    """Importance of every block, mixer, ffn or head: `METRICS` from plain forward passes, and `taylor` from gradients.
+
+    Heads have `taylor` alone. `first_token` False leaves the first token of each document out of what `METRICS` measure.
+    """
 
     model: BlockModel
     text: Text
     metrics: tuple[str, ...] = ("bi",)
+    kinds: tuple[str, ...] = ("blocks",)
+    first_token: bool = True
 
     @property
     def identity(self) -> dict[str, Any]:
-        return identity(self.model, self.text) | {"metrics": list(self.metrics)}
+        return identity(self.model, self.text) | {"metrics": list(self.metrics), "kinds": list(self.kinds), "first_token": self.first_token}
+
+    def open(self, folder: Path) -> Run:
+        return Run(folder, self.identity)
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As SweepStudy.run; `progress` counts documents."""
-        run, windows = Run(folder, self.identity), self.text.windows(self.model)
+        scores = self.scores(folder, progress)
+        tokens = scores["real"]
+        rows = [
+            (*place(part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
+            for metric in self.metrics
+            for i, part in enumerate(singles(self.model.spec, self.kinds))
+        ]
+        table = _frame(rows)
+        write_table(self.open(folder), table)
+        return table
+
+    def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
+        """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""
+        forward = [name for name in self.metrics if name != "taylor"]
+        singles(self.model.spec, self.kinds)  # an error before anything is written
+        check(forward, self.kinds if forward else ())
+        run, windows = self.open(folder), self.text.windows(self.model)
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
             progress(len(batch.windows))
-            return measure(self.model, batch.ids, batch.lengths, self.metrics) | {"real": batch.lengths.numpy()}
+            found = {"real": batch.lengths.numpy() - (not self.first_token)}
+            if forward:
+                names = [window.document for window in batch.windows]
+                found |= measure(self.model, batch.ids, batch.lengths, forward, kinds=self.kinds, first_token=self.first_token, names=names)
+            if "taylor" in self.metrics:
+                found["taylor"] = taylor(self.model, batch.ids, batch.lengths, kinds=self.kinds)
+            return found
 
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows)}
-        scores = score_documents(run, self.model, windows, 8, score, about, progress)
-        tokens = scores["real"]
-        rows = [
-            ("blocks", i, None, self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
-            for metric in self.metrics
-            for i in range(len(self.model.blocks))
-        ]
-        table = _frame(rows)
-        write_table(run, table)
-        return table
+        return score_documents(run, self.model, windows, 8, score, about, progress)
 
 
 def write_table(run: Run, table: pd.DataFrame) -> None:
@@ -162,19 +193,3 @@ def write_table(run: Run, table: pd.DataFrame) -> None:
 
 def _frame(rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype({"block": "Int64", "head": "Int64", "ci_low": float, "ci_high": float})
-
-
-def speed(model: BlockModel, window: int) -> float:
-    """FLOPs a second of a short plain forward with head, for estimates: best of three."""
-    ids = torch.zeros(1, window, dtype=torch.long, device=model.device)
-    work = window * plan(model.spec, []).flops_per_token
-    return work / min(_timed(lambda: model.run(ids).logsumexp(-1), model.device) for _ in range(3))
-
-
-def _timed(call: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    with torch.inference_mode():
-        call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, Context
+from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.plan import Plan, Stream
 from analysis.scores import SLICE_BYTES, TextScores
@@ -43,8 +43,7 @@ def sweep(
     scores = TextScores(model, ids, lengths, len(plan.ablations), kl=kl)
     if kl:
         plan = _with_reference(model, plan, scores, limit)
-    x, ctx = model.begin(ids, lengths=lengths)
-    Executor(model, plan, ctx, scores, limit, progress).run(x)
+    Executor(model, plan, scores, limit, progress).run()
     out = {name: sums.cpu() for name, sums in scores.sums.items()}
     if not all(torch.isfinite(sums).all() for sums in out.values()):
         raise StrataError(_where_not_finite(model, plan, ids, lengths, torch.stack(list(out.values())).sum(0), names))
@@ -61,53 +60,57 @@ def _with_reference(model: BlockModel, plan: Plan, scores: TextScores, limit: in
 
 
 class Executor:
-    """Goes down the tree of one batch, all streams of a depth at once when they fit, else one part after the other."""
+    """Goes down the tree of one batch, all streams of a depth at once when they fit, else one part after the other.
 
-    def __init__(
-        self, model: BlockModel, plan: Plan, ctx: Context, scores: TextScores, limit: int, progress: Callable[[int], None]
-    ) -> None:
-        self.model, self.plan, self.ctx, self.scores, self.limit, self.progress = model, plan, ctx, scores, limit, progress
+    Every stream is a tensor (D, T, d) of its own, in lists that whoever takes it empties: it is freed when it is used up.
+    """
 
-    def run(self, x: Tensor) -> None:
-        self._descend(0, [tuple(range(len(self.plan.ablations)))], x, held=1)  # held: the finished dense stream
+    def __init__(self, model: BlockModel, plan: Plan, scores: TextScores, limit: int, progress: Callable[[int], None]) -> None:
+        self.model, self.plan, self.scores, self.limit, self.progress = model, plan, scores, limit, progress
 
-    def _descend(self, i: int, streams: list[Stream], x: Tensor, held: int) -> None:
-        """Takes `streams`, which enter block `i` as the variants of `x`, to the end, while `held` others wait."""
+    def run(self) -> None:
+        x, self.ctx = self.model.begin(self.scores.ids, lengths=self.scores.lengths)
+        xs = [x]
+        del x
+        self._descend(0, [tuple(range(len(self.plan.ablations)))], xs, held=1)  # held: the finished dense stream
+
+    def _descend(self, i: int, streams: list[Stream], xs: list[Tensor], held: int) -> None:
+        """Takes `streams`, which enter block `i` as `xs`, to the end, while `held` others wait."""
         while i < len(self.plan.spec.blocks):
             splits = [self.plan.split(i, stream) for stream in streams]
             children = [child for split in splits for child in split.values()]
             if held + max(len(streams) + len(children), self.plan.peak(i + 1, children)) > self.limit:
-                self._halves(i, streams, x, held)
+                self._halves(i, streams, xs, held)
                 return
-            x = self._advance(i, x, [list(split) for split in splits])
+            xs = self._advance(i, xs, [list(split) for split in splits])
             streams, i = children, i + 1
-        self.scores.add([ablation for stream in streams for ablation in stream], x)
+        self.scores.add([ablation for stream in streams for ablation in stream], xs)
 
-    def _halves(self, i: int, streams: list[Stream], x: Tensor, held: int) -> None:
+    def _halves(self, i: int, streams: list[Stream], xs: list[Tensor], held: int) -> None:
+        x_of = dict(zip(streams, xs, strict=True))
+        xs.clear()
         order = self.plan.order(i, streams)
         middle = (len(order) + 1) // 2
-        xs = x.unflatten(0, (-1, self.ctx.documents))
-        first, second = (xs[[streams.index(s) for s in half]].flatten(0, 1) for half in (order[:middle], order[middle:]))
-        del x, xs
-        self._descend(i, order[:middle], first, held + len(order) - middle)
-        del first
-        self._descend(i, order[middle:], second, held)
+        for half, waiting in ((order[:middle], len(order) - middle), (order[middle:], 0)):
+            self._descend(i, half, [x_of.pop(stream) for stream in half], held + waiting)
 
-    def _advance(self, i: int, x: Tensor, actions: Sequence[Sequence]) -> Tensor:
+    def _advance(self, i: int, xs: list[Tensor], actions: Sequence[Sequence]) -> list[Tensor]:
         """Block `i` on all streams, in calls of a bounded number of tokens; the branches of a stream share a call."""
-        documents, time = self.ctx.documents, x.shape[1]
-        out = x.new_empty(sum(map(len, actions)) * documents, *x.shape[1:])
-        done = first = 0
+        documents, time = xs[0].shape[:2]
+        room = call_tokens(xs[0].device)
+        out: list[Tensor] = []
+        first = 0
         while first < len(actions):
             last, n = first, 0
-            while last < len(actions) and (n == 0 or (n + len(actions[last])) * documents * time <= call_tokens(x.device)):
+            while last < len(actions) and (n == 0 or (n + len(actions[last])) * documents * time <= room):
                 n += len(actions[last])
                 last += 1
             edges = [(v - first, action) for v in range(first, last) for action in actions[v]]
-            step = self.model.advance(i, x[first * documents : last * documents], self.ctx, edges)
-            out[done * documents : (done + n) * documents] = step.x
-            first, done = last, done + n
+            x = self.model.advance(i, torch.cat(xs[first:last]), self.ctx, edges).x
+            out += [stream.clone() for stream in x.unflatten(0, (-1, documents))]
+            first = last
             self.progress(n)
+        xs.clear()
         return out
 
 
@@ -135,20 +138,26 @@ def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents:
 
 def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:
     """An upper estimate of what a call holds besides streams: the ffn's inner activations, and slices of logits."""
-    branches = max(len(plan.split(i, tuple(range(len(plan.ablations))))) for i in range(len(plan.spec.blocks)))
-    tokens = max(call_tokens(model.device), branches * documents * time)
+    tokens = max(call_tokens(model.device), plan.branches * documents * time)
     inner = max(3 * b.d_ffn + 4 * model.spec.d_model for b in model.spec.blocks)
     return tokens * inner * model.dtype.itemsize + 4 * SLICE_BYTES.get(model.device.type, SLICE_BYTES["cpu"])
 
 
 def default_memory(device: torch.device) -> int:
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else MEMORY["cpu"]
+    if device.type != "cuda":
+        return MEMORY["cpu"]
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # what torch keeps for its next tensors
+    return (torch.cuda.mem_get_info(device)[0] + cached) // 2
 
 
 def documents_per_batch(model: BlockModel, plan: Plan, time: int, memory: int | None = None) -> int:
     """How many documents of `time` tokens to sweep at once: as many as fill a call, if all their streams fit in memory."""
-    room = (memory or default_memory(model.device)) - call_bytes(model, plan, 1, time)
-    return max(1, min(call_tokens(model.device) // time, room // (plan.widest * stream_bytes(model, 1, time))))
+    allowed = memory or default_memory(model.device)
+
+    def fits(n: int) -> bool:
+        return call_bytes(model, plan, n, time) + plan.widest * stream_bytes(model, n, time) <= allowed
+
+    return next((n for n in range(call_tokens(model.device) // time, 1, -1) if fits(n)), 1)
 
 
 def _where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor, scores: Tensor, names: Sequence[str] | None) -> str:
@@ -165,4 +174,5 @@ def _where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tenso
     place = f"behind block {found[0]}" if found else "behind the head"
     which = f"document {names[document] if names else document}"
     out = f"out: {plan.ablations[ablation]}; {str(model.dtype).removeprefix('torch.')}"
-    return f"the stream of {model.spec.name} is not finite {place} in {which} ({out}): try --dtype float32"
+    fix = "look for damaged weights" if model.dtype == torch.float32 else "try --dtype float32"
+    return f"the stream of {model.spec.name} is not finite {place} in {which} ({out}): {fix}"

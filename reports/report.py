@@ -33,7 +33,7 @@ def make(models: Sequence[str], size: str, out: Path, **options: str) -> tuple[P
         raise StrataError(f"a model is named twice: {', '.join(models)}")
     executed = []
     console = Console(stderr=True, highlight=False)
-    with Bar(console=console) as bar:
+    with Bar(console=console, disable=not console.is_terminal) as bar:
         for model in models:
             folder = out / "notebooks" / _slug(model)
             task = bar.add_task(escape(model), total=None)

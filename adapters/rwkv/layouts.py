@@ -178,7 +178,8 @@ def measure(store: Store, version: str, layout: Layout) -> Sizes:
     """Reads the sizes off the first blocks; `shapes` then holds every block to them."""
 
     def find(role: str, i: int = 0) -> Shape | None:
-        slot = layout.block[role]
+        if (slot := layout.block.get(role)) is None:
+            return None
         shape = store.shapes.get(slot.key.format(i=i))
         return shape[::-1] if shape and slot.transposed else shape
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.rwkv.wkv import PAD, average, delta, linear
+from adapters.rwkv.wkv import average, delta, linear
 
 Weights = dict[str, Tensor]
 
@@ -38,11 +38,11 @@ class Inputs:
         """RWKV-6 and 7: the weight is the share of the token before."""
         return torch.lerp(self.h, self.shifted, weight)
 
-    def masked(self, x: Tensor, value: float = 0.0) -> Tensor:
-        """x (R or 1, T or 1, ...) with padding replaced."""
+    def masked(self, x: Tensor) -> Tensor:
+        """x (R or 1, T or 1, ...) with zeros on padding."""
         if self.real is None:
             return x
-        return torch.where(self.real.unflatten(-1, (1,) * (x.dim() - 2)), x, value)
+        return torch.where(self.real.unflatten(-1, (1,) * (x.dim() - 2)), x, 0.0)
 
     def heads(self, x: Tensor) -> Tensor:
         """(R, T, d) -> (R, T, H, N), in fp32 at least."""
@@ -56,7 +56,7 @@ def dove(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     """RWKV-4 (arXiv 2305.13048)."""
     r, k, v = (F.linear(x.mix(w, c), w[c]) for c in "rkv")
     logw = x.masked(-wide(w["decay"]).exp()[None, None])
-    out, state = average(x.masked(wide(k), PAD), wide(v), logw, wide(w["log_bonus"]), x.state)
+    out, state = average(wide(k), wide(v), logw, wide(w["log_bonus"]), x.state, x.real)
     return r.sigmoid() * out.to(r.dtype), state
 
 
@@ -65,8 +65,7 @@ def eagle(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     r, k, v = (x.heads(F.linear(x.mix(w, c), w[c])) for c in "rkv")
     logw = x.masked(-wide(w["decay"]).exp().view(1, 1, x.n_heads, -1)).expand(-1, k.shape[1], -1, k.shape[3])
     u = wide(w["bonus"]) if "bonus" in w else wide(w["log_bonus"]).exp()
-    u = u.view(x.n_heads, -1).expand(k.shape[2:])
-    out, state = linear(r, x.masked(k), v, logw, u, x.state)
+    out, state = linear(r, x.masked(k), v, logw, u.view(x.n_heads, -1).expand(k.shape[2:]), x.state)
     z = _head_norm(w, out, x.eps).to(x.h.dtype)
     return (z * F.silu(F.linear(x.mix(w, "g"), w["g"])) if "g" in w else z), state
 

@@ -41,9 +41,10 @@ class WorldTokenizer:
         data, at = text.encode(), 0
         ids, ends = [], []
         while at < len(data):
-            size = next(n for n in (*lengths.get(data[at : at + 2], ()), 1) if data[at : at + n] in tokens)
-            ids.append(tokens[data[at : at + size]])
-            at += size
+            sizes = (*lengths.get(data[at : at + 2], ()), 1)
+            token = next(piece for n in sizes if (piece := data[at : at + n]) in tokens)
+            at += len(token)
+            ids.append(tokens[token])
             ends.append(at)
         return Encoding(ids, ends)
 

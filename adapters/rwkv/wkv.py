@@ -1,8 +1,8 @@
 """The recurrences of RWKV: a loop over tokens as the definition of each, and the form that is fast.
 
 Shapes: rows R, time T, heads H, head size N. Everything here is computed in fp32 (fp64 stays fp64), and a state is what
-`past` carries from one call to the next. A token with k = 0 and logw = 0 (RWKV-7: b = 0 too; RWKV-4: k = PAD) leaves the
-state as it was, which is how padding is masked.
+`past` carries from one call to the next. A token with k = 0 and logw = 0 (RWKV-7: b = 0 too) leaves the state as it was,
+which is how padding is masked.
 """
 
 from __future__ import annotations
@@ -43,13 +43,15 @@ def delta(r: Tensor, logw: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, s
     return kernels.chunk_rwkv7(r=r, w=logw, k=k, v=v, a=a, b=b, scale=1.0, initial_state=state, output_final_state=True)
 
 
-def average(k: Tensor, v: Tensor, logw: Tensor, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def average(k: Tensor, v: Tensor, logw: Tensor, u: Tensor, state: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """RWKV-4 (arXiv 2305.13048, equation 16): an average of the values so far with weights exp(k), decayed; per channel.
 
     k, v (R, T, C); logw (R or 1, T, C); u (C,); state (R, 3, C): numerator and denominator, both times exp(-p), and p.
-    Returns the averages (R, T, C) and the state. A loop on a CPU, where it is faster, and a scan on a GPU.
+    Tokens that are not `real` (R, T, 1) read the state, but are not written to it. Returns the averages (R, T, C) and
+    the state. A loop on a CPU, where it is faster, and a scan on a GPU.
     """
-    states = (average_scan if k.is_cuda else average_loop)(k, v, logw, state)  # (R, T + 1, 3, C), before each token
+    written = k if real is None else torch.where(real, k, PAD)
+    states = (average_scan if k.is_cuda else average_loop)(written, v, logw, state)  # (R, T + 1, 3, C), before each token
     a, b, p = states[:, :-1].unbind(2)
     top = torch.maximum(p, u + k)
     old, new = (p - top).exp(), (u + k - top).exp()

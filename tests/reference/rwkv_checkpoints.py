@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -21,13 +23,15 @@ def random_checkpoint(
     d_ffn: int | None = None,
     vocab: int = 61,
     rank: int = 8,
+    ranks: Mapping[str, int] | None = None,
     decay: tuple[float, float] = (-6.0, 1.0),
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, Tensor]:
     """Every key as the published checkpoints have it; nothing is near zero or one, so that no term can hide.
 
-    `decay` is the range of time_decay (log of minus the log of the decay) in versions 4 to 6.
+    `rank` is the inner size of low-rank matrices, and `ranks` that of RWKV-7's by letter. `decay` is the range of
+    time_decay (log of minus the log of the decay) in versions 4 to 6.
     """
     generator = torch.Generator(device).manual_seed(seed) if device != "meta" else None
     d = heads * head_size
@@ -66,7 +70,8 @@ def random_checkpoint(
         if version == "7":
             out |= {f"x_{c}": uniform(1, 1, d) for c in "rwkvag"}
             out |= {f"{c}0": normal(1, 1, d) for c in "wav"} | {"k_k": normal(1, 1, d, mean=0.8), "k_a": uniform(1, 1, d)}
-            out |= low_rank("w") | low_rank("a") | low_rank("v") | low_rank("g", 2 * rank)
+            for name, inner in ({"w": rank, "a": rank, "v": rank, "g": 2 * rank} | dict(ranks or {})).items():
+                out |= low_rank(name, inner)
             out |= {"r_k": normal(heads, head_size, std=0.3)}
             if i == 0:  # used by no implementation; in some published files
                 out = {key: t for key, t in out.items() if key not in ("v0", "v1", "v2")}

@@ -1,0 +1,32 @@
+"""Costs known before a sweep runs."""
+
+from dataclasses import replace
+
+from analysis import budgets
+from analysis.ablation import singles
+from analysis.budgets import Budget, cost, fit
+from analysis.plan import plan
+from analysis.statistics import ENOUGH
+from tests.reference.models import pair
+
+
+def test_cost_is_the_plans() -> None:
+    model, _ = pair()
+    work = plan(model.spec, singles(model.spec, ["blocks"]))
+    found = cost(model, work, documents=5, window=16)
+    n = len(model.spec.blocks)
+    assert found.mixer_rows == found.ffn_rows == n * (n + 1) // 2
+    assert found.tokens == 80
+    assert found.seconds > 0
+
+
+def test_a_budget_is_filled_within_its_bounds(monkeypatch) -> None:
+    model, _ = pair()
+    work = plan(model.spec, singles(model.spec, ["blocks"]))
+    per_document = work.flops_per_token * 16
+    monkeypatch.setattr(budgets, "speed", lambda model, window: per_document)  # one second a document
+    size = Budget(window=16, documents=50, seconds=30)
+    assert fit(model, work, size) == 30
+    assert fit(model, work, replace(size, seconds=1)) == ENOUGH
+    assert fit(model, work, replace(size, seconds=1000)) == 50
+    assert fit(model, work, replace(size, seconds=None)) == 50

@@ -1,0 +1,30 @@
+"""Parameters of notebooks: wrong ones are errors, whoever executes the notebook."""
+
+import pytest
+
+from adapters import StrataError
+from analysis.notebook import Parameters
+
+
+def test_a_kernels_own_names_do_not_count() -> None:
+    names = {"model": "smollm2", "In": [], "_i": "x = 1", "exit": print, "__name__": "__main__", "documents": None}
+    assert Parameters.of(names).model == "smollm2"
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ({"modle": "smollm2"}, "model"),
+        ({"model": "smollm2", "tokens": 3}, "documents"),
+        ({"model": "smollm2", "documents": 0}, "greater than or equal to 1"),
+        ({"model": "smollm2", "seed": "one"}, "integer"),
+    ],
+)
+def test_bad_parameters_name_the_valid_ones(names: dict[str, object], says: str) -> None:
+    with pytest.raises(StrataError, match=says):
+        Parameters.of(names)
+
+
+def test_an_unknown_budget_names_the_valid_ones() -> None:
+    with pytest.raises(StrataError, match="quick"):
+        _ = Parameters(model="smollm2", budget="quik").sizes

@@ -1,0 +1,26 @@
+"""What a sweep must run at least, counted by brute force: the distinct histories of all ablations, written out in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adapters import NONE, Ablation
+
+
+def mixer_runs(n_blocks: int, ablations: Iterable[Ablation]) -> int:
+    """How many different streams meet a mixer that runs on them."""
+    return len({(i, _history(a, i)) for a in {NONE, *ablations} for i in range(n_blocks) if i not in a.blocks | a.mixers})
+
+
+def ffn_runs(n_blocks: int, ablations: Iterable[Ablation]) -> int:
+    return len({(i, _history(a, i), _mixer(a, i)) for a in {NONE, *ablations} for i in range(n_blocks) if i not in a.blocks | a.ffns})
+
+
+def _history(ablation: Ablation, i: int) -> tuple:
+    """All that happened to a stream before it enters block `i`."""
+    return tuple((_mixer(ablation, j), j in ablation.blocks | ablation.ffns) for j in range(i))
+
+
+def _mixer(ablation: Ablation, i: int) -> tuple | None:
+    """None where it is out, else the heads that are."""
+    return None if i in ablation.blocks | ablation.mixers else tuple(sorted(h for b, h in ablation.heads if b == i))

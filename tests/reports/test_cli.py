@@ -1,0 +1,138 @@
+"""The command line, as a user meets it, on a small model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from analysis.study import COLUMNS
+from reports import cli
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    def run(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["strata", *map(str, words)])
+        capfd.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def sweep(tiny_folder: Path, prose: Path) -> list[object]:
+    return ["sweep", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32]
+
+
+@pytest.mark.parametrize("kind", ["blocks", "heads"])
+def test_sweep_writes_the_summary(strata: Callable[..., Done], sweep: list[object], tmp_path: Path, kind: str) -> None:
+    done = strata(*sweep, "--kind", kind, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert list(table) == COLUMNS
+    assert table["kind"].iloc[0] == "dense"
+    assert set(table["metric"]) >= {"ppl", "delta_nll", "kl"}
+    assert set(table["kind"]) == {"dense", kind}
+    assert table["n_documents"].eq(14).all()
+    assert table.loc[table["metric"] == "ppl", "ci_low"].notna().all()
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["identity"]["dtype"] == "float32"
+    assert manifest["versions"]["torch"]
+
+
+def test_a_second_run_goes_on_and_json_is_the_table(strata: Callable[..., Done], sweep: list[object], tmp_path: Path) -> None:
+    first = strata(*sweep, "--out", tmp_path / "run", "--json")
+    records = (tmp_path / "run" / "scores").glob("*.jsonl")
+    before = {path: path.read_bytes() for path in records}
+    second = strata(*sweep, "--out", tmp_path / "run", "--json")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_importance_writes_bi(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    done = strata("importance", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert list(table) == COLUMNS
+    blocks = table[(table["metric"] == "bi") & (table["kind"] == "blocks")]
+    assert blocks["block"].tolist() == list(range(len(blocks)))
+    assert blocks["value"].between(0, 2).all()
+
+
+def test_a_dry_run_counts_and_writes_nothing(
+    strata: Callable[..., Done], sweep: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = strata(*sweep, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    cost = json.loads(done.stdout)
+    n = cost["mixer_rows"]
+    assert n == cost["ffn_rows"] > 0
+    assert cost["tokens"] == 14 * 32
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--kind", "blokcs"], "blocks"),
+        (["--corpus", "nowhere.txt"], "nowhere.txt"),
+        (["--tokens", "8"], "window"),
+        (["--device", "gpu"], "cuda"),
+        (["--dtype", "float"], "float32"),
+        (["--window", "256", "--tokens", "256"], "context"),
+        (["--memory", "1", "--window", "250", "--tokens", "250"], "MB"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    strata: Callable[..., Done], sweep: list[object], tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = strata(*sweep, "--out", tmp_path / "run", *words)
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0, done.stderr
+    assert done.stderr.startswith("strata: ")
+    assert says in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_model_names_the_nearest(strata: Callable[..., Done], tmp_path: Path) -> None:
+    done = strata("sweep", "smolm2", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "did you mean smollm2" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_command_has_an_example(strata: Callable[..., Done]) -> None:
+    for command in ("fetch", "models", "sweep", "importance", "report"):
+        assert "Example: strata" in strata(command, "--help").stdout.replace("\n", " "), command
+
+
+def test_a_report_goes_on_after_a_kill(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    words = ["report", tiny_folder, "--corpus", prose, "--out", tmp_path / "out"]
+    first = strata(*words)
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "out" / "report.pdf").read_bytes().startswith(b"%PDF")
+    records = {path: path.read_bytes() for path in (tmp_path / "out" / "runs").rglob("*.jsonl")}
+    assert records
+    (tmp_path / "out" / "report.pdf").unlink()
+    assert strata(*words).returncode == 0
+    assert records == {path: path.read_bytes() for path in records}, "nothing is scored twice"
+    assert "Figure 3" in (tmp_path / "out" / "report.html").read_text()
