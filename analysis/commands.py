@@ -33,7 +33,7 @@ Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
 WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
 Seed = Annotated[int, typer.Option(min=0, help="Chooses the documents and their windows.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count rows, tokens, memory and time, and stop.")]
@@ -88,7 +88,7 @@ def sweep(
 
 def importance(
     model: Model,
-    metric: Annotated[str, typer.Option(help=f"{', '.join(METRICS)}; several with commas.")] = "bi",
+    metric: Annotated[str, typer.Option(help=f"{', '.join((*METRICS, 'taylor'))}; several with commas.")] = "bi",
     out: Out = None,
     tokens: Tokens = 2048,
     window: WindowSize = 128,

@@ -162,6 +162,21 @@ def order_sentence(curve: pd.DataFrame, score: str, share: float = 0.95) -> str:
     return f"{found}: the order is {'not resolved' if n is None else f'resolved from {n} documents on'}."
 
 
+def cheapest(table: pd.DataFrame, kind: str = "blocks") -> str:
+    """Which part costs least when taken out alone, and which others may cost as little."""
+    parts, noun = _parts(table, kind), NOUNS[kind]
+    least = parts.iloc[int(parts["delta_nll"].to_numpy().argmin())]
+    n = int(parts["n_documents"].min())
+    found = f"The {noun} that costs least is {least['label']}: {_signed(least)} nats per token"
+    if n < ENOUGH:
+        return f"{found}. Whether others cost as little is open: {too_few(n)}."
+    found += f" (95 % interval {number(least['ci_low'])} to {number(least['ci_high'])})."
+    rivals = parts[(parts["ci_low"] <= least["ci_high"]) & (parts["label"] != least["label"])]
+    if rivals.empty:
+        return f"{found} Every other {noun} costs more."
+    return f"{found} The intervals of {_named(noun, rivals['label'])} overlap with it, so these documents do not say which can go first."
+
+
 def resolution(table: pd.DataFrame, documents: int, kind: str = "blocks") -> str:
     """How small an effect these documents can show, and what `documents` documents would: intervals shrink with the root."""
     parts, noun = _parts(table, kind), NOUNS[kind]

@@ -31,7 +31,7 @@ PROSE = (
 # every number shown is held-out; benchmark items whose passage is a document come from benchmark alone.
 SPLITS = {"train": 78, "calibration": 6, "held-out": 10, "benchmark": 6}
 OWN_SPLITS = {"calibration": 40, "held-out": 60}  # of a user's text, which trains nothing and is no benchmark
-PIECE = 4000  # characters of a document cut from a running text, at a paragraph's end where there is one
+PIECE = 4000  # characters, at least, of a document cut from a running text, at a paragraph's end where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +52,38 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of one document, cut at character offsets, so that every model can score exactly these bytes."""
+    """A stretch of one document, cut at character offsets: any model can be given the same."""
 
     document: str
     start: int
     text: str
 
     @property
-    def n_bytes(self) -> int:
-        return len(self.text.encode())
+    def id(self) -> str:
+        """Names it in records: another stretch of the same document is another window."""
+        return f"{self.document}:{self.start}+{len(self.text)}"
 
 
-def documents(corpus: str) -> Iterator[Document]:
-    """Distinct documents of the offline texts (`texts`), a UTF-8 text file, or a folder of .txt files; streamed."""
+def documents(corpus: str, piece: int = PIECE) -> Iterator[Document]:
+    """Distinct documents of the offline texts (`texts`), a UTF-8 text file, or a folder of .txt files; streamed.
+
+    A running text is cut into documents of about `piece` characters.
+    """
     seen = set()
-    for text in _texts(corpus):
+    for text in _texts(corpus, piece):
         opening = hashlib.sha256(" ".join(text[:200].split()).casefold()[:100].encode()).digest()
         if opening not in seen:  # the same passage comes back with other questions, or cut a little differently
             seen.add(opening)
             yield Document.of(text)
 
 
-def sample(corpus: str, n: int, window: int, tokenizer: Tokenizer, *, split: str | None = "held-out", seed: int = 0) -> list[Window]:
+def sample(
+    corpus: str, n: int, window: int, tokenizer: Tokenizer, *, split: str | None = "held-out", seed: int = 0, fewer: bool = False
+) -> list[Window]:
     """One window of about `window` tokens from each of `n` documents, in an order that does not depend on `n`.
 
     Documents are ranked by a seeded hash; those shorter than a window are passed over. `split` None takes all documents.
-    Raises StrataError when the corpus holds fewer.
+    Raises StrataError when the corpus holds fewer, or none if `fewer` will do.
     """
     if n < 1 or window < 2:
         raise StrataError(f"{n} documents of {window} tokens are asked for: at least one document and two tokens make a sample")
@@ -85,14 +91,14 @@ def sample(corpus: str, n: int, window: int, tokenizer: Tokenizer, *, split: str
     if split is not None and split not in shares:
         raise unknown("split", split, shares)
     best: list[tuple[int, Window]] = []  # a heap of the n first, the last of them on top
-    for document in documents(corpus):
+    for document in documents(corpus, max(PIECE, 8 * window)):
         rank = -int(_rank(document, seed), 16)
         if split not in (None, document.split(shares)) or (len(best) == n and rank < best[0][0]):
             continue
         cut = _cut(document, window, tokenizer, seed)
         if cut is not None:
             (heapq.heappush if len(best) < n else heapq.heapreplace)(best, (rank, cut))
-    if len(best) == n:
+    if len(best) == n or (fewer and best):
         return [cut for _, cut in sorted(best, key=lambda ranked: -ranked[0])]
     raise StrataError(
         f"the {split or 'whole'} part of the corpus {corpus!r} has {len(best)} documents of {window} tokens, {n} are asked for: "
@@ -107,7 +113,7 @@ def require_disjoint(a: list[Window], b: list[Window]) -> None:
 
 
 def windows_hash(windows: list[Window]) -> str:
-    return hashlib.sha256(json.dumps([[w.document, w.start, len(w.text)] for w in windows]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([w.id for w in windows]).encode()).hexdigest()[:16]
 
 
 def _cut(document: Document, window: int, tokenizer: Tokenizer, seed: int) -> Window | None:
@@ -131,18 +137,18 @@ def _rank(document: Document, seed: int) -> str:
     return hashlib.sha256(f"{seed} {document.id}".encode()).hexdigest()
 
 
-def _texts(corpus: str) -> Iterator[str]:
+def _texts(corpus: str, piece: int) -> Iterator[str]:
     path = Path(corpus).expanduser()
     if corpus == "texts":
         yield from _offline_texts()
     elif path.is_file():
-        yield from _pieces(path)
+        yield from _pieces(path, piece)
     elif path.is_dir():
         files = sorted(path.rglob("*.txt"))
         if not files:
             raise StrataError(f"the folder {path} holds no .txt files")
         for file in files:
-            yield from _pieces(file)
+            yield from _pieces(file, piece)
     else:
         raise StrataError(f"unknown corpus {corpus!r}: expected `texts` (the offline default), a text file or a folder of .txt files")
 
@@ -154,13 +160,13 @@ def _offline_texts() -> Iterator[str]:
             yield from (json.loads(line)[column].strip() for line in lines)
 
 
-def _pieces(path: Path) -> Iterator[str]:
-    """A running text in pieces of about PIECE characters, whatever the length of the file."""
+def _pieces(path: Path, size: int) -> Iterator[str]:
+    """A running text in pieces of about `size` characters, whatever the length of the file."""
     held = ""
     for block in _blocks(path):
         held += block
-        while len(held) > 2 * PIECE:
-            end = held.rfind("\n", PIECE // 2, PIECE) + 1 or PIECE
+        while len(held) > 2 * size:
+            end = held.rfind("\n", size // 2, size) + 1 or size
             if piece := held[:end].strip():
                 yield piece
             held = held[end:]

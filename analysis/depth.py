@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 
 from adapters.base import BlockModel
+from adapters.catalogue import MODELS, PACKAGES
 from analysis import conclusions
 from analysis.ablation import singles
 from analysis.agreement import Scores, agreement
-from analysis.budgets import BUDGETS, Budget, Cost, cost, fit
+from analysis.budgets import BUDGETS, Budget, fit
+from analysis.corpora import require_disjoint
+from analysis.figures import escape, number
+from analysis.plan import Plan
 from analysis.runs import content_hash
 from analysis.statistics import ENOUGH
 from analysis.study import ImportanceStudy, SweepStudy, Text
@@ -32,7 +36,7 @@ class Depth:
 
     model: BlockModel
     text: Text
-    cost: Cost
+    plan: Plan
     sweep: pd.DataFrame
     importance: pd.DataFrame
     nll: np.ndarray  # (ablations, documents), and the tokens of each document
@@ -61,11 +65,12 @@ class Depth:
     @cached_property
     def blocks(self) -> pd.DataFrame:
         """One line a block: perplexity without it, what that costs in nats a token, by part, and its Block Influence."""
-        table = pd.DataFrame({"ppl without": self.column("ppl")})
-        for kind in KINDS:
-            table[f"Δnll {kind[:-1]}"] = self.column("delta_nll", kind)
-        table["BI"] = self.column("bi")
-        table["told from dense"] = np.where(self.column("told") == 1, "yes", "no")
+        rise = self.sweep[(self.sweep["metric"] == "delta_nll") & (self.sweep["kind"] == "blocks")]
+        table = pd.DataFrame({"ppl without": self.column("ppl"), "Δnll block": self.column("delta_nll")})
+        table["95 % interval"] = [_bounds(low, high) for low, high in zip(rise["ci_low"], rise["ci_high"], strict=True)]
+        table["Δnll mixer"], table["Δnll ffn"] = self.column("delta_nll", "mixers"), self.column("delta_nll", "ffns")
+        table["KL block"], table["BI"] = self.column("kl"), self.column("bi")
+        table["told"] = np.where(self.column("told") == 1, "yes", "no")
         return table.rename_axis("block").reset_index()
 
     @cached_property
@@ -73,14 +78,17 @@ class Depth:
         """What was measured and on what, as two columns of text."""
         spec, dense = self.model.spec, self.sweep[self.sweep["kind"] == "dense"].set_index("metric")
         n, tokens = int(dense["n_documents"].iloc[0]), int(dense["n_tokens"].iloc[0])
-        singles_run = len(self.nll) * len(spec.blocks)
+        title = f" ({PACKAGES[spec.name].title.split(',')[0]})" if spec.name in MODELS else ""
+        naive = len(self.nll) * len(spec.blocks)
         facts = {
-            "Model": f"{spec.name} ({spec.family}, {spec.variant}), {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
-            "Precision, device": f"{str(self.model.dtype).removeprefix('torch.')}, {self.model.device.type}",
+            "Model": f"{spec.name}{title}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
+            "Computed in": f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device.type}",
             "Text": f"{self.text.corpus}, held-out: {n} documents, one window of {self.text.window} tokens each, {tokens:,} tokens scored",
             "Dense model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
-            "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {self.cost.mixer_rows:,} rows through mixers and "
-            f"{self.cost.ffn_rows:,} through ffns for each document, where one run after the other takes {singles_run:,} of each",
+            "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {self.plan.mixer_rows:,} rows through mixers and "
+            f"{self.plan.ffn_rows:,} through ffns for each document, where one run after the other takes {naive:,} of each",
+            "Intervals": "95\u00a0%, BCa bootstrap over documents, 2,000 resamples; differences are paired",
+            "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% within each kind",
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
@@ -108,6 +116,19 @@ class Depth:
         """What these documents can show, what more of them would, and what no number of them can."""
         return f"{conclusions.resolution(self.sweep, BUDGETS['full'].documents)}\n\n{LIMITS}"
 
+    @cached_property
+    def conclusion(self) -> str:
+        return f"{conclusions.cheapest(self.sweep)} {self.bi_agreement}"
+
+    @property
+    def name(self) -> str:
+        """The model's name as Markdown."""
+        return escape(self.model.spec.name)
+
+
+def _bounds(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"{number(low)} to {number(high)}"
+
 
 def _interval(rows: pd.DataFrame, metric: str) -> str:
     value, low, high = rows.loc[metric, ["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
@@ -126,23 +147,24 @@ def depth(
 ) -> Depth:
     """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text; runs are kept in `out`.
 
-    `documents` None takes as many as the budget's time holds on this machine, or as were scored before.
+    `documents` None takes as many as the budget's time holds on this machine, or as were asked for before; a corpus may
+    hold fewer.
     `progress` is told what is being done and which share of it is.
     """
     text = Text(corpus=corpus, window=budget.window, documents=documents or 1, seed=seed)
     study = SweepStudy.of(model, singles(model.spec, KINDS), text)
     folder = run_folder(out, "depth", study.identity)
     if documents is None:
-        scored = min(budget.documents, len(study.open(folder).scores()))
-        text = replace(text, documents=max(scored, fit(model, study.plan, budget)))
-        study = replace(study, text=text)
-    calibration = ImportanceStudy(model, replace(text, split="calibration"))
+        documents = study.open(folder).planned or fit(model, study.plan, budget)
+    text = text.at_most(documents, model)
+    study = replace(study, text=text)
+    calibration = ImportanceStudy(model, replace(text, split="calibration").at_most(documents, model))
+    require_disjoint(text.windows(model), calibration.text.windows(model))
     runs = [run_folder(out, noun, s.identity) for noun, s in (("importance", calibration), ("depth", study))]
-    importance = calibration.run(runs[0], _share(progress, "Block Influence", text.documents))
+    importance = calibration.run(runs[0], _share(progress, "Block Influence", calibration.text.documents))
     sweep = study.run(runs[1], _share(progress, "sweep", study.steps * text.documents))
     bi, nll = calibration.scores(runs[0]), study.scores(runs[1])
-    price = cost(model, study.plan, text.documents, text.window)
-    return Depth(model, text, price, sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"])
+    return Depth(model, text, study.plan, sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"])
 
 
 def run_folder(out: Path, noun: str, identity: dict) -> Path:

@@ -94,6 +94,12 @@ class Run:
         finally:
             os.close(fd)
 
+    @property
+    def planned(self) -> int:
+        """How many documents were last asked for; 0 in a folder without a run."""
+        path = self.folder / "manifest.json"
+        return len(_manifest(path.read_text(errors="replace")).get("windows", ())) if path.exists() else 0
+
     def scores(self) -> dict[str, dict[str, np.ndarray]]:
         """By document, then by metric: (ablations,) or a scalar. Torn lines are passed over; of doubles, the first counts."""
         found: dict[str, dict[str, np.ndarray]] = {}

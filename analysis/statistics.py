@@ -11,7 +11,6 @@ from scipy import stats
 Array = np.ndarray
 
 ENOUGH = 12  # documents below which no interval is given
-TOO_FEW = f"no intervals: fewer than {ENOUGH} documents"
 RESAMPLES = 2000
 
 
@@ -55,8 +54,3 @@ def told_from_zero(differences: Array, rate: float = 0.05) -> Array:
     p = np.where(differences[:, 0] != 0, 0.0, 1.0)  # of rows that do not vary at all
     p[varies] = stats.ttest_1samp(differences[varies], 0, axis=1).pvalue
     return stats.false_discovery_control(p, method="bh") <= rate
-
-
-def rank_agreement(a: Array, b: Array) -> float:
-    """Kendall's tau-b of two scores of the same items."""
-    return float(stats.kendalltau(a, b).statistic)

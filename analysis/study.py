@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ from analysis.ablation import place, singles
 from analysis.corpora import Window, sample, windows_hash
 from analysis.importance import check, measure
 from analysis.plan import Plan, plan
-from analysis.runs import Run
+from analysis.runs import Run, content_hash
 from analysis.statistics import Interval, ratio, told_from_zero
 from analysis.sweep import documents_per_batch, streams_within, sweep
 from analysis.taylor import taylor
 from analysis.texts import Batch, score_documents, tokenizer_of
 
+PROBE = "The naïve cats, 3 of 12, ate 东西.\n\n"  # tokenizers that differ are told apart by what they make of it
 COLUMNS = ["kind", "block", "head", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
-Progress = Callable[[int], None]  # told how many steps of `Study.steps` are done
+Progress = Callable[[int], None]  # told how many more steps are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,15 @@ class Text:
         """Raises StrataError when the corpus is too short or the window longer than the model's context."""
         if self.window >= model.spec.max_len:
             raise StrataError(f"a window of {self.window} tokens is too long for {model.spec.name}, whose context has {model.spec.max_len}")
-        return sample(self.corpus, self.documents, self.window, tokenizer_of(model), split=self.split, seed=self.seed)
+        return self._sample(model)
+
+    def at_most(self, documents: int, model: BlockModel) -> Text:
+        """The same with `documents` documents, or as many as the corpus has."""
+        text = replace(self, documents=documents)
+        return replace(text, documents=len(text._sample(model, fewer=True)))
+
+    def _sample(self, model: BlockModel, *, fewer: bool = False) -> list[Window]:
+        return sample(self.corpus, self.documents, self.window, tokenizer_of(model), split=self.split, seed=self.seed, fewer=fewer)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def identity(model: BlockModel, text: Text) -> dict[str, Any]:
     spec = model.spec
     return {
         "model": {"name": spec.name, "family": spec.family, "variant": spec.variant, "hash": spec.source_hash, "blocks": len(spec.blocks)},
-        "text": text.identity | {"bos": tokenizer_of(model).bos_id},
+        "text": text.identity | {"bos": tokenizer_of(model).bos_id, "tokenizer": content_hash(tokenizer_of(model).encode(PROBE).ids)},
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
     }
@@ -99,7 +108,7 @@ class SweepStudy:
             def advanced(streams: int) -> None:
                 progress(streams * len(batch.windows))
 
-            names = [window.document for window in batch.windows]
+            names = [window.id for window in batch.windows]
             sums = sweep(self.model, self.plan, batch.ids, batch.lengths, kl=self.kl, memory=self.memory, names=names, progress=advanced)
             return {name: values.numpy() for name, values in sums.items()}
 
@@ -177,7 +186,7 @@ class ImportanceStudy:
             progress(len(batch.windows))
             found = {"real": batch.lengths.numpy() - (not self.first_token)}
             if forward:
-                names = [window.document for window in batch.windows]
+                names = [window.id for window in batch.windows]
                 found |= measure(self.model, batch.ids, batch.lengths, forward, kinds=self.kinds, first_token=self.first_token, names=names)
             if "taylor" in self.metrics:
                 found["taylor"] = taylor(self.model, batch.ids, batch.lengths, kinds=self.kinds)

@@ -126,14 +126,14 @@ def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents:
     """How many streams of a batch fit into `memory` bytes beside what one call needs. Raises StrataError if too few."""
     stream = stream_bytes(model, documents, time)
     call = call_bytes(model, plan, documents, time)
-    limit = ((memory or default_memory(model.device)) - call) // stream
-    if limit < plan.minimum:
-        need = (plan.minimum * stream + call) / 2**20
+    need = plan.minimum * stream + call
+    allowed = memory or max(default_memory(model.device), need if model.device.type == "cpu" else 0)
+    if allowed < need:
         raise StrataError(
-            f"this sweep needs {need:,.0f} MB for {documents} documents of {time} tokens at once, "
-            f"{(memory or default_memory(model.device)) / 2**20:,.0f} MB are allowed: give it more memory or shorter windows"
+            f"this sweep needs {need / 2**20:,.0f} MB for {documents} documents of {time} tokens at once, "
+            f"{allowed / 2**20:,.0f} MB are allowed: give it more memory or shorter windows"
         )
-    return limit
+    return (allowed - call) // stream
 
 
 def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:

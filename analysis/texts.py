@@ -61,13 +61,13 @@ def score_documents(
     and `bytes` added. `skipped` is told how many documents were there already.
     """
     done = run.scores()
-    todo = [window for window in windows if window.document not in done]
+    todo = [window for window in windows if window.id not in done]
     skipped(len(windows) - len(todo))
     if todo:
-        with run.writing({**about, "windows": [[w.document, w.start, len(w.text)] for w in windows]}):
+        with run.writing({**about, "windows": [window.id for window in windows]}):
             for first in range(0, len(todo), size):
                 batch = encode(todo[first : first + size], tokenizer_of(model))
                 scores = {**score(batch), "tokens": batch.tokens, "bytes": batch.bytes}
-                run.add([window.document for window in batch.windows], scores)
+                run.add([window.id for window in batch.windows], scores)
         done = run.scores()
-    return {name: np.stack([done[w.document][name] for w in windows], axis=-1) for name in done[windows[0].document]}
+    return {name: np.stack([done[w.id][name] for w in windows], axis=-1) for name in done[windows[0].id]}

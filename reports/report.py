@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
@@ -15,7 +16,9 @@ from rich.markup import escape
 from rich.progress import Progress as Bar
 
 from adapters.errors import StrataError
+from adapters.registry import locate
 from analysis.budgets import BUDGETS, budget
+from analysis.corpora import documents
 from reports.convert import convert
 from reports.execute import Progress, execute
 
@@ -29,6 +32,9 @@ def make(models: Sequence[str], size: str, out: Path, **options: str) -> tuple[P
     Raises StrataError on bad input, before anything is written where that can be known.
     """
     budget(size)
+    next(documents(options["corpus"]))
+    for model in models:
+        locate(model, None)
     if len(set(models)) < len(models):
         raise StrataError(f"a model is named twice: {', '.join(models)}")
     executed = []
@@ -46,18 +52,20 @@ def make(models: Sequence[str], size: str, out: Path, **options: str) -> tuple[P
             parameters = {"model": model, "budget": size, "out": str(out / "runs"), **options}
             executed += execute([NOTEBOOKS / name for name in SECTIONS], folder, parameters, progress=tell)
     title = f"Redundancy of {' and '.join(Path(m).name for m in models)}"
-    return convert(executed, out, title=title, subtitle="Measured by Strata", facts=_facts(models, size))
+    return convert(executed, out, title=title, subtitle="Measured by Strata", facts=_facts(models, size, options["device"]))
 
 
-def _facts(models: Sequence[str], size: str) -> dict[str, str]:
+def _facts(models: Sequence[str], size: str, device: str) -> dict[str, str]:
     sizes = BUDGETS[size]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    cuda = torch.cuda.is_available() and device != "cpu"
+    processor = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
     limit = f", about {sizes.seconds / 60:.0f} minutes a sweep" if sizes.seconds else ""
     return {
         "Date": date.today().isoformat(),
         "Models": ", ".join(models),
         "Budget": f"{size}: windows of {sizes.window} tokens from up to {sizes.documents} documents{limit}",
-        "Machine": f"{platform.system()} {platform.machine()}, {device}",
+        "Machine": f"{platform.system()} {platform.machine()}, {processor}",
+        "Command": f"strata report {shlex.join(models)} --budget {size}",
         "Versions": f"strata {version('llm-strata')}, torch {torch.__version__}, transformers {version('transformers')}",
     }
 

@@ -293,7 +293,7 @@ def test_absent_card(folder: Path) -> None:
 @pytest.mark.parametrize("source", ["smollm", "no/such/folder", "./nothing", "model.gguf"])
 def test_unknown_source(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StrataError, match="catalogue"):
+    with pytest.raises(StrataError, match=r"unknown model.*a folder"):
         load(source)
 
 

@@ -7,7 +7,7 @@ import pytest
 from adapters.ablation import NONE, Ablation
 from analysis.agreement import Scores, agreement, reliability
 from analysis.agreement import resolution as curve_of
-from analysis.conclusions import agreement_sentence, best_metric, order_sentence, redundancy, reliability_sentence, resolution
+from analysis.conclusions import agreement_sentence, best_metric, cheapest, order_sentence, redundancy, reliability_sentence, resolution
 from analysis.plan import Plan
 from analysis.statistics import Interval
 from analysis.study import Text, sweep_table
@@ -170,3 +170,18 @@ def test_resolution():
     assert "160 documents of the same length would bring that to about 0.00293" in said
     assert "would" not in resolution(table([1, 0.5, 0, 0]), 40)
     assert "too few documents" in resolution(table([1, 0.5], documents=4), 160)
+
+
+def test_cheapest_names_what_was_planted():
+    assert "is 2: +" in cheapest(table([0.9, 0.5, 0.05, 0.8])).replace("\u2212", "-")
+    assert "Every other block costs more." in cheapest(table([0.9, 0.5, 0.05, 0.8]))
+
+
+def test_cheapest_names_all_that_may_be_it_on_noise():
+    found = cheapest(table([0.1] * 4, noise=0.2))
+    assert "do not say which can go first" in found
+    assert "Every other" not in found
+
+
+def test_cheapest_of_too_few_documents():
+    assert "too few documents" in cheapest(table([0.9, 0.5, 0.05], documents=5))

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+
 ROUNDS = 3
 
 
@@ -17,6 +19,8 @@ def best(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -
         for name, run in contenders.items():
             start = time.perf_counter()
             run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             times[name].append(time.perf_counter() - start)
     return {name: min(found) for name, found in times.items()}
 

@@ -1,0 +1,57 @@
+# Every target first makes .venv, which needs only make and Python 3.11 or newer: `make report` is all there is to do.
+# Another interpreter: make report PYTHON=python3.12
+NAMES := python3 python3.14 python3.13 python3.12 python3.11
+PYTHON ?= $(firstword $(foreach name,$(NAMES),$(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+BIN := .venv/bin
+READY := .venv/ready
+# Python compiles what is imported, when it first is: half the time of compiling everything now.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-compile
+unexport PYTHONDONTWRITEBYTECODE
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1:	/p' Makefile | expand -t 14
+
+report: $(READY) ## the report about SmolLM2, in about ten minutes
+	$(BIN)/strata fetch smollm2 texts
+	$(BIN)/strata report smollm2 --budget quick --out reports/out/quick
+
+report-full: $(READY) ## the same at the budget at which the conclusions are meant
+	$(BIN)/strata fetch smollm2 texts
+	$(BIN)/strata report smollm2 --budget full --out reports/out/full
+
+test: $(READY) ## the tests
+	$(BIN)/strata fetch smollm2 texts
+	$(BIN)/python -m pytest -n 2
+
+test-all: $(READY) ## the tests with the long ones
+	$(BIN)/strata fetch smollm2 texts
+	$(BIN)/python -m pytest -n 2 -m ''
+
+lint: $(READY) ## format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY) ## how fast a sweep is
+	$(BIN)/strata fetch smollm2 texts
+	$(BIN)/python -m tests.benchmarks
+
+lab: $(READY) ## JupyterLab on the notebooks
+	$(BIN)/strata fetch smollm2 texts
+	$(BIN)/jupyter lab notebooks
+
+# The file says where it was made: an environment that was moved, or whose Python is gone, is made again.
+ifneq ($(shell test -x $(BIN)/python && cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+$(READY): pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo "Python 3.11 or newer is missing (looked for $(NAMES))"; exit 1; }
+	@echo "1/3 making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv || { echo "That failed (on Debian and Ubuntu venv comes apart: apt install python3-venv)"; exit 1; }
+	@echo "2/3 installing PyTorch"
+	@$(PIP) $$(test -t 1 || echo -q) -c constraints.txt torch
+	@echo "3/3 installing the other packages, one to three minutes"
+	@$(PIP) -q -c constraints.txt -e '.[dev]'
+	@echo '$(CURDIR)' > $@
+
+.PHONY: help report report-full test test-all lint bench lab
