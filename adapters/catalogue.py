@@ -6,8 +6,11 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -62,9 +65,11 @@ def converted_gguf(path: Path) -> Path:
     if not (target / "config.json").is_file():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            print(f"converting {path.name} once, into {target.parent}", file=sys.stderr)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as tmp:
                 made = Path(tmp) / "model"
-                _convert_gguf(path, made)
+                with redirect_stderr(StringIO()):  # four progress bars, each on its own
+                    _convert_gguf(path, made)
                 made.replace(target)
         except (OSError, SafetensorError) as error:  # a full disk is either
             if not (target / "config.json").is_file():  # else another process was faster

@@ -39,7 +39,7 @@ def block_influence(step: Step) -> Tensor:
 
 
 def relative_magnitude(step: Step) -> Tensor:
-    """||f(x)|| / ||x + f(x)|| (Samragh et al., arXiv 2309.11568, as in ShortGPT v1, section 4.4)."""
+    """||f(x)|| / ||x + f(x)|| (Samragh et al., arXiv 2312.09299, as in ShortGPT v1, section 4.4)."""
     return l2(step) / norm(step)
 
 

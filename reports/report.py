@@ -5,8 +5,12 @@ from __future__ import annotations
 import platform
 import re
 import shlex
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,21 +42,31 @@ def make(models: Sequence[str], size: str, out: Path, **options: str) -> tuple[P
     if len(set(models)) < len(models):
         raise StrataError(f"a model is named twice: {', '.join(models)}")
     executed = []
-    console = Console(stderr=True, highlight=False)
-    with Bar(console=console, disable=not console.is_terminal) as bar:
+    with _progress() as tell:
         for model in models:
-            folder = out / "notebooks" / _slug(model)
-            task = bar.add_task(escape(model), total=None)
-
-            def tell(at: Progress, model: str = model, task: object = task) -> None:
-                note = at.note or "starts"
-                line = f"{escape(model)}, {at.notebook.stem}: {escape(note)}"
-                bar.update(task, description=line, completed=at.cell, total=at.n_cells)  # type: ignore[arg-type]
-
             parameters = {"model": model, "budget": size, "out": str(out / "runs"), **options}
-            executed += execute([NOTEBOOKS / name for name in SECTIONS], folder, parameters, progress=tell)
+            folder = out / "notebooks" / _slug(model)
+            executed += execute([NOTEBOOKS / name for name in SECTIONS], folder, parameters, progress=partial(tell, model))
     title = f"Redundancy of {' and '.join(Path(m).name for m in models)}"
     return convert(executed, out, title=title, subtitle="Measured by Strata", facts=_facts(models, size, options["device"]))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, Progress], None]]:
+    """A bar in a terminal; elsewhere a line a minute, and one for each notebook."""
+    console = Console(stderr=True, highlight=False)
+    with Bar(console=console, disable=not console.is_terminal) as bar:
+        task, last, shown = bar.add_task("", total=None), 0.0, ""
+
+        def tell(model: str, at: Progress) -> None:
+            nonlocal last, shown
+            title = f"{model}, {at.notebook.stem}"
+            bar.update(task, description=escape(f"{title}: {at.note or 'starts'}"), completed=at.cell, total=at.n_cells)
+            if not console.is_terminal and (title != shown or (at.note and time.monotonic() - last > 60)):
+                print(f"{title}: {at.note or 'starts'}", file=sys.stderr, flush=True)
+                last, shown = time.monotonic(), title
+
+        yield tell
 
 
 def _facts(models: Sequence[str], size: str, device: str) -> dict[str, str]:

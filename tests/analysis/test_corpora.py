@@ -9,10 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers, trainers
 
 from adapters import StrataError
-from adapters.tokenizers import JsonTokenizer
+from adapters.tokenizers import Encoding, JsonTokenizer, Tokenizer
 from analysis.corpora import OWN_SPLITS, PIECE, SPLITS, Document, documents, require_disjoint, sample, windows_hash
 
 TEXT = "the a of rain tower seven walks under stone river slowly light and falls over garden quiet morning letter was read by"
@@ -36,7 +37,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> JsonTokenizer:
     """Byte pairs trained on words, so that tokens are of several lengths, and one Chinese character is three tokens."""
-    backend = Tokenizer(models.BPE())
+    backend = Backend(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator([TEXT] * 9, trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False))
@@ -59,8 +60,23 @@ def test_windows_are_exact_stretches_of_their_documents(book: Path, tokenizer: J
     assert len({w.start for w in windows}) > 30, "windows begin anywhere, not always at the top"
 
 
-def test_chinese_windows_end_at_characters(tmp_path: Path, tokenizer: JsonTokenizer) -> None:
+class Bytes:
+    """A tokenizer that knows that a token may end inside a character."""
+
+    bos_id = None
+
+    def encode(self, text: str) -> Encoding:
+        data = list(text.encode())
+        return Encoding(data, list(range(1, len(data) + 1)))
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode()
+
+
+@pytest.mark.parametrize("bytewise", [False, True])
+def test_chinese_windows_end_at_characters(bytewise: bool, tmp_path: Path, tokenizer: Tokenizer) -> None:
     """A character is several tokens, and no window holds a part of one."""
+    tokenizer = Bytes() if bytewise else tokenizer
     rng = random.Random(1)
     (tmp_path / "zh.txt").write_text("\n".join("".join(rng.choices(CHINESE, k=500)) for _ in range(300)), encoding="utf-8")
     texts = by_id(tmp_path / "zh.txt")

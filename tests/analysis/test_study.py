@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from adapters import Ablation, BlockModel, StrataError, load
 from analysis.ablation import singles
+from analysis.corpora import Window
 from analysis.importance import METRICS
 from analysis.plan import plan
 from analysis.statistics import told_from_zero
@@ -39,9 +41,10 @@ def text(folder: Path, documents: int, **options: object) -> Text:
     return Text(**({"corpus": str(folder / "text.txt"), "window": 20, "documents": documents} | options))
 
 
-def ids_of(window) -> torch.Tensor:
-    """The model's tokens are bytes behind a BOS token."""
-    return torch.tensor([[256, *window.text.encode()]])
+def ids_of(window: Window, bos: tuple[int, ...] = (256,)) -> torch.Tensor:
+    """What the model reads: see save_reader."""
+    tokens = re.findall(rb"Li|.", window.text.encode(), re.DOTALL)
+    return torch.tensor([[*bos, *(257 if token == b"Li" else token[0] for token in tokens)]])
 
 
 def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
@@ -62,11 +65,13 @@ def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     windows = study.text.windows(model)
     n_bytes = sum(len(w.text.encode()) for w in windows)
     assert set(table["n_documents"]) == {13}
-    assert set(table["n_tokens"]) == {n_bytes}, "with BOS in front every byte is scored"
+    n = sum(ids_of(w).shape[1] - 1 for w in windows)
+    assert n < n_bytes
+    assert set(table["n_tokens"]) == {n}, "with BOS in front every token is scored"
     values = table.set_index("metric")["value"]
     sums = [sum(float(naive_nll(reference, ids_of(w), a).sum()) for w in windows) for a in study.plan.ablations]
-    assert values["ppl"].to_numpy() == pytest.approx([math.exp(s / n_bytes) for s in sums], rel=1e-5)
-    assert values["delta_nll"].to_numpy() == pytest.approx([(s - sums[0]) / n_bytes for s in sums], abs=1e-5)
+    assert values["ppl"].to_numpy() == pytest.approx([math.exp(s / n) for s in sums], rel=1e-5)
+    assert values["delta_nll"].to_numpy() == pytest.approx([(s - sums[0]) / n for s in sums], abs=1e-5)
     assert values["bits_per_byte"] == pytest.approx(sums[0] / math.log(2) / n_bytes, rel=1e-5)
     assert values["kl"].iloc[0] == pytest.approx(0, abs=1e-5)
     assert (values["kl"].iloc[1:] > 0).all()
@@ -77,17 +82,20 @@ def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     assert table[table["metric"] == "told"]["ci_low"].isna().all()
 
 
-def test_without_a_bos_token_the_first_byte_is_not_scored(folder: Path, tmp_path: Path) -> None:
+def test_without_a_bos_token_the_first_token_is_not_scored(folder: Path, tmp_path: Path) -> None:
     reference = save_reader(tmp_path, bos=False)
     model = load(tmp_path, device="cpu", dtype="float32")
-    study = SweepStudy.of(model, [], text(folder, 3))
+    study = SweepStudy.of(model, [], text(folder, 13))
     table = study.run(tmp_path / "run").set_index("metric")
-    rows = [torch.tensor([list(w.text.encode())]) for w in study.text.windows(model)]
+    windows = study.text.windows(model)
+    rows = [ids_of(w, bos=()) for w in windows]
     n = sum(row.shape[1] - 1 for row in rows)
+    n_bytes = sum(len(w.text.encode()) - (2 if row[0, 0] == 257 else 1) for w, row in zip(windows, rows, strict=True))
+    assert n < n_bytes
     assert set(table["n_tokens"]) == {n}
-    expected = sum(float(naive_nll(reference, row, Ablation()).sum()) for row in rows) / n
-    assert table["value"]["ppl"] == pytest.approx(math.exp(expected), rel=1e-5)
-    assert table["value"]["bits_per_byte"] == pytest.approx(expected / math.log(2), rel=1e-5)
+    nll = sum(float(naive_nll(reference, row, Ablation()).sum()) for row in rows)
+    assert table["value"]["ppl"] == pytest.approx(math.exp(nll / n), rel=1e-5)
+    assert table["value"]["bits_per_byte"] == pytest.approx(nll / math.log(2) / n_bytes, rel=1e-5)
 
 
 def test_summary_is_the_table(both, folder: Path, tmp_path: Path) -> None:

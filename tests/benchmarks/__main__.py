@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import platform
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from adapters import load
-from adapters.catalogue import MODELS, PACKAGES, converted_gguf
+from adapters import BlockModel, load
+from adapters.catalogue import PACKAGES
+from adapters.registry import locate
 from analysis.study import Text
-from analysis.texts import encode, tokenizer_of
+from analysis.texts import encode
 from tests.benchmarks import sweeps
 from tests.benchmarks.timing import load_average
 
@@ -21,24 +24,44 @@ OUT = Path(__file__).parents[2] / "reports" / "benchmarks.md"
 
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load("smollm2", device=device, dtype="float32")
-    folder = converted_gguf(PACKAGES["smollm2"].folder("smollm2") / MODELS["smollm2"])
-    foreign = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-    windows = Text(window=sweeps.WINDOW + 8, documents=max(sweeps.BATCHES)).windows(model)
-    ids = encode(windows, tokenizer_of(model)).ids[:, : sweeps.WINDOW].to(device)
     start = load_average()
-    table = pd.DataFrame(sweeps.bench(model, foreign, ids))
+    with TemporaryDirectory() as folder:
+        source = "smollm2" if find_spec(PACKAGES["smollm2"].module) else _random(Path(folder))
+        model = load(source, device=device, dtype="float32")
+        _, checkpoint = locate(source, None)
+        foreign = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).to(device).eval()
+    table = pd.DataFrame(sweeps.bench(model, foreign, _ids(model)))
     print(table.T.to_string())
-    OUT.write_text(_document(table, device, start))
+    OUT.write_text(_document(table, model, start))
     print(f"wrote {OUT.relative_to(Path.cwd())}")
 
 
-def _document(table: pd.DataFrame, device: str, start: str) -> str:
+def _random(folder: Path) -> str:
+    """Random weights of SmolLM2's shape, for a machine that has nothing but torch and transformers."""
+    config = LlamaConfig(
+        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+        num_key_value_heads=3, max_position_embeddings=8192, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+def _ids(model: BlockModel) -> torch.Tensor:
+    """Real text where the model reads text: (documents, WINDOW)."""
+    documents = max(sweeps.BATCHES)
+    if model.tokenizer is None:
+        return torch.randint(model.spec.vocab_size, (documents, sweeps.WINDOW), device=model.device)
+    windows = Text(window=sweeps.WINDOW + 8, documents=documents).windows(model)
+    return encode(windows, model.tokenizer).ids[:, : sweeps.WINDOW].to(model.device)
+
+
+def _document(table: pd.DataFrame, model: BlockModel, start: str) -> str:
     main_columns = [c for c in table if c not in ("raw seconds", "load")]
-    machine = f"{platform.system()} {platform.machine()}, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine = f"{platform.system()} {platform.machine()}, {model.device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    name = "SmolLM2-135M" if model.tokenizer else "Random weights of the shape of SmolLM2-135M"
     return f"""# Benchmarks
 
-SmolLM2-135M, float32, windows of {sweeps.WINDOW} tokens. {machine}. Load average before the run: {start}.
+{name}, float32, windows of {sweeps.WINDOW} tokens. {machine}. Load average before the run: {start}.
 
 The naive loop deletes the block (or zeroes the head at the input of the output projection) in Hugging Face's model and runs
 the whole of it again; its figure is the best of batches of {", ".join(map(str, sweeps.BATCHES))} documents, timed on {sweeps.SAMPLED}

@@ -125,7 +125,7 @@ def test_every_command_has_an_example(strata: Callable[..., Done]) -> None:
         assert "Example: strata" in strata(command, "--help").stdout.replace("\n", " "), command
 
 
-def test_a_report_goes_on_after_a_kill(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+def test_a_report_made_again_scores_nothing_twice(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
     words = ["report", tiny_folder, "--corpus", prose, "--out", tmp_path / "out"]
     first = strata(*words)
     assert first.returncode == 0, first.stderr
