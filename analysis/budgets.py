@@ -53,11 +53,14 @@ def cost(model: BlockModel, sweep: Plan, documents: int, window: int, memory: in
 
 
 def fit(model: BlockModel, sweep: Plan, budget: Budget) -> int:
-    """How many documents of the budget's window its seconds hold; enough for an interval if that takes at most twice as long."""
+    """How many documents of the budget's window its seconds hold; enough for an interval if four times as long will do.
+
+    A busy minute must not cost a report its intervals; hours that nobody asked for must not be spent either.
+    """
     if budget.seconds is None:
         return budget.documents
     each = cost(model, sweep, 1, budget.window).seconds
-    least = ENOUGH if ENOUGH * each <= 2 * budget.seconds else 1
+    least = ENOUGH if ENOUGH * each <= 4 * budget.seconds else 1
     return max(least, min(budget.documents, int(budget.seconds / each)))
 
 

@@ -151,13 +151,16 @@ def default_memory(device: torch.device) -> int:
 
 
 def documents_per_batch(model: BlockModel, plan: Plan, time: int, memory: int | None = None) -> int:
-    """How many documents of `time` tokens to sweep at once: as many as fill a call, if all their streams fit in memory."""
+    """How many documents of `time` tokens to sweep at once: as many as fill half a call, if all their streams fit in memory.
+
+    A stopped run loses what it has done of one batch.
+    """
     allowed = memory or default_memory(model.device)
 
     def fits(n: int) -> bool:
         return call_bytes(model, plan, n, time) + plan.widest * stream_bytes(model, n, time) <= allowed
 
-    return next((n for n in range(call_tokens(model.device) // time, 1, -1) if fits(n)), 1)
+    return next((n for n in range(call_tokens(model.device) // (2 * time), 1, -1) if fits(n)), 1)
 
 
 def _where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor, scores: Tensor, names: Sequence[str] | None) -> str:

@@ -28,7 +28,7 @@ def test_a_budget_is_filled_within_its_bounds(monkeypatch) -> None:
     size = Budget(window=16, documents=50, seconds=30)
     assert fit(model, work, size) == 30
     assert fit(model, work, replace(size, seconds=8)) == ENOUGH, "a little more time, for intervals"
-    assert fit(model, work, replace(size, seconds=3)) == 3, "hours are not a quick budget"
+    assert fit(model, work, replace(size, seconds=2)) == 2, "hours are not a quick budget"
     assert fit(model, work, replace(size, seconds=0.1)) == 1
     assert fit(model, work, replace(size, seconds=1000)) == 50
     assert fit(model, work, replace(size, seconds=None)) == 50
