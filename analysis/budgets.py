@@ -22,7 +22,7 @@ class Budget:
     seconds: float | None  # that one sweep may take; None: as long as it takes
 
 
-BUDGETS = {"quick": Budget(128, 24, 240), "full": Budget(512, 128, None)}
+BUDGETS = {"quick": Budget(128, 24, 240), "full": Budget(512, 64, None)}
 
 
 def budget(name: str) -> Budget:

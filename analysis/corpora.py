@@ -23,9 +23,7 @@ PROSE = (
     ("PubMedQA/pqaa/test.jsonl", "passage"),
     ("PubMedQA/pqal/test.jsonl", "passage"),
     ("NarrativeQA/test.jsonl", "passage"),
-    ("LogiQA/test.jsonl", "passage"),
     ("MedQA/test.jsonl", "question"),
-    ("Consumer-Contracts/test.jsonl", "contract"),
 )
 # Percent of documents, by hash. Models are trained on train; importance and removal orders come from calibration;
 # every number shown is held-out; benchmark items whose passage is a document come from benchmark alone.
