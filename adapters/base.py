@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.ablation import NONE, Ablation, Action
@@ -136,8 +137,16 @@ class BlockModel(ABC):
         """Embeds `ids` (D, T), right-padded when `lengths` (D,) says so; `start` (D,) tokens came before them."""
 
     @abstractmethod
+    def norm(self, x: Tensor) -> Tensor:
+        """The final norm: (..., d) -> (..., d)."""
+
+    def head(self, h: Tensor, tokens: slice | Tensor = slice(None)) -> Tensor:
+        """Logits of `tokens` of the vocabulary, all of them by default: (..., d) behind the final norm -> (..., tokens)."""
+        return F.linear(h, self.weights.get("head", self.weights["embed"])[tokens])
+
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and head: (..., d) -> (..., vocab_size)."""
+        return self.head(self.norm(x))
 
     def advance(self, i: int, x: Tensor, ctx: Context, edges: Sequence[Edge], past: BlockPast | None = None) -> Advance:
         """Block `i` on `x` (V*D, T, d): one variant out for each edge, in the edges' order.

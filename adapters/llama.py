@@ -114,9 +114,8 @@ class LlamaModel(BlockModel):
         cos, sin = self._rotary(x, positions if start is None else positions + start[:, None])
         return x, RotaryContext(documents=ids.shape[0], lengths=lengths, cos=cos, sin=sin)
 
-    def logits(self, x: Tensor) -> Tensor:
-        h = rms_norm(x, self.weights["norm"], self.config.rms_norm_eps)
-        return F.linear(h, self.weights.get("head", self.weights["embed"]))
+    def norm(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weights["norm"], self.config.rms_norm_eps)
 
 
 def build(config: dict, store: Store, name: str) -> LlamaModel:

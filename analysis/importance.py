@@ -5,7 +5,6 @@ In every metric less means less important, removed first. All but the two positi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -107,7 +106,7 @@ def measure(
 
     def tap(i: int, parts: Parts) -> None:
         if compat and i == n - 1:
-            parts = parts._replace(x_out=_final_norm(model, parts.x_out))
+            parts = parts._replace(x_out=model.norm(parts.x_out))
         for k, kind in enumerate(kinds):
             x, delta, y = map(wide, STEPS[kind](parts))
             step = Step(x, delta, y, i)
@@ -147,10 +146,3 @@ def require_finite(values: Tensor, what: str, names: Sequence[str] | None = None
 def wide(x: Tensor) -> Tensor:
     """In fp32 or better: squares of fp16 values above 255 overflow, and bf16 holds three digits."""
     return x if x.dtype == torch.float64 else x.float()
-
-
-def _final_norm(model: BlockModel, x: Tensor) -> Tensor:
-    """The model's logits when its head is the identity."""
-    bare = copy.copy(model)
-    bare.weights = model.weights | {"head": torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)}
-    return bare.logits(x)

@@ -1,16 +1,27 @@
-"""Log-likelihoods and divergences of texts, as sums per document, computed in slices of tokens."""
+"""Log-likelihoods and divergences of texts, as sums per document, computed in blocks of the vocabulary."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from adapters.base import BlockModel
 
-# A slice of logits stays in a CPU's cache and under malloc's mmap threshold; a GPU wants large ones.
-SLICE_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
+# A block of logits stays in a CPU's cache while the head's weights go by once for ROWS tokens; a GPU wants large ones.
+ROWS = {"cpu": 1024, "cuda": 8192}
+BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}
+REFERENCE_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}  # the dense model's logits, for as many tokens as these hold
+
+
+class Reference(NamedTuple):
+    """What the dense model says of some tokens."""
+
+    logits: Tensor  # (tokens, vocab)
+    log_z: Tensor  # (tokens,) in fp64
 
 
 class TextScores:
@@ -33,38 +44,66 @@ class TextScores:
         """Scores the streams `xs`, (D, T, d) each, behind the last block, one for each ablation."""
         if self.kl and self.dense is None:
             self.dense = xs[0]
-        room = SLICE_BYTES.get(self.ids.device.type, SLICE_BYTES["cpu"]) // (4 * self.model.spec.vocab_size)  # tokens
-        tokens = max(1, min(len(self.targets), room))
-        variants = max(1, room // tokens)
-        for first in range(0, len(self.targets), tokens):
-            where = slice(first, first + tokens)
+        rows = _of(ROWS, self.ids.device)
+        most = min(rows, _of(REFERENCE_BYTES, self.ids.device) // (4 * self.model.spec.vocab_size)) if self.kl else rows
+        slices = -(-len(self.targets) // max(1, most))
+        for where in _slices(len(self.targets), slices):
             reference = self._reference(where)
+            variants = max(1, rows // (where.stop - where.start))
             for v in range(0, len(ablations), variants):
                 self._score(list(ablations[v : v + variants]), xs[v : v + variants], where, reference)
 
-    def _reference(self, where: slice) -> tuple[Tensor, Tensor] | None:
-        """Log-probabilities of the dense model and probabilities, (tokens, vocab)."""
+    def _reference(self, where: slice) -> Reference | None:
         if not self.kl:
             return None
         assert self.dense is not None, "the dense model is scored first"
-        logits = self._logits([self.dense], where)[0]
-        log_p = logits - logits.logsumexp(-1, keepdim=True)
-        return log_p, log_p.exp()
+        h = self._normed([self.dense], where)[0]
+        logits = torch.cat([self.model.head(h, block).float() for block in self._vocabulary(len(h))], -1)
+        return Reference(logits, logits.double().logsumexp(-1))
 
-    def _score(self, ablations: list[int], xs: Sequence[Tensor], where: slice, reference: tuple[Tensor, Tensor] | None) -> None:
-        logits = self._logits(xs, where)  # (V, tokens, vocab)
-        # Not cross_entropy: its fp32 sums over a vocabulary of 49 k are off by 1e-5; logsumexp sums pairwise.
-        log_z = logits.logsumexp(-1)
-        targets = self.targets[where].expand(len(xs), -1)[..., None]
-        self._sum("nll", ablations, log_z - logits.gather(-1, targets)[..., 0], where)
+    def _score(self, ablations: list[int], xs: Sequence[Tensor], where: slice, reference: Reference | None) -> None:
+        h = self._normed(xs, where)  # (V, tokens, d)
+        targets = self.targets[where].expand(len(xs), -1)
+        log_z, of_target = [], torch.zeros(targets.shape, device=h.device)
+        kl = torch.zeros(targets.shape, dtype=torch.float64, device=h.device)
+        for block in self._vocabulary(targets.numel()):
+            logits = self.model.head(h, block).float()  # (V, tokens, block)
+            # logsumexp, whose sums are pairwise: those of cross_entropy over a vocabulary of 49 k are off by 1e-5 in fp32.
+            log_z.append(logits.logsumexp(-1))
+            inside = (targets >= block.start) & (targets < block.stop)
+            place = (targets - block.start).where(inside, 0)[..., None]
+            of_target = logits.gather(-1, place)[..., 0].where(inside, of_target)
+            if reference is not None:
+                dense = reference.logits[:, block]
+                kl += (dense - logits).mul_((dense - reference.log_z[:, None].float()).exp_()).sum(-1)
+        total = torch.stack(log_z).double().logsumexp(0)
+        self._sum("nll", ablations, total - of_target, where)
         if reference is not None:
-            log_p, p = reference
-            self._sum("kl", ablations, (log_p - logits).add_(log_z[..., None]).mul_(p).sum(-1), where)
+            self._sum("kl", ablations, kl + total - reference.log_z, where)  # sum of p (log p - log q)
 
-    def _logits(self, xs: Sequence[Tensor], where: slice) -> Tensor:
+    def _normed(self, xs: Sequence[Tensor], where: slice) -> Tensor:
         document, position = self.document[where], self.position[where]
-        return self.model.logits(torch.stack([x[document, position] for x in xs])).float()  # (V, tokens, vocab)
+        return self.model.norm(torch.stack([x[document, position] for x in xs]))  # (V, tokens, d)
+
+    def _vocabulary(self, rows: int) -> Iterator[slice]:
+        size = max(1, _of(BLOCK_BYTES, self.ids.device) // (4 * rows))
+        return _slices(self.model.spec.vocab_size, -(-self.model.spec.vocab_size // size))
 
     def _sum(self, name: str, ablations: list[int], values: Tensor, where: slice) -> None:
         sums = torch.zeros(len(ablations), len(self.ids), dtype=torch.float64, device=values.device)
-        self.sums[name][ablations] += sums.index_add(1, self.document[where], values.double())
+        self.sums[name][ablations] += sums.index_add(1, self.document[where], values)
+
+
+def score_bytes(device: torch.device) -> int:
+    """An upper estimate of what logits take: the dense model's, and those of a few blocks."""
+    return _of(REFERENCE_BYTES, device) + 4 * _of(BLOCK_BYTES, device)
+
+
+def _slices(length: int, parts: int) -> Iterator[slice]:
+    """`parts` consecutive slices of about the same size."""
+    ends = [length * i // parts for i in range(parts + 1)] if parts else []
+    return (slice(a, b) for a, b in pairwise(ends))
+
+
+def _of(sizes: dict[str, int], device: torch.device) -> int:
+    return sizes.get(device.type, sizes["cpu"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.plan import Plan, Stream
-from analysis.scores import SLICE_BYTES, TextScores
+from analysis.scores import TextScores, score_bytes
 
 # Tokens in one call of a block: enough to reuse its weights, few enough for a CPU's cache.
 CALL_TOKENS = {"cpu": 1024, "cuda": 32768}
@@ -137,10 +137,10 @@ def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents:
 
 
 def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:
-    """An upper estimate of what a call holds besides streams: the ffn's inner activations, and slices of logits."""
+    """An upper estimate of what a call holds besides streams: the ffn's inner activations, and logits."""
     tokens = max(call_tokens(model.device), plan.branches * documents * time)
     inner = max(3 * b.d_ffn + 4 * model.spec.d_model for b in model.spec.blocks)
-    return tokens * inner * model.dtype.itemsize + 4 * SLICE_BYTES.get(model.device.type, SLICE_BYTES["cpu"])
+    return tokens * inner * model.dtype.itemsize + score_bytes(model.device)
 
 
 def default_memory(device: torch.device) -> int:

@@ -43,8 +43,8 @@ class RwkvModel(BlockModel):
         v_first, v_carry = self.source.value(x, lengths) if self.spec.variant == "7" else (None, None)
         return x, RwkvContext(documents=len(ids), lengths=lengths, real=real, v_first=v_first, v_carry=v_carry)
 
-    def logits(self, x: Tensor) -> Tensor:
-        return F.linear(self._norm(x, "norm"), self.weights["head"])
+    def norm(self, x: Tensor) -> Tensor:
+        return self._norm(x, "norm")
 
     def rerooted(self) -> RwkvModel:
         """The model whose first remaining block is the source of RWKV-7's v_first: its own value residual goes.

@@ -135,13 +135,16 @@ def pairs(a: Tensor, b: Tensor) -> zip:
     return zip(a.tolist(), b.tolist(), strict=True)
 
 
-@pytest.mark.parametrize("vocabularies", [1, 3, 50, 1000])
-def test_slices_of_any_size_give_the_same_sums(vocabularies: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The logits of one token, of a few, of several variants at once."""
+@pytest.mark.parametrize("rows", [1, 3, 50, 1000])
+@pytest.mark.parametrize("logits", [1, 700, 10**6])
+def test_logits_in_blocks_of_any_size_give_the_same_sums(rows: int, logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token or several variants at once; one word of the vocabulary or all."""
     model, _ = pair()
     p = everything(model)
     whole = sweep(model, p, tokens(), LENGTHS)
-    monkeypatch.setitem(scores_module.SLICE_BYTES, "cpu", vocabularies * 97 * 4)
+    monkeypatch.setitem(scores_module.ROWS, "cpu", rows)
+    for sizes in (scores_module.BLOCK_BYTES, scores_module.REFERENCE_BYTES):
+        monkeypatch.setitem(sizes, "cpu", 4 * logits)
     for name, sums in sweep(model, p, tokens(), LENGTHS).items():
         assert torch.allclose(sums, whole[name], rtol=1e-6, atol=1e-5)
 
@@ -199,7 +202,7 @@ class Watch:
 
     def __init__(self, model: BlockModel, ids: Tensor) -> None:
         self.shape, self.stream, self.most = (ids.shape[1], model.spec.d_model), ids.numel() * model.spec.d_model * 4, 0
-        for name, argument in (("advance", 1), ("logits", 0)):
+        for name, argument in (("advance", 1), ("norm", 0)):
             setattr(model, name, self._counting(getattr(model, name), argument))
 
     def __enter__(self) -> Watch:
