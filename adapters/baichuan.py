@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig
 
 from adapters import llama
 from adapters.attention import AttentionContext, KeyValuePast, join, positions
-from adapters.base import Block, ModelSpec
+from adapters.base import Block, ModelSpec, right_padded
 from adapters.layout import Layout, Slot, Store
 
 LAYOUT = Layout(
@@ -61,7 +61,7 @@ class AlibiModel(llama.LlamaModel):
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, AttentionContext]:
         """`start` is not needed: only distances count, and the past knows its length."""
         x = F.embedding(ids, self.weights["embed"])
-        return x, AlibiContext(documents=ids.shape[0], lengths=lengths, slopes=self._slopes)
+        return x, AlibiContext(documents=ids.shape[0], lengths=right_padded(ids, lengths), slopes=self._slopes)
 
 
 def alibi_slopes(n_heads: int) -> list[float]:

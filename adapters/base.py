@@ -98,6 +98,22 @@ class Context:
     lengths: Tensor | None = None  # (D,) real tokens of right-padded rows; None: all are real
 
 
+def right_padded(ids: Tensor, lengths: Tensor | None) -> Tensor | None:
+    """`lengths` on the device of `ids`. Raises StrataError unless it holds the number of real tokens of each row (D,)."""
+    if lengths is None:
+        return None
+    if lengths.shape == ids.shape:
+        left = (lengths[:, 1:] > lengths[:, :-1]).any(1).nonzero().flatten().tolist()
+        found = f"row {left[0]} is padded on the left" if left else "lengths is a mask"
+        raise StrataError(f"{found}: only padding on the right is supported, with lengths as the number of real tokens of each row")
+    if lengths.shape != ids.shape[:1] or not 0 <= int(lengths.min()) <= int(lengths.max()) <= ids.shape[1]:
+        shape = " x ".join(map(str, ids.shape))
+        raise StrataError(
+            f"lengths {lengths.tolist()} do not fit tokens of the shape {shape}: expected the number of real tokens of each row"
+        )
+    return lengths.to(ids.device)
+
+
 class Block(Protocol):
     """One residual layer: a mixer and an ffn, each with its own norm inside. Context and past are its own family's."""
 
@@ -134,7 +150,10 @@ class BlockModel(ABC):
 
     @abstractmethod
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, Context]:
-        """Embeds `ids` (D, T), right-padded when `lengths` (D,) says so; `start` (D,) tokens came before them."""
+        """Embeds `ids` (D, T), right-padded when `lengths` (D,) says so; `start` (D,) tokens came before them.
+
+        Raises StrataError on lengths that do not fit, left padding among them (`right_padded`).
+        """
 
     @abstractmethod
     def norm(self, x: Tensor) -> Tensor:

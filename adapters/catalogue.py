@@ -51,6 +51,18 @@ PACKAGES = {
 }
 
 MODELS = {"smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}  # catalogue name -> file in its package
+ZOO = Path(__file__).parent / "zoo"  # small models that come with the project
+
+
+def zoo() -> dict[str, Path]:
+    """Folders of the zoo's models by catalogue name: those that are there."""
+    return {f"zoo-{path.parent.name}": path.parent for path in sorted(ZOO.glob("*/config.json"))}
+
+
+def titles() -> dict[str, str]:
+    """What every model that needs no hub is, by catalogue name."""
+    small = "1.8 M parameters, trained like its neighbours to compare architectures (adapters/zoo/README.md), Apache-2.0"
+    return {name: PACKAGES[name].title for name in MODELS} | dict.fromkeys(zoo(), small)
 
 
 def cache_folder() -> Path:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from adapters.ablation import KEEP, Ablation, Action
-from adapters.base import Advance, Block, BlockModel, BlockPast, BlockSpec, Context, MixerOutput, Parts, Past
+from adapters.base import Advance, Block, BlockModel, BlockPast, BlockSpec, Context, MixerOutput, Parts, Past, Tap
 from adapters.errors import StrataError
 
 TIME = 37  # tokens of the longest row; no multiple of anything
@@ -112,6 +112,20 @@ def check_padding(model: BlockModel) -> None:
         padded = model.run(ids.masked_fill(padding, filler), lengths=lengths)
         for row, length in enumerate(LENGTHS):
             assert_close(padded[row, :length], model.run(ids[row : row + 1, :length])[0])
+
+
+def check_left_padding_is_refused(model: BlockModel) -> None:
+    """A mask, and lengths that are no lengths, are an error in words; nothing is computed with them."""
+    ids = _ids(model)
+    real = torch.ones_like(ids)
+    real[0, :3] = 0
+    for lengths, says in ((real, "padded on the left"), (torch.ones_like(ids), "mask"), (real[:2, 0], "fit"), (real[:, 0] + TIME, "fit")):
+        message = ""
+        try:
+            model.begin(ids, lengths=lengths)
+        except StrataError as error:
+            message = str(error)
+        assert says in message, f"lengths of the shape {tuple(lengths.shape)}: {message or 'taken'}, expected an error with {says!r}"
 
 
 def check_parts(model: BlockModel) -> None:
@@ -227,18 +241,21 @@ def check_past_rows(model: BlockModel) -> None:
 
 
 def check_gradients(model: BlockModel) -> None:
-    """Gradients reach every weight, and are the slopes of the loss."""
+    """Gradients reach every weight and the z of every block, and are the slopes of the loss."""
     model = cast(model, torch.float32)
     ids, generator = _ids(model), torch.Generator().manual_seed(1)
     tables = [model.weights, *(block.weights for block in model.blocks)]
     tensors = {f"{n - 1}.{role}": t.requires_grad_() for n, table in enumerate(tables) for role, t in table.items()}
-    gradients = dict(zip(tensors, torch.autograd.grad(_loss(model, ids), list(tensors.values()), allow_unused=True), strict=True))
+    parts: list[Parts] = []
+    loss = _loss(model, ids, tap=lambda i, p: parts.append(p))
+    watched = tensors | {f"z of block {i}": p.z for i, p in enumerate(parts) if p.z is not None}
+    gradients = dict(zip(watched, torch.autograd.grad(loss, list(watched.values()), allow_unused=True), strict=True))
     unused = [name for name, g in gradients.items() if g is None or not torch.isfinite(g).all()]
     assert not unused, f"no finite gradient reaches {', '.join(unused)}"
 
     step = 1e-3
     direction = {name: torch.randn(t.shape, generator=generator).to(t) * t.detach().std().nan_to_num(1.0) for name, t in tensors.items()}
-    slope = sum(float((g * direction[name]).sum()) for name, g in gradients.items() if g is not None)
+    slope = sum(float((gradients[name] * direction[name]).sum()) for name in tensors)
     with torch.no_grad():
         losses = []
         for sign in (1, -2):  # one step forward, then one step back from where it began
@@ -266,6 +283,7 @@ CHECKS: tuple[Callable[[BlockModel], None], ...] = (
     check_causality,
     check_rows_are_independent,
     check_padding,
+    check_left_padding_is_refused,
     check_parts,
     check_heads,
     check_ablated_block_is_deleted_block,
@@ -352,8 +370,8 @@ def _shift(ids: Tensor, by: Tensor) -> Tensor:
     return torch.stack([row.roll(-int(n)) for row, n in zip(ids, by, strict=True)])
 
 
-def _loss(model: BlockModel, ids: Tensor) -> Tensor:
-    logits = model.run(ids)[:, :-1].flatten(0, 1)
+def _loss(model: BlockModel, ids: Tensor, tap: Tap | None = None) -> Tensor:
+    logits = model.run(ids, tap=tap)[:, :-1].flatten(0, 1)
     return torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten())
 
 

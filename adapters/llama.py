@@ -20,7 +20,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from adapters.attention import AttentionContext, KeyValuePast, attend
-from adapters.base import Block, BlockModel, BlockSpec, Context, MixerOutput, ModelSpec
+from adapters.base import Block, BlockModel, BlockSpec, Context, MixerOutput, ModelSpec, right_padded
 from adapters.errors import StrataError, one_line, unknown
 from adapters.layout import Layout, Slot, Store
 
@@ -112,7 +112,7 @@ class LlamaModel(BlockModel):
         x = F.embedding(ids, self.weights["embed"])
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
         cos, sin = self._rotary(x, positions if start is None else positions + start[:, None])
-        return x, RotaryContext(documents=ids.shape[0], lengths=lengths, cos=cos, sin=sin)
+        return x, RotaryContext(documents=ids.shape[0], lengths=right_padded(ids, lengths), cos=cos, sin=sin)
 
     def norm(self, x: Tensor) -> Tensor:
         return rms_norm(x, self.weights["norm"], self.config.rms_norm_eps)

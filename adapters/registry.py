@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from adapters.base import BlockModel
-from adapters.catalogue import MODELS, PACKAGES, converted_gguf
+from adapters.catalogue import MODELS, PACKAGES, converted_gguf, zoo
 from adapters.errors import StrataError, one_line, unknown
 from adapters.layout import Store, open_store, read_json
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+WEIGHTS = (".pth", ".bin", ".safetensors")  # files that are a model, with config.json beside them where one is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ FAMILIES = {
 def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtype: str = "auto", revision: str | None = None) -> BlockModel:
     """Loads a model and checks it on four tokens.
 
-    `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth or .safetensors file, or a hub id (with
-    `revision`). Native RWKV weights need no config.json.
+    `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth, .bin or .safetensors file, or a hub id
+    (with `revision`). Native RWKV weights need no config.json.
     `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
     Raises StrataError, with what was found and how to fix it.
     """
@@ -73,17 +74,21 @@ def locate(source: str, revision: str | None) -> tuple[str, Path]:
     """A short name, and the folder that holds config.json and weights or the file of the weights."""
     if source in MODELS:
         return source, converted_gguf(PACKAGES[source].folder(source) / MODELS[source])
+    if source in zoo():
+        return source, zoo()[source]
     path = Path(source).expanduser()
     if path.is_dir():
         return path.resolve().name, path
     if path.is_file() and path.suffix == ".gguf":
         return path.stem, converted_gguf(path)
-    if path.is_file() and path.suffix in (".pth", ".safetensors"):
+    if path.is_file() and path.suffix in WEIGHTS:
         return path.stem, path
+    if path.is_file():
+        raise StrataError(f"{path} is no file of weights by its name: expected {', '.join(WEIGHTS)} or .gguf")
     if source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return source.split("/")[1], _download(source, revision)
-    error = unknown("model", source, MODELS)
-    raise StrataError(f"{error}; or a folder, a .gguf, .pth or .safetensors file, or a hub id")
+    error = unknown("model", source, (*MODELS, *zoo()))
+    raise StrataError(f"{error}; or a folder, a {', '.join(WEIGHTS)} or .gguf file, or a hub id")
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

@@ -19,6 +19,7 @@ class Encoding(NamedTuple):
 
 class Tokenizer(Protocol):
     bos_id: int | None  # the token that this model expects in front of a text; None: it expects none
+    prefix_id: int | None  # a token to stand for an empty context: BOS, which need not be expected, or end of text
 
     def encode(self, text: str) -> Encoding:
         """Plain text without special tokens."""
@@ -38,6 +39,17 @@ class JsonTokenizer:
         self._backend.no_padding()
         specials = self._backend.encode("", add_special_tokens=True).ids
         self.bos_id = specials[0] if specials else None
+        self.prefix_id = self._prefix(path)
+
+    def _prefix(self, path: Path) -> int | None:
+        """BOS of tokenizer_config.json, else of config.json; else the end of a text of either."""
+        tokens, ids = (read_json(file) if file.is_file() else {} for file in (path.with_name("tokenizer_config.json"), path.with_name("config.json")))
+        for name in ("bos_token", "eos_token"):
+            token = tokens.get(name)
+            found = self._backend.token_to_id(token["content"] if isinstance(token, dict) else token) if token else ids.get(f"{name}_id")
+            if found is not None:
+                return found[0] if isinstance(found, list) else found
+        return self.bos_id
 
     def encode(self, text: str) -> Encoding:
         encoding = self._backend.encode(text, add_special_tokens=False)
@@ -62,6 +74,7 @@ class SentencePieceTokenizer:
         config = path.with_name("tokenizer_config.json")
         adds_bos = config.is_file() and read_json(config).get("add_bos_token", False)
         self.bos_id = self._backend.bos_id() if adds_bos else None
+        self.prefix_id = next((i for i in (self._backend.bos_id(), self._backend.eos_id()) if i >= 0), None)
 
     def encode(self, text: str) -> Encoding:
         data = text.encode()

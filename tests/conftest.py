@@ -1,5 +1,25 @@
-"""Tiny models run ten times slower on several threads than on one when the cores are busy."""
+"""What tests everywhere need. Tiny models run ten times slower on several threads than on one when the cores are busy."""
 
+import subprocess
+from pathlib import Path
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A disk of 64 KB."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mounted)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"cannot mount a small disk: {error}")
+    if done.returncode:
+        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
+    yield mounted
+    subprocess.run(["umount", str(mounted)], check=True)

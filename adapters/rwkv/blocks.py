@@ -54,8 +54,11 @@ class RwkvBlock:
         state = self._empty(h) if past is None or past.state is None else past.state
         v_first, v_carry = (self._v_first(ctx, x, past), self._v_carry(ctx, x, past)) if "v1" in self.weights else (None, None)
         z, state = _by_rows(self._time_mix, h, shifted, state, real, v_first)
-        heads = z.unflatten(-1, (self.spec.n_heads, -1)) if self.spec.n_heads else None  # (rows, T, n_heads, head_dim)
-        return MixerOutput(F.linear(z, self.weights["o"]), heads, RwkvPast(last, state, v_carry))
+        after = RwkvPast(last, state, v_carry)
+        if self.spec.n_heads is None:
+            return MixerOutput(F.linear(z, self.weights["o"]), None, after)
+        z = z.unflatten(-1, (self.spec.n_heads, -1))  # (rows, T, n_heads, head_dim)
+        return MixerOutput(self.project(z), z, after)
 
     def _time_mix(self, h: Tensor, shifted: Tensor, state: Tensor, real: Tensor | None, v_first: Tensor | None) -> tuple[Tensor, Tensor]:
         inputs = Inputs(h, shifted, state, self.spec.n_heads or 1, self.head_norm_eps, real, v_first)
@@ -75,7 +78,7 @@ class RwkvBlock:
     def _channel_mix(self, h: Tensor, shifted: Tensor) -> tuple[Tensor]:
         w = self.weights
         a, b = (shifted, h) if self.version[0] in "45" else (h, shifted)  # a mix is the share of the current token, later of the one before
-        out = F.linear(F.linear(torch.lerp(a, b, w["ffn_mix_k"]), w["up"]).relu_().square(), w["down"])
+        out = F.linear(F.linear(torch.lerp(a, b, w["ffn_mix_k"]), w["up"]).relu().square(), w["down"])
         if "receptance" in w:
             out = F.linear(torch.lerp(a, b, w["ffn_mix_r"]), w["receptance"]).sigmoid() * out
         return (out,)

@@ -197,7 +197,7 @@ def measure(store: Store, version: str, layout: Layout) -> Sizes:
     d_ffn = need(find("up"), layout.block["up"].key.format(i=0), 2)[0]
     if heads and d_model % heads:
         raise StrataError(f"{store.path}: {heads} heads do not divide the width {d_model}; the file is damaged")
-    bonus = "log_bonus" if find("log_bonus") else "bonus"
+    bonus = "log_bonus" if version == "4" or find("log_bonus") else "bonus"
     return Sizes(version, n_blocks, vocab_size, d_model, d_ffn, heads, bonus, ranks)
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.base import BlockModel, ModelSpec
+from adapters.base import BlockModel, ModelSpec, right_padded
 from adapters.errors import StrataError
 from adapters.layout import Layout, Store
 from adapters.rwkv.blocks import RwkvBlock, RwkvContext, block_spec
@@ -38,7 +38,7 @@ class RwkvModel(BlockModel):
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, RwkvContext]:
         """Embedding and ln0. `start` does not matter: nothing here knows positions, the past does it all."""
         x = self._norm(F.embedding(ids, self.weights["embed"]), "embed_norm")
-        lengths = None if lengths is None else lengths.to(ids.device)
+        lengths = right_padded(ids, lengths)
         real = None if lengths is None else torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         v_first, v_carry = self.source.value(x, lengths) if self.spec.variant == "7" else (None, None)
         return x, RwkvContext(documents=len(ids), lengths=lengths, real=real, v_first=v_first, v_carry=v_carry)

@@ -1,4 +1,7 @@
-"""Tokenizers of RWKV models: the World vocabulary, bytes, and GPT-NeoX's `tokenizer.json` for models trained on the Pile."""
+"""Tokenizers of RWKV models: the World vocabulary, bytes, and GPT-NeoX's `tokenizer.json` for models trained on the Pile.
+
+In front of a text World models expect token 0; models of bytes and of the Pile expect nothing, and their first token is not scored.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ class ByteTokenizer:
     """A token is a byte of UTF-8. There is no token in front of a text."""
 
     bos_id: int | None = None
+    prefix_id: int | None = None
 
     def encode(self, text: str) -> Encoding:
         data = text.encode()
@@ -35,6 +39,7 @@ class WorldTokenizer:
     """
 
     bos_id: int | None = 0
+    prefix_id: int | None = 0
 
     def encode(self, text: str) -> Encoding:
         tokens, lengths = self._index

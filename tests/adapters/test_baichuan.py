@@ -18,6 +18,7 @@ from adapters import BlockModel, StrataError, baichuan, load
 from adapters.attention import KeyValuePast
 from adapters.baichuan import AlibiContext, alibi_slopes, build
 from adapters.contract import assert_close, parametrize_with_checks
+from adapters.layout import Store
 from adapters.llama import rms_norm
 from tests.adapters.published import published
 from tests.reference.baichuan import CONFIG, KINDS, naive, save, slopes, tiny
@@ -272,6 +273,21 @@ def test_bad_config(config: dict, parts: tuple[str, ...], tmp_path: Path) -> Non
     with pytest.raises(StrataError) as caught:
         load(tmp_path)
     assert all(part in str(caught.value) for part in parts), caught.value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_is_needed_and_no_other_is_taken(kind: str) -> None:
+    config, tensors = tiny(**KINDS[kind])
+
+    def build_from(weights: dict[str, Tensor]) -> BlockModel:
+        return build(config, Store(Path("tiny"), {k: tuple(t.shape) for k, t in weights.items()}, weights.__getitem__), "tiny")
+
+    for key in tensors:
+        with pytest.raises(StrataError, match=f"lacks the weight {key}"):
+            build_from({k: t for k, t in tensors.items() if k != key})
+    for key in ("model.layers.0.self_attn.o_proj.bias", "new.weight"):
+        with pytest.raises(StrataError, match=f"does not explain: {key}"):
+            build_from(tensors | {key: torch.zeros(2)})
 
 
 def test_weights_that_are_not_packed_are_refused(tmp_path: Path) -> None:

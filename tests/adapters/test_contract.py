@@ -63,6 +63,10 @@ def sees_padding(model: BlockModel, begin: Callable, ids: Tensor, *, lengths=Non
     return x + 1e-3 * x[:, -1:], ctx
 
 
+def takes_any_lengths(model: BlockModel, begin: Callable, ids: Tensor, *, lengths=None, start=None):
+    return begin(ids, lengths=lengths if lengths is None or lengths.shape == (len(ids),) else lengths.sum(1), start=start)
+
+
 def drifts(model: BlockModel, logits: Callable, x: Tensor) -> Tensor:
     model.calls = getattr(model, "calls", 0) + 1
     return logits(x) + 1e-6 * model.calls
@@ -107,6 +111,11 @@ def detached(block, x: Tensor, ctx: Context, past=None):
     return delta.detach(), after
 
 
+def shows_a_copy_of_z(block, x: Tensor, ctx: Context, past=None) -> MixerOutput:
+    out = block.mix(x, ctx, past)
+    return out._replace(z=out.z * 1)
+
+
 def half_of_gradient(block, x: Tensor, ctx: Context, past=None):
     delta, after = block.ffn(x, ctx, past)
     return delta / 2 + delta.detach() / 2, after
@@ -145,6 +154,7 @@ MUTANTS: dict[str, tuple[Callable[[BlockModel], BlockModel], set[str]]] = {
     "sees-nothing": (lambda m: changed(m, logits=lambda _, old, x: old(x.detach() * 0 + 1)), {"check_causality"}),
     "sees-other-rows": (lambda m: changed_blocks(m, "mix", sees_other_rows), {"check_rows_are_independent"}),
     "sees-padding": (lambda m: changed(m, begin=sees_padding), {"check_padding", "check_causality"}),
+    "left-padding": (lambda m: changed(m, begin=takes_any_lengths), {"check_left_padding_is_refused"}),
     "projects-more": (lambda m: changed_blocks(m, "project", with_a_bias_less), {"check_parts"}),
     "projects-other-heads": (lambda m: changed_blocks(m, "project", with_other_heads), {"check_heads"}),
     "deletes-another": (lambda m: changed(m, with_blocks=deletes_the_next), {"check_ablated_block_is_deleted_block"}),
@@ -156,6 +166,7 @@ MUTANTS: dict[str, tuple[Callable[[BlockModel], BlockModel], set[str]]] = {
     "no-start": (lambda m: changed(m, begin=without_start), {"check_cut_in_two", "check_past_of_edges"}),
     "rows-of-others": (lambda m: changed_blocks(m, "mix", rows_of_others), {"check_past_rows"}),
     "detached": (lambda m: changed_blocks(m, "ffn", detached), {"check_gradients"}),
+    "copy-of-z": (lambda m: changed_blocks(m, "mix", shows_a_copy_of_z), {"check_gradients"}),
     "half-gradient": (lambda m: changed_blocks(m, "ffn", half_of_gradient), {"check_gradients"}),
     "overflows": (lambda m: changed_blocks(m, "ffn", overflows), {"check_bfloat16"}),
 }

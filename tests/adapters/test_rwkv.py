@@ -24,6 +24,7 @@ from adapters.rwkv.tokenizers import ByteTokenizer, WorldTokenizer, find_tokeniz
 from tests.adapters.published import Keys
 from tests.reference import rwkv_cpp
 from tests.reference.rwkv_checkpoints import VERSIONS, flash_linear_attention_7, hugging_face_4, random_checkpoint
+from tests.reference.rwkv_naive import naive
 from tests.reference.rwkv_package import package_logits
 from tests.shared_data import shared
 
@@ -40,8 +41,8 @@ def _inference() -> Iterator[None]:
         yield
 
 
-def model_of(weights: dict[str, Tensor], config: dict | None = None) -> RwkvModel:
-    store = Store(Path("tiny"), {key: tuple(t.shape) for key, t in weights.items()}, weights.__getitem__)
+def model_of(weights: dict[str, Tensor], config: dict | None = None, dtype: torch.dtype = torch.float32) -> RwkvModel:
+    store = Store(Path("tiny"), {key: tuple(t.shape) for key, t in weights.items()}, weights.__getitem__, dtype=dtype)
     return build(config or {}, store, "tiny")
 
 
@@ -63,6 +64,23 @@ def test_equals_the_rwkv_package(versions: tuple[str, ...], tmp_path: Path) -> N
         assert model.spec.variant == version
         assert model.spec.n_params == sum(t.numel() for t in weights.values())
         assert_close(model.run(ids[i][None])[0], expected[i])
+
+
+ODD = (
+    ({"heads": 1, "head_size": 128, "d_ffn": 37}, 1),
+    ({"heads": 3, "head_size": 32, "d_ffn": 101, "rank": 5}, 64),
+    ({"heads": 5, "head_size": 8, "rank": 3, "decay": (-2.0, 8.0), "blocks": 3}, 129),
+    ({"heads": 7, "head_size": 4, "rank": 1, "d_ffn": 7}, 32),
+)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_equals_plain_operations_on_odd_shapes(version: str) -> None:
+    """In fp64, where nothing can hide in rounding."""
+    for sizes, time in ODD:
+        weights = random_checkpoint(version, **sizes)
+        ids = torch.randint(61, (time,), generator=torch.Generator().manual_seed(time))
+        assert_close(model_of(weights, dtype=torch.float64).run(ids[None])[0], naive(weights, version, ids), 1e-9)
 
 
 @pytest.mark.parametrize(("file", "variant"), [("4v0-660K", "4"), ("5v1-730K", "5.0"), ("5v2-730K", "5.2")])
@@ -263,10 +281,9 @@ def test_rerooted_is_a_checkpoint_of_its_own() -> None:
 @pytest.mark.parametrize("version", ["4", "5.2", "6", "7"])
 def test_float64_is_computed_in_float64(version: str) -> None:
     model = random_model(version)
-    store = Store(Path("tiny"), {}, lambda key: Tensor())
-    native = random_checkpoint(version)
-    store.shapes, store.read, store.dtype = {key: tuple(t.shape) for key, t in native.items()}, native.__getitem__, torch.float64
-    assert_close(model.run(tokens(model)).double(), build({}, store, "tiny").run(tokens(model)), 1e-5)
+    exact = model_of(random_checkpoint(version), dtype=torch.float64)
+    assert exact.run(tokens(model)).dtype == torch.float64
+    assert_close(model.run(tokens(model)).double(), exact.run(tokens(model)), 1e-5)
 
 
 def test_bfloat16_keeps_decays_exact(tmp_path: Path) -> None:
@@ -320,9 +337,18 @@ def test_what_published_files_hold_and_nobody_reads_is_ignored() -> None:
     assert torch.equal(model.run(tokens(model)), other.run(tokens(model)))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_key_is_needed(version: str) -> None:
-    weights = random_checkpoint(version)
+FILES = {f"native-{version}": lambda version=version: random_checkpoint(version) for version in VERSIONS} | {
+    "hugging-face-4": lambda: hugging_face_4(random_checkpoint("4")),
+    "flash-linear-attention-7": lambda: flash_linear_attention_7(random_checkpoint("7")),
+}
+
+
+@pytest.mark.parametrize("layout", FILES)
+def test_every_key_is_needed_and_no_other_is_taken(layout: str) -> None:
+    weights = FILES[layout]()
+    for key in ("new.weight", max(weights).rsplit(".", 1)[0] + ".bias2"):
+        with pytest.raises(StrataError, match=f"does not explain: {key}"):
+            model_of(weights | {key: torch.zeros(2, 2)})
     for key in weights:
         with pytest.raises(StrataError):
             model_of({k: t for k, t in weights.items() if k != key})
@@ -363,6 +389,24 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(StrataError, match="not an RWKV checkpoint"):
         build({}, open_store(tmp_path / "other.pth"), "other")
+
+
+def test_a_bin_file_is_a_model_and_another_suffix_is_not(tmp_path: Path) -> None:
+    weights = random_checkpoint("5.2")
+    for name in ("model.bin", "model.ckpt"):
+        torch.save(weights, tmp_path / name)
+    model = load(tmp_path / "model.bin", device="cpu")
+    assert torch.equal(model.run(tokens(model)), model_of(weights).run(tokens(model)))
+    with pytest.raises(StrataError, match=r"model\.ckpt is no file of weights by its name: expected \.pth, \.bin"):
+        load(tmp_path / "model.ckpt")
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    RwkvForCausalLM(RwkvConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2)).save_pretrained(tmp_path, max_shard_size="20KB")
+    missing = sorted(tmp_path.glob("model-*.safetensors"))[1]
+    missing.unlink()
+    with pytest.raises(StrataError, match=f"lacks the shard {missing.name}"):
+        load(tmp_path)
 
 
 def test_version_4_has_no_heads() -> None:

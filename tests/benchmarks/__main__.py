@@ -16,7 +16,7 @@ from adapters.catalogue import PACKAGES
 from adapters.registry import locate
 from analysis.study import Text
 from analysis.texts import encode
-from tests.benchmarks import sweeps
+from tests.benchmarks import rwkv, sweeps
 from tests.benchmarks.timing import load_average
 
 OUT = Path(__file__).parents[2] / "reports" / "benchmarks.md"
@@ -32,7 +32,7 @@ def main() -> None:
         foreign = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).to(device).eval()
     table = pd.DataFrame(sweeps.bench(model, foreign, _ids(model)))
     print(table.T.to_string())
-    OUT.write_text(_document(table, model, start))
+    OUT.write_text(_document(table, model, start) + rwkv.section())
     print(f"wrote {OUT.relative_to(Path.cwd())}")
 
 

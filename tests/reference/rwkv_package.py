@@ -5,6 +5,7 @@ Run as a script on paths without suffix: PATH.pth and PATH.ids become PATH.logit
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ if __name__ == "__main__":
     sys.argv, paths = sys.argv[:1], sys.argv[1:]
     from rwkv.model import RWKV
 
+    gc.freeze()  # the package collects garbage for every block that it loads, each time through all of torch
     torch.set_num_threads(1)
     with torch.inference_mode():
         for path in paths:
