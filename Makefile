@@ -36,6 +36,11 @@ bench: $(READY) ## how fast a sweep is
 	$(BIN)/strata fetch smollm2 texts
 	$(BIN)/python -m tests.benchmarks
 
+zoo: $(READY) ## trains the models in adapters/zoo, some hours on two cores; the same command goes on where it stopped
+	$(BIN)/strata fetch texts
+	$(BIN)/python -m analysis.zoo --out reports/out/zoo
+	$(BIN)/python -m analysis.zoo --out reports/out/zoo --release
+
 lab: $(READY) ## JupyterLab on the notebooks
 	$(BIN)/strata fetch smollm2 texts
 	$(BIN)/jupyter lab notebooks
@@ -54,4 +59,4 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) -q -c constraints.txt -e '.[dev]'
 	@echo '$(CURDIR)' > $@
 
-.PHONY: help report report-full test test-all lint bench lab
+.PHONY: help report report-full test test-all lint bench zoo lab

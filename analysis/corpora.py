@@ -1,34 +1,25 @@
-"""Texts as documents: which files are prose, how documents are split by hash, and which window of each is scored."""
+"""Texts as documents: how they are split by hash, and which window of each is scored."""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import accumulate
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import accumulate, islice
 
-from adapters.catalogue import PACKAGES
 from adapters.errors import StrataError, unknown
 from adapters.tokenizers import Tokenizer
+from analysis.sources import first_documents, state, texts
 
-# Files and columns of the offline texts that hold prose. Several are benchmarks as well: see SPLITS.
-PROSE = (
-    ("BoolQ/combined.jsonl", "passage"),
-    ("MultiLexSum/test.jsonl", "document"),
-    ("Quac/test.jsonl", "passage"),
-    ("XSum/test.jsonl", "document"),
-    ("PubMedQA/pqaa/test.jsonl", "passage"),
-    ("PubMedQA/pqal/test.jsonl", "passage"),
-    ("NarrativeQA/test.jsonl", "passage"),
-    ("MedQA/test.jsonl", "question"),
-)
 # Percent of documents, by hash. Models are trained on train; importance and removal orders come from calibration;
 # every number shown is held-out; benchmark items whose passage is a document come from benchmark alone.
 SPLITS = {"train": 78, "calibration": 6, "held-out": 10, "benchmark": 6}
 OWN_SPLITS = {"calibration": 40, "held-out": 60}  # of a user's text, which trains nothing and is no benchmark
+REMEMBERED = 100_000  # documents whose repetition is noticed
 PIECE = 4000  # characters, at least, of a document cut from a running text, at a paragraph's end where there is one
 
 
@@ -55,31 +46,53 @@ class Window:
     document: str
     start: int
     text: str
+    unscored: int = 0  # bytes at its start that are read alone, where models that are compared cannot all score them
 
     @property
     def id(self) -> str:
         """Names it in records: another stretch of the same document is another window."""
-        return f"{self.document}:{self.start}+{len(self.text)}"
+        return f"{self.document}:{self.start}+{len(self.text)}" + (f"-{self.unscored}" if self.unscored else "")
 
 
 def documents(corpus: str, piece: int = PIECE) -> Iterator[Document]:
-    """Distinct documents of the offline texts (`texts`), a UTF-8 text file, or a folder of .txt files; streamed.
+    """Distinct documents of a corpus, streamed: the offline texts (`texts`), files, folders and data sets (`analysis.rows.Source`).
 
-    A running text is cut into documents of about `piece` characters.
+    A running text and a long document are cut into documents of about `piece` characters. Of a data set, on the hub or in
+    a folder, these are the first 10,000; of everything else all. Raises StrataError when there are none.
     """
-    seen = set()
-    for text in _texts(corpus, piece):
+    none = True
+    for text in islice(_distinct(texts(corpus, piece)), first_documents(corpus)):
+        none = False
+        yield Document.of(text)
+    if none:
+        raise StrataError(f"the corpus {corpus!r} is empty: a corpus holds at least one text")
+
+
+def _distinct(found: Iterator[str]) -> Iterator[str]:
+    """The same passage comes back with other questions, or cut a little differently. Memory is bounded: old ones are forgotten."""
+    seen: OrderedDict[bytes, None] = OrderedDict()
+    for text in found:
         opening = hashlib.sha256(" ".join(text[:200].split()).casefold()[:100].encode()).digest()
-        if opening not in seen:  # the same passage comes back with other questions, or cut a little differently
-            seen.add(opening)
-            yield Document.of(text)
+        if opening not in seen:
+            seen[opening] = None
+            if len(seen) > REMEMBERED:
+                seen.popitem(last=False)
+            yield text
 
 
 def sample(
-    corpus: str, n: int, window: int, tokenizer: Tokenizer, *, split: str | None = "held-out", seed: int = 0, fewer: bool = False
+    corpus: str,
+    n: int,
+    window: int,
+    tokenizer: Tokenizer | Sequence[Tokenizer],
+    *,
+    split: str | None = "held-out",
+    seed: int = 0,
+    fewer: bool = False,
 ) -> list[Window]:
     """One window of about `window` tokens from each of `n` documents, in an order that does not depend on `n`.
 
+    Several tokenizers are given the same bytes: a window is then as long as the one that makes most tokens of it allows.
     Documents are ranked by a seeded hash; those shorter than a window are passed over. `split` None takes all documents.
     Raises StrataError when the corpus holds fewer, or none if `fewer` will do.
     """
@@ -88,20 +101,32 @@ def sample(
     shares = SPLITS if corpus == "texts" else OWN_SPLITS
     if split is not None and split not in shares:
         raise unknown("split", split, shares)
+    tokenizers = tuple(tokenizer) if isinstance(tokenizer, Sequence) else (tokenizer,)
+    found = _first(corpus, n, window, tokenizers, split, seed, state(corpus))  # type: ignore[arg-type]  # tokenizers are hashed by identity
+    if len(found) == n or (fewer and found):
+        return list(found)
+    first = first_documents(corpus)
+    raise StrataError(
+        f"the {split or 'whole'} part of {f'the first {first:,} documents of ' if first else ''}the corpus {corpus!r} has {len(found)} "
+        f"documents of {window} tokens, {n} are asked for: give a longer text, fewer tokens or a shorter window"
+    )
+
+
+@lru_cache(maxsize=32)  # a study asks for the same sample several times
+def _first(
+    corpus: str, n: int, window: int, tokenizers: tuple[Tokenizer, ...], split: str | None, seed: int, state: object
+) -> tuple[Window, ...]:
+    """Up to `n` windows. `state` is that of the files of the corpus: when it changes they are read again."""
+    shares = SPLITS if corpus == "texts" else OWN_SPLITS
     best: list[tuple[int, Window]] = []  # a heap of the n first, the last of them on top
     for document in documents(corpus, max(PIECE, 8 * window)):
         rank = -int(_rank(document, seed), 16)
         if split not in (None, document.split(shares)) or (len(best) == n and rank < best[0][0]):
             continue
-        cut = _cut(document, window, tokenizer, seed)
-        if cut is not None:
+        cut = _cut(document, window, tokenizers, seed)
+        if cut is not None and (rank, cut) not in best:
             (heapq.heappush if len(best) < n else heapq.heapreplace)(best, (rank, cut))
-    if len(best) == n or (fewer and best):
-        return [cut for _, cut in sorted(best, key=lambda ranked: -ranked[0])]
-    raise StrataError(
-        f"the {split or 'whole'} part of the corpus {corpus!r} has {len(best)} documents of {window} tokens, {n} are asked for: "
-        "give a longer text, fewer tokens or a shorter window"
-    )
+    return tuple(cut for _, cut in sorted(best, key=lambda ranked: -ranked[0]))
 
 
 def require_disjoint(a: list[Window], b: list[Window]) -> None:
@@ -114,7 +139,7 @@ def windows_hash(windows: list[Window]) -> str:
     return hashlib.sha256(json.dumps([w.id for w in windows]).encode()).hexdigest()[:16]
 
 
-def _cut(document: Document, window: int, tokenizer: Tokenizer, seed: int) -> Window | None:
+def _cut(document: Document, window: int, tokenizers: tuple[Tokenizer, ...], seed: int) -> Window | None:
     """A seeded place in the document; None when no whole window fits behind it."""
     text = document.text
     if len(text.encode()) < window:
@@ -125,59 +150,34 @@ def _cut(document: Document, window: int, tokenizer: Tokenizer, seed: int) -> Wi
         space = text.find(" ", start, start + 40)
         start = space if space >= 0 else start
     part = text[start : start + 16 * window]
-    ends = tokenizer.encode(part).byte_ends
-    if len(ends) < window:
+    found = [tokenizer.encode(part).byte_ends for tokenizer in tokenizers]
+    long = [ends[window - 1] for ends in found if len(ends) >= window]
+    if not long:
         return None
-    return Window(document.id, start, part.encode()[: ends[window - 1]].decode(errors="ignore"))
+    stretch = _whole(part, min(long))
+    if all(ends == found[0] for ends in found) and len({tokenizer.bos_id is None for tokenizer in tokenizers}) == 1:
+        return Window(document.id, start, stretch)
+    return _shared(Window(document.id, start, stretch), window, tokenizers)
+
+
+def _shared(cut: Window, window: int, tokenizers: tuple[Tokenizer, ...]) -> Window | None:
+    """`cut` shortened until no tokenizer makes more than `window` tokens of it, for a word that is cut may be more tokens.
+
+    Where a model has no token in front of a text its first token is not scored; then no model scores what lies before the
+    first boundary that all tokenizers have. None when nothing is left to score.
+    """
+    text = cut.text
+    while over := [ends for t in tokenizers if len(ends := t.encode(text).byte_ends) > window]:
+        text = _whole(text, min(max((end for end in ends if end < ends[window]), default=0) for ends in over))
+    boundaries = set.intersection(*(set(t.encode(text).byte_ends) for t in tokenizers))
+    unscored = min(boundaries, default=0) if any(t.bos_id is None for t in tokenizers) else 0
+    return replace(cut, text=text, unscored=unscored) if unscored < len(text.encode()) else None
+
+
+def _whole(text: str, end: int) -> str:
+    """The whole characters of its first `end` bytes."""
+    return text.encode()[:end].decode(errors="ignore")
 
 
 def _rank(document: Document, seed: int) -> str:
     return hashlib.sha256(f"{seed} {document.id}".encode()).hexdigest()
-
-
-def _texts(corpus: str, piece: int) -> Iterator[str]:
-    path = Path(corpus).expanduser()
-    if corpus == "texts":
-        yield from _offline_texts()
-    elif path.is_file():
-        yield from _pieces(path, piece)
-    elif path.is_dir():
-        files = sorted(path.rglob("*.txt"))
-        if not files:
-            raise StrataError(f"the folder {path} holds no .txt files")
-        for file in files:
-            yield from _pieces(file, piece)
-    else:
-        raise StrataError(f"unknown corpus {corpus!r}: expected `texts` (the offline default), a text file or a folder of .txt files")
-
-
-def _offline_texts() -> Iterator[str]:
-    folder = PACKAGES["texts"].folder("texts") / "data"
-    for file, column in PROSE:
-        with (folder / file).open(encoding="utf-8") as lines:
-            yield from (json.loads(line)[column].strip() for line in lines)
-
-
-def _pieces(path: Path, size: int) -> Iterator[str]:
-    """A running text in pieces of about `size` characters, whatever the length of the file."""
-    held = ""
-    for block in _blocks(path):
-        held += block
-        while len(held) > 2 * size:
-            end = held.rfind("\n", size // 2, size) + 1 or size
-            if piece := held[:end].strip():
-                yield piece
-            held = held[end:]
-    if held.strip():
-        yield held.strip()
-
-
-def _blocks(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            read: Callable[[], str] = lambda: file.read(1 << 16)  # noqa: E731
-            yield from iter(read, "")
-    except UnicodeDecodeError as error:
-        raise StrataError(f"{path} is not UTF-8 ({error.reason}): convert it, for example with iconv") from error
-    except OSError as error:
-        raise StrataError(f"cannot read {path}: {error.strerror}") from error

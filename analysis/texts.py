@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ class Batch(NamedTuple):
     lengths: Tensor  # (D,)
     tokens: np.ndarray  # (D,) scored tokens
     bytes: np.ndarray  # (D,) bytes that the scored tokens stand for
+    first: Tensor | None = None  # (D,) index of the first token that is scored, 1 where there is none
 
 
 def tokenizer_of(model: BlockModel) -> Tokenizer:
@@ -31,19 +32,31 @@ def tokenizer_of(model: BlockModel) -> Tokenizer:
 
 
 def encode(windows: Sequence[Window], tokenizer: Tokenizer) -> Batch:
-    """The model's own BOS token comes first where it has one; without it the first token of a window is not scored."""
+    """The model's own BOS token comes first where it has one; without it the first token of a window is not scored.
+
+    Nor are tokens that begin in the window's unscored bytes.
+    """
     bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     encodings = [tokenizer.encode(window.text) for window in windows]
     rows = [torch.tensor(bos + encoding.ids) for encoding in encodings]
     lengths = torch.tensor([len(row) for row in rows])
-    unscored = [0 if bos else encoding.byte_ends[0] for encoding in encodings]
+    unscored = [w.unscored or (0 if bos else encoding.byte_ends[0]) for w, encoding in zip(windows, encodings, strict=True)]
+    read = [sum(end <= w.unscored for end in e.byte_ends) for w, e in zip(windows, encodings, strict=True)]
+    first = torch.tensor([max(1, len(bos) + n) for n in read])
     return Batch(
         windows,
         torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
         lengths,
-        lengths.numpy() - 1,
-        np.array([encoding.byte_ends[-1] - first for encoding, first in zip(encodings, unscored, strict=True)]),
+        (lengths - first).numpy(),
+        np.array([encoding.byte_ends[-1] - n for encoding, n in zip(encodings, unscored, strict=True)]),
+        first,
     )
+
+
+def batches(windows: Sequence[Window], model: BlockModel, size: int = 8) -> Iterator[Batch]:
+    """The windows as token batches of `size` documents."""
+    for first in range(0, len(windows), size):
+        yield encode(windows[first : first + size], tokenizer_of(model))
 
 
 def score_documents(
@@ -65,8 +78,7 @@ def score_documents(
     skipped(len(windows) - len(todo))
     if todo:
         with run.writing({**about, "windows": [window.id for window in windows]}):
-            for first in range(0, len(todo), size):
-                batch = encode(todo[first : first + size], tokenizer_of(model))
+            for batch in batches(todo, model, size):
                 scores = {**score(batch), "tokens": batch.tokens, "bytes": batch.bytes}
                 run.add([window.id for window in batch.windows], scores)
         done = run.scores()

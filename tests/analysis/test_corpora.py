@@ -194,15 +194,15 @@ def test_bad_input(book: Path, tmp_path: Path, tokenizer: JsonTokenizer) -> None
     (tmp_path / "latin.txt").write_bytes(b"a" * 100_000 + "caf\xe9".encode("latin-1"))
     (tmp_path / "folder").mkdir()
     for corpus, options, message in (
-        (tmp_path / "empty.txt", {}, "has 0 documents of 64 tokens, 3 are asked for: give a longer text"),
-        (tmp_path / "blank.txt", {}, "has 0 documents of 64 tokens"),
-        (tmp_path / "short.txt", {"split": None}, "the whole part of the corpus .* has 0 documents"),
+        (tmp_path / "empty.txt", {}, "empty.txt' is empty: a corpus holds at least one text"),
+        (tmp_path / "blank.txt", {}, "blank.txt' is empty"),
+        (tmp_path / "short.txt", {"split": None}, "the whole part of the corpus .* has 0 documents of 64 tokens, 3 are asked for: give"),
         (book, {"split": "heldout"}, "unknown split 'heldout': did you mean held-out"),
         (book, {"split": "train"}, "unknown split 'train': .*valid: calibration, held-out"),
         (book, {"window": 500_000}, "has 0 documents of 500000 tokens"),
         (book, {"window": 0}, "3 documents of 0 tokens are asked for"),
         (book, {"n": 0}, "0 documents of 64 tokens are asked for"),
-        (tmp_path / "latin.txt", {}, "latin.txt is not UTF-8"),
+        (tmp_path / "latin.txt", {}, "latin.txt is not UTF-8 .*: convert it with `iconv"),
         (tmp_path / "missing.txt", {}, "unknown corpus .*missing.txt.*: expected `texts`"),
         (tmp_path / "folder", {}, "holds no .txt files"),
     ):
