@@ -1,13 +1,13 @@
-"""`strata sweep`, `importance` and `models`: studies from the command line."""
+"""`strata sweep`, `importance`, `spans` and `models`: studies from the command line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -16,19 +16,30 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from adapters.catalogue import MODELS, PACKAGES
+from adapters.catalogue import titles
 from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.ablation import singles
-from analysis.budgets import cost
+from analysis.budgets import cost, speed
 from analysis.importance import METRICS
+from analysis.sources import FIRST
+from analysis.spans import SpanStudy, straightest
 from analysis.study import ImportanceStudy, SweepStudy, Text
+from analysis.task_commands import Data, Limit, Shots, sweep_task
+from analysis.tasks import SEED, load_tasks
 
 console = Console(stderr=True, highlight=False)
 
 Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]
-Corpus = Annotated[str, typer.Option(help="`texts` (offline English prose), a UTF-8 text file or a folder of .txt files.")]
+Corpus = Annotated[
+    str,
+    typer.Option(
+        help="`texts` (offline English prose); a UTF-8 text file or a folder of .txt files; a .parquet, .jsonl, .json or .csv file; "
+        f"or a data set of the Hugging Face hub, of which the first {FIRST:,} documents are read: NAME[:CONFIGURATION[:SPLIT]][#COLUMN], "
+        "for example emozilla/pg19. Each window comes behind the model's own BOS token where it has one."
+    ),
+]
 Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
 WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
 Seed = Annotated[int, typer.Option(min=0, help="Chooses the documents and their windows.")]
@@ -45,18 +56,25 @@ def models(as_json: AsJson = False) -> None:
     Example: strata models
     """
     if as_json:
-        print(json.dumps({name: PACKAGES[name].title for name in MODELS}))
+        print(json.dumps(titles()))
         return
-    for name in MODELS:
-        Console().print(f"[bold]{name}[/]  {PACKAGES[name].title}")
+    for name, title in titles().items():
+        Console().print(f"[bold]{name}[/]  {title}")
     Console().print("Any Llama-like folder, .gguf file or hub id works too, for example HuggingFaceTB/SmolLM2-360M.")
 
 
 def sweep(
     model: Model,
     kind: Annotated[
-        str, typer.Option(help="What is taken out, one at a time: blocks, mixers, ffns, heads; several with commas.")
+        str,
+        typer.Option(
+            help="What is taken out, one at a time: blocks, mixers, ffns, heads, kv_groups (heads that share keys and values); "
+            "several with commas."
+        ),
     ] = "blocks",
+    fill: Annotated[
+        str, typer.Option(help="What a head leaves behind: zero, or its mean over as much calibration text of the corpus.")
+    ] = "zero",
     out: Out = None,
     tokens: Tokens = 2048,
     window: WindowSize = 128,
@@ -64,20 +82,35 @@ def sweep(
     seed: Seed = 0,
     memory: Annotated[int | None, typer.Option(min=1, help="MB beside the model.", show_default=False)] = None,
     kl: Annotated[bool, typer.Option("--kl/--no-kl", help="Also the divergence from the dense model.")] = True,
+    task: Annotated[str | None, typer.Option(help="A benchmark instead of a text: see `strata tasks list`.", show_default=False)] = None,
+    shots: Shots = None,
+    limit: Limit = None,
+    data: Data = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Perplexity of a model without each of its blocks, mixers, ffns or heads.
+    """Perplexity, or with --task a benchmark, of a model without each of its blocks, mixers, ffns or heads.
 
     Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
     """
     out = _required(out, dry_run)
+    if task is not None:
+        if dry_run:
+            raise StrataError("--dry-run counts text only: leave out --task, or --dry-run")
+        if fill != "zero":
+            raise StrataError("--fill is for text only: leave out --task, or --fill")
+        tasks = load_tasks(task, shots=shots, limit=limit, seed=seed or SEED, data=data)
+        loaded = load(model, device=device, dtype=dtype, revision=revision)
+        sweep_task(loaded, kind.split(","), tasks, out, memory and memory << 20, _bar, as_json)
+        return
     text = _text(corpus, tokens, window, seed)
     loaded = load(model, device=device, dtype=dtype, revision=revision)
-    study = SweepStudy.of(loaded, singles(loaded.spec, kind.split(",")), text, kl=kl, memory=memory and memory << 20)
+    calibration = replace(text, split="calibration").at_most(text.documents, loaded) if fill == "mean" else None
+    options: dict[str, Any] = {"kl": kl, "memory": memory and memory << 20, "fill": fill, "calibration": calibration}
+    study = SweepStudy.of(loaded, singles(loaded.spec, kind.split(",")), text, **options)
     if dry_run:
         _show_cost(study, as_json)
         return
@@ -88,7 +121,47 @@ def sweep(
 
 def importance(
     model: Model,
-    metric: Annotated[str, typer.Option(help=f"{', '.join((*METRICS, 'taylor'))}; several with commas.")] = "bi",
+    metric: Annotated[
+        str, typer.Option(help=f"{', '.join((*METRICS, 'taylor'))}; several with commas, or all of them: all.")
+    ] = "bi",
+    kind: Annotated[
+        str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")
+    ] = "blocks",
+    first_token: Annotated[
+        bool,
+        typer.Option("--first-token/--no-first-token", help="With the first token of each document, which is often unlike all others."),
+    ] = True,
+    out: Out = None,
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Importance of every block, mixer, ffn or head from plain passes over calibration text.
+
+    Example: strata importance smollm2 --metric bi,taylor --kind blocks,mixers,ffns --out runs/importance
+    """
+    out = _required(out, dry_run)
+    text = _text(corpus, tokens, window, seed, split="calibration")
+    kinds = tuple(kind.split(","))
+    metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
+    study = ImportanceStudy(load(model, device=device, dtype=dtype, revision=revision), text, metrics, kinds, first_token)
+    study.check()
+    if dry_run:
+        _show_reading(study, as_json)
+        return
+    with _bar(f"importance in {model}", text.documents) as advance:
+        table = study.run(out, advance)
+    _show(table, out, as_json)
+
+
+def spans(
+    model: Model,
     out: Out = None,
     tokens: Tokens = 2048,
     window: WindowSize = 128,
@@ -99,16 +172,24 @@ def importance(
     revision: Revision = None,
     as_json: AsJson = False,
 ) -> None:
-    """Importance of every block from plain forward passes over calibration text.
+    """How far each contiguous span of blocks turns the stream, on calibration text: the angle as a share of a half turn.
 
-    Example: strata importance smollm2 --metric bi --out runs/bi
+    Example: strata spans smollm2 --out runs/spans
     """
     out = _required(out, False)
     text = _text(corpus, tokens, window, seed, split="calibration")
-    study = ImportanceStudy(load(model, device=device, dtype=dtype, revision=revision), text, tuple(metric.split(",")))
-    with _bar(f"importance in {model}", text.documents) as advance:
+    study = SpanStudy(load(model, device=device, dtype=dtype, revision=revision), text)
+    with _bar(f"spans of {model}", text.documents) as advance:
         table = study.run(out, advance)
-    _show(table, out, as_json)
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    printed = Table("blocks", "span", "angle at the last token", "95 % interval", title="the straightest span of each length")
+    for row in straightest(table).to_dict("records"):
+        last = row["start"] + row["length"] - 1
+        printed.add_row(str(row["length"]), f"{row['start']} to {last}", f"{row['value']:.4f}", _interval(row))
+    Console().print(printed)
+    print(f"wrote {out / 'summary.csv'}")
 
 
 def _required(out: Path | None, dry_run: bool) -> Path:
@@ -142,8 +223,26 @@ def _show_cost(study: SweepStudy, as_json: bool) -> None:
     print(f"memory beside the model up to {found.memory / 2**20:,.0f} MB, about {found.seconds:,.0f} s on this machine")
 
 
+def _show_reading(study: ImportanceStudy, as_json: bool) -> None:
+    tokens = study.text.documents * study.text.window
+    found = {
+        "documents": study.text.documents,
+        "tokens": tokens,
+        "seconds": study.flops_per_token * tokens / speed(study.model, study.text.window),
+    }
+    if as_json:
+        print(json.dumps(found))
+        return
+    print(f"{', '.join(study.metrics)} of {', '.join(study.kinds)}")
+    print(f"{found['documents']} documents, {tokens:,} tokens, about {found['seconds']:,.0f} s on this machine")
+
+
 def _naive(study: SweepStudy) -> int:
     return len(study.plan.ablations) * len(study.plan.spec.blocks)
+
+
+def _interval(row: Mapping[Hashable, Any]) -> str:
+    return "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.4f} to {row['ci_high']:.4f}"
 
 
 def _show(table: pd.DataFrame, out: Path, as_json: bool) -> None:
@@ -157,8 +256,8 @@ def _show(table: pd.DataFrame, out: Path, as_json: bool) -> None:
         "kind", "block", "head", value, "95 % interval", title="most important first" + (", both ends" if len(rows) > 40 else "")
     )
     for row in shown.to_dict("records"):
-        interval = "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.4f} to {row['ci_high']:.4f}"
-        printed.add_row(row["kind"], *("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head")), f"{row['value']:.4f}", interval)
+        place = ("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head"))
+        printed.add_row(row["kind"], *place, f"{row['value']:.4f}", _interval(row))
     Console().print(printed)
     for row in table[(table["kind"] == "dense") & (table["metric"] == "ppl")].to_dict("records"):
         print(f"dense perplexity {row['value']:.2f} over {row['n_documents']} documents, {row['n_tokens']:,} tokens")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +12,14 @@ import pandas as pd
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES
 from analysis import conclusions
-from analysis.ablation import singles
 from analysis.agreement import Scores, agreement
-from analysis.budgets import BUDGETS, Budget, fit
+from analysis.budgets import BUDGETS, Budget
 from analysis.corpora import require_disjoint
+from analysis.effects import Effects, Tell, run_folder, share
 from analysis.figures import escape, number
 from analysis.plan import Plan
-from analysis.runs import content_hash
 from analysis.statistics import ENOUGH
-from analysis.study import ImportanceStudy, SweepStudy, Text
+from analysis.study import ImportanceStudy, Text
 
 KINDS = ("blocks", "mixers", "ffns")
 LIMITS = (
@@ -143,7 +141,7 @@ def depth(
     corpus: str = "texts",
     documents: int | None = None,
     seed: int = 0,
-    progress: Callable[[str, float], None] = lambda what, done: None,
+    progress: Tell = lambda what, done: None,
 ) -> Depth:
     """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text; runs are kept in `out`.
 
@@ -151,33 +149,12 @@ def depth(
     hold fewer.
     `progress` is told what is being done and which share of it is.
     """
-    text = Text(corpus=corpus, window=budget.window, documents=documents or 1, seed=seed)
-    study = SweepStudy.of(model, singles(model.spec, KINDS), text)
-    folder = run_folder(out, "depth", study.identity)
-    if documents is None:
-        documents = study.open(folder).planned or fit(model, study.plan, budget)
-    text = text.at_most(documents, model)
-    study = replace(study, text=text)
-    calibration = ImportanceStudy(model, replace(text, split="calibration").at_most(documents, model))
+    effects = Effects.sized(model, KINDS, budget, out, corpus=corpus, documents=documents, seed=seed)
+    text = effects.text
+    calibration = ImportanceStudy(model, replace(text, split="calibration").at_most(text.documents, model))
     require_disjoint(text.windows(model), calibration.text.windows(model))
-    runs = [run_folder(out, noun, s.identity) for noun, s in (("importance", calibration), ("depth", study))]
-    importance = calibration.run(runs[0], _share(progress, "Block Influence", calibration.text.documents))
-    sweep = study.run(runs[1], _share(progress, "sweep", study.steps * text.documents))
-    bi, nll = calibration.scores(runs[0]), study.scores(runs[1])
-    return Depth(model, text, study.plan, sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"])
-
-
-def run_folder(out: Path, noun: str, identity: dict) -> Path:
-    """A folder for the runs of one plan: readable, and different for different plans."""
-    return out / f"{identity['model']['name']}-{noun}-{content_hash(identity)[:8]}"
-
-
-def _share(progress: Callable[[str, float], None], what: str, steps: int) -> Callable[[int], None]:
-    done = 0
-
-    def advance(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(what, done / steps)
-
-    return advance
+    measured = run_folder(out, "importance", calibration.identity)
+    importance = calibration.run(measured, share(progress, "Block Influence", calibration.text.documents))
+    sweep, nll = effects.run(progress)
+    bi = calibration.scores(measured)
+    return Depth(model, text, effects.plan, sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"])

@@ -10,7 +10,7 @@ import importlib.util
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,6 +25,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from tabulate import tabulate
+
+from analysis.statistics import Interval
 
 WIDTH = 6.3  # inches: 16 cm, the text width of an A4 report, so that letters keep their size
 PALETTE = dict(zip(("blocks", "mixers", "ffns", "heads"), sns.color_palette("colorblind", 4), strict=True))
@@ -67,6 +69,17 @@ def number(value: float | None) -> str:
     if power < -4:
         return f"{value / 10.0**power:.2f}×10{str(power).translate(SUPERSCRIPT)}".replace("-", "−")
     return f"{value:,.{max(0, 2 - power)}f}".replace("-", "−")
+
+
+def hundredths(value: float) -> str:
+    """Two decimals and a true minus: what a rank correlation needs."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus in front of zero
+
+
+def bounded(interval: Interval, write: Callable[[float], str] = number) -> str:
+    """A value with its interval, where it has one, as text."""
+    value, low, high = (math.nan if x is None else float(x) for x in interval)
+    return write(value) if math.isnan(low) else f"{write(value)} ({write(low)} to {write(high)})"
 
 
 def text(markdown: str) -> None:
@@ -116,7 +129,8 @@ def scale_of(values: Iterable[float]) -> tuple[str, dict[str, float]]:
     return ("symlog", {"linthresh": 10.0 ** math.floor(math.log10(usual))}) if np.abs(v).max() > 10 * usual else ("linear", {})
 
 
-def _scale(ax: Axes, axis: str, values: np.ndarray) -> None:
+def axis_scale(ax: Axes, axis: str, values: np.ndarray) -> None:
+    """Sets the axis that shows every value, with plain numbers at its ticks."""
     name, options = scale_of(values)
     if name == "linear":
         return
@@ -147,7 +161,7 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
     base = float(dense.iloc[0]) if len(dense) else 0.0
     ax.axhline(base, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(base)})")
     drawn = rows[rows["kind"].isin(kinds)]
-    _scale(ax, "y", np.append(drawn[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
+    axis_scale(ax, "y", np.append(drawn[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
     ax.set(xlabel="block taken out" if tuple(kinds) == ("blocks",) else "block", ylabel=ylabel or NAMES.get(metric, metric))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
     ax.set_xlim(-0.7, drawn["block"].max() + 0.7)
@@ -187,8 +201,8 @@ def scatter_agreement(x: Mapping[int, float], y: Mapping[int, float], *, xlabel:
     xs, ys = np.array([x[b] for b in blocks]), np.array([y[b] for b in blocks])
     figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 3.6))
     ax.scatter(xs, ys, s=18, color=PALETTE["blocks"], zorder=3)
-    _scale(ax, "x", xs)
-    _scale(ax, "y", ys)
+    axis_scale(ax, "x", xs)
+    axis_scale(ax, "y", ys)
     ax.margins(0.1)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     sns.despine(ax=ax)

@@ -1,4 +1,4 @@
-"""Importance of blocks, mixers and ffns from plain forward passes, measured on the stream while it passes by.
+"""Importance of blocks, mixers, ffns and heads from plain forward passes, measured on the stream while it passes by.
 
 In every metric less means less important, removed first. All but the two positional ones are means over tokens.
 """
@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, Parts
+from adapters.base import Block, BlockModel, Parts
 from adapters.errors import StrataError, unknown
 
 
 class Step(NamedTuple):
-    """y = x + delta: what a block, a mixer or an ffn did to the stream; (D, T, d) in fp32 or better."""
+    """y = x + delta: what a block, a mixer, an ffn or a head did to the stream; (D, T, d) in fp32 or better."""
 
     x: Tensor
     delta: Tensor
@@ -25,10 +25,23 @@ class Step(NamedTuple):
     block: int  # its index
 
 
-STEPS: dict[str, Callable[[Parts], tuple[Tensor, Tensor, Tensor]]] = {
-    "blocks": lambda p: (p.x_in, wide(p.delta_mix) + wide(p.delta_ffn), p.x_out),
-    "mixers": lambda p: (p.x_in, p.delta_mix, p.x_mid),
-    "ffns": lambda p: (p.x_mid, p.delta_ffn, p.x_out),
+Moves = Iterable[tuple[Tensor, Tensor, Tensor]]  # x, delta, y of the parts of one block, in the order of `analysis.ablation.singles`
+
+
+def _heads(parts: Parts, block: Block) -> Moves:
+    """The stream behind the mixer, without and with each head."""
+    if parts.z is None:
+        raise StrataError("this architecture has no heads: measure its blocks, mixers or ffns instead")
+    for head in range(parts.z.shape[2]):
+        delta = wide(block.project(parts.z[:, :, head : head + 1], [head]))
+        yield wide(parts.x_mid) - delta, delta, parts.x_mid
+
+
+STEPS: dict[str, Callable[[Parts, Block], Moves]] = {
+    "blocks": lambda p, _: [(p.x_in, wide(p.delta_mix) + wide(p.delta_ffn), p.x_out)],
+    "mixers": lambda p, _: [(p.x_in, p.delta_mix, p.x_mid)],
+    "ffns": lambda p, _: [(p.x_mid, p.delta_ffn, p.x_out)],
+    "heads": _heads,
 }
 
 
@@ -89,7 +102,7 @@ def measure(
     compat: str | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Sums over the real tokens of each document, by metric: (kinds * blocks, D) in fp64, the blocks of a kind together.
+    """Sums over the real tokens of each document, by metric: (parts, D) in fp64, in the order of `analysis.ablation.singles`.
 
     One pass, of which nothing is kept. `first_token` False leaves out the first token of every document, whose stream is
     often unlike all others. The last block is measured before the final norm, as any other; `compat` "paper" measures it
@@ -102,21 +115,21 @@ def measure(
         raise unknown("compat", compat, ("paper",))
     ids, lengths = ids.to(model.device), lengths.to(model.device)
     real, n = counted(ids, lengths, first_token), len(model.blocks)
-    sums = {name: np.zeros((len(kinds) * n, len(ids))) for name in metrics}
+    sums: dict[str, dict[str, list[np.ndarray]]] = {name: {kind: [] for kind in kinds} for name in metrics}
 
     def tap(i: int, parts: Parts) -> None:
         if compat and i == n - 1:
             parts = parts._replace(x_out=model.norm(parts.x_out))
-        for k, kind in enumerate(kinds):
-            x, delta, y = map(wide, STEPS[kind](parts))
-            step = Step(x, delta, y, i)
-            for name, rows in sums.items():
-                value = METRICS[name](step).double().masked_fill(~real, 0).sum(1)
-                require_finite(value, f"{name} of block {i} of {model.spec.name}", names)
-                rows[k * n + i] = value.cpu().numpy()
+        for kind in kinds:
+            for x, delta, y in STEPS[kind](parts, model.blocks[i]):
+                step = Step(wide(x), wide(delta), wide(y), i)
+                for name, rows in sums.items():
+                    value = METRICS[name](step).double().masked_fill(~real, 0).sum(1)
+                    require_finite(value, f"{name} of block {i} of {model.spec.name}", names)
+                    rows[kind].append(value.cpu().numpy())
 
     model.stream(ids, lengths=lengths, tap=tap)
-    return sums
+    return {name: np.stack([row for kind in kinds for row in rows[kind]]) for name, rows in sums.items()}
 
 
 def check(metrics: Iterable[str], kinds: Iterable[str]) -> None:

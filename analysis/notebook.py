@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from adapters import BlockModel, StrataError, load
 from analysis.budgets import Budget, budget
 
+LITERALS = (str, int, float, list, NoneType)  # what parameters are
 IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}  # names that a fresh kernel holds
 
 
-class Parameters(BaseModel):
-    """Parameters of a notebook about one model; each stands with its default in the notebook's first code cell."""
+class Common(BaseModel):
+    """Parameters of every notebook; each stands with its default in the notebook's first code cell."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
     budget: str = "quick"
     corpus: str = "texts"
     documents: int | None = Field(default=None, ge=1)  # None: as many as the budget holds
@@ -31,9 +33,14 @@ class Parameters(BaseModel):
     out: str = "runs"  # folder of the runs, which a second execution goes on from
 
     @classmethod
-    def of(cls, names: dict[str, Any]) -> Parameters:
-        """From a notebook's globals(). Raises StrataError on an unknown name or a bad value, with the valid ones."""
-        values = {k: v for k, v in names.items() if not k.startswith("_") and k not in IPYTHON and isinstance(v, str | int | float | None)}
+    def of(cls, names: dict[str, Any]) -> Self:
+        """From a notebook's globals(). Raises StrataError on an unknown name or a bad value, with the valid ones.
+
+        Names made in a notebook at work are not taken for parameters when its cells are run again.
+        """
+        values = {k: v for k, v in names.items() if not k.startswith("_") and k not in IPYTHON and isinstance(v, LITERALS)}
+        if isinstance(names.get("parameters"), cls):  # they have been read before
+            values = {k: v for k, v in values.items() if k in cls.model_fields}
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -43,9 +50,6 @@ class Parameters(BaseModel):
                 f"parameter {name}: {wrong['msg']} (found {wrong['input']!r}); valid: {', '.join(cls.model_fields)}"
             ) from None
 
-    def load(self) -> BlockModel:
-        return load(self.model, device=self.device, dtype=self.dtype)
-
     @property
     def sizes(self) -> Budget:
         return budget(self.budget)
@@ -53,6 +57,36 @@ class Parameters(BaseModel):
     @property
     def runs(self) -> Path:
         return Path(self.out).expanduser()
+
+
+class Parameters(Common):
+    """Parameters of a notebook about one model."""
+
+    model: str
+
+    def load(self) -> BlockModel:
+        return load(self.model, device=self.device, dtype=self.dtype)
+
+
+class SeveralModels(Common):
+    """Parameters of a notebook about several models: a list of them, as such or as text, or names with commas between them."""
+
+    models: list[str]
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return ast.literal_eval(value.strip())
+            except (SyntaxError, ValueError):
+                raise ValueError("a list of models looks like ['smollm2', 'zoo-rwkv5-0']") from None
+        return [name.strip() for name in value.split(",") if name.strip()]
+
+    def load(self, model: str) -> BlockModel:
+        return load(model, device=self.device, dtype=self.dtype)
 
 
 def progress_on_stderr() -> Callable[[str, float], None]:

@@ -16,6 +16,8 @@ from analysis.spans import Span
 from analysis.statistics import ratio
 from analysis.texts import Batch
 
+COLUMNS = ["start", "length", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
+
 
 def linear_residual(
     model: BlockModel, fitted: Sequence[Batch], measured: Sequence[Batch], spans: Sequence[Span], *, damping: float = 1e-4
@@ -33,8 +35,7 @@ def linear_residual(
     rest, change = (np.concatenate([s[name] for s in sums], axis=1) for name in ("residual", "change"))
     tokens = sum(int(b.lengths.sum()) - len(b.lengths) for b in measured)
     rows = [(*span, *ratio(rest[i], change[i]), rest.shape[1], tokens) for i, span in enumerate(maps)]
-    names = ["start", "length", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
-    return pd.DataFrame(rows, columns=names).astype({"ci_low": float, "ci_high": float})
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"ci_low": float, "ci_high": float})
 
 
 @torch.inference_mode()

@@ -27,13 +27,16 @@ class Reference(NamedTuple):
 class TextScores:
     """Sums over the scored tokens of each document: `nll` and, against the dense model, `kl` (both in nats).
 
-    A document's first token is not scored. `kl` is KL(dense || ablated); `dense`, the dense model's stream behind the
-    last block, is given or else taken from the sweep, which then finishes it before all others.
+    A document's first token is not scored, nor is any in front of `first` (D,). `kl` is KL(dense || ablated); `dense`, the
+    dense model's stream behind the last block, is given or else taken from the sweep, which then finishes it before all others.
     """
 
-    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor, n_ablations: int, *, kl: bool) -> None:
+    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor, n_ablations: int, *, kl: bool, first: Tensor | None = None) -> None:
         self.model, self.ids, self.lengths, self.kl = model, ids, lengths, kl
-        real = torch.arange(1, ids.shape[1], device=ids.device) < lengths[:, None]  # (D, T-1)
+        target = torch.arange(1, ids.shape[1], device=ids.device)
+        real = target < lengths[:, None]  # (D, T-1)
+        if first is not None:
+            real &= target >= first.to(ids.device)[:, None]
         self.document, self.position = real.nonzero(as_tuple=True)  # of the token before each scored one
         self.targets = ids[self.document, self.position + 1]
         self.dense: Tensor | None = None
@@ -44,10 +47,10 @@ class TextScores:
         """Scores the streams `xs`, (D, T, d) each, behind the last block, one for each ablation."""
         if self.kl and self.dense is None:
             self.dense = xs[0]
-        rows = _of(ROWS, self.ids.device)
-        most = min(rows, _of(REFERENCE_BYTES, self.ids.device) // (4 * self.model.spec.vocab_size)) if self.kl else rows
-        slices = -(-len(self.targets) // max(1, most))
-        for where in _slices(len(self.targets), slices):
+        rows = of_device(ROWS, self.ids.device)
+        most = min(rows, of_device(REFERENCE_BYTES, self.ids.device) // (4 * self.model.spec.vocab_size)) if self.kl else rows
+        parts = -(-len(self.targets) // max(1, most))
+        for where in slices(len(self.targets), parts):
             reference = self._reference(where)
             variants = max(1, rows // (where.stop - where.start))
             for v in range(0, len(ablations), variants):
@@ -58,7 +61,7 @@ class TextScores:
             return None
         assert self.dense is not None, "the dense model is scored first"
         h = self._normed([self.dense], where)[0]
-        logits = torch.cat([self.model.head(h, block).float() for block in self._vocabulary(len(h))], -1)
+        logits = torch.cat([self.model.head(h, block).float() for block in vocabulary(self.model, len(h))], -1)
         return Reference(logits, logits.double().logsumexp(-1))
 
     def _score(self, ablations: list[int], xs: Sequence[Tensor], where: slice, reference: Reference | None) -> None:
@@ -66,7 +69,7 @@ class TextScores:
         targets = self.targets[where].expand(len(xs), -1)
         log_z, of_target = [], torch.zeros(targets.shape, device=h.device)
         kl = torch.zeros(targets.shape, dtype=torch.float64, device=h.device)
-        for block in self._vocabulary(targets.numel()):
+        for block in vocabulary(self.model, targets.numel()):
             logits = self.model.head(h, block).float()  # (V, tokens, block)
             # logsumexp, whose sums are pairwise: those of cross_entropy over a vocabulary of 49 k are off by 1e-5 in fp32.
             log_z.append(logits.logsumexp(-1))
@@ -85,25 +88,27 @@ class TextScores:
         document, position = self.document[where], self.position[where]
         return self.model.norm(torch.stack([x[document, position] for x in xs]))  # (V, tokens, d)
 
-    def _vocabulary(self, rows: int) -> Iterator[slice]:
-        size = max(1, _of(BLOCK_BYTES, self.ids.device) // (4 * rows))
-        return _slices(self.model.spec.vocab_size, -(-self.model.spec.vocab_size // size))
-
     def _sum(self, name: str, ablations: list[int], values: Tensor, where: slice) -> None:
         sums = torch.zeros(len(ablations), len(self.ids), dtype=torch.float64, device=values.device)
         self.sums[name][ablations] += sums.index_add(1, self.document[where], values)
 
 
+def vocabulary(model: BlockModel, rows: int) -> Iterator[slice]:
+    """The vocabulary in blocks whose logits for `rows` tokens a device likes best."""
+    size = max(1, of_device(BLOCK_BYTES, model.device) // (4 * max(1, rows)))
+    return slices(model.spec.vocab_size, -(-model.spec.vocab_size // size))
+
+
 def score_bytes(device: torch.device) -> int:
     """An upper estimate of what logits take: the dense model's, and those of a few blocks."""
-    return _of(REFERENCE_BYTES, device) + 4 * _of(BLOCK_BYTES, device)
+    return of_device(REFERENCE_BYTES, device) + 4 * of_device(BLOCK_BYTES, device)
 
 
-def _slices(length: int, parts: int) -> Iterator[slice]:
+def slices(length: int, parts: int) -> Iterator[slice]:
     """`parts` consecutive slices of about the same size."""
     ends = [length * i // parts for i in range(parts + 1)] if parts else []
     return (slice(a, b) for a, b in pairwise(ends))
 
 
-def _of(sizes: dict[str, int], device: torch.device) -> int:
+def of_device(sizes: dict[str, int], device: torch.device) -> int:
     return sizes.get(device.type, sizes["cpu"])

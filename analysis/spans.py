@@ -97,3 +97,9 @@ class SpanStudy:
         table = pd.DataFrame(rows, columns=COLUMNS).astype({"ci_low": float, "ci_high": float})
         write_table(run, table)
         return table
+
+
+def straightest(table: pd.DataFrame) -> pd.DataFrame:
+    """The row of the least angle at the last token for each number of blocks, from SpanStudy's table."""
+    rows = table[table["metric"] == "angular_last"]
+    return rows.loc[rows.groupby("length")["value"].idxmin()]

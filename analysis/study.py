@@ -12,16 +12,19 @@ import pandas as pd
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.errors import StrataError
+from adapters.errors import StrataError, unknown
+from adapters.tokenizers import Tokenizer
 from analysis.ablation import place, singles
-from analysis.corpora import Window, sample, windows_hash
-from analysis.importance import check, measure
+from analysis.corpora import Window, require_disjoint, sample, windows_hash
+from analysis.fill import FILLS, filled, head_means
+from analysis.importance import METRICS, STEPS, measure
 from analysis.plan import Plan, plan
 from analysis.runs import Run, content_hash
+from analysis.sources import first_documents
 from analysis.statistics import Interval, ratio, told_from_zero
 from analysis.sweep import documents_per_batch, streams_within, sweep
 from analysis.taylor import taylor
-from analysis.texts import Batch, score_documents, tokenizer_of
+from analysis.texts import Batch, batches, score_documents, tokenizer_of
 
 PROBE = "The naïve cats, 3 of 12, ate 东西.\n\n"  # tokenizers that differ are told apart by what they make of it
 COLUMNS = ["kind", "block", "head", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
@@ -37,6 +40,7 @@ class Text:
     window: int = 128
     documents: int = 16
     seed: int = 0
+    tokenizers: tuple[Tokenizer, ...] = ()  # of all models that are to score the same bytes; none: the model's own alone
 
     def windows(self, model: BlockModel) -> list[Window]:
         """Raises StrataError when the corpus is too short or the window longer than the model's context."""
@@ -50,11 +54,22 @@ class Text:
         return replace(text, documents=len(text._sample(model, fewer=True)))
 
     def _sample(self, model: BlockModel, *, fewer: bool = False) -> list[Window]:
-        return sample(self.corpus, self.documents, self.window, tokenizer_of(model), split=self.split, seed=self.seed, fewer=fewer)
+        tokenizers = self.tokenizers or tokenizer_of(model)
+        return sample(self.corpus, self.documents, self.window, tokenizers, split=self.split, seed=self.seed, fewer=fewer)
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {k: v for k, v in asdict(self).items() if k != "documents"}
+        first, read = first_documents(self.corpus), sorted({tokenizer_hash(tokenizer) for tokenizer in self.tokenizers})
+        return {
+            **{name: getattr(self, name) for name in ("corpus", "split", "window", "seed")},
+            **({"first_documents": first} if first else {}),
+            **({"tokenizers": read} if len(read) > 1 else {}),
+        }
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """Tells tokenizers apart, and whether they put a token in front of a text."""
+    return content_hash([tokenizer.bos_id is None, tokenizer.encode(PROBE).ids])
 
 
 def identity(model: BlockModel, text: Text) -> dict[str, Any]:
@@ -70,13 +85,27 @@ def identity(model: BlockModel, text: Text) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SweepStudy:
-    """Perplexity, and divergence from the dense model, of every ablation on the same windows."""
+    """Perplexity, and divergence from the dense model, of every ablation on the same windows.
+
+    Heads that are taken out leave zero behind or, with `fill` "mean", their means over `calibration`. Raises StrataError on
+    an unknown fill, on means without calibration text, and on means of anything but heads.
+    """
 
     model: BlockModel
     plan: Plan
     text: Text
     kl: bool = True
     memory: int | None = None  # bytes
+    fill: str = "zero"
+    calibration: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.fill not in FILLS:
+            raise unknown("fill", self.fill, FILLS)
+        if self.fill == "mean" and self.calibration is None:
+            raise StrataError("mean ablation has no calibration text: give one that shares no document with the text that is scored")
+        if self.fill == "mean" and any(a.blocks or a.mixers or a.ffns for a in self.plan.ablations):
+            raise StrataError("mean ablation is of heads: take --kind heads or kv_groups, or --fill zero")
 
     @classmethod
     def of(cls, model: BlockModel, ablations: Sequence[Ablation], text: Text, **options: Any) -> SweepStudy:
@@ -84,7 +113,10 @@ class SweepStudy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return identity(self.model, self.text) | {"ablations": [a.to_json() for a in self.plan.ablations], "kl": self.kl}
+        fill: dict[str, Any] = {"fill": self.fill} if any(a.heads for a in self.plan.ablations) else {}
+        if self.fill == "mean" and self.calibration:
+            fill["calibration"] = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
+        return identity(self.model, self.text) | {"ablations": [a.to_json() for a in self.plan.ablations], "kl": self.kl} | fill
 
     @property
     def steps(self) -> int:
@@ -102,14 +134,28 @@ class SweepStudy:
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """Sums per document by metric, (ablations, documents), with `tokens` and `bytes` (documents,)."""
-        run, windows = self.open(folder), self.text.windows(self.model)
+        return self.scores_of(folder, self.text.windows(self.model), progress)
+
+    def scores_of(self, folder: Path, windows: list[Window], progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
+        """The same on some of the windows."""
+        run, model = self.open(folder), self._filled()
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
             def advanced(streams: int) -> None:
                 progress(streams * len(batch.windows))
 
             names = [window.id for window in batch.windows]
-            sums = sweep(self.model, self.plan, batch.ids, batch.lengths, kl=self.kl, memory=self.memory, names=names, progress=advanced)
+            sums = sweep(
+                model,
+                self.plan,
+                batch.ids,
+                batch.lengths,
+                first=batch.first,
+                kl=self.kl,
+                memory=self.memory,
+                names=names,
+                progress=advanced,
+            )
             return {name: values.numpy() for name, values in sums.items()}
 
         longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
@@ -117,6 +163,13 @@ class SweepStudy:
         streams_within(self.memory, self.model, self.plan, size, longest)  # an error before anything is written
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "mixer_rows": self.plan.mixer_rows}
         return score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
+
+    def _filled(self) -> BlockModel:
+        if self.fill == "zero" or self.calibration is None:
+            return self.model
+        windows = self.calibration.windows(self.model)
+        require_disjoint(self.text.windows(self.model), windows)
+        return filled(self.model, head_means(self.model, batches(windows, self.model)))
 
 
 def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:
@@ -146,7 +199,7 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
 class ImportanceStudy:
     """Importance of every block, mixer, ffn or head: `METRICS` from plain forward passes, and `taylor` from gradients.
 
-    Heads have `taylor` alone. `first_token` False leaves the first token of each document out of what `METRICS` measure.
+    `first_token` False leaves the first token of each document out of what `METRICS` measure.
     """
 
     model: BlockModel
@@ -158,6 +211,21 @@ class ImportanceStudy:
     @property
     def identity(self) -> dict[str, Any]:
         return identity(self.model, self.text) | {"metrics": list(self.metrics), "kinds": list(self.kinds), "first_token": self.first_token}
+
+    def check(self) -> None:
+        """Raises StrataError on an unknown metric or kind, and on heads that do not exist."""
+        for noun, given, valid in (("metric", self.metrics, (*METRICS, "taylor")), ("kind", self.kinds, STEPS)):
+            for name in given:
+                if name not in valid:
+                    raise unknown(noun, name, valid)
+        singles(self.model.spec, self.kinds)
+
+    @property
+    def flops_per_token(self) -> int:
+        """A forward pass without head for `METRICS`; with head, and backwards at twice its cost, for `taylor`."""
+        dense = plan(self.model.spec, [])
+        stream = dense.flops_per_token - dense.head_flops
+        return bool(set(self.metrics) - {"taylor"}) * stream + ("taylor" in self.metrics) * 3 * dense.flops_per_token
 
     def open(self, folder: Path) -> Run:
         return Run(folder, self.identity)
@@ -177,9 +245,8 @@ class ImportanceStudy:
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""
+        self.check()  # an error before anything is written
         forward = [name for name in self.metrics if name != "taylor"]
-        singles(self.model.spec, self.kinds)  # an error before anything is written
-        check(forward, self.kinds if forward else ())
         run, windows = self.open(folder), self.text.windows(self.model)
 
         def score(batch: Batch) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.base import BlockModel, Parts
+from adapters.errors import unknown
 from analysis.ablation import singles
 from analysis.importance import require_finite
 
@@ -34,7 +35,10 @@ def taylor(
     unknown kind, on heads that do not exist, and on a value that is not finite.
     """
     kinds = list(kinds)
-    singles(model.spec, kinds)  # checks the kinds
+    for kind in kinds:
+        if kind not in TARGETS:
+            raise unknown("kind", kind, TARGETS)
+    singles(model.spec, kinds)  # are there heads?
     with torch.inference_mode(False), torch.enable_grad():
         tracked = copy.copy(model)
         tracked.weights = model.weights | {"embed": model.weights["embed"].detach().requires_grad_()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from reports.packages import require_own_packages
@@ -27,14 +27,16 @@ def main() -> None:
 def _app() -> Callable[[], None]:
     import typer
 
-    from analysis import commands
+    from analysis import commands, task_commands
+    from analysis.pruning.commands import prune
 
     app = typer.Typer(
         help="Measures how redundant a language model is, layer by layer and head by head.",
         no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
-    for command in (fetch, commands.models, commands.sweep, commands.importance, report):
+    for command in (fetch, commands.models, commands.sweep, commands.importance, commands.spans, prune, report, compare):
         app.command()(command)
+    app.add_typer(task_commands.app, name="tasks")
     return app
 
 
@@ -53,18 +55,59 @@ def report(
     budget: str = "quick",
     out: Path = Path("reports/out/report"),
     corpus: str = "texts",
+    documents: int | None = None,
+    seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    dry_run: bool = False,
 ) -> None:
     """Run every notebook on each model, and join them in one report.pdf and report.html.
 
+    --corpus takes what it takes in `strata sweep --help`; --documents is how many are read, else as many as the budget holds.
+    --dry-run counts what it will take on this machine, and stops.
     Stopped at any time, the same command goes on where it was. Example: strata report smollm2 --budget quick --out reports/out/quick
     """
+    from reports.report import expect, make
+
+    options = _options(corpus, documents, seed, device, dtype)
+    if dry_run:
+        expect(models, budget, out, **options)
+        return
+    _written(lambda: make(models, budget, out, **options))
+
+
+def compare(
+    models: list[str],
+    budget: str = "quick",
+    out: Path = Path("reports/out/compare"),
+    corpus: str = "texts",
+    documents: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> None:
+    """Compare the redundancy of two models or more on the same bytes, as report.pdf and report.html.
+
+    Options are those of `strata report`. Models of one training budget that differ in their seed alone count as one architecture.
+    Stopped at any time, the same command goes on where it was. Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo
+    """
+    from reports import report
+
+    _written(lambda: report.compare(models, budget, out, **_options(corpus, documents, seed, device, dtype)))
+
+
+def _options(corpus: str, documents: int | None, seed: int, device: str, dtype: str) -> dict[str, str | int]:
+    """Parameters of the notebooks; without `documents` they choose."""
+    options: dict[str, str | int] = {"corpus": corpus, "seed": seed, "device": device, "dtype": dtype}
+    return options if documents is None else {**options, "documents": documents}
+
+
+def _written(make: Callable[[], Iterable[Path]]) -> None:
+    """Prints the files that `make` writes; exit code 1 for a notebook with a mistake in it."""
     from reports.execute import NotebookError
-    from reports.report import make
 
     try:
-        for path in make(models, budget, out, corpus=corpus, device=device, dtype=dtype):
+        for path in make():
             print(path)
     except NotebookError as error:  # its traceback stands in the executed notebook
         print(f"strata: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.colors import same_color
 
 from analysis import figures
+from analysis.statistics import Interval
 
 PPL = [55097.0, 301.0, 18.4, 17.8, 332.0]
 
@@ -110,3 +111,10 @@ def test_table_is_markdown_with_plain_cells(shown):
         ["1", "", "c", "no"],
     ]
     assert metadata == {"strata": {"caption": "A sentence."}}
+
+
+def test_bounded():
+    assert figures.bounded(Interval(0.634, 0.5, -0.712)) == "0.634 (0.500 to −0.712)"
+    assert figures.bounded(Interval(0.634, 0.5, -0.712), figures.hundredths) == "0.63 (0.50 to −0.71)"
+    assert figures.bounded(Interval(0.634, None, None)) == figures.bounded(Interval(0.634, float("nan"), float("nan"))) == "0.634"
+    assert figures.hundredths(-0.001) == "0.00"

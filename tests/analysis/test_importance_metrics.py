@@ -17,7 +17,7 @@ from analysis.study import ImportanceStudy, Text
 from tests.reference.hf import observe
 from tests.reference.pairs import NAMES, Pair, pair
 
-KINDS = ("blocks", "mixers", "ffns")
+KINDS = ("blocks", "mixers", "ffns")  # one part a block
 EXPECTED = {  # of x and y (T, d) in fp64
     "bi": lambda x, y: 1 - (x * y).sum(-1) / (x.pow(2).sum(-1) * y.pow(2).sum(-1)).sqrt(),
     "relative_magnitude": lambda x, y: ((y - x).pow(2).sum(-1) / y.pow(2).sum(-1)).sqrt(),
@@ -32,12 +32,16 @@ def both(request: pytest.FixtureRequest) -> Pair:
 
 
 def steps(p: Pair, document: Tensor) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """Streams (T, d) in front of and behind every block, mixer and ffn, by Hugging Face."""
+    """Streams (T, d) in front of and behind every block, mixer and ffn, and without and with every head, by Hugging Face."""
     seen = observe(p.reference, document)
+    n_heads = p.model.spec.blocks[0].n_heads
+    heads = []
+    for layer, z, mid in zip(p.reference.model.layers, seen.z, seen.mids, strict=True):
+        o = layer.self_attn.o_proj.weight.unflatten(1, (n_heads, -1))  # (d, n_heads, head_dim)
+        heads += [(mid[0] - delta, mid[0]) for delta in torch.einsum("thn,dhn->htd", z[0].unflatten(-1, (n_heads, -1)), o)]
     ins, mids, outs = ([x[0] for x in xs] for xs in (seen.streams[:-1], seen.mids, seen.streams[1:]))
-    return {
-        kind: list(zip(*ends, strict=True)) for kind, ends in (("blocks", (ins, outs)), ("mixers", (ins, mids)), ("ffns", (mids, outs)))
-    }
+    ends = {"blocks": (ins, outs), "mixers": (ins, mids), "ffns": (mids, outs)}
+    return {kind: list(zip(*pair, strict=True)) for kind, pair in ends.items()} | {"heads": heads}
 
 
 def assert_parity(found: np.ndarray, expected: np.ndarray, tolerance: float = 2e-5) -> None:
@@ -48,11 +52,14 @@ def assert_parity(found: np.ndarray, expected: np.ndarray, tolerance: float = 2e
 @pytest.mark.parametrize("first", [0, 1], ids=["all", "without-first"])
 @pytest.mark.parametrize("metric", EXPECTED)
 def test_equals_hugging_face(both: Pair, metric: str, first: int) -> None:
-    found = measure(both.model, both.ids, both.lengths, [metric], kinds=KINDS, first_token=not first)[metric]
-    expected = [
-        [EXPECTED[metric](x, y)[first:].sum() for kind in KINDS for x, y in steps(both, document)[kind]] for document in both.documents
-    ]
-    assert_parity(found, np.array(expected).T)
+    kinds = (*KINDS, "heads")
+    found = measure(both.model, both.ids, both.lengths, [metric], kinds=kinds, first_token=not first)[metric]
+    expected = np.array(
+        [[EXPECTED[metric](x, y)[first:].sum() for kind in kinds for x, y in steps(both, document)[kind]] for document in both.documents]
+    ).T
+    n = len(KINDS) * len(both.model.blocks)
+    assert_parity(found[:n], expected[:n])
+    assert_parity(found[n:], expected[n:])
 
 
 def test_relative_magnitude_adds_f_once(both: Pair) -> None:
@@ -106,8 +113,8 @@ def test_large_half_precision_streams(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     x, mixed, fed = (scale * torch.randn(2, 5, 64, generator=generator).to(dtype) for scale in (768, 16, 16))
     p = parts(x, mixed, fed)
-    for kind, ends in STEPS.items():
-        a, delta, b = (wide(t) for t in ends(p))
+    for kind in KINDS:
+        ((a, delta, b),) = ([wide(t) for t in move] for move in STEPS[kind](p, None))
         exact = {"bi": EXPECTED["bi"], "norm": EXPECTED["norm"]}
         for name, expected in exact.items():
             value = METRICS[name](Step(a, delta, b, 0))
@@ -141,7 +148,7 @@ def test_large_fp16_model_is_right() -> None:
     ("options", "message"),
     [
         ({"metrics": ["relative_magnitud"]}, "unknown metric 'relative_magnitud': did you mean relative_magnitude"),
-        ({"kinds": ["heads"]}, "unknown kind 'heads'"),
+        ({"kinds": ["head"]}, "unknown kind 'head': did you mean heads"),
         ({"compat": "official"}, "unknown compat 'official'"),
         ({"lengths": torch.tensor([40, 0, 23])}, "no token to measure"),
         ({"lengths": torch.tensor([40, 1, 23]), "first_token": False}, "no token to measure"),
@@ -164,7 +171,7 @@ def test_not_finite_names_the_block_and_the_document() -> None:
 
 
 def test_study_has_one_row_for_every_part(tmp_path) -> None:
-    """All kinds and metrics in one tidy table; taylor beside them; heads have taylor alone."""
+    """All kinds and metrics in one tidy table; taylor beside them."""
     p = pair("stories260K")
     (tmp_path / "text.txt").write_text("\n".join(f"Once upon a time there was a cat number {i} that ran home." for i in range(4000)))
     text = Text(corpus=str(tmp_path / "text.txt"), split=None, window=24, documents=3)
@@ -174,9 +181,9 @@ def test_study_has_one_row_for_every_part(tmp_path) -> None:
     assert {tuple(k) for k in table[["kind", "metric"]].to_numpy()} == {(k, m) for k in KINDS for m in metrics}
     assert pd.isna(table["head"]).all()
     assert (table["value"] > 0).all()
-    heads = ImportanceStudy(p.model, text, ("taylor",), kinds=("heads",)).run(tmp_path / "heads")
-    assert len(heads) == 40
-    assert heads["head"].tolist() == 5 * list(range(8))
-    with pytest.raises(StrataError, match="unknown kind 'heads'"):
-        ImportanceStudy(p.model, text, ("bi",), kinds=("heads",)).run(tmp_path / "none")
+    heads = ImportanceStudy(p.model, text, ("l2", "taylor"), kinds=("heads",)).run(tmp_path / "heads")
+    assert len(heads) == 80
+    assert heads["head"].tolist() == 2 * 5 * list(range(8))
+    with pytest.raises(StrataError, match="unknown kind 'kv_groups'"):
+        ImportanceStudy(p.model, text, ("bi",), kinds=("kv_groups",)).run(tmp_path / "none")
     assert not (tmp_path / "none").exists()

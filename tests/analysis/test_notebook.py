@@ -11,6 +11,13 @@ def test_a_kernels_own_names_do_not_count() -> None:
     assert Parameters.of(names).model == "smollm2"
 
 
+def test_cells_can_be_run_again_in_a_notebook_at_work() -> None:
+    """What was made since then is no parameter; a parameter that was changed is read again."""
+    first = Parameters.of({"model": "smollm2"})
+    again = Parameters.of({"model": "smollm2", "seed": 3, "title": "a scratch string", "parameters": first})
+    assert again.seed == 3
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [

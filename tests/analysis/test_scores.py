@@ -15,7 +15,9 @@ LENGTHS = torch.tensor([4, 2])
 
 
 def scored(*streams: Tensor, vocab: int = VOCAB, kl: bool = True) -> dict[str, Tensor]:
-    model = SimpleNamespace(spec=SimpleNamespace(vocab_size=vocab), norm=lambda x: x, head=lambda h, tokens: h[..., tokens])
+    model = SimpleNamespace(
+        device=torch.device("cpu"), spec=SimpleNamespace(vocab_size=vocab), norm=lambda x: x, head=lambda h, tokens: h[..., tokens]
+    )
     scores = TextScores(model, IDS, LENGTHS, len(streams), kl=kl)
     scores.add(range(len(streams)), list(streams))
     return scores.sums

@@ -11,7 +11,7 @@ from adapters import StrataError
 from adapters.base import Block, BlockModel
 from analysis.corpora import Window
 from analysis.replacement import fit_maps, linear_residual, residuals
-from analysis.spans import SpanStudy, _angles, all_spans, angular
+from analysis.spans import SpanStudy, _angles, all_spans, angular, straightest
 from analysis.study import Text
 from analysis.texts import Batch
 from tests.reference.hf import observe
@@ -137,3 +137,8 @@ def test_study_has_one_row_for_every_span(tmp_path) -> None:
     assert set(table["n_tokens"]) == {12, 12 * 25}, "one token of each document, or all with the BOS"
     again = pd.read_csv(tmp_path / "run" / "summary.csv")
     assert np.allclose(again["value"], table["value"])
+    least = straightest(table).set_index("length")
+    last = table[table["metric"] == "angular_last"]
+    assert least.index.tolist() == [1, 2, 3, 4, 5]
+    for length, rows in last.groupby("length"):
+        assert least["value"][length] == rows["value"].min()

@@ -68,6 +68,7 @@ def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     n = sum(ids_of(w).shape[1] - 1 for w in windows)
     assert n < n_bytes
     assert set(table["n_tokens"]) == {n}, "with BOS in front every token is scored"
+    assert study.identity["text"]["bos"] == 256, "the manifest says which"
     values = table.set_index("metric")["value"]
     sums = [sum(float(naive_nll(reference, ids_of(w), a).sum()) for w in windows) for a in study.plan.ablations]
     assert values["ppl"].to_numpy() == pytest.approx([math.exp(s / n) for s in sums], rel=1e-5)
@@ -93,6 +94,7 @@ def test_without_a_bos_token_the_first_token_is_not_scored(folder: Path, tmp_pat
     n_bytes = sum(len(w.text.encode()) - (2 if row[0, 0] == 257 else 1) for w, row in zip(windows, rows, strict=True))
     assert n < n_bytes
     assert set(table["n_tokens"]) == {n}
+    assert study.identity["text"]["bos"] is None
     nll = sum(float(naive_nll(reference, row, Ablation()).sum()) for row in rows)
     assert table["value"]["ppl"] == pytest.approx(math.exp(nll / n), rel=1e-5)
     assert table["value"]["bits_per_byte"] == pytest.approx(nll / math.log(2) / n_bytes, rel=1e-5)
@@ -214,3 +216,23 @@ def test_not_a_number_names_the_document(both, folder: Path, tmp_path: Path) -> 
     for study in (SweepStudy.of(broken, [], text(folder, 5)), ImportanceStudy(broken, text(folder, 5))):
         with pytest.raises(StrataError, match=f"block 0 .*document {windows[3].document}"):
             study.run(tmp_path / type(study).__name__)
+
+
+def test_metrics_and_kinds_are_checked(both, folder: Path) -> None:
+    model, _ = both
+    for metrics, kinds, says in (
+        (("tailor",), ("blocks",), "unknown metric 'tailor': did you mean taylor"),
+        (("bi",), ("blokcs",), "unknown kind 'blokcs': did you mean blocks"),
+        (("taylor", "bi"), ("kv_groups",), "unknown kind 'kv_groups'"),
+    ):
+        with pytest.raises(StrataError, match=says):
+            ImportanceStudy(model, text(folder, 3), metrics, kinds).check()
+
+
+def test_work_of_a_metric(both, folder: Path) -> None:
+    """All forward metrics share one pass without head; Taylor takes a pass with head and twice that backwards."""
+    model, _ = both
+    blocks = sum(block.flops_per_token for block in model.spec.blocks)
+    head = 2 * model.spec.d_model * model.spec.vocab_size
+    for metrics, expected in ((("bi", "l2"), blocks), (("taylor",), 3 * (blocks + head)), (("bi", "taylor"), 4 * blocks + 3 * head)):
+        assert ImportanceStudy(model, text(folder, 3), metrics).flops_per_token == expected

@@ -77,6 +77,48 @@ def test_importance_writes_bi(strata: Callable[..., Done], tiny_folder: Path, pr
     assert blocks["value"].between(0, 2).all()
 
 
+def test_importance_of_every_metric_and_kind(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    words = ["importance", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--metric", "all"]
+    dry = strata(*words, "--kind", "blocks,mixers,ffns", "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    found = json.loads(dry.stdout)
+    assert (found["documents"], found["tokens"]) == (14, 14 * 32)
+    assert found["seconds"] > 0
+    done = strata(*words, "--kind", "blocks,mixers,ffns", "--no-first-token", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert set(table["kind"]) == {"blocks", "mixers", "ffns"}
+    assert table["metric"].nunique() == 7
+    heads = strata(*words, "--kind", "heads", "--out", tmp_path / "heads", "--json")
+    assert len({row["metric"] for row in json.loads(heads.stdout)}) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--metric", "tailor"], "did you mean taylor"),
+        (["--kind", "mixer"], "did you mean mixers"),
+        (["--kind", "kv_groups"], "unknown kind 'kv_groups'"),
+    ],
+)
+def test_bad_metrics_and_kinds(
+    strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = strata("importance", tiny_folder, "--corpus", prose, "--out", tmp_path / "run", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_spans_writes_the_angles(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    done = strata("spans", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "0 to 2" in done.stdout, "the whole model is a span"
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert set(table["metric"]) == {"angular_last", "angular_all"}
+    assert len(table) == 2 * 6
+
+
 def test_a_dry_run_counts_and_writes_nothing(
     strata: Callable[..., Done], sweep: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,8 +163,23 @@ def test_an_unknown_model_names_the_nearest(strata: Callable[..., Done], tmp_pat
 
 
 def test_every_command_has_an_example(strata: Callable[..., Done]) -> None:
-    for command in ("fetch", "models", "sweep", "importance", "report"):
+    for command in ("fetch", "models", "sweep", "importance", "spans", "report"):
         assert "Example: strata" in strata(command, "--help").stdout.replace("\n", " "), command
+
+
+def test_a_report_on_a_full_disk(strata: Callable[..., Done], tiny_folder: Path, prose: Path, small_disk: Path) -> None:
+    done = strata("report", tiny_folder, "--corpus", prose, "--out", small_disk / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "free some space or give another --out" in done.stderr
+    assert not list(small_disk.rglob("*.*"))
+
+
+def test_a_dry_report_says_what_it_takes(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    done = strata("report", tiny_folder, "--corpus", prose, "--documents", 3, "--dry-run", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "ablations on 3 documents" in done.stdout
+    assert "rows through mixers" in done.stdout
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_made_again_scores_nothing_twice(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
@@ -135,4 +192,33 @@ def test_a_report_made_again_scores_nothing_twice(strata: Callable[..., Done], t
     (tmp_path / "out" / "report.pdf").unlink()
     assert strata(*words).returncode == 0
     assert records == {path: path.read_bytes() for path in records}, "nothing is scored twice"
-    assert "Figure 3" in (tmp_path / "out" / "report.html").read_text()
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "Figure 3" in html
+    assert "Figure 8" in html
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_groups_of_heads_with_either_fill(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, fill: str) -> None:
+    words = ["sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--fill", fill, "--out", tmp_path / "run"]
+    done = strata(*words, "--kind", "kv_groups", "--json")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())["identity"]
+    assert (manifest["fill"], "calibration" in manifest) == (fill, fill == "mean")
+    other = strata(*words[:-4], "--fill", "mean" if fill == "zero" else "zero", *words[-2:], "--kind", "kv_groups")
+    assert other.returncode == 2
+    assert "differs in" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--fill", "median", "--kind", "heads"], "unknown fill 'median': did you mean mean"),
+        (["--fill", "mean"], "mean ablation is of heads"),
+        (["--fill", "mean", "--task", "piqa"], "--fill is for text only"),
+    ],
+)
+def test_bad_fills(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str], says: str) -> None:
+    done = strata("sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--out", tmp_path / "run", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "run").exists()

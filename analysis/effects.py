@@ -1,0 +1,77 @@
+"""Effects: what taking out every block, mixer or ffn costs, with one run for each kind, so that notebooks share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from adapters.base import BlockModel
+from analysis.ablation import singles
+from analysis.budgets import Budget, fit
+from analysis.plan import Plan, plan
+from analysis.runs import content_hash
+from analysis.study import SweepStudy, Text
+
+Tell = Callable[[str, float], None]  # told what is being done, and which share of it is
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Single ablations of several kinds on the same text; the runs lie in `out`."""
+
+    model: BlockModel
+    kinds: tuple[str, ...]
+    text: Text
+    out: Path
+
+    @classmethod
+    def sized(
+        cls, model: BlockModel, kinds: Sequence[str], budget: Budget, out: Path, *, corpus: str, documents: int | None, seed: int
+    ) -> Effects:
+        """With as many `documents` as asked for, or as were before, or as the budget's time holds; a corpus may hold fewer."""
+        found = cls(model, tuple(kinds), Text(corpus=corpus, window=budget.window, documents=documents or 1, seed=seed), out)
+        if documents is None:
+            documents = max(study.open(folder).planned for study, folder in found.studies) or fit(model, found.plan, budget)
+        return replace(found, text=found.text.at_most(documents, model))
+
+    @property
+    def plan(self) -> Plan:
+        """Of all kinds together."""
+        return plan(self.model.spec, singles(self.model.spec, self.kinds))
+
+    @property
+    def studies(self) -> list[tuple[SweepStudy, Path]]:
+        """Each kind's, and its folder."""
+        studies = [SweepStudy.of(self.model, singles(self.model.spec, [kind]), self.text) for kind in self.kinds]
+        return [(study, run_folder(self.out, kind, study.identity)) for kind, study in zip(self.kinds, studies, strict=True)]
+
+    def run(self, progress: Tell = lambda what, done: None) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+        """The tidy table, dense model first and then kind by kind, and the sums per document in the same order."""
+        studies = self.studies
+        tell = share(progress, "sweep", sum(study.steps for study, _ in studies) * self.text.documents)
+        tables = [study.run(folder, tell) for study, folder in studies]
+        found = [study.scores(folder) for study, folder in studies]
+        sums = {name: np.concatenate([found[0][name][:1], *(scores[name][1:] for scores in found)]) for name in ("nll", "kl")}
+        parts = [table[table["kind"] != "dense"] for table in tables[1:]]
+        return pd.concat([tables[0], *parts], ignore_index=True), sums | {name: found[0][name] for name in ("tokens", "bytes")}
+
+
+def run_folder(out: Path, noun: str, identity: dict) -> Path:
+    """A folder for the runs of one plan: readable, and different for different plans."""
+    return out / f"{identity['model']['name']}-{noun}-{content_hash(identity)[:8]}"
+
+
+def share(progress: Tell, what: str, steps: int) -> Callable[[int], None]:
+    """A count of steps, as studies tell it, as a share of `steps`."""
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(what, done / steps)
+
+    return advance
