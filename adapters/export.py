@@ -1,0 +1,191 @@
+"""Pruned checkpoints: the tensors of the blocks that stay, byte for byte, under the keys that stock loaders read."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adapters import baichuan, llama
+from adapters.base import BlockModel, ModelSpec
+from adapters.errors import StrataError, unknown
+from adapters.layout import Layout, Store, open_store, read_json
+from adapters.registry import locate
+from adapters.rwkv.layouts import detect
+from adapters.rwkv.model import RwkvModel
+
+FORMATS = {"llama": ("safetensors",), "baichuan": ("safetensors",), "rwkv": ("safetensors", "pth")}  # that a stock loader reads
+SHARD = 4 << 30  # bytes of one file: what is held while writing
+PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry for each block
+FIRST_LACKS = ("v0", "v1", "v2")  # roles of RWKV-7: its first block is the source of v_first and reads none
+BESIDE = (  # files that belong to a model; code is never among them
+    "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "20B_tokenizer.json", "LICENSE", "LICENSE.txt", "NOTICE",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of a model that is pruned."""
+
+    asked: str  # what `load` was given
+    revision: str | None
+    spec: ModelSpec
+    folder: Path
+    config: dict  # empty: native RWKV weights come without
+    store: Store
+    layout: Layout
+
+    @classmethod
+    def of(cls, source: str, spec: ModelSpec, revision: str | None = None) -> Source:
+        """`source` and `revision` as `load` took them, `spec` as it gave it."""
+        _, path = locate(source, revision)
+        folder, store = path if path.is_dir() else path.parent, open_store(path)
+        config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        layout = {"llama": llama.LAYOUT, "baichuan": baichuan.LAYOUT}.get(spec.family) or detect(store)[1]
+        return cls(source, revision, spec, folder, config, store, layout)
+
+    @property
+    def format(self) -> str:
+        """The format that it comes in, or the safe one."""
+        return "pth" if self.spec.family == "rwkv" and self.store.path.suffix == ".pth" else "safetensors"
+
+    def without(self, removed: Iterable[int]) -> Store:
+        """The tensors that stay, under their new keys; nothing is read yet. A tensor that tied models share stays shared."""
+        kept = remaining(self.spec, removed)
+        keys = {slot.key: slot.key for slot in self.layout.model.values()} | {
+            slot.key.format(i=new): slot.key.format(i=old)
+            for new, old in enumerate(kept)
+            for role, slot in self.layout.block.items()
+            if new or role not in FIRST_LACKS
+        }
+        keys = {new: old for new, old in keys.items() if old in self.store.shapes}
+        return Store(self.store.path, {new: self.store.shapes[old] for new, old in keys.items()}, lambda key: self.store.read(keys[key]))
+
+    def write(self, removed: Iterable[int], folder: Path, format: str) -> Store:
+        """Writes weights, configuration and tokenizer into `folder`. Returns what should now stand there."""
+        removed = set(removed)
+        store, kept = self.without(removed), remaining(self.spec, removed)
+        if format == "pth":
+            torch.save({key: store.read(key).clone() for key in store.shapes}, folder / f"{self.spec.name}.pth")
+        else:
+            _write_safetensors(store, folder)
+        if self.config:
+            write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks)))
+        for name in BESIDE:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+        if (folder / "tokenizer_config.json").is_file():  # Baichuan's names code
+            write_json(folder / "tokenizer_config.json", _without_code(read_json(folder / "tokenizer_config.json")))
+        return store
+
+
+def remaining(spec: ModelSpec, removed: Iterable[int]) -> list[int]:
+    """Indices of the blocks that stay. Raises StrataError on a block that does not exist, or is named twice, and when none stays."""
+    found, n = list(removed), len(spec.blocks)
+    for i in found:
+        if not 0 <= i < n:
+            raise StrataError(f"block {i} is out of range: {spec.name} has blocks 0 to {n - 1}")
+    if twice := sorted({i for i in found if found.count(i) > 1}):
+        raise StrataError(f"block {twice[0]} is named twice: name each block once")
+    if len(found) == n:
+        raise StrataError(f"all {n} blocks of {spec.name} are to be removed: at least one must stay")
+    return [i for i in range(n) if i not in found]
+
+
+def pruned(model: BlockModel, removed: Iterable[int]) -> BlockModel:
+    """The model as its pruned checkpoint is read: blocks deleted, and RWKV-7 without block 0 rerooted."""
+    kept = model.with_blocks([model.blocks[i] for i in remaining(model.spec, removed)])
+    return kept.rerooted() if isinstance(kept, RwkvModel) else kept
+
+
+def choose_format(source: Source, format: str) -> str:
+    """`format` or, for `auto`, the source's. Raises StrataError when no stock loader of the family reads it."""
+    valid = FORMATS[source.spec.family] if source.format in FORMATS[source.spec.family] else ("safetensors",)
+    if source.layout.model["embed"].key != "emb.weight":
+        valid = ("safetensors",)  # only native RWKV weights are read from .pth
+    chosen = source.format if format == "auto" else format
+    if chosen not in valid:
+        raise StrataError(f"{unknown('format', chosen, valid)}: no stock loader reads {source.spec.family} weights from another")
+    return chosen
+
+
+def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int) -> dict:
+    """config.json of a model with the blocks `kept` of `n_blocks`."""
+    lists = {key: config[key] for key in PER_BLOCK if isinstance(config.get(key), list) and len(config[key]) == n_blocks}
+    return _without_code(config) | {key: [values[i] for i in kept] for key, values in lists.items()} | {"num_hidden_layers": len(kept)}
+
+
+def _without_code(config: Mapping) -> dict:
+    """Code that a model brings along is not copied, and so must not be named."""
+    return {key: value for key, value in config.items() if key != "auto_map"}
+
+
+@contextmanager
+def finished_or_nothing(out: Path, needed: int) -> Iterator[Path]:
+    """A folder beside `out` that takes its name at the end, or goes with everything in it when something fails.
+
+    Raises StrataError when `out` holds something, when fewer than `needed` bytes are free, and when the disk fills up.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StrataError(f"{out} is not empty: give another --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(out.parent).free) < needed:
+            raise OSError(f"{free / 2**20:,.0f} MB are free, {needed / 2**20:,.0f} are needed")
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+            folder = Path(temporary) / out.name
+            folder.mkdir()
+            yield folder
+            os.replace(folder, out)
+    except (OSError, SafetensorError) as error:
+        raise StrataError(f"cannot write {out}: {error}; free some space or give another --out") from error
+    except RuntimeError as error:  # torch's own writer
+        if "PytorchStreamWriter" not in str(error) and "file write failed" not in str(error):
+            raise
+        raise StrataError(f"cannot write {out}: the disk is full; free some space or give another --out") from error
+
+
+def write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def n_bytes(store: Store) -> int:
+    return sum(store.read(key).nbytes for key in store.shapes)
+
+
+def _write_safetensors(store: Store, folder: Path) -> None:
+    """One file, or shards with an index as Hugging Face writes them."""
+    files: list[list[str]] = []
+    tensors: dict[str, Tensor] = {}
+
+    def flush() -> None:
+        save_file(tensors, folder / f"part-{len(files)}", metadata={"format": "pt"})
+        files.append(list(tensors))
+        tensors.clear()
+
+    total = 0
+    for key in store.shapes:
+        tensor = store.read(key).contiguous()
+        if tensors and sum(t.nbytes for t in tensors.values()) + tensor.nbytes > SHARD:
+            flush()
+        tensors[key], total = tensor.clone() if tensor.untyped_storage().nbytes() != tensor.nbytes else tensor, total + tensor.nbytes
+    flush()
+    if len(files) == 1:
+        (folder / "part-0").rename(folder / "model.safetensors")
+        return
+    names = [f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))]
+    for i, name in enumerate(names):
+        (folder / f"part-{i}").rename(folder / name)
+    weight_map = {key: name for keys, name in zip(files, names, strict=True) for key in keys}
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})

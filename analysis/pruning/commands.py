@@ -1,0 +1,89 @@
+"""`strata prune`: a model without some of its blocks, as a checkpoint that others can read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adapters.base import BlockModel
+from adapters.errors import StrataError, unknown
+from adapters.export import Source, choose_format
+from adapters.registry import load
+from analysis.commands import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, _required, _text
+from analysis.figures import bounded
+from analysis.notebook import progress_on_stderr
+from analysis.pruning.checkpoint import count_of, prepare
+from analysis.pruning.orders import BLOCKS, ORDERS
+
+ORDER_NAMES = [name for name, order in ORDERS.items() if order.kinds == BLOCKS]
+
+
+def prune(
+    model: Model,
+    by: Annotated[str, typer.Option(help=f"The order in which blocks go: {', '.join(ORDER_NAMES)}.")] = "bi",
+    remove: Annotated[int | None, typer.Option(help="How many blocks go.", show_default=False)] = None,
+    ratio: Annotated[float | None, typer.Option(help="Which share of the blocks goes, for example 0.25.", show_default=False)] = None,
+    blocks: Annotated[str | None, typer.Option(help="Exactly these blocks, for example 21,22,23.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.", show_default=False)] = None,
+    max_nll_increase: Annotated[
+        float | None, typer.Option(help="Nats a token; when the loss rises by more, nothing is written and the exit code is 1.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="safetensors, or pth for native RWKV weights; auto is the source's.")] = "auto",
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model without some of its blocks, read it back as others will, and measure what it lost.
+
+    Example: strata prune smollm2 --by bi --remove 3 --out pruned/smollm2-bi-3
+    """
+    out = _required(out, False)
+    if by not in ORDER_NAMES:
+        raise unknown("order", by, ORDER_NAMES)
+    if sum(value is not None for value in (remove, ratio, blocks)) != 1:
+        raise StrataError("how much goes is not clear: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StrataError(f"{out} is not empty: give another --out")
+    text = _text(corpus, tokens, window, seed)
+    loaded = load(model, device=device, dtype=dtype, revision=revision)
+    source = Source.of(model, loaded.spec, revision)
+    format = choose_format(source, format)
+    chosen = {"by": None, "blocks": _indices(blocks)} if blocks is not None else {"by": by, "count": _count(remove, ratio, loaded)}
+    pruning = prepare(loaded, source, text, **chosen, tell=progress_on_stderr())
+    rise = pruning.loss.rises[-1]
+    said = f"without blocks {', '.join(map(str, pruning.removed))} the loss rises by {bounded(rise)} nats a token"
+    if max_nll_increase is not None and not rise.value <= max_nll_increase:
+        print(f"strata: {said}, more than {max_nll_increase:g}: nothing is written", file=sys.stderr)
+        raise typer.Exit(1)
+    record = pruning.write(out, format)
+    if as_json:
+        print(json.dumps(record))
+        return
+    print(f"{said}, over {len(pruning.loss.tokens)} documents")
+    print(f"parameters {record['parameters']['pruned']:,} of {record['parameters']['dense']:,}")
+    written = record["written"]
+    print(f"wrote {out}; {written['read_by']} reads it with logits within {written['max_error_over_std']:.0e} of their spread")
+
+
+def _count(remove: int | None, ratio: float | None, model: BlockModel) -> int:
+    n = len(model.spec.blocks)
+    count = count_of(ratio, n) if ratio is not None else int(remove or 0)
+    if not 0 < count < n:
+        raise StrataError(f"{count} of {n} blocks are to be removed: give a number from 1 to {n - 1}, for at least one must stay")
+    return count
+
+
+def _indices(blocks: str) -> list[int]:
+    try:
+        return [int(word) for word in blocks.split(",")]
+    except ValueError:
+        raise StrataError(f"--blocks {blocks} is not a list of block indices: give, for example, --blocks 21,22,23") from None

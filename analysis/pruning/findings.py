@@ -1,0 +1,141 @@
+"""What can be said about removal paths: functions of sums per document, which claim no more than intervals allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, groupby
+
+import numpy as np
+
+from adapters.ablation import Ablation
+from analysis.conclusions import too_few
+from analysis.figures import bounded, number
+from analysis.pruning.paths import Scored, size
+from analysis.statistics import ENOUGH, Array, told_from_zero
+
+DOUBLED = float(np.log(2))  # rise in loss at which perplexity is twice the dense model's
+
+
+def breaks(scored: Scored, name: str) -> str:
+    """Where a curve breaks, as a clause: the removal that costs most, named when its interval is above that of every other."""
+    steps = scored.steps(name)
+    documents = len(scored.tokens)
+    before, after, rise = max(steps, key=lambda step: step[2].value)
+    if not rise.value > 0:
+        return "the loss does not rise"
+    if documents < ENOUGH:
+        return f"where the curve breaks is open: {too_few(documents)}; the largest rise seen is at {_at(before, after)}"
+    others = [high for a, _, (_, _, high) in steps if a != before and high is not None]
+    if rise.low is None or rise.low <= max([0.0, *others]):
+        rivals = [_at(a, b) for a, b, r in steps if r.high is not None and r.high >= (rise.low or 0)]
+        more = f" and {len(rivals) - 3} more" if len(rivals) > 3 else ""
+        return f"there is no single break: the rises at {', '.join(rivals[:3])}{more} cannot be told apart"
+    return f"the curve breaks at {_at(before, after)}: {bounded(rise)} nats per token, more than at any other step"
+
+
+def _at(before: Ablation, after: Ablation) -> str:
+    """A step of a path: how many parts are out behind it, and which it took."""
+    gone = [
+        f"{noun}{'s' if len(left) > 1 else ''} {', '.join(map(str, sorted(left)))}"
+        for noun in ("block", "mixer", "ffn")
+        if (left := _parts(after, noun) - _parts(before, noun))
+    ]
+    return f"{number_of(size(after))} removed ({'; '.join(gone)})"
+
+
+def _parts(ablation: Ablation, noun: str) -> frozenset[int]:
+    return {"block": ablation.blocks, "mixer": ablation.mixers, "ffn": ablation.ffns}[noun]
+
+
+def number_of(blocks: float) -> str:
+    """Blocks out, where halves are sub-layers."""
+    return f"{blocks:g}"
+
+
+def doubled(scored: Scored, name: str) -> Ablation | None:
+    """The first set of a path whose perplexity is at least twice the dense model's; None when there is none."""
+    return next((a for a in scored.paths[name] if scored.rise(a).value >= DOUBLED), None)
+
+
+def winners(losses: Mapping[str, Array]) -> list[str]:
+    """Names of lowest loss (documents,): one that beats every other, or all that cannot be told from the lowest.
+
+    Paired t-tests over documents, false discoveries held to 5 % among all pairs. Equal losses are equal sets.
+    """
+    names = list(losses)
+    pairs = list(combinations(names, 2))
+    told = told_from_zero(np.array([losses[a] - losses[b] for a, b in pairs])) if pairs else np.array([])
+    apart = {frozenset(pair) for pair, yes in zip(pairs, told, strict=True) if yes}
+    lowest = min(names, key=lambda name: losses[name].sum())
+    return [name for name in names if name == lowest or frozenset((name, lowest)) not in apart]
+
+
+def contest(scored: Scored, names: Sequence[str], titles: Mapping[str, str], null: Sequence[str]) -> str:
+    """Which order wins after how many removals, and where the orders are no better than the best of the random ones."""
+    documents = len(scored.tokens)
+    if documents < ENOUGH:
+        return f"Which order is best is open: {too_few(documents)}."
+    at = {name: {size(a): a for a in scored.paths[name]} for name in (*names, *null)}
+    shared = sorted(set.intersection(*(set(sets) for sets in at.values())) - {0.0})[:-1]  # with all but one out nothing is left to choose
+    found: list[tuple[float, tuple[str, ...]]] = []
+    lucky = []
+    for k in shared:
+        sets = {name: at[name][k] for name in names}
+        first = winners({name: scored.nll[a] for name, a in sets.items()})
+        found.append((k, tuple(name for name in first if sets[name] == sets[first[0]]) if len({sets[n] for n in first}) == 1 else ()))
+        best = min((scored.nll[at[name][k]] for name in null), key=np.sum)
+        lead = min((scored.nll[a] for a in sets.values()), key=np.sum)
+        if not (told_from_zero((lead - best)[None])[0] and lead.sum() < best.sum()):
+            lucky.append(k)
+    if not found:
+        return "No number of removed blocks was scored for all orders."
+    sentences = []
+    for who, group in groupby(sorted(found, key=lambda f: f[1]), key=lambda f: f[1]):
+        where = f"{_numbers(k for k, _ in group)} blocks removed"
+        if who:
+            leaders = " and ".join(titles[name] for name in who)
+            sentences.append(f"With {where} {leaders} {'have' if len(who) > 1 else 'has'} the lowest loss, below every other order.")
+        else:
+            sentences.append(f"With {where} no single order is best: the lowest cannot be told from others.")
+    if lucky:
+        sentences.append(f"With {_numbers(lucky)} blocks removed the best order cannot be told from the best of {len(null)} random ones.")
+    return " ".join(sentences)
+
+
+def faster(dense: Mapping, short: Mapping) -> str:
+    """How much faster a pruned model is; only when its slowest round beats the dense model's fastest. Rows of `speeds`."""
+    said = []
+    for what, does in (("prefill", "prompts are read"), ("decode", "tokens are made")):
+        if short[f"{what}_worst"] > dense[what]:
+            said.append(f"{does} {number(short[what] / dense[what])} times as fast as by the dense model")
+        else:
+            said.append(f"whether {does} faster cannot be told from the noise of this machine")
+    return f"{'; '.join(said)}.".capitalize()
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """Numbers as a list in which runs of three or more are ranges."""
+    out: list[list[float]] = []
+    for k in sorted(values):
+        if out and k == out[-1][-1] + 1:
+            out[-1].append(k)
+        else:
+            out.append([k])
+    return ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 2 else ", ".join(f"{k:g}" for k in run) for run in out)
+
+
+def free_blocks(scored: Scored, name: str, title: str) -> str:
+    """How many blocks an order takes out before perplexity doubles."""
+    over = doubled(scored, name)
+    n = len(scored.model.spec.blocks)
+    if over is None:
+        return f"Perplexity stays below twice the dense model's along the whole order by {title}."
+    rise = scored.rise(over)
+    sure = rise.low is not None and rise.low > DOUBLED
+    last = [a for a in scored.paths[name] if size(a) < size(over)][-1]
+    doubt = "" if sure else " (its interval reaches below that)"
+    return (
+        f"By {title}, perplexity is first at least doubled with {number_of(size(over))} of {n} blocks removed{doubt}; with "
+        f"{number_of(size(last))} removed ({number(100 * scored.share('all parameters', last))} % of all parameters) the loss is "
+        f"{number(scored.rise(last).value)} nats per token above the dense model's."
+    )

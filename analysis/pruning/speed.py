@@ -1,0 +1,51 @@
+"""What removal buys: tokens a second and memory of a pruned model beside the dense one, in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import pandas as pd
+import torch
+
+from adapters.base import BlockModel
+from analysis.generation import generate
+
+ROUNDS = 3  # in which the models take turns
+ROWS = 4  # sequences in one pass over a prompt
+
+
+def speeds(models: Mapping[str, BlockModel], window: int, n_tokens: int = 16) -> pd.DataFrame:
+    """One row a model: model, parameters, `memory` of its weights in bytes, and `prefill` and `decode` in tokens a second,
+    the best of the rounds and the worst.
+
+    `prefill` reads ROWS prompts of `window` tokens at once; `decode` makes `n_tokens` behind one prompt, each on its own.
+    The time of the prompt is subtracted from that of decoding.
+    """
+    taken: dict[str, list[list[float]]] = {name: [] for name in models}
+    for _ in range(ROUNDS):
+        for name, model in models.items():
+            ids = (torch.arange(ROWS * window, device=model.device) % model.spec.vocab_size).view(ROWS, window)
+            runs = [partial(generate, model, x, n) for x, n in ((ids, 1), (ids[:1], 1), (ids[:1], 1 + n_tokens))]
+            taken[name].append([_seconds(run, model.device) for run in runs])
+    rows = []
+    for name, model in models.items():
+        prefill = [ROWS * window / many for many, _, _ in taken[name]]
+        decode = [n_tokens / max(decoded - one, 1e-9) for _, one, decoded in taken[name]]
+        rows.append((name, model.spec.n_params, memory(model), max(prefill), min(prefill), max(decode), min(decode)))
+    return pd.DataFrame(rows, columns=["model", "parameters", "memory", "prefill", "prefill_worst", "decode", "decode_worst"])
+
+
+def memory(model: BlockModel) -> int:
+    """Bytes of all weights that are held; shared ones count once."""
+    tables = [model.weights, *(block.weights for block in model.blocks)]
+    return sum({t.data_ptr(): t.nbytes for table in tables for t in table.values()}.values())
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

@@ -1,0 +1,290 @@
+"""Removal: how the loss grows with what is taken out, by order, and what that buys (paper, Figures 2b, 5 and 9, Tables 3 and 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from adapters.export import pruned
+from analysis import conclusions
+from analysis.budgets import Budget, fit, speed
+from analysis.corpora import require_disjoint
+from analysis.effects import Tell, run_folder, share
+from analysis.figures import bounded, escape, number
+from analysis.pruning import curves, findings
+from analysis.pruning.orders import BLOCKS, ORDERS, RANDOM, Calibration, random_order
+from analysis.pruning.orders import Path as Removal
+from analysis.pruning.paper import STRATEGIES, removed_in_paper
+from analysis.pruning.paths import Scored, score, size, thinned, union
+from analysis.pruning.speed import speeds
+from analysis.runs import Run
+from analysis.statistics import ENOUGH
+from analysis.study import SweepStudy, Text, identity
+from analysis.texts import batches
+
+POINTS = (1000, 16, 11, 8)  # of a path that are scored, at most: the most whose sweep a budget holds
+SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models read, by whether the budget is short
+SAVED = {"all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
+LIMITS = (
+    "This is about one model on one kind of text, with nothing retrained after a removal; training repairs a part of the loss, and not "
+    "the same part for all orders. The loss says little about generation and about tasks."
+)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Results of one model: its paths, and their losses on held-out text."""
+
+    model: BlockModel
+    text: Text
+    calibration: Text
+    whole: dict[str, Removal]  # every set of each order
+    scored: Scored  # of some sets, random orders among them
+    seconds: dict[str, float]  # of the orders that the budget does not hold: what they would take
+    searched: int  # documents that orders of many ablated models read
+    bought: pd.DataFrame  # `analysis.pruning.speed.speeds`
+
+    @property
+    def name(self) -> str:
+        """The model's name as Markdown."""
+        return escape(self.model.spec.name)
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.model.spec.blocks)
+
+    @property
+    def quarter(self) -> int:
+        """How many blocks the paper takes out: 9 of 32 and 10 of 40, else about a quarter."""
+        return {32: 9}.get(self.n_blocks, max(1, round(self.n_blocks / 4)))
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Of the orders that were found."""
+        return {name: ORDERS[name].title for name in self.whole}
+
+    @property
+    def null(self) -> list[str]:
+        return [name for name in self.scored.paths if name not in self.whole]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """As `Scored.table`, of the orders."""
+        return self.scored.table(list(self.whole))
+
+    @cached_property
+    def random(self) -> pd.DataFrame:
+        return self.scored.table(self.null)
+
+    @property
+    def panels(self) -> list[curves.Panel]:
+        """What is drawn against blocks removed: orders from one plain pass, and orders that look further, Block Influence in both."""
+        groups = [[n for n in self.whole if ORDERS[n].once], [n for n in self.whole if n == "bi" or not ORDERS[n].once]]
+        return [curves.Panel("removed", "blocks removed", names) for names in groups]
+
+    @property
+    def savings(self) -> list[curves.Panel]:
+        """What is drawn against what is saved."""
+        names = [n for n in ("bi", "iterative_bi", "greedy", "sublayers") if n in self.whole]
+        return [curves.Panel(measure, f"of {label} removed", names) for measure, label in SAVED.items()]
+
+    @property
+    def bands(self) -> str:
+        """What the bands of a figure are; a sentence for captions."""
+        n = len(self.scored.tokens)
+        intervals = f"95\u00a0% bootstrap intervals over {n} documents" if n >= ENOUGH else f"missing: {conclusions.too_few(n)}"
+        return f"Coloured bands are {intervals}; the grey one reaches from the best to the worst of {len(self.null)} random orders."
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        points, total = max(len(p) for p in self.scored.paths.values()), len(self.scored.nll)
+        spec = self.model.spec
+        facts = {
+            "Model": f"{spec.name}, {spec.variant}, {self.n_blocks} blocks, {spec.n_params / 1e6:,.1f} M parameters",
+            "Orders": f"{self.calibration.corpus}, calibration: {self.calibration.documents} documents; those that run many ablated models "
+            f"read {self.searched} of them",
+            "Losses": f"{self.text.corpus}, held-out: {len(self.scored.tokens)} documents, one window of {self.text.window} tokens each, "
+            f"{int(self.scored.tokens.sum()):,} tokens scored",
+            "Sets": f"{total:,} sets of blocks and sub-layers: up to {points} of each order, from none removed to all but one",
+            "Intervals": "95\u00a0%, BCa bootstrap over documents, 2,000 resamples; differences are paired",
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @cached_property
+    def left_out(self) -> str:
+        """Which orders the budget does not hold, and what they would take."""
+        if not self.seconds:
+            return "Every order was found."
+        took = [f"{ORDERS[name].title} (about {seconds / 60:,.0f} minutes on this machine)" for name, seconds in self.seconds.items()]
+        return f"Left out, for this budget does not hold them: {', '.join(took)}. The full budget holds every order."
+
+    @cached_property
+    def breaks(self) -> str:
+        """Where each order's curve breaks."""
+        found: dict[str, list[str]] = {}
+        for name, title in self.titles.items():
+            found.setdefault(findings.breaks(self.scored, name), []).append(title)
+        return "\n\n".join(f"By {', '.join(titles)}: {clause}." for clause, titles in found.items())
+
+    @cached_property
+    def doubling(self) -> pd.DataFrame:
+        """How far each order goes before perplexity doubles."""
+        rows = []
+        for name, title in self.titles.items():
+            over = findings.doubled(self.scored, name)
+            last = next(a for a in reversed(self.scored.paths[name]) if over is None or size(a) < size(over))
+            rows.append((title, size(last), self.scored.share("all parameters", last), bounded(self.scored.rise(last))))
+        table = pd.DataFrame(rows, columns=["order", "blocks out", "of all parameters", "rise in loss"])
+        table["of all parameters"] = [f"{100 * value:.1f} %" for value in table["of all parameters"]]
+        table["blocks out"] = [f"{value:g}" for value in table["blocks out"]]
+        return table
+
+    @property
+    def strategies(self) -> pd.DataFrame:
+        """Table 3: what the paper's strategies take out first, and what that gives here."""
+        rows = [(ORDERS[n].title, said, _listed(self._order(n)[: self.quarter])) for n, said in STRATEGIES.items() if n in self.whole]
+        return pd.DataFrame(rows, columns=["strategy", "removes blocks", f"the first {self.quarter} here"])
+
+    @property
+    def removed(self) -> pd.DataFrame:
+        """Table 4: the blocks that each order has taken out at the paper's number of them."""
+        rows = [
+            (title, _listed(sorted(self.whole[name][self.quarter].blocks)))
+            for name, title in self.titles.items()
+            if ORDERS[name].kinds == BLOCKS
+        ]
+        if printed := removed_in_paper(self.model.spec.name):
+            rows.insert(0, ("the paper, Table 4", _listed(sorted(printed))))
+        return pd.DataFrame(rows, columns=["order", f"{self.quarter} of {self.n_blocks} blocks removed"])
+
+    def _order(self, name: str) -> list[int]:
+        path = self.whole[name]
+        return [next(iter(after.blocks - before.blocks)) for before, after in pairwise(path)]
+
+    @property
+    def sets(self) -> dict[str, list[list[int]]]:
+        """Sets of blocks by title, ascending in size."""
+        return {title: [sorted(a.blocks) for a in self.whole[n]] for n, title in self.titles.items() if ORDERS[n].kinds == BLOCKS}
+
+    @cached_property
+    def contest(self) -> str:
+        """Which order is best where."""
+        names = [name for name in self.whole if ORDERS[name].kinds == BLOCKS]
+        return findings.contest(self.scored, names, self.titles, self.null)
+
+    @property
+    def gain(self) -> pd.DataFrame:
+        """What removal buys, as a table of text and numbers."""
+        rows = self.bought.assign(memory=self.bought["memory"] / 2**20, parameters=self.bought["parameters"] / 1e6)
+        names = {
+            "parameters": "parameters (M)",
+            "memory": "weights (MB)",
+            "prefill": "prompt (tokens/s)",
+            "decode": "generation (tokens/s)",
+        }
+        return rows.rename(columns=names)[["model", *names.values()]]
+
+    @cached_property
+    def speedup(self) -> str:
+        """How much faster and smaller, in words."""
+        dense, short = self.bought.to_dict("records")
+        smaller = (
+            f"With {self.quarter} of {self.n_blocks} blocks removed the weights take {number(100 * short['memory'] / dense['memory'])} %"
+        )
+        return f"{smaller} of the memory and of the file. {findings.faster(dense, short)}"
+
+    @cached_property
+    def conclusion(self) -> str:
+        return f"{findings.free_blocks(self.scored, 'bi', ORDERS['bi'].title)} {self.contest}"
+
+    limits = LIMITS
+
+
+def _listed(blocks: list[int]) -> str:
+    return ", ".join(map(str, blocks))
+
+
+def removal(
+    model: BlockModel,
+    budget: Budget,
+    out: Path,
+    *,
+    corpus: str = "texts",
+    documents: int | None = None,
+    seed: int = 0,
+    progress: Tell = lambda what, done: None,
+) -> Pruned:
+    """Finds every order that the budget holds on calibration text, and scores its sets on held-out text; runs are kept in `out`.
+
+    Arguments are those of `depth`.
+    """
+    text = Text(corpus=corpus, window=budget.window, documents=documents or budget.documents, seed=seed)
+    calibration = replace(text, split="calibration").at_most(text.documents, model)
+    rate = speed(model, budget.window)
+    whole: dict[str, Removal] = {}
+    seconds: dict[str, float] = {}
+    few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
+    found_on = {t: Calibration(model, list(batches(t.windows(model), model)), seed, progress) for t in (calibration, few)}
+    for name, order in ORDERS.items():
+        read = few if order.searched else calibration
+        takes = order.flops(model.spec, order.parts(model.spec) - 1) * read.documents * read.window / rate
+        found = _found(name, found_on[read], read, out, not order.searched or takes <= (budget.seconds or takes))
+        if found is None:
+            seconds[name] = takes
+        else:
+            whole[name] = found
+    paths = whole | {f"random {i}": random_order(len(model.spec.blocks), seed + i) for i in range(RANDOM)}
+    study, thin, folder = _sized(model, paths, text, budget, out, rate, documents)
+    require_disjoint(study.text.windows(model), calibration.windows(model))
+    sums = study.scores(folder, share(progress, "removal paths", study.steps * study.text.documents))
+    scored = score(model, study.plan.ablations, sums, thin)
+    progress("speed", 0)
+    result = Pruned(model, study.text, calibration, whole, scored, seconds, few.documents, pd.DataFrame())
+    short = pruned(model, whole["bi"][result.quarter].blocks)
+    bought = speeds({"dense": model, f"without {result.quarter} blocks": short}, min(budget.window, model.spec.max_len // 2))
+    progress("speed", 1)
+    return replace(result, bought=bought)
+
+
+def _found(name: str, found_on: Calibration, text: Text, out: Path, affordable: bool) -> Removal | None:
+    """A path from the run folder, or else found now; None when it is not affordable."""
+    order, model = ORDERS[name], found_on.model
+    what = identity(model, text) | {"order": name, "documents": text.documents}
+    folder = run_folder(out, f"order-{name}", what)
+    file = folder / "path.json"
+    if file.is_file():
+        return tuple(Ablation.from_json(data) for data in json.loads(file.read_text()))
+    if not affordable:
+        return None
+    run = Run(folder, what)
+    path = order.find(found_on, order.parts(model.spec) - 1)
+    with run.writing({}):
+        run.write_json("path.json", [ablation.to_json() for ablation in path])
+    return path
+
+
+def _sized(
+    model: BlockModel, paths: Mapping[str, Removal], text: Text, budget: Budget, out: Path, rate: float, documents: int | None
+) -> tuple[SweepStudy, dict[str, Removal], Path]:
+    """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there."""
+    choices = []
+    for points in POINTS:
+        thin = {name: thinned(path, points) for name, path in paths.items()}
+        study = SweepStudy.of(model, union(thin), text, kl=False)
+        folder = run_folder(out, "removal", study.identity)
+        choices.append((study, thin, folder))
+        seconds = study.plan.flops_per_token * ENOUGH * budget.window / rate
+        if study.open(folder).planned or seconds <= (budget.seconds or seconds):
+            break
+    study, thin, folder = choices[-1]
+    n = documents or study.open(folder).planned or fit(model, study.plan, budget)
+    return replace(study, text=text.at_most(n, model)), thin, folder

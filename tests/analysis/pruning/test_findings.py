@@ -1,0 +1,162 @@
+"""Conclusions about removal paths: on a planted difference, on pure noise, and on too few documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from adapters import NONE, Ablation
+from analysis.pruning import findings
+from analysis.pruning.orders import Path, nested
+from analysis.pruning.paper import REMOVED, removed_in_paper
+from analysis.pruning.paths import Scored, size, thinned, union
+from analysis.statistics import Array
+from tests.reference.models import pair
+
+DOCUMENTS, TOKENS = 24, 100.0
+N = 5
+MODEL = pair("llama", num_hidden_layers=N)[0]
+FORWARD, BACKWARD = nested(range(N - 1)), nested(reversed(range(1, N)))
+
+
+def scored(rises: Mapping[Ablation, float], *, documents: int = DOCUMENTS, noise: float = 0.02, **paths: Path) -> Scored:
+    """Losses per document: a hard or easy text, the planted rise, and noise of its own for each set."""
+    rng = np.random.default_rng(0)
+    text = rng.normal(3, 0.5, documents)
+    nll = {a: TOKENS * (text + rises.get(a, 0.0) + (noise * rng.normal(size=documents) if a else 0)) for a in union(paths)}
+    return Scored(MODEL, dict(paths), nll, np.full(documents, TOKENS))
+
+
+def curve(path: Path, *values: float) -> dict[Ablation, float]:
+    return dict(zip(path, values, strict=True))
+
+
+def test_a_break_is_named_with_its_block() -> None:
+    s = scored(curve(FORWARD, 0, 0.05, 0.1, 2.0, 2.05), order=FORWARD)
+    said = findings.breaks(s, "order")
+    assert said.startswith("the curve breaks at 3 removed (block 2): 1.9")
+
+
+def test_two_large_steps_are_no_single_break() -> None:
+    s = scored(curve(FORWARD, 0, 1.0, 1.0, 2.0, 2.0), order=FORWARD)
+    said = findings.breaks(s, "order")
+    assert said == "there is no single break: the rises at 1 removed (block 0), 3 removed (block 2) cannot be told apart"
+
+
+def test_noise_breaks_nowhere() -> None:
+    s = scored({}, noise=0.3, order=FORWARD)
+    assert "breaks at" not in findings.breaks(s, "order")
+
+
+def test_few_documents_break_nowhere() -> None:
+    s = scored(curve(FORWARD, 0, 0, 0, 2, 2), documents=6, order=FORWARD)
+    assert "is open: too few documents" in findings.breaks(s, "order")
+
+
+def test_breaks_of_sub_layers_and_of_several_blocks_at_once() -> None:
+    mixer = Ablation(mixers=frozenset({1}))
+    halves = (NONE, mixer, mixer | Ablation(ffns=frozenset({3})), Ablation(frozenset({1}), ffns=frozenset({3})))
+    s = scored(curve(halves, 0, 0.1, 1.0, 1.1), halves=halves)
+    assert "at 1 removed (ffn 3)" in findings.breaks(s, "halves")
+    coarse = thinned(FORWARD, 2)
+    assert "at 4 removed (blocks 0, 1, 2, 3)" in findings.breaks(scored(curve(coarse, 0, 1.0), order=coarse), "order")
+
+
+def losses(*means: float, noise: float = 0.02) -> dict[str, Array]:
+    rng = np.random.default_rng(1)
+    text = rng.normal(3, 0.5, DOCUMENTS)
+    return {f"order {i}": TOKENS * (text + mean + noise * rng.normal(size=DOCUMENTS)) for i, mean in enumerate(means)}
+
+
+def test_winners() -> None:
+    assert findings.winners(losses(1.0, 0.5, 1.2)) == ["order 1"]
+    assert findings.winners(losses(1.0, 0.5, 0.5)) == ["order 1", "order 2"]
+    assert len(findings.winners(losses(1.0, 1.0, 1.0, noise=0.5))) == 3
+
+
+TITLES = {"forward": "forward", "backward": "backward"}
+
+
+def contest(forward: tuple[float, ...], backward: tuple[float, ...], null: tuple[float, ...], **options: float) -> str:
+    random = nested([2, 0, 4, 1])
+    rises = curve(random, *null) | curve(BACKWARD, *backward) | curve(FORWARD, *forward)
+    s = scored(rises, forward=FORWARD, backward=BACKWARD, random=random, **options)  # type: ignore[arg-type]
+    return findings.contest(s, ["forward", "backward"], TITLES, ["random"])
+
+
+def test_a_planted_winner_is_named_where_it_wins() -> None:
+    said = contest((0, 0.5, 0.6, 2.0, 3), (0, 1.0, 1.2, 1.5, 3), (0, 2.0, 2.0, 2.5, 3))
+    assert "With 1, 2 blocks removed forward has the lowest loss, below every other order." in said
+    assert "With 3 blocks removed backward has the lowest loss" in said
+    assert "random" not in said
+
+
+def test_noise_has_no_winner() -> None:
+    said = contest((0,) * 5, (0,) * 5, (0,) * 5, noise=0.3)
+    assert "has the lowest" not in said
+    assert "no single order is best" in said
+    assert "cannot be told from the best of 1 random ones" in said
+
+
+def test_a_winner_that_chance_finds_as_well() -> None:
+    said = contest((0, 0.5, 0.6, 0.7, 3), (0, 1.0, 1.2, 1.5, 3), (0, 0.5, 0.4, 0.3, 3))
+    assert "forward has the lowest loss" in said
+    assert "With 1 to 3 blocks removed the best order cannot be told from the best of 1 random ones." in said
+
+
+def test_few_documents_have_no_winner() -> None:
+    assert "is open: too few documents" in contest((0, 1, 1, 1, 1), (0, 2, 2, 2, 2), (0, 3, 3, 3, 3), documents=6)
+
+
+def test_how_far_an_order_goes_until_perplexity_doubles() -> None:
+    s = scored(curve(FORWARD, 0, 0.1, 0.5, 1.5, 3), order=FORWARD)
+    assert findings.doubled(s, "order") == FORWARD[3]
+    said = findings.free_blocks(s, "order", "norm")
+    assert "first at least doubled with 3 of 5 blocks removed; with 2 removed" in said
+    assert "stays below" in findings.free_blocks(scored({}, order=FORWARD), "order", "norm")
+    near = findings.free_blocks(scored(curve(FORWARD, 0, 0.1, 0.5, 0.70, 3), noise=0.1, order=FORWARD), "order", "norm")
+    assert pytest.approx(0.693, abs=1e-3) == findings.DOUBLED
+    assert "its interval reaches below that" in near or "with 4 of 5" in near
+
+
+def test_shares_of_what_is_removed() -> None:
+    s = scored({}, order=FORWARD)
+    table = s.table(["order"])
+    assert table["removed"].tolist() == [0, 1, 2, 3, 4]
+    assert table["out"].tolist()[:3] == ["dense", "blocks 0", "blocks 0, 1"]
+    assert table["block parameters"].to_numpy() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert (table["all parameters"] < table["block parameters"] + 1e-9).all()
+    assert size(Ablation(blocks=frozenset({0}), mixers=frozenset({1}))) == 1.5
+
+
+def test_thinned_paths_keep_both_ends() -> None:
+    path = nested(range(20))
+    assert [len(a.blocks) for a in thinned(path, 5)] == [0, 5, 10, 15, 20]
+    assert thinned(path, 1000) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("Llama-2-7b-hf", "llama-2-7b"),
+        ("llama-2-13b", "llama-2-13b"),
+        ("Baichuan2-7B-Base", "baichuan-2-7b"),
+        ("Baichuan-2-13B", "baichuan-2-13b"),
+        ("Llama-2-70b-hf", None),
+        ("Llama-2-7b-chat-hf", None),
+        ("smollm2", None),
+    ],
+)
+def test_printed_sets_are_found_by_name(name: str, known: str | None) -> None:
+    assert removed_in_paper(name) == (REMOVED[known] if known else None)
+
+
+def test_faster_only_when_the_slowest_round_beats_the_fastest() -> None:
+    dense = {"prefill": 100.0, "decode": 50.0}
+    said = findings.faster(dense, {"prefill": 140.0, "prefill_worst": 130.0, "decode": 60.0, "decode_worst": 45.0})
+    assert said == (
+        "Prompts are read 1.40 times as fast as by the dense model; whether tokens are made faster cannot be told from the noise of "
+        "this machine."
+    )

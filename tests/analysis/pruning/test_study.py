@@ -1,0 +1,115 @@
+"""The study of removal, from a small model and a text to tables, words and figures."""
+
+from __future__ import annotations
+
+import pydoc_data.topics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adapters import BlockModel, load
+from analysis.budgets import Budget
+from analysis.pruning import curves, study
+from analysis.pruning.speed import memory, speeds
+from tests.reference import variants
+from tests.reference.models import pair, save_reader
+
+BLOCKS = 4
+SIZES = Budget(24, 14, None)
+
+
+@pytest.fixture(scope="module")
+def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "topics.txt"
+    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
+    folder = tmp_path_factory.mktemp("models") / "reader"
+    folder.mkdir()
+    save_reader(folder, num_hidden_layers=BLOCKS)
+    return load(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[study.Pruned, Path]:
+    out = tmp_path_factory.mktemp("runs")
+    return study.removal(model, SIZES, out, corpus=str(prose)), out
+
+
+def test_every_order_is_scored_from_none_to_all_but_one(found: tuple[study.Pruned, Path], model: BlockModel) -> None:
+    result, _ = found
+    assert result.whole.keys() == study.ORDERS.keys()
+    assert not result.seconds
+    assert len(result.null) == study.RANDOM
+    for name, rows in result.table.groupby("order"):
+        assert rows["removed"].min() == 0
+        assert rows["removed"].max() == BLOCKS - (0.5 if name == "sublayers" else 1), name
+    assert result.table.loc[result.table["removed"] == 0, "value"].eq(0).all()
+    assert result.table["ci_low"].notna().all()
+
+
+def test_losses_are_those_of_running_the_ablated_model(found: tuple[study.Pruned, Path], model: BlockModel) -> None:
+    result, _ = found
+    for path in (result.whole["greedy"], result.whole["angular"]):
+        for ablation in path:
+            total = 0.0
+            for batch in study.batches(result.text.windows(model), model):
+                logits = model.run(batch.ids, ablation).double().log_softmax(-1)
+                picked = logits[:, :-1].gather(-1, batch.ids[:, 1:, None])[..., 0]
+                real = torch.arange(1, batch.ids.shape[1]) < batch.lengths[:, None]
+                total -= float(picked[real].sum())
+            assert np.sum(result.scored.nll[ablation]) == pytest.approx(total, rel=1e-6)
+
+
+def test_a_second_execution_scores_nothing_again(
+    found: tuple[study.Pruned, Path], model: BlockModel, prose: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, out = found
+    monkeypatch.setattr(study, "ORDERS", {n: o._replace(find=None) for n, o in study.ORDERS.items()})
+    again = study.removal(model, SIZES, out, corpus=str(prose))
+    assert again.whole == first.whole
+    assert again.table.equals(first.table)
+
+
+def test_a_short_budget_says_what_it_leaves_out(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "POINTS", (1000, 3))
+    monkeypatch.setattr(study, "speed", lambda model, window: 1e6)
+    result = study.removal(model, Budget(24, 14, 1e-3), tmp_path, corpus=str(prose), documents=14)
+    assert "greedy" in result.seconds
+    assert "greedy blocks (about" in result.left_out
+    assert max(len(path) for path in result.scored.paths.values()) == 3
+    assert "has the lowest" in result.conclusion or "no single order" in result.conclusion
+
+
+def test_tables_words_and_figures(found: tuple[study.Pruned, Path]) -> None:
+    result, _ = found
+    assert result.quarter == 1
+    assert result.strategies["removes blocks"].tolist()[0] == "from block 0 on"
+    assert len(result.removed) == len(result.whole) - 1
+    assert all(title in result.breaks for title in result.titles.values())
+    assert "removed" in result.contest
+    assert result.conclusion
+    assert len(result.doubling) == len(result.whole)
+    assert result.gain["parameters (M)"].is_monotonic_decreasing
+    figure = curves.removal_curves(result.table, result.titles, result.random, result.panels)
+    assert [len(ax.lines) for ax in figure.axes] == [6, 6]
+    lines = {str(line.get_label()): line for line in figure.axes[1].lines}
+    greedy = result.table[result.table["order"] == "greedy"]
+    assert np.asarray(lines["greedy blocks"].get_ydata()) == pytest.approx(greedy["value"].to_numpy())
+    assert len(curves.removal_curves(result.table, result.titles, result.random, result.savings).axes[0].lines) == 4
+    assert len(curves.removed_map(result.sets, BLOCKS).axes[0].get_yticks()) == len(result.sets)
+
+
+@pytest.mark.parametrize("variant", ["llama", "baichuan2-7b", "rwkv-6"])
+def test_speeds_of_every_family(variant: str) -> None:
+    dense = pair("llama")[0] if variant == "llama" else variants.model(variant)
+    short = dense.with_blocks(dense.blocks[1:])
+    table = speeds({"dense": dense, "short": short}, 8, 2)
+    assert table["model"].tolist() == ["dense", "short"]
+    assert (table[["prefill", "decode"]] > 0).all(axis=None)
+    assert memory(dense) - memory(short) == 4 * (dense.spec.n_params - short.spec.n_params)
