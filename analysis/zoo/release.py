@@ -1,0 +1,152 @@
+"""Finished training as model folders under adapters/zoo, with what each scores on held-out text, and the model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adapters.base import BlockModel
+from adapters.catalogue import ZOO
+from adapters.errors import StrataError
+from adapters.registry import load
+from analysis.corpora import sample
+from analysis.scores import TextScores
+from analysis.statistics import Interval, ratio
+from analysis.texts import batches, tokenizer_of
+from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
+from analysis.zoo.card import card
+from analysis.zoo.texts import SEPARATOR
+
+DOCUMENTS = 256  # held-out documents, one window of CONTEXT tokens each
+PAIR = ("llama", "rwkv5")  # compared at equal tokens and at equal loss
+TOKENIZER = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": SEPARATOR, "clean_up_tokenization_spaces": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One training that has reached its last step."""
+
+    folder: Path
+    plan: Mapping[str, Any]
+    curve: Mapping[int, float]  # nats a token on the development rows, by steps
+
+    @property
+    def name(self) -> str:
+        return f"{self.plan['model']}-{self.plan['seed']}"
+
+    @property
+    def steps(self) -> int:
+        return self.plan["steps"]
+
+    @property
+    def loss(self) -> float:
+        return self.curve[self.steps]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Weights to publish: of `training` after `steps`; `equals` names the model whose loss they were chosen by."""
+
+    training: Finished
+    steps: int
+    equals: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.training.name + ("-early" if self.equals else "")
+
+
+def release(out: Path, target: Path = ZOO) -> None:
+    """Writes the finished models in `out` to `target`, with zoo.json and README.md; anything else there stays.
+
+    Raises StrataError when nothing is finished, or when models that would lie side by side had different data or steps.
+    """
+    trainings = finished(out)
+    models = {}
+    for choice in choices(trainings):
+        folder = target / choice.name
+        publish(choice, folder)
+        models[choice.name] = facts(choice, load(folder, device="cpu", dtype="float32"))
+    (target / "zoo.json").write_text(json.dumps({"schema": 1, "models": models}, indent=1) + "\n")
+    (target / "README.md").write_text(card(models))
+
+
+def finished(out: Path) -> list[Finished]:
+    """Every training in `out` that reached its last step, in the order of ARCHITECTURES and seeds."""
+    states = [(path.parent, torch.load(path, map_location="cpu", weights_only=True)) for path in out.glob("*/state.pt")]
+    found = [Finished(folder, s["plan"], s["curve"]) for folder, s in states if len(s["losses"]) == s["plan"]["steps"]]
+    if not found:
+        raise StrataError(f"no training in {out} is finished: run `python -m analysis.zoo` to its end, or give another --out")
+    for key in ("data", "tokenizer", "steps", "batch", "context"):
+        if len(values := {str(t.plan[key]) for t in found}) > 1:
+            raise StrataError(f"the models in {out} differ in {key} ({', '.join(sorted(values))}): train them alike, or give another --out")
+    order = list(ARCHITECTURES)
+    return sorted(found, key=lambda t: (order.index(t.plan["model"]), t.plan["seed"]))
+
+
+def choices(trainings: list[Finished]) -> list[Choice]:
+    """The end of every training and, for seeds with both of PAIR, the kept step of the better that is nearest to the other's loss."""
+    chosen = [Choice(t, t.steps) for t in trainings]
+    by_name = {t.name: t for t in trainings}
+    for seed in sorted({t.plan["seed"] for t in trainings}):
+        pair = [by_name.get(f"{model}-{seed}") for model in PAIR]
+        if None not in pair:
+            better, worse = sorted((t for t in pair if t), key=lambda t: t.loss)
+            steps = min(better.curve, key=lambda step: abs(better.curve[step] - worse.loss))
+            chosen.append(Choice(better, steps, worse.name))
+    return chosen
+
+
+def publish(choice: Choice, folder: Path) -> None:
+    """Weights as trained, config.json and the tokenizer, as the loaders of each family expect them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = choice.training.folder
+    shutil.copyfile(source / "weights" / f"{choice.steps:06}.safetensors", folder / "model.safetensors")
+    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+    config = ARCHITECTURES[choice.training.plan["model"]].config
+    for name, content in (("config.json", config), ("tokenizer_config.json", TOKENIZER)):
+        (folder / name).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def facts(choice: Choice, model: BlockModel) -> dict[str, Any]:
+    """What zoo.json holds about one model."""
+    plan = choice.training.plan
+    interval, tokens = held_out(model)
+    return {
+        "architecture": ARCHITECTURES[plan["model"]].title,
+        "seed": plan["seed"],
+        "steps": choice.steps,
+        "of_steps": plan["steps"],
+        "tokens": choice.steps * plan["batch"] * plan["context"],
+        "n_params": model.spec.n_params,
+        "weights": model.spec.source_hash,
+        "data": plan["data"],
+        "tokenizer": plan["tokenizer"],
+        "equals": choice.equals,
+        "development_nll": choice.training.curve[choice.steps],
+        "held_out": {"bits_per_byte": interval.value, "low": interval.low, "high": interval.high, "documents": DOCUMENTS, "tokens": tokens},
+        "curve": {str(step): loss for step, loss in sorted(choice.training.curve.items())},
+        "versions": {name: version(name) for name in ("torch", "tokenizers")},
+    }
+
+
+@torch.inference_mode()
+def held_out(model: BlockModel, documents: int = DOCUMENTS) -> tuple[Interval, int]:
+    """Bits per byte on held-out text with its interval over documents, and the tokens scored."""
+    windows = sample("texts", documents, CONTEXT, tokenizer_of(model))
+    nll, n_bytes, tokens = [], [], 0
+    for batch in batches(windows, model):
+        scores = TextScores(model, batch.ids, batch.lengths, 1, kl=False)
+        scores.add([0], [model.stream(batch.ids, lengths=batch.lengths)])
+        nll.append(scores.sums["nll"][0].numpy())
+        n_bytes.append(batch.bytes)
+        tokens += int(batch.tokens.sum())
+    return ratio(np.concatenate(nll) / np.log(2), np.concatenate(n_bytes)), tokens
