@@ -43,7 +43,9 @@ class JsonTokenizer:
 
     def _prefix(self, path: Path) -> int | None:
         """BOS of tokenizer_config.json, else of config.json; else the end of a text of either."""
-        tokens, ids = (read_json(file) if file.is_file() else {} for file in (path.with_name("tokenizer_config.json"), path.with_name("config.json")))
+        tokens, ids = (
+            read_json(file) if file.is_file() else {} for file in (path.with_name("tokenizer_config.json"), path.with_name("config.json"))
+        )
         for name in ("bos_token", "eos_token"):
             token = tokens.get(name)
             found = self._backend.token_to_id(token["content"] if isinstance(token, dict) else token) if token else ids.get(f"{name}_id")

@@ -20,17 +20,17 @@ from adapters import BlockModel, load
 from tests.benchmarks.timing import best, load_average
 from tests.reference.rwkv_checkpoints import random_checkpoint
 
+TITLE = "RWKV"
 BLOCKS, HEADS, HEAD_SIZE, D_FFN, VOCAB, TOKENS, ROWS = 12, 8, 64, 1792, 4096, 1024, 8
 
 
-def section() -> str:
+def section(*_: object) -> str:
     """Markdown. To be called last: importing the package changes settings of torch."""
     if find_spec("rwkv") is None:
-        return "\n## RWKV\n\nNot measured: the `rwkv` package is not installed.\n"
+        return f"\n## {TITLE}\n\nNot measured: the `rwkv` package is not installed.\n"
     table = pd.DataFrame([bench()])
-    print(table.T.to_string())
     return f"""
-## RWKV
+## {TITLE}
 
 A forward pass of RWKV-5.2 with random weights: {BLOCKS} blocks, width {HEADS * HEAD_SIZE}, a vocabulary of {VOCAB:,}, {TOKENS:,}
 tokens, float32 on the CPU with {torch.get_num_threads()} threads. The package is `rwkv` {version("rwkv")} with TorchScript; it takes one

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,15 +18,33 @@ from analysis.plan import Plan, plan
 from analysis.sweep import sweep
 from tests.benchmarks.timing import best, load_average, peak_of, resident
 
+TITLE = "Sweeps"
 BATCHES = (1, 8, 32)
-WINDOW = 128
 DOCUMENTS = {"blocks": 8, "heads": 2}  # of the timed sweep; the naive loop's are BATCHES
 SAMPLED = 3  # ablations that the naive loop is timed on; they share nothing, so the others take as long
 
 
-def bench(model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor) -> list[dict[str, str]]:
-    """One row a sweep: `ids` (32, WINDOW) are real text, `foreign` is Hugging Face's model with the same weights."""
-    return [_row(kind, kl, model, foreign, ids) for kind, kl in (("blocks", False), ("heads", False), ("blocks", True))]
+def section(model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor) -> str:
+    """Markdown: `ids` (32, T) are real text, `foreign` is Hugging Face's model with the same weights."""
+    before = load_average()
+    table = pd.DataFrame([_row(kind, kl, model, foreign, ids) for kind, kl in (("blocks", False), ("heads", False), ("blocks", True))])
+    return f"""
+## {TITLE}
+
+The naive loop deletes the block (or zeroes the head at the input of the output projection) in Hugging Face's model and runs
+the whole of it again; its figure is the best of batches of {", ".join(map(str, BATCHES))} documents, timed on {SAMPLED}
+of the ablations, since they share no work. The floor is the plan's operations at the rate of the best plain forward pass with
+head and log-softmax, at the same batches. Load average before: {before}.
+
+{table.drop(columns=["raw seconds", "load"]).to_markdown(index=False)}
+
+Raw times of one round's best, in seconds (`naive n`: {SAMPLED} ablations on n documents; `forward n`: n documents;
+`sweep`: {DOCUMENTS["blocks"]} documents for blocks, {DOCUMENTS["heads"]} for heads), and the load average behind each:
+
+{table[["sweep", "raw seconds", "load"]].to_markdown(index=False)}
+
+Peak memory is what a sweep adds to what the process holds with the model loaded.
+"""
 
 
 def _row(kind: str, kl: bool, model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor) -> dict[str, str]:
@@ -34,7 +53,7 @@ def _row(kind: str, kl: bool, model: BlockModel, foreign: LlamaForCausalLM, ids:
     chosen = [ablations[i * (len(ablations) - 1) // (SAMPLED - 1)] for i in range(SAMPLED)]
     contenders: dict[str, Callable[[], object]] = {"sweep": lambda: sweep(model, work, ids[:documents], kl=kl)}
     for n in BATCHES:
-        contenders[f"naive {n}"] = lambda n=n: [_naive(foreign, a, ids[:n]) for a in chosen]
+        contenders[f"naive {n}"] = lambda n=n: [naive(foreign, a, ids[:n]) for a in chosen]
         contenders[f"forward {n}"] = lambda n=n: _forward(model, ids[:n])
     before = resident()
     memory = peak_of(contenders["sweep"]) - before  # first, when nothing else has left its buffers behind
@@ -67,7 +86,7 @@ def _forward(model: BlockModel, ids: Tensor) -> None:
 
 
 @torch.inference_mode()
-def _naive(foreign: LlamaForCausalLM, ablation: Ablation, ids: Tensor) -> Tensor:
+def naive(foreign: LlamaForCausalLM, ablation: Ablation, ids: Tensor) -> Tensor:
     """The whole model again, without the block or the head, as a script without Strata would."""
     with _without(foreign, ablation) as model:
         logits = model(ids, use_cache=False).logits
