@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -20,6 +20,10 @@ class Budget:
     window: int  # tokens
     documents: int  # at most
     seconds: float | None  # that one sweep may take; None: as long as it takes
+
+    def within(self, *models: BlockModel) -> Budget:
+        """The same with a window that the context of every model holds, with a token to spare for BOS."""
+        return replace(self, window=min(self.window, *(model.spec.max_len - 1 for model in models)))
 
 
 BUDGETS = {"quick": Budget(128, 24, 240), "full": Budget(512, 64, None)}

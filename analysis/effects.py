@@ -32,7 +32,11 @@ class Effects:
     def sized(
         cls, model: BlockModel, kinds: Sequence[str], budget: Budget, out: Path, *, corpus: str, documents: int | None, seed: int
     ) -> Effects:
-        """With as many `documents` as asked for, or as were before, or as the budget's time holds; a corpus may hold fewer."""
+        """With as many `documents` as asked for, or as were before, or as the budget's time holds; a corpus may hold fewer.
+
+        A model whose context is shorter than the budget's window gets a shorter window.
+        """
+        budget = budget.within(model)
         found = cls(model, tuple(kinds), Text(corpus=corpus, window=budget.window, documents=documents or 1, seed=seed), out)
         if documents is None:
             documents = max(study.open(folder).planned for study, folder in found.studies) or fit(model, found.plan, budget)

@@ -32,3 +32,11 @@ def test_a_budget_is_filled_within_its_bounds(monkeypatch) -> None:
     assert fit(model, work, replace(size, seconds=0.1)) == 1
     assert fit(model, work, replace(size, seconds=1000)) == 50
     assert fit(model, work, replace(size, seconds=None)) == 50
+
+
+def test_a_window_fits_the_shortest_context() -> None:
+    long, _ = pair(max_position_embeddings=512)
+    short, _ = pair(max_position_embeddings=100)
+    size = Budget(window=256, documents=3, seconds=None)
+    assert size.within(long) == size
+    assert size.within(long, short).window == 99, "and a BOS token in front"
