@@ -77,7 +77,7 @@ class Source:
         removed = set(removed)
         store, kept = self.without(removed), remaining(self.spec, removed)
         if format == "pth":
-            torch.save({key: store.read(key).clone() for key in store.shapes}, folder / f"{self.spec.name}.pth")
+            _write_pth(store, folder / f"{self.spec.name}.pth")
         else:
             _write_safetensors(store, folder)
         if self.config:
@@ -150,10 +150,6 @@ def finished_or_nothing(out: Path, needed: int) -> Iterator[Path]:
             os.replace(folder, out)
     except (OSError, SafetensorError) as error:
         raise StrataError(f"cannot write {out}: {error}; free some space or give another --out") from error
-    except RuntimeError as error:  # torch's own writer
-        if "PytorchStreamWriter" not in str(error) and "file write failed" not in str(error):
-            raise
-        raise StrataError(f"cannot write {out}: the disk is full; free some space or give another --out") from error
 
 
 def write_json(path: Path, data: object) -> None:
@@ -162,6 +158,13 @@ def write_json(path: Path, data: object) -> None:
 
 def n_bytes(store: Store) -> int:
     return sum(store.read(key).nbytes for key in store.shapes)
+
+
+def _write_pth(store: Store, path: Path) -> None:
+    try:
+        torch.save({key: store.read(key).clone() for key in store.shapes}, path)
+    except RuntimeError as error:  # what torch's writer makes of a full disk
+        raise OSError("the disk is full, or the file cannot be written") from error
 
 
 def _write_safetensors(store: Store, folder: Path) -> None:

@@ -20,7 +20,7 @@ from adapters.layout import open_store
 from adapters.stock import reader_of, stock_logits
 from analysis.conclusions import too_few
 from analysis.corpora import require_disjoint, windows_hash
-from analysis.depth import Tell
+from analysis.effects import Tell
 from analysis.figures import bounded, escape, number
 from analysis.plan import plan
 from analysis.pruning.orders import ORDERS, Calibration, nested

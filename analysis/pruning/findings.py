@@ -131,11 +131,13 @@ def free_blocks(scored: Scored, name: str, title: str) -> str:
     if over is None:
         return f"Perplexity stays below twice the dense model's along the whole order by {title}."
     rise = scored.rise(over)
-    sure = rise.low is not None and rise.low > DOUBLED
     last = [a for a in scored.paths[name] if size(a) < size(over)][-1]
-    doubt = "" if sure else " (its interval reaches below that)"
+    if rise.low is None:
+        doubt = f" ({too_few(len(scored.tokens))})"
+    else:
+        doubt = "" if rise.low > DOUBLED else " (the interval of the latter reaches below that)"
     return (
-        f"By {title}, perplexity is first at least doubled with {number_of(size(over))} of {n} blocks removed{doubt}; with "
-        f"{number_of(size(last))} removed ({number(100 * scored.share('all parameters', last))} % of all parameters) the loss is "
+        f"By {title}, perplexity doubles between {number_of(size(last))} and {number_of(size(over))} of {n} blocks removed{doubt}; "
+        f"with {number_of(size(last))} removed ({number(100 * scored.share('all parameters', last))} % of all parameters) the loss is "
         f"{number(scored.rise(last).value)} nats per token above the dense model's."
     )

@@ -12,7 +12,7 @@ import torch
 from adapters.base import BlockModel
 from analysis.generation import generate
 
-ROUNDS = 3  # in which the models take turns
+ROUNDS = 5  # in which the models take turns
 ROWS = 4  # sequences in one pass over a prompt
 
 

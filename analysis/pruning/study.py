@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -11,27 +9,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.export import pruned
 from analysis import conclusions
-from analysis.budgets import Budget, fit, speed
+from analysis.budgets import Budget, speed
 from analysis.corpora import require_disjoint
-from analysis.effects import Tell, run_folder, share
+from analysis.effects import Tell, share
 from analysis.figures import bounded, escape, number
 from analysis.pruning import curves, findings
-from analysis.pruning.orders import BLOCKS, ORDERS, RANDOM, Calibration, random_order
+from analysis.pruning.orders import BLOCKS, ORDERS, RANDOM, random_order
 from analysis.pruning.orders import Path as Removal
 from analysis.pruning.paper import STRATEGIES, removed_in_paper
-from analysis.pruning.paths import Scored, score, size, thinned, union
+from analysis.pruning.paths import Scored, score, size
+from analysis.pruning.search import find_paths, sized_paths
 from analysis.pruning.speed import speeds
-from analysis.runs import Run
 from analysis.statistics import ENOUGH
-from analysis.study import SweepStudy, Text, identity
-from analysis.texts import batches
+from analysis.study import Text
 
-POINTS = (1000, 16, 11, 8)  # of a path that are scored, at most: the most whose sweep a budget holds
-SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models read, by whether the budget is short
 SAVED = {"all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
     "This is about one model on one kind of text, with nothing retrained after a removal; training repairs a part of the loss, and not "
@@ -230,61 +224,17 @@ def removal(
     text = Text(corpus=corpus, window=budget.window, documents=documents or budget.documents, seed=seed)
     calibration = replace(text, split="calibration").at_most(text.documents, model)
     rate = speed(model, budget.window)
-    whole: dict[str, Removal] = {}
-    seconds: dict[str, float] = {}
-    few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
-    found_on = {t: Calibration(model, list(batches(t.windows(model), model)), seed, progress) for t in (calibration, few)}
-    for name, order in ORDERS.items():
-        read = few if order.searched else calibration
-        takes = order.flops(model.spec, order.parts(model.spec) - 1) * read.documents * read.window / rate
-        found = _found(name, found_on[read], read, out, not order.searched or takes <= (budget.seconds or takes))
-        if found is None:
-            seconds[name] = takes
-        else:
-            whole[name] = found
-    paths = whole | {f"random {i}": random_order(len(model.spec.blocks), seed + i) for i in range(RANDOM)}
-    study, thin, folder = _sized(model, paths, text, budget, out, rate, documents)
+    found = find_paths(model, calibration, budget, out, rate, progress)
+    paths = found.paths | {f"random {i}": random_order(len(model.spec.blocks), seed + i) for i in range(RANDOM)}
+    study, thin, folder = sized_paths(model, paths, text, budget, out, rate, documents)
     require_disjoint(study.text.windows(model), calibration.windows(model))
     sums = study.scores(folder, share(progress, "removal paths", study.steps * study.text.documents))
     scored = score(model, study.plan.ablations, sums, thin)
     progress("speed", 0)
-    result = Pruned(model, study.text, calibration, whole, scored, seconds, few.documents, pd.DataFrame())
-    short = pruned(model, whole["bi"][result.quarter].blocks)
-    bought = speeds({"dense": model, f"without {result.quarter} blocks": short}, min(budget.window, model.spec.max_len // 2))
+    result = Pruned(model, study.text, calibration, found.paths, scored, found.seconds, found.searched, pd.DataFrame())
+    short = pruned(model, found.paths["bi"][result.quarter].blocks)
+    bought = speeds(
+        {"dense": model, f"without {result.quarter} block{'s' * (result.quarter > 1)}": short}, min(budget.window, model.spec.max_len // 2)
+    )
     progress("speed", 1)
     return replace(result, bought=bought)
-
-
-def _found(name: str, found_on: Calibration, text: Text, out: Path, affordable: bool) -> Removal | None:
-    """A path from the run folder, or else found now; None when it is not affordable."""
-    order, model = ORDERS[name], found_on.model
-    what = identity(model, text) | {"order": name, "documents": text.documents}
-    folder = run_folder(out, f"order-{name}", what)
-    file = folder / "path.json"
-    if file.is_file():
-        return tuple(Ablation.from_json(data) for data in json.loads(file.read_text()))
-    if not affordable:
-        return None
-    run = Run(folder, what)
-    path = order.find(found_on, order.parts(model.spec) - 1)
-    with run.writing({}):
-        run.write_json("path.json", [ablation.to_json() for ablation in path])
-    return path
-
-
-def _sized(
-    model: BlockModel, paths: Mapping[str, Removal], text: Text, budget: Budget, out: Path, rate: float, documents: int | None
-) -> tuple[SweepStudy, dict[str, Removal], Path]:
-    """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there."""
-    choices = []
-    for points in POINTS:
-        thin = {name: thinned(path, points) for name, path in paths.items()}
-        study = SweepStudy.of(model, union(thin), text, kl=False)
-        folder = run_folder(out, "removal", study.identity)
-        choices.append((study, thin, folder))
-        seconds = study.plan.flops_per_token * ENOUGH * budget.window / rate
-        if study.open(folder).planned or seconds <= (budget.seconds or seconds):
-            break
-    study, thin, folder = choices[-1]
-    n = documents or study.open(folder).planned or fit(model, study.plan, budget)
-    return replace(study, text=text.at_most(n, model)), thin, folder

@@ -114,11 +114,13 @@ def test_how_far_an_order_goes_until_perplexity_doubles() -> None:
     s = scored(curve(FORWARD, 0, 0.1, 0.5, 1.5, 3), order=FORWARD)
     assert findings.doubled(s, "order") == FORWARD[3]
     said = findings.free_blocks(s, "order", "norm")
-    assert "first at least doubled with 3 of 5 blocks removed; with 2 removed" in said
+    assert "perplexity doubles between 2 and 3 of 5 blocks removed; with 2 removed" in said
     assert "stays below" in findings.free_blocks(scored({}, order=FORWARD), "order", "norm")
     near = findings.free_blocks(scored(curve(FORWARD, 0, 0.1, 0.5, 0.70, 3), noise=0.1, order=FORWARD), "order", "norm")
     assert pytest.approx(0.693, abs=1e-3) == findings.DOUBLED
-    assert "its interval reaches below that" in near or "with 4 of 5" in near
+    assert "the interval of the latter reaches below that" in near or "between 3 and 4 of 5" in near
+    few = scored(curve(FORWARD, 0, 0.1, 0.5, 1.5, 3), documents=6, order=FORWARD)
+    assert "too few documents" in findings.free_blocks(few, "order", "norm")
 
 
 def test_shares_of_what_is_removed() -> None:

@@ -11,8 +11,9 @@ import torch
 
 from adapters import BlockModel, load
 from analysis.budgets import Budget
-from analysis.pruning import curves, study
+from analysis.pruning import curves, search, study
 from analysis.pruning.speed import memory, speeds
+from analysis.texts import batches
 from tests.reference import variants
 from tests.reference.models import pair, save_reader
 
@@ -58,7 +59,7 @@ def test_losses_are_those_of_running_the_ablated_model(found: tuple[study.Pruned
     for path in (result.whole["greedy"], result.whole["angular"]):
         for ablation in path:
             total = 0.0
-            for batch in study.batches(result.text.windows(model), model):
+            for batch in batches(result.text.windows(model), model):
                 logits = model.run(batch.ids, ablation).double().log_softmax(-1)
                 picked = logits[:, :-1].gather(-1, batch.ids[:, 1:, None])[..., 0]
                 real = torch.arange(1, batch.ids.shape[1]) < batch.lengths[:, None]
@@ -70,14 +71,14 @@ def test_a_second_execution_scores_nothing_again(
     found: tuple[study.Pruned, Path], model: BlockModel, prose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, out = found
-    monkeypatch.setattr(study, "ORDERS", {n: o._replace(find=None) for n, o in study.ORDERS.items()})
+    monkeypatch.setattr(search, "ORDERS", {n: o._replace(find=None) for n, o in search.ORDERS.items()})
     again = study.removal(model, SIZES, out, corpus=str(prose))
     assert again.whole == first.whole
     assert again.table.equals(first.table)
 
 
 def test_a_short_budget_says_what_it_leaves_out(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "POINTS", (1000, 3))
+    monkeypatch.setattr(search, "POINTS", (1000, 3))
     monkeypatch.setattr(study, "speed", lambda model, window: 1e6)
     result = study.removal(model, Budget(24, 14, 1e-3), tmp_path, corpus=str(prose), documents=14)
     assert "greedy" in result.seconds

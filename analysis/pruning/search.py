@@ -1,0 +1,83 @@
+"""Which orders a budget holds, and how many of their sets can be scored within it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from analysis.budgets import Budget, fit
+from analysis.effects import Tell, run_folder
+from analysis.pruning.orders import ORDERS, Calibration
+from analysis.pruning.orders import Path as Removal
+from analysis.pruning.paths import thinned, union
+from analysis.runs import Run
+from analysis.statistics import ENOUGH
+from analysis.study import SweepStudy, Text, identity
+from analysis.texts import batches
+
+POINTS = (1000, 16, 11, 8)  # of a path that are scored, at most: the most whose sweep a budget holds
+SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models read, by whether the budget is short
+
+
+class Found(NamedTuple):
+    """Paths by the name of their order."""
+
+    paths: dict[str, Removal]
+    seconds: dict[str, float]  # of the orders that the budget does not hold: what they would take
+    searched: int  # documents that orders of many ablated models read
+
+
+def find_paths(model: BlockModel, calibration: Text, budget: Budget, out: Path, rate: float, progress: Tell) -> Found:
+    """Every order that the budget holds, found on calibration text at `rate` FLOPs a second; paths are kept in `out`."""
+    few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
+    found_on = {t: Calibration(model, list(batches(t.windows(model), model)), t.seed, progress) for t in (calibration, few)}
+    result = Found({}, {}, few.documents)
+    for name, order in ORDERS.items():
+        read = few if order.searched else calibration
+        takes = order.flops(model.spec, order.parts(model.spec) - 1) * read.documents * read.window / rate
+        path = _kept(name, found_on[read], read, out, not order.searched or takes <= (budget.seconds or takes))
+        if path is None:
+            result.seconds[name] = takes
+        else:
+            result.paths[name] = path
+    return result
+
+
+def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: bool) -> Removal | None:
+    """A path from the run folder, or else found now; None when it is not affordable."""
+    order, model = ORDERS[name], found_on.model
+    what = identity(model, text) | {"order": name, "documents": text.documents}
+    folder = run_folder(out, f"order-{name}", what)
+    file = folder / "path.json"
+    if file.is_file():
+        return tuple(Ablation.from_json(data) for data in json.loads(file.read_text()))
+    if not affordable:
+        return None
+    run = Run(folder, what)
+    path = order.find(found_on, order.parts(model.spec) - 1)
+    with run.writing({}):
+        run.write_json("path.json", [ablation.to_json() for ablation in path])
+    return path
+
+
+def sized_paths(
+    model: BlockModel, paths: Mapping[str, Removal], text: Text, budget: Budget, out: Path, rate: float, documents: int | None
+) -> tuple[SweepStudy, dict[str, Removal], Path]:
+    """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there."""
+    choices = []
+    for points in POINTS:
+        thin = {name: thinned(path, points) for name, path in paths.items()}
+        study = SweepStudy.of(model, union(thin), text, kl=False)
+        folder = run_folder(out, "removal", study.identity)
+        choices.append((study, thin, folder))
+        seconds = study.plan.flops_per_token * ENOUGH * budget.window / rate
+        if study.open(folder).planned or seconds <= (budget.seconds or seconds):
+            break
+    study, thin, folder = choices[-1]
+    n = documents or study.open(folder).planned or fit(model, study.plan, budget)
+    return replace(study, text=text.at_most(n, model)), thin, folder
