@@ -214,7 +214,8 @@ def test_groups_of_heads_with_either_fill(strata: Callable[..., Done], tiny_fold
     [
         (["--fill", "median", "--kind", "heads"], "unknown fill 'median': did you mean mean"),
         (["--fill", "mean"], "mean ablation is of heads"),
-        (["--fill", "mean", "--task", "piqa"], "--fill is for text only"),
+        (["--until-resolved", "0.01"], "2 documents decide nothing: at least 12 are needed, that is --tokens 384 or more"),
+        (["--fill", "mean", "--task", "piqa"], "--fill and --until-resolved are for text only"),
     ],
 )
 def test_bad_fills(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str], says: str) -> None:
@@ -222,3 +223,15 @@ def test_bad_fills(strata: Callable[..., Done], tiny_folder: Path, prose: Path, 
     assert done.returncode == 2
     assert says in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_until_all_is_resolved(strata: Callable[..., Done], sweep: list[object], tmp_path: Path) -> None:
+    words = [*sweep, "--kind", "blocks", "--until-resolved", "0.01", "--out", tmp_path / "run"]
+    done = strata(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Of 3 ablations ")
+    assert "of the work of all documents for all ablations was saved." in done.stdout
+    found = pd.read_csv(tmp_path / "run" / "decisions.csv")
+    assert list(found) == ["kind", "block", "head", "decision", "value", "low", "high", "n_documents"]
+    assert found["block"].tolist() == [0, 1, 2]
+    assert len(json.loads(strata(*words, "--json").stdout)) == 3
