@@ -102,7 +102,7 @@ def sample(
     if split is not None and split not in shares:
         raise unknown("split", split, shares)
     tokenizers = tuple(tokenizer) if isinstance(tokenizer, Sequence) else (tokenizer,)
-    found = _first(corpus, n, window, tokenizers, split, seed, state(corpus))  # type: ignore[arg-type]  # tokenizers are hashed by identity
+    found = _first(corpus, n, window, tokenizers, split, seed, state(corpus))  # tokenizers are hashed by identity
     if len(found) == n or (fewer and found):
         return list(found)
     first = first_documents(corpus)
