@@ -36,7 +36,8 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a ru
 Corpus = Annotated[
     str,
     typer.Option(
-        help="`texts` (offline English prose); a UTF-8 text file or a folder of .txt files; a .parquet, .jsonl, .json or .csv file; "
+        help="`texts` (offline English prose) or a part of it, as texts:XSum; a UTF-8 text file or a folder of .txt files; "
+        "a .parquet, .jsonl, .json or .csv file; "
         f"or a data set of the Hugging Face hub, of which the first {FIRST:,} documents are read: NAME[:CONFIGURATION[:SPLIT]][#COLUMN], "
         "for example emozilla/pg19. Each window comes behind the model's own BOS token where it has one."
     ),
@@ -134,12 +135,8 @@ def sweep(
 
 def importance(
     model: Model,
-    metric: Annotated[
-        str, typer.Option(help=f"{', '.join((*METRICS, 'taylor'))}; several with commas, or all of them: all.")
-    ] = "bi",
-    kind: Annotated[
-        str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")
-    ] = "blocks",
+    metric: Annotated[str, typer.Option(help=f"{', '.join((*METRICS, 'taylor'))}; several with commas, or all of them: all.")] = "bi",
+    kind: Annotated[str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")] = "blocks",
     first_token: Annotated[
         bool,
         typer.Option("--first-token/--no-first-token", help="With the first token of each document, which is often unlike all others."),

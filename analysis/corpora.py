@@ -13,7 +13,7 @@ from itertools import accumulate, islice
 
 from adapters.errors import StrataError, unknown
 from adapters.tokenizers import Tokenizer
-from analysis.sources import first_documents, state, texts
+from analysis.sources import first_documents, is_offline, state, texts
 
 # Percent of documents, by hash. Models are trained on train; importance and removal orders come from calibration;
 # every number shown is held-out; benchmark items whose passage is a document come from benchmark alone.
@@ -98,7 +98,7 @@ def sample(
     """
     if n < 1 or window < 2:
         raise StrataError(f"{n} documents of {window} tokens are asked for: at least one document and two tokens make a sample")
-    shares = SPLITS if corpus == "texts" else OWN_SPLITS
+    shares = SPLITS if is_offline(corpus) else OWN_SPLITS
     if split is not None and split not in shares:
         raise unknown("split", split, shares)
     tokenizers = tuple(tokenizer) if isinstance(tokenizer, Sequence) else (tokenizer,)
@@ -117,7 +117,7 @@ def _first(
     corpus: str, n: int, window: int, tokenizers: tuple[Tokenizer, ...], split: str | None, seed: int, state: object
 ) -> tuple[Window, ...]:
     """Up to `n` windows. `state` is that of the files of the corpus: when it changes they are read again."""
-    shares = SPLITS if corpus == "texts" else OWN_SPLITS
+    shares = SPLITS if is_offline(corpus) else OWN_SPLITS
     best: list[tuple[int, Window]] = []  # a heap of the n first, the last of them on top
     for document in documents(corpus, max(PIECE, 8 * window)):
         rank = -int(_rank(document, seed), 16)

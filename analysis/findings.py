@@ -33,19 +33,22 @@ def overlap(causal: Sequence[int], others: Mapping[str, Sequence[int]], k: int, 
     return f"{found}. More than chance can explain: {_listed(better)}."
 
 
-def stability(pairs: pd.DataFrame, score: str, n_blocks: int) -> str:
-    """Would other calibration text give the same order? `pairs`: `analysis.agreement.stability` of every two samples."""
+TEXTS = {"sample": "samples of calibration text", "corpus": "corpora"}  # what an order may depend on, and several of it
+
+
+def stability(pairs: pd.DataFrame, score: str, n_blocks: int, of: str = "sample") -> str:
+    """Would other calibration text give the same order? `pairs`: `analysis.agreement.stability` of every two of TEXTS[`of`]."""
     if pairs.empty:
-        return f"Whether other calibration text gives the same order by {score} is open: there is one sample."
+        return f"Whether other calibration text gives the same order by {score} is open: there is one {of}."
     k, least = int(pairs["k"].iloc[0]), float(pairs["tau"].min())
     found = (
-        f"Any two samples of calibration text share {_percent(pairs['overlap'].mean())} of the first {_counted(k)} by {score} "
+        f"Any two {TEXTS[of]} share {_percent(pairs['overlap'].mean())} of the first {_counted(k)} by {score} "
         f"on average ({_percent(pairs['chance'].iloc[0])} by chance), and a Kendall tau of at least {number(least)}"
     )
     if chance(least, n_blocks) > 0.05 or least < 0:
         return f"{found}: that is no more than random orders of {n_blocks} blocks have."
     alike = "hardly depends" if least >= 0.9 else "depends in part" if least >= 0.5 else "depends mostly"
-    return f"{found}: the order {alike} on the sample."
+    return f"{found}: the order {alike} on the {of}."
 
 
 def straightest(spans: pd.DataFrame, length: int) -> str:

@@ -68,6 +68,16 @@ class Parameters(Common):
         return load(self.model, device=self.device, dtype=self.dtype)
 
 
+class RankingParameters(Parameters):
+    """Parameters of the notebook on importance."""
+
+    other_corpora: str = ""
+
+    @property
+    def others(self) -> list[str]:
+        return [name.strip() for name in self.other_corpora.split(",") if name.strip()]
+
+
 class SeveralModels(Common):
     """Parameters of a notebook about several models: a list of them, as such or as text, or names with commas between them."""
 

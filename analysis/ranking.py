@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -38,6 +39,7 @@ EFFECTS = ("delta_nll", "kl")  # causal, measured on held-out text; all others o
 STREAM = ("bi", "relative_magnitude", "norm", "l2")  # of a plain forward pass, and different from text to text
 SPOKEN = {"delta_nll": "the rise in loss", "bi": "Block Influence"}  # of which is said how far they can be trusted
 SAMPLES = 3  # of calibration text
+PARTS = ("texts:XSum", "texts:MultiLexSum")  # news and law: what `texts` is compared with where no other corpora are named
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Ranking:
     table: pd.DataFrame  # tidy, of sweep and metrics
     scores: dict[str, dict[str, Scores]]  # by kind, then by name as in NAMES
     without_first: dict[str, Scores]  # STREAM of the blocks without the first token of each document
-    samples: list[dict[str, Scores]]  # STREAM of the blocks on other calibration text
+    samples: list[dict[str, Scores]]  # STREAM of the blocks on other calibration text of the corpus
+    corpora: dict[str, dict[str, Scores]]  # and of other corpora
     straight: Straight
 
     @property
@@ -86,11 +89,16 @@ class Ranking:
             "Metrics": f"{self.calibration.corpus}, calibration: {self.calibration.documents} documents, {tokens[1]:,} tokens",
             "Causal scores": f"{self.text.corpus}, held-out: {self.text.documents} documents, {tokens[0]:,} tokens scored; "
             "the sweep of the notebook on depth",
-            "Samples": f"the removal order is measured on {1 + len(self.samples)} samples of calibration text of the same size",
+            "Samples": f"the removal order is measured on {1 + len(self.samples)} samples of calibration text of the same size"
+            + (f", and on calibration text of {self._sizes}" if self.corpora else ""),
             "Linear maps": self.straight.fact,
             "Intervals": "95\u00a0%, bootstrap over documents, 2,000 resamples: percentiles for correlations, BCa for all else",
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @property
+    def _sizes(self) -> str:
+        return " and ".join(f"{corpus} ({len(found['bi'].tokens)} documents)" for corpus, found in self.corpora.items())
 
     @property
     def profiled(self) -> dict[str, str]:
@@ -166,14 +174,15 @@ class Ranking:
         """How much the order of the blocks by each score depends on the documents and on the sample."""
         rows = []
         for name, scores in self.blocks.items():
-            pairs = self._pairs(name)
-            rows.append((NAMES[name], reliability(scores), *(pairs[column].mean() for column in ("tau", "overlap"))))
-        columns = ["score", "τ of halves", "τ of samples", f"shared by samples among the first {self.quarter}"]
-        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[1:], float))
+            pairs = [self._pairs(name, others) for others in (self.samples, self.corpora.values())]
+            rows.append((NAMES[name], reliability(scores), *(p[column].mean() for p in pairs for column in ("tau", "overlap"))))
+        shared = f"share of the first {self.quarter}"
+        columns = ["score", "τ of halves", "τ of samples", f"{shared}, samples", "τ of corpora", f"{shared}, corpora"]
+        return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[1:], float)).dropna(axis="columns", how="all")
 
-    def _pairs(self, name: str) -> pd.DataFrame:
-        """Stability of the order by a score over the samples; empty when it was measured on one."""
-        scores = [self.blocks[name], *(sample[name] for sample in self.samples if name in sample)]
+    def _pairs(self, name: str, others: Iterable[dict[str, Scores]]) -> pd.DataFrame:
+        """Stability of the order by a score over this and other texts; empty when it was measured on one."""
+        scores = [self.blocks[name], *(other[name] for other in others if name in other)]
         return stability({str(i): _means(s) for i, s in enumerate(scores)}, self.quarter)
 
     @cached_property
@@ -183,7 +192,9 @@ class Ranking:
             conclusions.reliability_sentence(reliability(self.blocks[s]), said, n_documents=len(self.blocks[s].tokens))
             for s, said in SPOKEN.items()
         ]
-        return "\n\n".join([*halves, findings.stability(self._pairs("bi"), NAMES["bi"], self.n_blocks)])
+        texts = {"sample": self.samples} | ({"corpus": self.corpora.values()} if self.corpora else {})
+        alike = [findings.stability(self._pairs("bi", others), NAMES["bi"], self.n_blocks, of) for of, others in texts.items()]
+        return "\n\n".join([*halves, *alike])
 
     @cached_property
     def resolved(self) -> tuple[pd.DataFrame, str]:
@@ -227,11 +238,14 @@ def ranking(
     corpus: str = "texts",
     documents: int | None = None,
     seed: int = 0,
+    others: Sequence[str] = (),
     progress: Tell = lambda what, done: None,
 ) -> Ranking:
     """Measures every metric on calibration text beside the sweep of `depth`, which runs once for both; runs are kept in `out`.
 
-    Arguments are those of `depth`. At most a batch of streams is held. Raises StrataError on a model of one block.
+    Arguments are those of `depth`, and `others`: corpora whose removal orders are compared with that of `corpus`; news and
+    law where they are not named and `corpus` is `texts`. At most a batch of streams is held. Raises StrataError on a model
+    of one block.
     """
     if len(model.spec.blocks) < 2:
         raise StrataError(f"{model.spec.name} has one block, and an order needs two: run the notebook on depth alone")
@@ -250,7 +264,11 @@ def ranking(
 
     table, metrics = measured(calibration, "metrics", *METRICS, "taylor", kinds=KINDS)
     _, rest = measured(calibration, "without first tokens", *STREAM, first_token=False)
-    others = [measured(replace(calibration, seed=seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
+    samples = [measured(replace(calibration, seed=seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
+    corpora = {}
+    for name in others or (PARTS if corpus == "texts" else ()):
+        elsewhere = replace(calibration, corpus=name).at_most(calibration.documents, model)
+        corpora[name] = measured(elsewhere, name, *STREAM)[1]
     spans = straight(model, calibration, text, out, progress)
 
     n = len(model.spec.blocks)
@@ -260,9 +278,21 @@ def ranking(
         | {e: Scores(values[1 + k * n : 1 + (k + 1) * n], sums["tokens"]) for e, values in effects.items()}
         for k, kind in enumerate(KINDS)
     }
-    without_first, *samples = ({m: Scores(found[m], found["real"]) for m in STREAM} for found in (rest, *others))
-    tables = pd.concat([causal, table])
-    return Ranking(model, text, calibration, tables, scores, without_first, samples, spans)
+
+    def stream(found: dict[str, Array]) -> dict[str, Scores]:
+        return {m: Scores(found[m], found["real"]) for m in STREAM}
+
+    return Ranking(
+        model,
+        text,
+        calibration,
+        pd.concat([causal, table]),
+        scores,
+        without_first=stream(rest),
+        samples=[stream(found) for found in samples],
+        corpora={name: stream(found) for name, found in corpora.items()},
+        straight=spans,
+    )
 
 
 def _means(scores: Scores) -> Array:

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from adapters.catalogue import PACKAGES
-from adapters.errors import StrataError
+from adapters.errors import StrataError, unknown
 from analysis.rows import ROWS, Source, files, not_utf8, rows
 
 # Files and columns of the offline texts that hold prose. Several are benchmarks as well: see SPLITS in analysis/corpora.py.
@@ -28,15 +28,20 @@ EXPECTED = (
 )
 
 
+def is_offline(corpus: str) -> bool:
+    """`texts`, or a part of it by the name of its data set: `texts:XSum`."""
+    return corpus.partition(":")[0] == "texts"
+
+
 def first_documents(corpus: str) -> int | None:
     """How many documents of a corpus are read, in its own order; None: all."""
-    return FIRST if corpus != "texts" and Source.of(corpus).is_data_set else None
+    return FIRST if not is_offline(corpus) and Source.of(corpus).is_data_set else None
 
 
 def state(corpus: str) -> tuple:
     """What changes when files of the corpus do; a data set of the hub counts as fixed while a process runs."""
     path = Source.of(corpus).path
-    found = [] if corpus == "texts" else [path] if path.is_file() else files(path, (".txt", *ROWS))
+    found = [] if is_offline(corpus) else [path] if path.is_file() else files(path, (".txt", *ROWS))
     return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in found)
 
 
@@ -46,8 +51,8 @@ def texts(corpus: str, piece: int) -> Iterator[str]:
     What is held at once is a block of a text file, a row group of Parquet, 10 MB of JSON lines, 10,000 rows of CSV, or a
     whole .json array; of a data set it may be one of its files, which Arrow reads ahead.
     """
-    if corpus == "texts":
-        yield from _offline_texts()
+    if is_offline(corpus):
+        yield from _offline_texts(corpus.partition(":")[2])
         return
     source = Source.of(corpus)
     for blocks in _joined(rows(source)) if source.has_rows else _text_files(source):
@@ -73,9 +78,12 @@ def _text_files(source: Source) -> Iterator[Iterable[str]]:
     yield from map(_blocks, found)
 
 
-def _offline_texts() -> Iterator[str]:
+def _offline_texts(part: str) -> Iterator[str]:
+    names = {file.partition("/")[0] for file, _ in PROSE}
+    if part and part not in names:
+        raise unknown("part of texts", part, names)
     folder = PACKAGES["texts"].folder("texts") / "data"
-    for file, column in PROSE:
+    for file, column in [(file, column) for file, column in PROSE if not part or file.startswith(f"{part}/")]:
         with (folder / file).open(encoding="utf-8") as lines:
             yield from (json.loads(line)[column].strip() for line in lines)
 

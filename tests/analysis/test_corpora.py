@@ -224,6 +224,11 @@ def test_offline_texts(tokenizer: JsonTokenizer) -> None:
     parts = Counter(d.split(SPLITS) for d in texts.values())
     for name, share in SPLITS.items():
         assert 100 * parts[name] / len(texts) == pytest.approx(share, abs=1)
+    news = by_id("texts:XSum")
+    assert 900 < len(news) < 1100
+    assert news.keys() < texts.keys(), "a part is split as the whole is"
+    with pytest.raises(StrataError, match="unknown part of texts 'xsum'"):
+        next(documents("texts:xsum"))
     samples = {split: sample("texts", 20, 128, tokenizer, split=split) for split in SPLITS}
     for split, windows in samples.items():
         for w in windows:

@@ -48,6 +48,9 @@ def test_stability():
     assert "depends in part on the sample" in findings.stability(orders(3), "BI", 24)
     assert "no more than random orders of 24 blocks have" in findings.stability(orders(1000), "BI", 24)
     assert "there is one sample" in findings.stability(orders(1, samples=1), "BI", 24)
+    elsewhere = findings.stability(orders(3), "BI", 24, "corpus")
+    assert elsewhere.startswith("Any two corpora share")
+    assert elsewhere.endswith("depends in part on the corpus.")
 
 
 def test_stability_of_few_blocks_claims_nothing():

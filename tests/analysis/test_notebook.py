@@ -3,7 +3,7 @@
 import pytest
 
 from adapters import StrataError
-from analysis.notebook import Parameters
+from analysis.notebook import Parameters, RankingParameters
 
 
 def test_a_kernels_own_names_do_not_count() -> None:
@@ -16,6 +16,11 @@ def test_cells_can_be_run_again_in_a_notebook_at_work() -> None:
     first = Parameters.of({"model": "smollm2"})
     again = Parameters.of({"model": "smollm2", "seed": 3, "title": "a scratch string", "parameters": first})
     assert again.seed == 3
+
+
+def test_other_corpora_are_a_list_with_commas() -> None:
+    assert RankingParameters(model="smollm2").others == []
+    assert RankingParameters(model="smollm2", other_corpora="a.txt, emozilla/pg19").others == ["a.txt", "emozilla/pg19"]
 
 
 @pytest.mark.parametrize(

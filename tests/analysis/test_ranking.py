@@ -53,7 +53,9 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(make.__name__)
     model = make(folder)
     model.tokenizer = model.tokenizer or ByteTokenizer()
-    return ranking(model, BUDGET, folder / "runs", corpus=corpus, documents=14), folder / "runs"
+    other = folder / "words.txt"
+    other.write_text("".join(f"{i} green bottles hanging on the wall, and if {i % 13} should fall.\n" for i in range(4000)))
+    return ranking(model, BUDGET, folder / "runs", corpus=corpus, documents=14, others=[str(other)]), folder / "runs"
 
 
 def test_every_score_of_every_kind(study: tuple[Ranking, Path]) -> None:
@@ -133,7 +135,16 @@ def test_samples_are_of_other_text(study: tuple[Ranking, Path]) -> None:
         assert not np.array_equal(sample["bi"].sums, found.blocks["bi"].sums)
     trust = found.trust.set_index("score")
     assert trust["τ of halves"].notna().all()
-    assert trust["τ of samples"].notna().sum() == len(STREAM)
+    assert trust["τ of samples"].notna().sum() == trust["τ of corpora"].notna().sum() == len(STREAM)
+    ((name, elsewhere),) = found.corpora.items()
+    assert name.endswith("words.txt")
+    assert name in found.facts.set_index("").loc["Samples", "measured"]
+    here = (
+        found.blocks["norm"].sums.sum(1) / found.blocks["norm"].tokens.sum(),
+        elsewhere["norm"].sums.sum(1) / elsewhere["norm"].tokens.sum(),
+    )
+    assert trust.loc["norm", "τ of corpora"] == pytest.approx(stats.kendalltau(*here).statistic)
+    assert "Any two corpora share" in found.trusted
 
 
 def test_linear_maps_of_the_straightest_spans(study: tuple[Ranking, Path]) -> None:
