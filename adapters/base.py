@@ -132,6 +132,30 @@ class Block(Protocol):
     def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]: ...
 
 
+@dataclass(eq=False)
+class WrappedBlock:
+    """A block that does what `block` does. What it is made for overrides a part of that."""
+
+    block: Block
+
+    @property
+    def spec(self) -> BlockSpec:
+        return self.block.spec
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return self.block.weights
+
+    def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput:
+        return self.block.mix(x, ctx, past)
+
+    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        return self.block.project(z, heads)
+
+    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
+        return self.block.ffn(x, ctx, past)
+
+
 Item = TypeVar("Item")
 Edge = tuple[int, Action]  # (variant of x, what the block does to it)
 Tap = Callable[[int, Parts], None]

@@ -13,13 +13,14 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adapters.ablation import KEEP, Ablation, Action
-from adapters.base import Advance, Block, BlockModel, BlockPast, BlockSpec, Context, MixerOutput, Parts, Past, Tap
+from adapters.base import Advance, BlockModel, BlockPast, BlockSpec, Context, MixerOutput, Parts, Past, Tap, WrappedBlock
 from adapters.errors import StrataError
 
 TIME = 37  # tokens of the longest row; no multiple of anything
@@ -35,32 +36,20 @@ def assert_close(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) 
     assert error <= tolerance, f"max error / std is {error:.2e}, allowed {tolerance:.0e}"
 
 
-class Recorder:
-    """A block that notes how many rows go through its mixer and its ffn."""
+@dataclass(eq=False)
+class Recorder(WrappedBlock):
+    """Notes how many rows go through the mixer and the ffn of a block."""
 
-    def __init__(self, block: Block) -> None:
-        self.block = block
-        self.mixed: list[int] = []  # rows of each call
-        self.fed: list[int] = []
-
-    @property
-    def spec(self) -> BlockSpec:
-        return self.block.spec
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        return self.block.weights
+    mixed: list[int] = field(default_factory=list)  # rows of each call
+    fed: list[int] = field(default_factory=list)
 
     def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput:
         self.mixed.append(x.shape[0])
-        return self.block.mix(x, ctx, past)
-
-    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        return self.block.project(z, heads)
+        return super().mix(x, ctx, past)
 
     def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
         self.fed.append(x.shape[0])
-        return self.block.ffn(x, ctx, past)
+        return super().ffn(x, ctx, past)
 
 
 def check_shapes(model: BlockModel) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +11,6 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from adapters.catalogue import titles
@@ -23,33 +20,26 @@ from analysis import sequential
 from analysis.ablation import singles
 from analysis.budgets import cost, speed
 from analysis.importance import METRICS
-from analysis.sources import FIRST
+from analysis.options import (
+    AsJson,
+    Corpus,
+    Device,
+    DryRun,
+    Dtype,
+    Model,
+    Out,
+    Revision,
+    Seed,
+    Tokens,
+    WindowSize,
+    bar,
+    required,
+    windows_of,
+)
 from analysis.spans import SpanStudy, straightest
-from analysis.study import ImportanceStudy, SweepStudy, Text
+from analysis.study import ImportanceStudy, SweepStudy
 from analysis.task_commands import Data, Limit, Shots, sweep_task
 from analysis.tasks import SEED, load_tasks
-
-console = Console(stderr=True, highlight=False)
-
-Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]
-Corpus = Annotated[
-    str,
-    typer.Option(
-        help="`texts` (offline English prose) or a part of it, as texts:XSum; a UTF-8 text file or a folder of .txt files; "
-        "a .parquet, .jsonl, .json or .csv file; "
-        f"or a data set of the Hugging Face hub, of which the first {FIRST:,} documents are read: NAME[:CONFIGURATION[:SPLIT]][#COLUMN], "
-        "for example emozilla/pg19. Each window comes behind the model's own BOS token where it has one."
-    ),
-]
-Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
-WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
-Seed = Annotated[int, typer.Option(min=0, help="Chooses the documents and their windows.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Count rows, tokens, memory and time, and stop.")]
 
 
 def models(as_json: AsJson = False) -> None:
@@ -106,7 +96,7 @@ def sweep(
 
     Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
     """
-    out = _required(out, dry_run)
+    out = required(out, dry_run)
     if task is not None:
         if dry_run:
             raise StrataError("--dry-run counts text only: leave out --task, or --dry-run")
@@ -114,23 +104,23 @@ def sweep(
             raise StrataError("--fill and --until-resolved are for text only: leave them out, or --task")
         tasks = load_tasks(task, shots=shots, limit=limit, seed=seed or SEED, data=data)
         loaded = load(model, device=device, dtype=dtype, revision=revision)
-        sweep_task(loaded, kind.split(","), tasks, out, memory and memory << 20, _bar, as_json)
+        sweep_task(loaded, kind.split(","), tasks, out, memory and memory << 20, as_json)
         return
-    text = _text(corpus, tokens, window, seed)
+    text = windows_of(corpus, tokens, window, seed)
     loaded = load(model, device=device, dtype=dtype, revision=revision)
     calibration = replace(text, split="calibration").at_most(text.documents, loaded) if fill == "mean" else None
     options: dict[str, Any] = {"kl": kl, "memory": memory and memory << 20, "fill": fill, "calibration": calibration}
     study = SweepStudy.of(loaded, singles(loaded.spec, kind.split(",")), text, **options)
     if dry_run:
         _show_cost(study, as_json)
-        return
-    if until_resolved is not None:
-        with _bar(f"decisions on {model}", text.documents) as advance:
-            _show_outcome(sequential.until_resolved(study, until_resolved, out, advance), out, as_json)
-        return
-    with _bar(f"sweep of {model}", study.steps * text.documents) as advance:
-        table = study.run(out, advance)
-    _show(table, out, as_json)
+    elif until_resolved is not None:
+        with bar(f"decisions on {model}", text.documents) as advance:
+            found = sequential.until_resolved(study, until_resolved, out, advance)
+        _show_outcome(found, out, as_json)
+    else:
+        with bar(f"sweep of {model}", study.steps * text.documents) as advance:
+            table = study.run(out, advance)
+        _show(table, out, as_json)
 
 
 def importance(
@@ -156,8 +146,8 @@ def importance(
 
     Example: strata importance smollm2 --metric bi,taylor --kind blocks,mixers,ffns --out runs/importance
     """
-    out = _required(out, dry_run)
-    text = _text(corpus, tokens, window, seed, split="calibration")
+    out = required(out, dry_run)
+    text = windows_of(corpus, tokens, window, seed, split="calibration")
     kinds = tuple(kind.split(","))
     metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
     study = ImportanceStudy(load(model, device=device, dtype=dtype, revision=revision), text, metrics, kinds, first_token)
@@ -165,7 +155,7 @@ def importance(
     if dry_run:
         _show_reading(study, as_json)
         return
-    with _bar(f"importance in {model}", text.documents) as advance:
+    with bar(f"importance in {model}", text.documents) as advance:
         table = study.run(out, advance)
     _show(table, out, as_json)
 
@@ -186,10 +176,10 @@ def spans(
 
     Example: strata spans smollm2 --out runs/spans
     """
-    out = _required(out, False)
-    text = _text(corpus, tokens, window, seed, split="calibration")
+    out = required(out, False)
+    text = windows_of(corpus, tokens, window, seed, split="calibration")
     study = SpanStudy(load(model, device=device, dtype=dtype, revision=revision), text)
-    with _bar(f"spans of {model}", text.documents) as advance:
+    with bar(f"spans of {model}", text.documents) as advance:
         table = study.run(out, advance)
     if as_json:
         print(table.to_json(orient="records"))
@@ -200,26 +190,6 @@ def spans(
         printed.add_row(str(row["length"]), f"{row['start']} to {last}", f"{row['value']:.4f}", _interval(row))
     Console().print(printed)
     print(f"wrote {out / 'summary.csv'}")
-
-
-def _required(out: Path | None, dry_run: bool) -> Path:
-    if out is None and not dry_run:
-        raise StrataError("--out is missing: name a folder for the run, for example --out runs/first")
-    return (out or Path()).expanduser()
-
-
-def _text(corpus: str, tokens: int, window: int, seed: int, split: str = "held-out") -> Text:
-    if tokens < window:
-        raise StrataError(f"--tokens {tokens} is less than one window of {window} tokens: ask for more, or for a shorter --window")
-    return Text(corpus=corpus, split=split, window=window, documents=tokens // window, seed=seed)
-
-
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(escape(title), total=total)
-        yield lambda n: progress.advance(task, n)
 
 
 def _show_cost(study: SweepStudy, as_json: bool) -> None:

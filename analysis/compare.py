@@ -26,7 +26,8 @@ from analysis.plan import plan
 from analysis.redundancy import SUMMARIES, Estimate, estimate
 from analysis.runs import Run
 from analysis.statistics import Array
-from analysis.study import ImportanceStudy, SweepStudy, Text, tokenizer_hash
+from analysis.study import ImportanceStudy, SweepStudy
+from analysis.texts import Text, tokenizer_hash
 from analysis.unigram import unigram_bits
 
 Load = Callable[[str], BlockModel]

@@ -20,7 +20,8 @@ from analysis.effects import Effects, Tell, run_folder, share
 from analysis.figures import escape, number
 from analysis.plan import Plan
 from analysis.statistics import ENOUGH
-from analysis.study import ImportanceStudy, Text
+from analysis.study import ImportanceStudy
+from analysis.texts import Text
 
 KINDS = ("blocks", "mixers", "ffns")
 LIMITS = (

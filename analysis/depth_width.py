@@ -19,7 +19,7 @@ from analysis.figures import bounded, escape, number
 from analysis.paths import nested
 from analysis.removals import NAMES, Removals
 from analysis.statistics import ENOUGH
-from analysis.study import Text
+from analysis.texts import Text
 from analysis.width import curve
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared

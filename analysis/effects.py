@@ -14,7 +14,8 @@ from analysis.ablation import singles
 from analysis.budgets import Budget, fit
 from analysis.plan import Plan, plan
 from analysis.runs import content_hash
-from analysis.study import SweepStudy, Text
+from analysis.study import SweepStudy
+from analysis.texts import Text
 
 Tell = Callable[[str, float], None]  # told what is being done, and which share of it is
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from adapters.base import Block, BlockModel, BlockSpec, MixerOutput, Parts, Past
+from adapters.base import BlockModel, Parts, WrappedBlock
 from adapters.errors import StrataError
 from analysis.importance import counted
 from analysis.texts import Batch
@@ -17,30 +16,15 @@ from analysis.texts import Batch
 FILLS = ("zero", "mean")
 
 
-@dataclass(frozen=True, slots=True)
-class MeanFilled:
-    """A block whose heads, when they are taken out, leave their means behind; as it stands it does what the block does."""
+@dataclass(eq=False)
+class MeanFilled(WrappedBlock):
+    """A block whose heads, when they are taken out, leave their means behind."""
 
-    block: Block
     means: Tensor  # (n_heads, head_dim), of z
-
-    @property
-    def spec(self) -> BlockSpec:
-        return self.block.spec
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        return self.block.weights
-
-    def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput:
-        return self.block.mix(x, ctx, past)
 
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         """Of `heads`: what differs from their means, so that subtracting it leaves these."""
-        return self.block.project(z if heads is None else z - self.means[list(heads)], heads)
-
-    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
-        return self.block.ffn(x, ctx, past)
+        return super().project(z if heads is None else z - self.means[list(heads)], heads)
 
 
 def filled(model: BlockModel, means: Sequence[Tensor]) -> BlockModel:

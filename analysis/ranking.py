@@ -22,7 +22,8 @@ from analysis.figures import bounded, escape, hundredths
 from analysis.importance import METRICS
 from analysis.statistics import ENOUGH, Array, Interval
 from analysis.straight import Straight, straight
-from analysis.study import ImportanceStudy, Text
+from analysis.study import ImportanceStudy
+from analysis.texts import Text
 
 NAMES = {
     "bi": "Block Influence",

@@ -19,7 +19,8 @@ from analysis.corpora import require_disjoint
 from analysis.effects import Tell, run_folder, share
 from analysis.paths import order
 from analysis.statistics import Array
-from analysis.study import ImportanceStudy, SweepStudy, Text
+from analysis.study import ImportanceStudy, SweepStudy
+from analysis.texts import Text
 
 NAMES = {"causal": "rise in loss", "l2": "norm of what it adds", "bi": "turn of the stream", "taylor": "Taylor"}
 

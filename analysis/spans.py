@@ -17,8 +17,8 @@ from analysis.corpora import windows_hash
 from analysis.importance import counted, require_finite
 from analysis.runs import Run
 from analysis.statistics import ratio
-from analysis.study import Progress, Text, identity, write_table
-from analysis.texts import Batch, score_documents
+from analysis.study import Progress, identity, write_table
+from analysis.texts import Batch, Text, score_documents
 
 Span = tuple[int, int]  # first block, number of blocks
 COLUMNS = ["start", "length", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]

@@ -15,8 +15,7 @@ from analysis.figures import bounded
 from analysis.replacement import COLUMNS, linear_residual
 from analysis.spans import SpanStudy, straightest
 from analysis.statistics import Interval
-from analysis.study import Text
-from analysis.texts import batches
+from analysis.texts import Text, batches
 
 LENGTHS = (1, 2, 4, 8)  # of the spans in whose place a linear map is fitted
 PER_DIMENSION, AT_MOST = 8, 4  # tokens that a map is fitted to, from up to so many times the documents that it is measured on

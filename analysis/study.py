@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +13,19 @@ import pandas as pd
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.errors import StrataError, unknown
-from adapters.tokenizers import Tokenizer
 from analysis.ablation import place, singles
-from analysis.corpora import Window, require_disjoint, sample, windows_hash
+from analysis.corpora import Window, require_disjoint, windows_hash
 from analysis.fill import FILLS, filled, head_means
 from analysis.importance import METRICS, STEPS, measure
 from analysis.plan import Plan, plan
 from analysis.runs import Run, content_hash
-from analysis.sources import first_documents
 from analysis.statistics import Interval, ratio, told_from_zero
 from analysis.sweep import documents_per_batch, streams_within, sweep
 from analysis.taylor import taylor
-from analysis.texts import Batch, batches, score_documents, tokenizer_of
+from analysis.texts import PROBE, Batch, Text, batches, score_documents, tokenizer_of
 
-PROBE = "The naïve cats, 3 of 12, ate 东西.\n\n"  # tokenizers that differ are told apart by what they make of it
 COLUMNS = ["kind", "block", "head", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
 Progress = Callable[[int], None]  # told how many more steps are done
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What is read: windows of `window` tokens from `documents` documents of a split of a corpus."""
-
-    corpus: str = "texts"
-    split: str | None = "held-out"
-    window: int = 128
-    documents: int = 16
-    seed: int = 0
-    tokenizers: tuple[Tokenizer, ...] = ()  # of all models that are to score the same bytes; none: the model's own alone
-
-    def windows(self, model: BlockModel) -> list[Window]:
-        """Raises StrataError when the corpus is too short or the window longer than the model's context."""
-        if self.window >= model.spec.max_len:
-            raise StrataError(f"a window of {self.window} tokens is too long for {model.spec.name}, whose context has {model.spec.max_len}")
-        return self._sample(model)
-
-    def at_most(self, documents: int, model: BlockModel) -> Text:
-        """The same with `documents` documents, or as many as the corpus has."""
-        text = replace(self, documents=documents)
-        return replace(text, documents=len(text._sample(model, fewer=True)))
-
-    def _sample(self, model: BlockModel, *, fewer: bool = False) -> list[Window]:
-        tokenizers = self.tokenizers or tokenizer_of(model)
-        return sample(self.corpus, self.documents, self.window, tokenizers, split=self.split, seed=self.seed, fewer=fewer)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        first, read = first_documents(self.corpus), sorted({tokenizer_hash(tokenizer) for tokenizer in self.tokenizers})
-        return {
-            **{name: getattr(self, name) for name in ("corpus", "split", "window", "seed")},
-            **({"first_documents": first} if first else {}),
-            **({"tokenizers": read} if len(read) > 1 else {}),
-        }
-
-
-def tokenizer_hash(tokenizer: Tokenizer) -> str:
-    """Tells tokenizers apart, and whether they put a token in front of a text."""
-    return content_hash([tokenizer.bos_id is None, tokenizer.encode(PROBE).ids])
 
 
 def identity(model: BlockModel, text: Text) -> dict[str, Any]:

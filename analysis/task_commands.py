@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +15,7 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.ablation import singles
+from analysis.options import bar
 from analysis.task_index import names
 from analysis.task_study import TaskStudy
 from analysis.tasks import SEED, TaskSet, load_tasks
@@ -90,15 +89,7 @@ def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
         print(list(request.continuation))
 
 
-def sweep_task(
-    model: BlockModel,
-    kinds: list[str],
-    tasks: TaskSet,
-    out: Path,
-    memory: int | None,
-    bar: Callable[[str, int], AbstractContextManager[Callable[[int], None]]],
-    as_json: bool,
-) -> None:
+def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, memory: int | None, as_json: bool) -> None:
     """Runs a benchmark under every ablation of the kinds, and prints what each costs."""
     study = TaskStudy.of(model, singles(model.spec, kinds), tasks, memory=memory)
     with bar(f"{tasks.name} without parts of {model.spec.name}", study.steps) as advance:

@@ -20,8 +20,9 @@ from analysis.prompts import batches, likelihoods, tree_size
 from analysis.requests import Request
 from analysis.runs import Run, content_hash
 from analysis.statistics import Interval, ratio, told_from_zero
-from analysis.study import COLUMNS, Text, identity, write_table
+from analysis.study import COLUMNS, identity, write_table
 from analysis.tasks import Item, Metric, TaskSet
+from analysis.texts import Text
 
 PAIRED = ("acc", "acc_norm", "log_loss", "brier", "nll")  # metrics whose difference from the dense model is given
 

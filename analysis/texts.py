@@ -1,9 +1,10 @@
-"""Windows of text as token batches, and the loop that scores them document by document into a run."""
+"""What is read: a text, its windows as token batches, and the loop that scores them document by document into a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,11 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.tokenizers import Tokenizer
-from analysis.corpora import Window
-from analysis.runs import Run
+from analysis.corpora import Window, sample
+from analysis.runs import Run, content_hash
+from analysis.sources import first_documents
+
+PROBE = "The naïve cats, 3 of 12, ate 东西.\n\n"  # tokenizers that differ are told apart by what they make of it
 
 
 class Batch(NamedTuple):
@@ -29,6 +33,47 @@ def tokenizer_of(model: BlockModel) -> Tokenizer:
     if model.tokenizer is None:
         raise StrataError(f"{model.spec.name} comes without a tokenizer, and text is to be read: put its tokenizer.json beside its weights")
     return model.tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is read: windows of `window` tokens from `documents` documents of a split of a corpus."""
+
+    corpus: str = "texts"
+    split: str | None = "held-out"
+    window: int = 128
+    documents: int = 16
+    seed: int = 0
+    tokenizers: tuple[Tokenizer, ...] = ()  # of all models that are to score the same bytes; none: the model's own alone
+
+    def windows(self, model: BlockModel) -> list[Window]:
+        """Raises StrataError when the corpus is too short or the window longer than the model's context."""
+        if self.window >= model.spec.max_len:
+            raise StrataError(f"a window of {self.window} tokens is too long for {model.spec.name}, whose context has {model.spec.max_len}")
+        return self._sample(model)
+
+    def at_most(self, documents: int, model: BlockModel) -> Text:
+        """The same with `documents` documents, or as many as the corpus has."""
+        text = replace(self, documents=documents)
+        return replace(text, documents=len(text._sample(model, fewer=True)))
+
+    def _sample(self, model: BlockModel, *, fewer: bool = False) -> list[Window]:
+        tokenizers = self.tokenizers or tokenizer_of(model)
+        return sample(self.corpus, self.documents, self.window, tokenizers, split=self.split, seed=self.seed, fewer=fewer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        first, read = first_documents(self.corpus), sorted({tokenizer_hash(tokenizer) for tokenizer in self.tokenizers})
+        return {
+            **{name: getattr(self, name) for name in ("corpus", "split", "window", "seed")},
+            **({"first_documents": first} if first else {}),
+            **({"tokenizers": read} if len(read) > 1 else {}),
+        }
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """Tells tokenizers apart, and whether they put a token in front of a text."""
+    return content_hash([tokenizer.bos_id is None, tokenizer.encode(PROBE).ids])
 
 
 def encode(windows: Sequence[Window], tokenizer: Tokenizer) -> Batch:

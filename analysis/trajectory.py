@@ -26,7 +26,7 @@ from analysis.comparison import MAIN
 from analysis.effects import Tell
 from analysis.redundancy import SUMMARIES, Estimate
 from analysis.statistics import ratio
-from analysis.study import Text, tokenizer_hash
+from analysis.texts import Text, tokenizer_hash
 from analysis.zoo.architectures import ARCHITECTURES
 
 TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in ("effective", MAIN)}}

@@ -24,7 +24,8 @@ from analysis.pattern import patterns, places
 from analysis.plan import Plan
 from analysis.removals import NAMES, Removals
 from analysis.statistics import ENOUGH, ratio
-from analysis.study import SweepStudy, Text
+from analysis.study import SweepStudy
+from analysis.texts import Text
 
 SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
 LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps

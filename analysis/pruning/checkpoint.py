@@ -27,9 +27,8 @@ from analysis.pruning.orders import ORDERS, Calibration, nested
 from analysis.pruning.orders import Path as Removal
 from analysis.runs import VERSIONS
 from analysis.statistics import Interval, ratio
-from analysis.study import Text
 from analysis.sweep import sweep
-from analysis.texts import batches
+from analysis.texts import Text, batches
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # largest error of logits over their standard deviation
 HALF = 5e-2  # in half precision, whose sums depend on their order

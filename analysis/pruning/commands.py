@@ -13,9 +13,9 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError, unknown
 from adapters.export import Source, choose_format
 from adapters.registry import load
-from analysis.commands import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, _required, _text
 from analysis.figures import bounded
 from analysis.notebook import progress_on_stderr
+from analysis.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, required, windows_of
 from analysis.pruning.checkpoint import count_of, prepare
 from analysis.pruning.orders import BLOCKS, ORDERS
 
@@ -46,14 +46,14 @@ def prune(
 
     Example: strata prune smollm2 --by bi --remove 3 --out pruned/smollm2-bi-3
     """
-    out = _required(out, False)
+    out = required(out, False)
     if by not in ORDER_NAMES:
         raise unknown("order", by, ORDER_NAMES)
     if sum(value is not None for value in (remove, ratio, blocks)) != 1:
         raise StrataError("how much goes is not clear: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StrataError(f"{out} is not empty: give another --out")
-    text = _text(corpus, tokens, window, seed)
+    text = windows_of(corpus, tokens, window, seed)
     loaded = load(model, device=device, dtype=dtype, revision=revision)
     source = Source.of(model, loaded.spec, revision)
     format = choose_format(source, format)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adapters.attention import AttentionContext, KeyValuePast
 from adapters.baichuan import AlibiContext
-from adapters.base import Block, BlockSpec, MixerOutput, Past
+from adapters.base import Block, BlockSpec, MixerOutput, WrappedBlock
 from adapters.errors import StrataError
 from adapters.llama import LlamaBlock
 from adapters.rwkv.blocks import RwkvBlock, RwkvContext
@@ -91,59 +91,29 @@ class KeptHeads(AttentionContext):
         return self.whole.attend(q, k[:, reads], v[:, reads], past)
 
 
-@dataclass(frozen=True, slots=True)
-class NarrowAttention:
-    """Attention with fewer heads; each keeps its ALiBi slope and the keys and values that it read."""
+@dataclass(eq=False)
+class NarrowAttention(WrappedBlock):
+    """Attention with fewer heads, on the weights that are left; each keeps its ALiBi slope and the keys and values that it read."""
 
-    block: LlamaBlock  # with the weights that are left
     kept: tuple[int, ...]  # heads by their number before
     reads: tuple[int, ...]
-
-    @property
-    def spec(self) -> BlockSpec:
-        return self.block.spec
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        return self.block.weights
 
     def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput:
         if isinstance(ctx, AlibiContext):
             ctx = replace(ctx, slopes=ctx.slopes[list(self.kept)])
-        return self.block.mix(x, KeptHeads(documents=ctx.documents, lengths=ctx.lengths, whole=ctx, reads=self.reads), past)
-
-    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        return self.block.project(z, heads)
-
-    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
-        return self.block.ffn(x, ctx, past)
+        return super().mix(x, KeptHeads(documents=ctx.documents, lengths=ctx.lengths, whole=ctx, reads=self.reads), past)
 
 
-@dataclass(frozen=True, slots=True)
-class NarrowTimeMix:
-    """A time-mix with fewer heads, which reads the channels of RWKV-7's v_first that belong to them."""
+@dataclass(eq=False)
+class NarrowTimeMix(WrappedBlock):
+    """A time-mix with fewer heads, on the weights that are left, which reads their channels of RWKV-7's v_first."""
 
-    block: RwkvBlock  # with the weights that are left
     kept: tuple[int, ...]  # heads by their number before
-
-    @property
-    def spec(self) -> BlockSpec:
-        return self.block.spec
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        return self.block.weights
 
     def mix(self, x: Tensor, ctx: RwkvContext, past: Any = None) -> MixerOutput:
         if ctx.v_first is not None and ctx.v_carry is not None:
             ctx = replace(ctx, v_first=self._channels(ctx.v_first), v_carry=self._channels(ctx.v_carry))
-        return self.block.mix(x, ctx, past)
+        return super().mix(x, ctx, past)
 
     def _channels(self, v: Tensor) -> Tensor:
         return v.unflatten(-1, (-1, self.spec.head_dim))[..., list(self.kept), :].flatten(-2)
-
-    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        return self.block.project(z, heads)
-
-    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
-        return self.block.ffn(x, ctx, past)

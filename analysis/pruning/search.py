@@ -17,8 +17,8 @@ from analysis.pruning.orders import Path as Removal
 from analysis.pruning.paths import thinned, union
 from analysis.runs import Run
 from analysis.statistics import ENOUGH
-from analysis.study import SweepStudy, Text, identity
-from analysis.texts import batches
+from analysis.study import SweepStudy, identity
+from analysis.texts import Text, batches
 
 POINTS = (1000, 16, 11, 8)  # of a path that are scored, at most: the most whose sweep a budget holds
 SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models read, by whether the budget is short

@@ -24,7 +24,7 @@ from analysis.pruning.paths import Scored, score, size
 from analysis.pruning.search import find_paths, sized_paths
 from analysis.pruning.speed import speeds
 from analysis.statistics import ENOUGH
-from analysis.study import Text
+from analysis.texts import Text
 
 SAVED = {"all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (

@@ -14,9 +14,9 @@ from adapters import NONE, Ablation, StrataError, load
 from analysis.ablation import singles
 from analysis.fill import filled, head_means
 from analysis.plan import plan
-from analysis.study import SweepStudy, Text
+from analysis.study import SweepStudy
 from analysis.sweep import sweep
-from analysis.texts import Batch, batches
+from analysis.texts import Batch, Text, batches
 from tests.reference import variants
 from tests.reference.hf import observe
 from tests.reference.models import save_reader

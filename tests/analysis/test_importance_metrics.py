@@ -13,7 +13,8 @@ from torch import Tensor
 from adapters import StrataError
 from adapters.base import Parts
 from analysis.importance import METRICS, STEPS, Step, measure, wide
-from analysis.study import ImportanceStudy, Text
+from analysis.study import ImportanceStudy
+from analysis.texts import Text
 from tests.reference.hf import observe
 from tests.reference.pairs import NAMES, Pair, pair
 

@@ -15,8 +15,8 @@ from adapters import Ablation, load
 from adapters.rwkv.tokenizers import ByteTokenizer
 from adapters.tokenizers import Encoding, JsonTokenizer, Tokenizer
 from analysis.corpora import sample
-from analysis.study import SweepStudy, Text
-from analysis.texts import encode
+from analysis.study import SweepStudy
+from analysis.texts import Text, encode
 from tests.reference.models import save_reader
 from tests.reference.naive import naive_nll
 

@@ -22,7 +22,7 @@ from adapters.tokenizers import JsonTokenizer, Tokenizer
 from analysis import sources
 from analysis.corpora import PIECE, documents, sample
 from analysis.rows import Source
-from analysis.study import Text
+from analysis.texts import Text
 from tests.shared_data import shared
 
 ROOT = Path(__file__).parents[2]

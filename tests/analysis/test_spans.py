@@ -12,8 +12,7 @@ from adapters.base import Block, BlockModel
 from analysis.corpora import Window
 from analysis.replacement import fit_maps, linear_residual, residuals
 from analysis.spans import SpanStudy, _angles, all_spans, angular, straightest
-from analysis.study import Text
-from analysis.texts import Batch
+from analysis.texts import Batch, Text
 from tests.reference.hf import observe
 from tests.reference.pairs import NAMES, Pair, pair
 

@@ -18,7 +18,8 @@ from analysis.corpora import Window
 from analysis.importance import METRICS
 from analysis.plan import plan
 from analysis.statistics import told_from_zero
-from analysis.study import COLUMNS, ImportanceStudy, SweepStudy, Text, sweep_table
+from analysis.study import COLUMNS, ImportanceStudy, SweepStudy, sweep_table
+from analysis.texts import Text
 from tests.reference.hf import observe
 from tests.reference.models import save_reader, spec
 from tests.reference.naive import naive_nll

@@ -19,8 +19,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from adapters import BlockModel, load
 from adapters.catalogue import PACKAGES
 from adapters.registry import locate
-from analysis.study import Text
-from analysis.texts import encode
+from analysis.texts import Text, encode
 from tests.benchmarks import importance, removal, rwkv, sweeps
 
 OUT = Path(__file__).parents[2] / "reports" / "benchmarks.md"

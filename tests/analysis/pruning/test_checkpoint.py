@@ -22,8 +22,7 @@ from analysis.importance import measure
 from analysis.pruning import checkpoint
 from analysis.pruning.checkpoint import count_of, measure_loss, verify
 from analysis.pruning.orders import nested
-from analysis.study import Text
-from analysis.texts import Batch, batches
+from analysis.texts import Batch, Text, batches
 from reports import cli
 from tests.reference import variants
 from tests.reference.models import save_reader
