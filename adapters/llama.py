@@ -88,8 +88,8 @@ class LlamaBlock:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root mean square norm over the last axis, in fp32 whatever the dtype."""
-    h = x.float()
+    """Root mean square norm over the last axis, in fp32 or better."""
+    h = x.to(torch.promote_types(x.dtype, torch.float32))
     return weight * (h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 

@@ -20,6 +20,7 @@ from analysis import sequential
 from analysis.ablation import singles
 from analysis.budgets import cost, speed
 from analysis.importance import METRICS
+from analysis.importance.spans import SpanStudy, straightest
 from analysis.options import (
     AsJson,
     Corpus,
@@ -36,10 +37,9 @@ from analysis.options import (
     required,
     windows_of,
 )
-from analysis.spans import SpanStudy, straightest
 from analysis.study import ImportanceStudy, SweepStudy
-from analysis.task_commands import Data, Limit, Shots, sweep_task
 from analysis.tasks import SEED, load_tasks
+from analysis.tasks.commands import Data, Limit, Shots, sweep_task
 
 
 def models(as_json: AsJson = False) -> None:

@@ -197,6 +197,13 @@ def too_few(n_documents: int) -> str:
     return f"no interval could be had from {n_documents} documents"
 
 
+def intervals(n_documents: int, what: str = "bars") -> str:
+    """What the bars (or bands) of a figure are, or why there are none; a sentence for captions."""
+    if n_documents < ENOUGH:
+        return f"No {what}: {too_few(n_documents)}."
+    return f"{what.capitalize()} are 95\u00a0% bootstrap intervals over {n_documents} documents."
+
+
 def _signed(part: pd.Series) -> str:
     return ("+" if part["delta_nll"] > 0 else "") + number(part["delta_nll"])
 

@@ -16,12 +16,11 @@ from analysis import conclusions
 from analysis.agreement import Scores, agreement
 from analysis.budgets import BUDGETS, Budget
 from analysis.corpora import require_disjoint
+from analysis.corpora.text import Text
 from analysis.effects import Effects, Tell, run_folder, share
 from analysis.figures import escape, number
 from analysis.plan import Plan
-from analysis.statistics import ENOUGH
 from analysis.study import ImportanceStudy
-from analysis.texts import Text
 
 KINDS = ("blocks", "mixers", "ffns")
 LIMITS = (
@@ -96,8 +95,7 @@ class Depth:
     @property
     def bars(self) -> str:
         """What the bars of a figure are; a sentence for captions."""
-        n = self.nll.shape[1]
-        return f"Bars are 95\u00a0% bootstrap intervals over {n} documents." if n >= ENOUGH else f"No bars: {conclusions.too_few(n)}."
+        return conclusions.intervals(self.nll.shape[1])
 
     @cached_property
     def bi_agreement(self) -> str:

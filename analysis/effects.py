@@ -12,10 +12,10 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis.ablation import singles
 from analysis.budgets import Budget, fit
+from analysis.corpora.text import Text
 from analysis.plan import Plan, plan
 from analysis.runs import content_hash
 from analysis.study import SweepStudy
-from analysis.texts import Text
 
 Tell = Callable[[str, float], None]  # told what is being done, and which share of it is
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from adapters.base import BlockModel, Parts, WrappedBlock
 from adapters.errors import StrataError
+from analysis.corpora.text import Batch
 from analysis.importance import counted
-from analysis.texts import Batch
 
 FILLS = ("zero", "mean")
 

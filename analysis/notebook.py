@@ -6,6 +6,7 @@ import ast
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self
@@ -27,6 +28,7 @@ class Common(BaseModel):
     budget: str = "quick"
     corpus: str = "texts"
     documents: int | None = Field(default=None, ge=1)  # None: as many as the budget holds
+    window: int | None = Field(default=None, ge=2)  # tokens; None: the budget's
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     dtype: str = "auto"
@@ -52,7 +54,8 @@ class Common(BaseModel):
 
     @property
     def sizes(self) -> Budget:
-        return budget(self.budget)
+        sizes = budget(self.budget)
+        return sizes if self.window is None else replace(sizes, window=self.window)
 
     @property
     def runs(self) -> Path:
@@ -78,10 +81,11 @@ class RankingParameters(Parameters):
         return [name.strip() for name in self.other_corpora.split(",") if name.strip()]
 
 
-class SeveralModels(Common):
-    """Parameters of a notebook about several models: a list of them, as such or as text, or names with commas between them."""
+class ComparisonParameters(Common):
+    """Parameters of the notebook on comparison. Models are a list, as such or as text, or names with commas between them."""
 
     models: list[str]
+    trainings: str = ""  # folder that the zoo was trained in, for redundancy over training
 
     @field_validator("models", mode="before")
     @classmethod
@@ -94,6 +98,10 @@ class SeveralModels(Common):
             except (SyntaxError, ValueError):
                 raise ValueError("a list of models looks like ['smollm2', 'zoo-rwkv5-0']") from None
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @property
+    def trained_in(self) -> Path:
+        return Path(self.trainings).expanduser()
 
     def load(self, model: str) -> BlockModel:
         return load(model, device=self.device, dtype=self.dtype)

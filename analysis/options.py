@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from adapters.errors import StrataError
-from analysis.sources import FIRST
-from analysis.texts import Text
+from analysis.corpora.sources import FIRST
+from analysis.corpora.text import Text
 
 Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]

@@ -15,14 +15,14 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError, unknown
 from analysis.ablation import place, singles
 from analysis.corpora import Window, require_disjoint, windows_hash
+from analysis.corpora.text import PROBE, Batch, Text, batches, score_documents, tokenizer_of
 from analysis.fill import FILLS, filled, head_means
 from analysis.importance import METRICS, STEPS, measure
+from analysis.importance.taylor import taylor
 from analysis.plan import Plan, plan
 from analysis.runs import Run, content_hash
 from analysis.statistics import Interval, ratio, told_from_zero
 from analysis.sweep import documents_per_batch, streams_within, sweep
-from analysis.taylor import taylor
-from analysis.texts import PROBE, Batch, Text, batches, score_documents, tokenizer_of
 
 COLUMNS = ["kind", "block", "head", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
 Progress = Callable[[int], None]  # told how many more steps are done

@@ -62,7 +62,7 @@ def _with_reference(model: BlockModel, plan: Plan, scores: TextScores, limit: in
 
 
 class Reading(Protocol):
-    """What all streams read: windows of text, or a tree of prompts (`analysis.prompts`). A stream is one tensor."""
+    """What all streams read: windows of text, or a tree of prompts (`analysis.tasks.prompts`). A stream is one tensor."""
 
     edges: int  # that share a call of a block, at most; those of one stream always do
 

@@ -27,8 +27,9 @@ def main() -> None:
 def _app() -> Callable[[], None]:
     import typer
 
-    from analysis import commands, task_commands
+    from analysis import commands
     from analysis.pruning.commands import prune
+    from analysis.tasks import commands as task_commands
 
     app = typer.Typer(
         help="Measures how redundant a language model is, layer by layer and head by head.",
@@ -52,6 +53,7 @@ def fetch(names: list[str]) -> None:
 
 def report(
     models: list[str],
+    compare: str = "",
     budget: str = "quick",
     out: Path = Path("reports/out/report"),
     corpus: str = "texts",
@@ -61,8 +63,9 @@ def report(
     dtype: str = "auto",
     dry_run: bool = False,
 ) -> None:
-    """Run every notebook on each model, and join them in one report.pdf and report.html.
+    """Run the notebooks on each model, those that the budget holds, and join them in one report.pdf and report.html.
 
+    It ends with a comparison of the models, or of those that --compare names, with commas between them; `zoo` is all of the zoo.
     --corpus takes what it takes in `strata sweep --help`; --documents is how many are read, else as many as the budget holds.
     --dry-run counts what it will take on this machine, and stops.
     Stopped at any time, the same command goes on where it was. Example: strata report smollm2 --budget quick --out reports/out/quick
@@ -73,7 +76,8 @@ def report(
     if dry_run:
         expect(models, budget, out, **options)
         return
-    _written(lambda: make(models, budget, out, **options))
+    compared = [name.strip() for name in compare.split(",") if name.strip()]
+    _written(lambda: make(models, compared, budget, out, **options))
 
 
 def compare(
@@ -85,15 +89,20 @@ def compare(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    dry_run: bool = False,
 ) -> None:
     """Compare the redundancy of two models or more on the same bytes, as report.pdf and report.html.
 
-    Options are those of `strata report`. Models of one training budget that differ in their seed alone count as one architecture.
-    Stopped at any time, the same command goes on where it was. Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo
+    Options are those of `strata report`; `zoo` is all of the zoo. Models of one training budget that differ in their seed alone
+    count as one architecture. Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo
     """
     from reports import report
 
-    _written(lambda: report.compare(models, budget, out, **_options(corpus, documents, seed, device, dtype)))
+    options = _options(corpus, documents, seed, device, dtype)
+    if dry_run:
+        report.expect_comparison(models, budget, out, **options)
+        return
+    _written(lambda: report.compare(models, budget, out, **options))
 
 
 def _options(corpus: str, documents: int | None, seed: int, device: str, dtype: str) -> dict[str, str | int]:

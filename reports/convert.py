@@ -46,17 +46,24 @@ class Piece:
 
 
 def convert(
-    notebooks: Sequence[Path], out: Path, *, title: str, subtitle: str = "", facts: Mapping[str, object] | None = None
+    notebooks: Sequence[Path],
+    out: Path,
+    *,
+    title: str,
+    subtitle: str = "",
+    facts: Mapping[str, object] | None = None,
+    ending: str = "",
 ) -> tuple[Path, Path]:
     """Writes `out`/report.pdf and `out`/report.html, each at once or not at all, and returns both paths.
 
-    `title`, `subtitle` and `facts` (label -> value, shown below the title: date, model, budget, ...) are plain text.
+    `title`, `subtitle` and `facts` (label -> value, shown below the title: date, model, budget, ...) are plain text, `ending`
+    is Markdown behind the notebooks.
     Raises StrataError for a file that is not a notebook.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as folder:
         work = Path(folder)
-        pieces = [piece for path in notebooks for piece in _pieces(_read(path), work)]
+        pieces = [piece for path in notebooks for piece in _pieces(_read(path), work)] + [Piece(ending)] * bool(ending)
         document = _document(pieces, title, subtitle, facts or {})
         _pandoc(document, "typst", work / "report.typ", f"--template={HERE / 'template.typ'}")
         html = ["--mathml", "--toc", "--toc-depth=2", "--number-sections", "--embed-resources", f"--resource-path={work}"]

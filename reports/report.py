@@ -20,57 +20,70 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as Bar
 
+from adapters.base import BlockModel
+from adapters.catalogue import ZOO, zoo
 from adapters.errors import StrataError
 from adapters.registry import load, locate
 from analysis.budgets import BUDGETS, budget, cost
+from analysis.comparison.groups import groups, zoo_facts
 from analysis.corpora import documents
 from analysis.depth import KINDS
 from analysis.effects import Effects
-from analysis.groups import groups, zoo_facts
 from reports.convert import convert
 from reports.execute import Progress, execute
+from reports.sections import SECTIONS, Choice, choose, kept, left_out
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "seed": 0}  # of the options
 Tell = Callable[[str, Progress], None]  # told of which model, and where its notebook stands
 ROOM = 64 << 20  # bytes that notebooks, pictures and the converters' own files may take
-COMPARISON = "compare.ipynb"  # over all models, at the end
-SECTIONS = ("depth.ipynb", "importance.ipynb")  # in the order of the report
+COMPARISON = "compare.ipynb"  # at the end
 
 
-def make(models: Sequence[str], size: str, out: Path, **options: str | int) -> tuple[Path, Path]:
-    """Writes out/report.pdf and out/report.html. Runs are kept in out/runs, executed notebooks in out/notebooks.
+def make(models: Sequence[str], compared: Sequence[str], size: str, out: Path, **options: str | int) -> tuple[Path, Path]:
+    """Writes out/report.pdf and out/report.html: the sections of `models` that the budget holds, and `compared` side by side.
 
-    `options` are parameters of the notebooks. Raises StrataError on bad input, before anything is written where that can
-    be known, and when there is no room for the report.
+    Runs are kept in out/runs, executed notebooks in out/notebooks. `options` are parameters of the notebooks. Raises
+    StrataError on bad input, before anything is written where that can be known, and when there is no room for the report.
     """
+    models, compared = everything(models), everything(compared or (models if len(models) > 1 else ()))
     check(models, size, **options)
+    if compared:
+        check_comparison(compared, size, **options)
     executed = []
     with _room(out), _progress() as tell:
+        sections = _sections(models, size, out, options)
         for model in models:
             parameters = {"model": model, "budget": size, "out": str(out / "runs"), **options}
-            folder = out / "notebooks" / _slug(model)
-            executed += execute([NOTEBOOKS / name for name in SECTIONS], folder, parameters, progress=partial(tell, model))
-        if len(models) > 1:
-            executed += _compared(models, size, out, options, tell)
-        title = f"Redundancy of {' and '.join(Path(m).name for m in models)}"
-        return convert(executed, out, title=title, subtitle="Measured by Strata", facts=_facts("report", models, size, options))
+            notebooks = [NOTEBOOKS / s.notebook for s in sections if s.model == model and s.held]
+            executed += execute(notebooks, out / "notebooks" / _slug(model), parameters, progress=partial(tell, model))
+        if compared:
+            executed += _compared(compared, size, out, options, tell)
+        title = f"Redundancy of {_names(models)}"
+        facts = _facts("report", models, size, options, compared)
+        return convert(executed, out, title=title, subtitle="Measured by Strata", facts=facts, ending=left_out(sections, out))
 
 
 def compare(models: Sequence[str], size: str, out: Path, **options: str | int) -> tuple[Path, Path]:
     """As `make`, of the comparison of all models alone. Raises StrataError for a single model as well."""
-    if len(models) < 2:
-        raise StrataError(f"{', '.join(models)} alone is no comparison: name two models or more, or use `strata report`")
-    check(models, size, **options)
+    models = everything(models)
+    check_comparison(models, size, **options)
     with _room(out), _progress() as tell:
         executed = _compared(models, size, out, options, tell)
-        title = f"{' and '.join(Path(m).name for m in models)} compared"
+        title = f"{_names(models)} compared"
         return convert(executed, out, title=title, subtitle="Measured by Strata", facts=_facts("compare", models, size, options))
 
 
 def _compared(models: Sequence[str], size: str, out: Path, options: Mapping[str, str | int], tell: Tell) -> list[Path]:
     parameters = {"models": str(list(models)), "budget": size, "out": str(out / "runs"), **options}
     return execute([NOTEBOOKS / COMPARISON], out / "notebooks" / "all", parameters, progress=partial(tell, "all models"))
+
+
+def everything(models: Sequence[str]) -> list[str]:
+    """The models by name, with all of the zoo for `zoo`. Raises StrataError when it is empty."""
+    if "zoo" in models and not zoo():
+        raise StrataError(f"{ZOO} holds no models: train them with `make zoo`, or name others")
+    return [name for model in models for name in (zoo() if model == "zoo" else [model])]
 
 
 def check(models: Sequence[str], size: str, **options: str | int) -> None:
@@ -81,22 +94,62 @@ def check(models: Sequence[str], size: str, **options: str | int) -> None:
         locate(model, None)
     if len(set(models)) < len(models):
         raise StrataError(f"a model is named twice: {', '.join(models)}")
+
+
+def check_comparison(models: Sequence[str], size: str, **options: str | int) -> None:
+    """As `check`, and raises StrataError for models that are not comparable."""
+    if len(models) < 2:
+        raise StrataError(f"{', '.join(models)} alone is no comparison: name two models or more, or use `strata report`")
+    check(models, size, **options)
     groups(models, zoo_facts())
 
 
 def expect(models: Sequence[str], size: str, out: Path, **options: str | int) -> None:
-    """Prints what the sweep of each model will take on this machine; the other sections take little beside it."""
+    """Prints what the sweep of each model and every section will take on this machine."""
+    models = everything(models)
     check(models, size, **options)
     for model in models:
-        loaded = load(model, device=str(options["device"]), dtype=str(options["dtype"]))
-        asked = {name: options.get(name) for name in ("corpus", "documents", "seed")}
-        effects = Effects.sized(loaded, KINDS, BUDGETS[size], out / "runs", **asked)  # type: ignore[arg-type]
-        found = cost(loaded, effects.plan, effects.text.documents, effects.text.window)
-        print(
-            f"{model}: {len(effects.plan.ablations) - 1} ablations on {effects.text.documents} documents, {found.tokens:,} tokens; "
-            f"{found.mixer_rows:,} rows through mixers and {found.ffn_rows:,} through ffns a document; "
-            f"up to {found.memory / 2**20:,.0f} MB beside the model; about {found.seconds / 60:.0f} minutes"
-        )
+        print(_sweep(model, size, out, options))
+    for s in _choose(models, size, options):
+        print(f"{s.model}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
+
+
+def expect_comparison(models: Sequence[str], size: str, out: Path, **options: str | int) -> None:
+    """Prints what the sweep of each model will take on this machine; orders, paths and heads come on top."""
+    models = everything(models)
+    check_comparison(models, size, **options)
+    for model in models:
+        print(_sweep(model, size, out, options))
+
+
+def _sweep(model: str, size: str, out: Path, options: Mapping[str, str | int]) -> str:
+    loaded = _load(model, options)
+    asked = {name: options.get(name) for name in ("corpus", "documents", "seed")}
+    effects = Effects.sized(loaded, KINDS, BUDGETS[size], out / "runs", **asked)  # type: ignore[arg-type]
+    found = cost(loaded, effects.plan, effects.text.documents, effects.text.window)
+    return (
+        f"{model}: {len(effects.plan.ablations) - 1} ablations on {effects.text.documents} documents, {found.tokens:,} tokens; "
+        f"{found.mixer_rows:,} rows through mixers and {found.ffn_rows:,} through ffns a document; "
+        f"up to {found.memory / 2**20:,.0f} MB beside the model; about {found.seconds / 60:.1f} minutes"
+    )
+
+
+def _load(model: str, options: Mapping[str, str | int]) -> BlockModel:
+    return load(model, device=str(options["device"]), dtype=str(options["dtype"]))
+
+
+def _choose(models: Sequence[str], size: str, options: Mapping[str, str | int]) -> list[Choice]:
+    return choose(models, lambda model: _load(model, options), size, budget(size))
+
+
+def _sections(models: Sequence[str], size: str, out: Path, options: Mapping[str, str | int]) -> list[Choice]:
+    asked = {"models": list(models), "budget": size, "options": dict(options), "notebooks": [s.notebook for s in SECTIONS]}
+    return kept(out / "sections.json", asked, lambda: _choose(models, size, options))
+
+
+def _names(models: Sequence[str]) -> str:
+    *first, last = (Path(model).name for model in models)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 @contextmanager
@@ -129,18 +182,22 @@ def _progress() -> Iterator[Tell]:
         yield tell
 
 
-def _facts(command: str, models: Sequence[str], size: str, options: Mapping[str, str | int]) -> dict[str, str]:
+def _facts(
+    command: str, models: Sequence[str], size: str, options: Mapping[str, str | int], compared: Sequence[str] = ()
+) -> dict[str, str]:
     sizes = BUDGETS[size]
     cuda = torch.cuda.is_available() and options["device"] != "cpu"
     given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value != DEFAULTS.get(name)]
+    also = [f"--compare {shlex.quote(','.join(compared))}"] if compared and list(compared) != list(models) else []
     processor = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
     limit = f", about {sizes.seconds / 60:.0f} minutes a sweep" if sizes.seconds else ""
     return {
         "Date": date.today().isoformat(),
         "Models": ", ".join(models),
+        **({"Compared": ", ".join(compared)} if compared else {}),
         "Budget": f"{size}: windows of {sizes.window} tokens from up to {sizes.documents} documents{limit}",
         "Machine": f"{platform.system()} {platform.machine()}, {processor}",
-        "Command": " ".join([f"strata {command}", shlex.join(models), f"--budget {size}", *given]),
+        "Command": " ".join([f"strata {command}", shlex.join(models), *also, f"--budget {size}", *given]),
         "Versions": f"strata {version('llm-strata')}, torch {torch.__version__}, transformers {version('transformers')}",
     }
 

@@ -77,11 +77,19 @@ class RwkvBlock:
 
     def _channel_mix(self, h: Tensor, shifted: Tensor) -> tuple[Tensor]:
         w = self.weights
+        out = F.linear(F.linear(self._mixed(h, shifted, "ffn_mix_k"), w["up"]).relu().square(), w["down"])
+        return (self._gate(h, shifted) * out if "receptance" in w else out,)
+
+    def gate(self, x: Tensor, ctx: RwkvContext) -> Tensor | None:
+        """What RWKV-4 to 6 multiply the output of their ffn with, (rows, T, d); None where nothing is."""
+        return self._gate(*self._shifted(x, "ffn_norm", ctx, None)[:2]) if "receptance" in self.weights else None
+
+    def _gate(self, h: Tensor, shifted: Tensor) -> Tensor:
+        return F.linear(self._mixed(h, shifted, "ffn_mix_r"), self.weights["receptance"]).sigmoid()
+
+    def _mixed(self, h: Tensor, shifted: Tensor, role: str) -> Tensor:
         a, b = (shifted, h) if self.version[0] in "45" else (h, shifted)  # a mix is the share of the current token, later of the one before
-        out = F.linear(F.linear(torch.lerp(a, b, w["ffn_mix_k"]), w["up"]).relu().square(), w["down"])
-        if "receptance" in w:
-            out = F.linear(torch.lerp(a, b, w["ffn_mix_r"]), w["receptance"]).sigmoid() * out
-        return (out,)
+        return torch.lerp(a, b, self.weights[role])
 
     def value(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """v_first and v_carry of RwkvContext, of this block as the first: v = V (h + mix * (h one token before - h))."""

@@ -20,6 +20,7 @@ from adapters.layout import open_store
 from adapters.stock import reader_of, stock_logits
 from analysis.conclusions import too_few
 from analysis.corpora import require_disjoint, windows_hash
+from analysis.corpora.text import Text, batches
 from analysis.effects import Tell
 from analysis.figures import bounded, escape, number
 from analysis.plan import plan
@@ -28,7 +29,6 @@ from analysis.pruning.orders import Path as Removal
 from analysis.runs import VERSIONS
 from analysis.statistics import Interval, ratio
 from analysis.sweep import sweep
-from analysis.texts import Text, batches
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # largest error of logits over their standard deviation
 HALF = 5e-2  # in half precision, whose sums depend on their order

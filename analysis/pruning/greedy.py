@@ -10,10 +10,10 @@ from torch import Tensor
 from adapters.ablation import NONE, Ablation, Action
 from adapters.base import BlockModel, Edge, ModelSpec
 from adapters.errors import StrataError
+from analysis.corpora.text import Batch
 from analysis.plan import Plan
 from analysis.scores import TextScores
 from analysis.sweep import Executor, Windows, default_memory, stream_bytes, streams_within
-from analysis.texts import Batch
 
 Streams = dict[int, Tensor]  # of the base, by the block that they enter
 

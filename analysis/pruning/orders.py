@@ -13,12 +13,12 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel, ModelSpec
 from analysis.ablation import singles
 from analysis.agreement import removal_order
+from analysis.corpora.text import Batch
 from analysis.importance import measure
+from analysis.importance.spans import all_spans, angular
 from analysis.plan import plan
 from analysis.pruning.greedy import greedy, greedy_flops
-from analysis.spans import all_spans, angular
 from analysis.sweep import sweep
-from analysis.texts import Batch
 
 Path = tuple[Ablation, ...]  # by the number of parts that are out
 RANDOM = 10  # orders, the null that others are held against

@@ -12,7 +12,7 @@ import pandas as pd
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
-from analysis.costs import MEASURES, Saved, saved
+from analysis.heads.costs import MEASURES, Saved, saved
 from analysis.pruning.orders import Path
 from analysis.statistics import Array, Interval, ratio
 
@@ -47,7 +47,7 @@ class Scored:
         return {ablation: saved(self.model, ablation) for ablation in self.nll}
 
     def share(self, measure: str, ablation: Ablation) -> float:
-        """What an ablation saves of the whole, by a measure of `analysis.costs`."""
+        """What an ablation saves of the whole, by a measure of `analysis.heads.costs`."""
         return MEASURES[measure](self.model.spec, self.costs[ablation])
 
     def table(self, names: Sequence[str]) -> pd.DataFrame:

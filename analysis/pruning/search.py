@@ -11,6 +11,7 @@ from typing import NamedTuple
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.budgets import Budget, fit
+from analysis.corpora.text import Text, batches
 from analysis.effects import Tell, run_folder
 from analysis.pruning.orders import ORDERS, Calibration
 from analysis.pruning.orders import Path as Removal
@@ -18,7 +19,6 @@ from analysis.pruning.paths import thinned, union
 from analysis.runs import Run
 from analysis.statistics import ENOUGH
 from analysis.study import SweepStudy, identity
-from analysis.texts import Text, batches
 
 POINTS = (1000, 16, 11, 8)  # of a path that are scored, at most: the most whose sweep a budget holds
 SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models read, by whether the budget is short

@@ -14,6 +14,7 @@ from adapters.export import pruned
 from analysis import conclusions
 from analysis.budgets import Budget, speed
 from analysis.corpora import require_disjoint
+from analysis.corpora.text import Text
 from analysis.effects import Tell, share
 from analysis.figures import bounded, escape, number
 from analysis.pruning import curves, findings
@@ -24,7 +25,6 @@ from analysis.pruning.paths import Scored, score, size
 from analysis.pruning.search import find_paths, sized_paths
 from analysis.pruning.speed import speeds
 from analysis.statistics import ENOUGH
-from analysis.texts import Text
 
 SAVED = {"all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
@@ -221,6 +221,7 @@ def removal(
 
     Arguments are those of `depth`.
     """
+    budget = budget.within(model)
     text = Text(corpus=corpus, window=budget.window, documents=documents or budget.documents, seed=seed)
     calibration = replace(text, split="calibration").at_most(text.documents, model)
     rate = speed(model, budget.window)

@@ -10,7 +10,7 @@ from analysis.statistics import ENOUGH
 from analysis.zoo.texts import DEVELOPMENT, SPAN
 from analysis.zoo.training import ADAM, BATCH, CONTEXT, LAST, MUON, WARM_UP
 
-# Data sets whose train split was read, as the catalogue of texts names them (analysis/sources.py, PROSE).
+# Data sets whose train split was read, as the catalogue of texts names them (analysis/corpora/sources.py, PROSE).
 READ = ("BoolQ", "MultiLexSum", "Quac", "XSum", "PubMedQA", "NarrativeQA", "MedQA")
 CLAIM = 3  # training seeds of each, from which on architectures can be compared
 

@@ -18,9 +18,9 @@ from adapters.catalogue import ZOO
 from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.corpora import sample
+from analysis.corpora.text import batches, tokenizer_of
 from analysis.scores import TextScores
 from analysis.statistics import Interval, ratio
-from analysis.texts import batches, tokenizer_of
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.card import card
 from analysis.zoo.texts import SEPARATOR

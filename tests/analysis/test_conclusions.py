@@ -8,10 +8,10 @@ from adapters.ablation import NONE, Ablation
 from analysis.agreement import Scores, agreement, reliability
 from analysis.agreement import resolution as curve_of
 from analysis.conclusions import agreement_sentence, best_metric, cheapest, order_sentence, redundancy, reliability_sentence, resolution
+from analysis.corpora.text import Text
 from analysis.plan import Plan
 from analysis.statistics import Interval
 from analysis.study import sweep_table
-from analysis.texts import Text
 
 
 def table(effects, documents=40, noise=0.02, seed=0, kind="blocks") -> pd.DataFrame:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from adapters import NONE, Ablation, StrataError, load
 from analysis.ablation import singles
+from analysis.corpora.text import Batch, Text, batches
 from analysis.fill import filled, head_means
 from analysis.plan import plan
 from analysis.study import SweepStudy
 from analysis.sweep import sweep
-from analysis.texts import Batch, Text, batches
 from tests.reference import variants
 from tests.reference.hf import observe
 from tests.reference.models import save_reader

@@ -16,11 +16,11 @@ import pytest
 
 from adapters import StrataError, load
 from analysis.ablation import singles
+from analysis.corpora.text import Text
 from analysis.plan import plan
 from analysis.runs import Run
 from analysis.study import SweepStudy
 from analysis.sweep import call_bytes, stream_bytes
-from analysis.texts import Text
 from tests.reference.models import save_reader
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import pytest
 
 from adapters import StrataError, load
 from analysis.ablation import singles
+from analysis.corpora.text import Text
 from analysis.sequential import RATE, Outcome, bounds, decide, looks, until_resolved
 from analysis.study import SweepStudy
-from analysis.texts import Text
 from tests.reference.models import save_reader
 
 MARGIN, NOISE = 0.01, 0.02

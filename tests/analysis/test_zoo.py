@@ -455,6 +455,6 @@ class TestReleased:
 
 @needs_texts
 def test_what_the_card_says_was_read_is_what_the_corpus_holds() -> None:
-    from analysis.sources import PROSE
+    from analysis.corpora.sources import PROSE
 
     assert {file.split("/")[0] for file, _ in PROSE} == set(READ)

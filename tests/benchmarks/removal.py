@@ -7,8 +7,8 @@ from transformers import LlamaForCausalLM
 
 from adapters import NONE, Ablation, BlockModel
 from analysis.ablation import singles
+from analysis.corpora.text import Batch
 from analysis.pruning.greedy import greedy
-from analysis.texts import Batch
 from tests.benchmarks.sweeps import BATCHES
 from tests.benchmarks.timing import best, load_average
 

@@ -18,11 +18,11 @@ from adapters import load
 from adapters.errors import StrataError
 from adapters.export import Source
 from adapters.stock import by_strata
+from analysis.corpora.text import Batch, Text, batches
 from analysis.importance import measure
 from analysis.pruning import checkpoint
 from analysis.pruning.checkpoint import count_of, measure_loss, verify
 from analysis.pruning.orders import nested
-from analysis.texts import Batch, Text, batches
 from reports import cli
 from tests.reference import variants
 from tests.reference.models import save_reader

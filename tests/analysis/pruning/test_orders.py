@@ -11,12 +11,12 @@ import torch
 from adapters import NONE, Ablation, BlockModel
 from adapters.contract import Recorder
 from analysis.ablation import singles
+from analysis.corpora.text import Batch
 from analysis.importance import measure
+from analysis.importance.spans import all_spans, angular
 from analysis.pruning import greedy as greedily
 from analysis.pruning.greedy import greedy, greedy_flops
 from analysis.pruning.orders import ORDERS, Calibration, nested, random_order
-from analysis.spans import all_spans, angular
-from analysis.texts import Batch
 from tests.reference import variants
 from tests.reference.models import pair
 

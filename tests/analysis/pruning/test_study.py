@@ -11,9 +11,9 @@ import torch
 
 from adapters import BlockModel, load
 from analysis.budgets import Budget
+from analysis.corpora.text import batches
 from analysis.pruning import curves, search, study
 from analysis.pruning.speed import memory, speeds
-from analysis.texts import batches
 from tests.reference import variants
 from tests.reference.models import pair, save_reader
 

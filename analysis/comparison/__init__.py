@@ -1,0 +1,1 @@
+"""Several models on the same bytes: redundancy, its spread over seeds, and over training."""

@@ -1,0 +1,234 @@
+"""The tables and sentences of a comparison, as its notebook shows them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from analysis.ablation import place
+from analysis.comparison import verdicts
+from analysis.comparison.compare import UNITS, Compared, Measured
+from analysis.comparison.groups import Group, matching
+from analysis.comparison.overlays import BANDS
+from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
+from analysis.conclusions import intervals
+from analysis.figures import bounded, escape, number
+from analysis.statistics import ENOUGH, ratio
+
+MAIN = "area"  # the summary that words are about
+LIMITS = (
+    "Summaries are about removal without retraining, on one kind of text. A loss that is small beside its noise is spread out or "
+    "gathered by chance, so that a summary of single blocks is less sure than its interval says. A removal order is from the rise of "
+    "the loss without each block alone on calibration text; a searched one might cost less."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    of: Compared
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.of.models[0].bytes)
+
+    @property
+    def names(self) -> str:
+        """The models as Markdown."""
+        *first, last = (escape(m.spec.name) for m in self.of.models)
+        return f"{', '.join(first)} and {last}"
+
+    @property
+    def bands(self) -> str:
+        """What the bands of a figure are; a sentence for captions."""
+        n = self.n_documents
+        if n >= ENOUGH and len(self.of.models) > BANDS:
+            return f"Intervals over {n} documents are left out: {len(self.of.models)} models would hide each other."
+        return intervals(n, "bands")
+
+    @property
+    def has_heads(self) -> bool:
+        return any("heads" in m.singles and m.margin.sum() > 0 for m in self.of.models)
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """One line a model: what it is, how well it reads, and its margin."""
+        rows = []
+        for m in self.of.models:
+            rows.append(
+                {
+                    "model": m.spec.name,
+                    "layout": " ".join(dict.fromkeys((m.spec.family, m.spec.variant))),
+                    "blocks": len(m.spec.blocks),
+                    "parameters (M)": m.spec.n_params / 1e6,
+                    "bits per byte": bounded(ratio(m.dense, m.bytes)),
+                    "margin": bounded(ratio(m.margin, m.bytes)),
+                    "trained": "in the zoo" if self._group(m).facts else "elsewhere",
+                    "heads": m.heads or len(m.singles["heads"].ablations),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    @property
+    def text(self) -> str:
+        """What was read, as a sentence."""
+        t, some = self.of.text, self.of.models[0]
+        computed = ", ".join(sorted({m.computed for m in self.of.models}))
+        return (
+            f"All models score the same {int(some.bytes.sum()):,} bytes of {self.n_documents} held-out documents of "
+            f"{escape(Path(t.corpus).name)}, one window of at most {t.window} tokens each; computed in {computed}. A byte unigram, "
+            f"fitted on calibration text, takes {number(some.unigram.sum() / some.bytes.sum())} bits per byte; a model's margin is "
+            "what it saves against that."
+        )
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """What each single removal costs: model, group, kind, block, head, depth (0 to 1), unit, value and its interval."""
+        rows = []
+        for m in self.of.models:
+            last = max(1, len(m.spec.blocks) - 1)
+            for rises in m.singles.values():
+                for unit in UNITS:
+                    scores = m.losses(rises, unit)
+                    if scores.tokens.sum() <= 0:
+                        continue
+                    for ablation, bits in zip(rises.ablations, scores.sums, strict=True):
+                        kind, block, head = place(ablation)
+                        rows.append((*self._labels(m), kind, block, head, (block or 0) / last, unit, *ratio(bits, scores.tokens)))
+        columns = ["model", "group", "kind", "block", "head", "depth", "unit", "value", "ci_low", "ci_high"]
+        return pd.DataFrame(rows, columns=columns).astype({"block": "Int64", "head": "Int64", "ci_low": float, "ci_high": float})
+
+    @cached_property
+    def bi(self) -> pd.DataFrame:
+        """Block Influence: columns as `losses`."""
+        rows = []
+        for m in self.of.models:
+            for i, sums in enumerate(m.bi.sums):
+                rows.append((*self._labels(m), i / max(1, len(m.bi.sums) - 1), *ratio(sums, m.bi.tokens)))
+        return pd.DataFrame(rows, columns=["model", "group", "depth", "value", "ci_low", "ci_high"]).astype(
+            {"ci_low": float, "ci_high": float}
+        )
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Removal curves: model, group, share of blocks removed, loss as a share of the margin (NaN without one) with its interval."""
+        rows = []
+        for m in self.of.models:
+            scores, n = m.losses(m.path, "share"), len(m.path.ablations)
+            known = scores.tokens.sum() > 0
+            rows.append((*self._labels(m), 0.0, *(3 * [0.0 if known else math.nan])))
+            if known:
+                rows += [(*self._labels(m), (k + 1) / n, *ratio(bits, scores.tokens)) for k, bits in enumerate(scores.sums)]
+        return pd.DataFrame(rows, columns=["model", "group", "share", "value", "ci_low", "ci_high"]).astype(
+            {"ci_low": float, "ci_high": float}
+        )
+
+    @cached_property
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """Summaries by model."""
+        return {m.name: m.summaries for m in self.of.models}
+
+    @cached_property
+    def summaries(self) -> pd.DataFrame:
+        rows = []
+        for m in self.of.models:
+            found = self.estimates[m.name]
+            number_of = found["effective"] * len(m.spec.blocks)
+            rows.append(
+                {
+                    "model": m.spec.name,
+                    f"can go for {LIMIT:.0%} of the margin".replace("%", "\u00a0%"): bounded(found["removable"].interval),
+                    "effective blocks": f"{bounded(number_of.interval)} of {len(m.spec.blocks)}",
+                    "Gini": bounded(found["gini"].interval),
+                    "area": bounded(found["area"].interval),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def spreads(self) -> pd.DataFrame:
+        """One line a summary of each group of several seeds: how far seeds lie apart, beside the interval over documents."""
+        rows = []
+        for group in self.of.groups:
+            for name, summary in SUMMARIES.items() if len(group.members) > 1 else ():
+                values = self._values(group.name, name)
+                rows.append(
+                    {
+                        "group": group.name,
+                        "seeds": len(values),
+                        "summary": summary.title,
+                        "of each seed": ", ".join(map(number, values)),
+                        "mean, with interval over documents": bounded(self._mean(group, name).interval),
+                        "range over seeds": max(values) - min(values),
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def spread(self) -> str:
+        said = [
+            verdicts.spread(escape(group.name), SUMMARIES[MAIN], self._values(group.name, MAIN), self._mean(group, MAIN).interval)
+            for group in self.of.groups
+        ]
+        return " ".join(filter(None, said)) or "No two models here differ in their seed alone: how far seeds lie apart is not known."
+
+    @cached_property
+    def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
+        """Differences of each pair of groups by summary, and whether they can be told from zero; false discoveries held to 5 %."""
+        pairs = list(combinations(self.of.groups, 2))
+        found = [self._mean(a, name) - self._mean(b, name) for a, b in pairs for name in SUMMARIES]
+        told = iter(false_discovery_control([gap.p for gap in found]) <= 0.05 if found else [])
+        gaps = iter(found)
+        return {(a.name, b.name): {name: (next(gaps), bool(next(told))) for name in SUMMARIES} for a, b in pairs}
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """One line a pair of groups: the first's summaries less the second's; a star where the difference can be told from zero."""
+        rows = []
+        for (a, b), gaps in self.gaps.items():
+            cells = {SUMMARIES[name].short: bounded(gap.interval) + (" *" if told else "") for name, (gap, told) in gaps.items()}
+            rows.append({"first": a, "second": b, "matched by": self._matched(a, b) or "nothing", **cells})
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def conclusion(self) -> str:
+        """A sentence for each pair of groups about the area under the removal curve, which was chosen before anything was measured."""
+        if not self.gaps:
+            return "These models differ in their seed alone: there is no second architecture or training to compare them with."
+        said = [verdicts.controlled([(escape(a), escape(b), self._matched(a, b)) for a, b in self.gaps])]
+        for (a, b), gaps in self.gaps.items():
+            gap, told = gaps[MAIN]
+            first, second = (verdicts.Side(escape(name), self._values(name, MAIN)) for name in (a, b))
+            matched, n, summary = self._matched(a, b), self.n_documents, SUMMARIES[MAIN]
+            verdict = verdicts.difference(summary, first, second, gap.interval, told=told, matched=matched, n_documents=n)
+            said.append(f"- {verdict}")
+        return "\n\n".join([said[0], "\n".join(said[1:])])
+
+    @property
+    def limits(self) -> str:
+        return f"{LIMITS} Of all differences here, false discoveries are held to 5\u00a0%."
+
+    def _mean(self, group: Group, name: str) -> Estimate:
+        return mean([self.estimates[member][name] for member in group.members])
+
+    def _values(self, group: str, name: str) -> tuple[float, ...]:
+        """A summary of each seed of a group."""
+        return tuple(self.estimates[member][name].value for member in self._groups[group].members)
+
+    def _matched(self, a: str, b: str) -> str:
+        return matching(self._groups[a], self._groups[b])
+
+    @cached_property
+    def _groups(self) -> dict[str, Group]:
+        return {group.name: group for group in self.of.groups}
+
+    def _labels(self, m: Measured) -> tuple[str, str]:
+        return m.spec.name, self._group(m).name
+
+    def _group(self, m: Measured) -> Group:
+        return next(group for group in self.of.groups if m.name in group.members)

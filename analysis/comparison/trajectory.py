@@ -1,0 +1,150 @@
+"""Redundancy over training: does it grow while a model learns, and equally in two trainings?"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from adapters.base import BlockModel
+from adapters.errors import StrataError
+from adapters.registry import load
+from analysis.budgets import Budget
+from analysis.comparison import verdicts
+from analysis.comparison.compare import Measured, measure
+from analysis.comparison.redundancy import SUMMARIES, Estimate
+from analysis.comparison.results import MAIN
+from analysis.conclusions import intervals
+from analysis.corpora.text import Text, tokenizer_hash
+from analysis.effects import Tell
+from analysis.statistics import ratio
+from analysis.zoo.architectures import ARCHITECTURES
+from analysis.zoo.release import finished
+
+TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in ("effective", MAIN)}}
+STEPS = (64, 128, 256, 512, 1024)  # of the kept ones, between the first and the last
+Checkpoints = Mapping[int, Callable[[], BlockModel]]  # by step, loaded when they are needed
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Measures of several trainings at several steps, on the same bytes."""
+
+    trainings: Mapping[str, Mapping[int, Measured]]  # by name and step
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """As `overlays.training` takes them; a summary is missing at steps without a margin over the byte unigram."""
+        rows = []
+        for name, steps in self.trainings.items():
+            for step, m in sorted(steps.items()):
+                found = {"bits": ratio(m.dense, m.bytes)} | {key: e.interval for key, e in m.summaries.items()}
+                rows += [(name, name, step, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
+        columns = ["model", "group", "step", "measure", "value", "ci_low", "ci_high"]
+        return pd.DataFrame(rows, columns=columns).astype({"ci_low": float, "ci_high": float})
+
+    @property
+    def bands(self) -> str:
+        """What the bands of a figure are; a sentence for captions."""
+        return intervals(self.n_documents, "bands")
+
+    @property
+    def n_documents(self) -> int:
+        return len(next(iter(next(iter(self.trainings.values())).values())).bytes)
+
+    @cached_property
+    def conclusion(self) -> str:
+        """Growth of each training between its first and last step with a margin, and each pair; false discoveries held to 5 %."""
+        ends = {name: _ends(steps) for name, steps in self.trainings.items()}
+        growths = {name: last - first for name, (_, first, _, last) in ends.items()}
+        pairs = list(combinations(growths, 2))
+        gaps = [growths[a] - growths[b] for a, b in pairs]
+        told = false_discovery_control([e.p for e in (*growths.values(), *gaps)]) <= 0.05
+        n, summary = self.n_documents, SUMMARIES[MAIN]
+        said = [
+            verdicts.over_training(name, summary, ends[name][0], ends[name][2], growth.interval, told=bool(yes), n_documents=n)
+            for (name, growth), yes in zip(growths.items(), told, strict=False)
+        ]
+        said += [
+            verdicts.equally(a, b, summary, gap.interval, told=bool(yes), n_documents=n)
+            for (a, b), gap, yes in zip(pairs, gaps, told[len(growths) :], strict=True)
+        ]
+        return " ".join(filter(None, said))
+
+
+def _ends(steps: Mapping[int, Measured]) -> tuple[int, Estimate, int, Estimate]:
+    """First and last step with a margin, and the summary there."""
+    known = [step for step, m in sorted(steps.items()) if m.margin.sum() > 0] or sorted(steps)
+    first, last = known[0], known[-1]
+    return first, steps[first].summaries[MAIN], last, steps[last].summaries[MAIN]
+
+
+def trajectory(
+    trainings: Mapping[str, Checkpoints], budget: Budget, out: Path, *, corpus: str = "texts", documents: int = 16, seed: int = 0,
+    progress: Tell = lambda what, done: None,
+) -> Trajectory:  # fmt: skip
+    """Measures every checkpoint of every training on the same windows, without heads; runs are kept in `out`.
+
+    Raises StrataError when there is no checkpoint, or when the trainings do not share a tokenizer.
+    """
+    found: dict[str, dict[int, Measured]] = {name: {} for name in trainings}
+    tokenizers: set[str] = set()
+    budget = replace(budget, seconds=0.0)  # heads do not fit
+    for name, checkpoints in trainings.items():
+        if not checkpoints:
+            raise StrataError(f"{name} has no checkpoints: expected one training at several steps")
+        for step, get in sorted(checkpoints.items()):
+            model = get()
+            if model.tokenizer is not None:
+                tokenizers.add(tokenizer_hash(model.tokenizer))
+            if len(tokenizers) > 1:
+                raise StrataError(f"{name} has another tokenizer: trainings are compared on the same bytes, so give them one")
+            text = Text(corpus=corpus, window=budget.within(model).window, seed=seed).at_most(documents, model)
+            calibration = replace(text, split="calibration").at_most(documents, model)
+            found[name][step] = measure(f"{name} at {step}", model, budget, out, text, calibration, progress)
+    return Trajectory(found)
+
+
+def trainings(folder: Path, device: str = "auto") -> dict[str, Checkpoints]:
+    """The trainings in the zoo's working folder that reached their last step, at STEPS of it. Raises StrataError when there are none."""
+    return {t.name: checkpoints(t.folder, sorted({0, *(s for s in STEPS if s < t.steps), t.steps}), device) for t in finished(folder)}
+
+
+def checkpoints(folder: Path, steps: Sequence[int] = (), device: str = "auto") -> Checkpoints:
+    """The kept weights of one training in the zoo's working folder (`python -m analysis.zoo`): all, or those of `steps`.
+
+    Raises StrataError when there are none, or not those.
+    """
+    there = {int(path.stem): path for path in sorted(folder.glob("weights/*.safetensors"))}
+    if missing := set(steps or there) - there.keys() or not there:
+        raise StrataError(
+            f"{folder} holds weights of the steps {sorted(there)}, asked for are {missing or 'any'}: train first, or name others"
+        )
+    return {step: lambda step=step: _load(folder, there[step], device) for step in steps or there}  # type: ignore[misc]
+
+
+def _load(folder: Path, weights: Path, device: str) -> BlockModel:
+    with _as_model(folder, weights) as model:
+        return load(model, device=device, dtype="float32")
+
+
+@contextmanager
+def _as_model(folder: Path, weights: Path) -> Iterator[str]:
+    """A model folder of links to one checkpoint."""
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / f"{folder.name}-{weights.stem}"
+        made.mkdir()
+        (made / "config.json").write_text(json.dumps(ARCHITECTURES[folder.name.rsplit("-", 1)[0]].config))
+        for name, target in (("model.safetensors", weights), ("tokenizer.json", folder / "tokenizer.json")):
+            os.symlink(target.resolve(), made / name)
+        yield str(made)

@@ -1,0 +1,123 @@
+"""`strata tasks`, and `strata sweep --task`: benchmarks from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from adapters.base import BlockModel
+from adapters.errors import StrataError
+from adapters.registry import load
+from analysis.ablation import singles
+from analysis.options import bar
+from analysis.tasks import SEED, TaskSet, load_tasks
+from analysis.tasks.index import names
+from analysis.tasks.study import TaskStudy
+
+Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
+Shots = Annotated[
+    int | None, typer.Option(min=0, help="Examples in front of each question; the task's own number by default.", show_default=False)
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Documents of each task, all by default.", show_default=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of benchmark files in their makers' formats, or `texts` for those of the offline texts; the hub by default. "
+        "The layout is at the top of analysis/tasks/local.py.",
+        show_default=False,
+    ),
+]
+
+app = typer.Typer(help="Benchmarks as lm_eval defines them.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_tasks(
+    pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "", as_json: Annotated[bool, typer.Option("--json")] = False
+) -> None:
+    """Names of tasks, groups and tags.
+
+    Example: strata tasks list mmlu_an
+    """
+    found = sorted(name for name in names() if pattern in name)
+    print(json.dumps(found) if as_json else "\n".join(found))
+
+
+@app.command()
+def show(
+    name: Name,
+    doc: Annotated[int, typer.Option(min=0, help="Number of the document.")] = 0,
+    shots: Shots = None,
+    data: Data = None,
+    model: Annotated[str | None, typer.Option(help="Also the tokens, as this model reads them.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the examples.")] = SEED,
+) -> None:
+    """The exact prompt, the continuations that are scored, and the right answer of one document.
+
+    Example: strata tasks show mmlu_anatomy --doc 3 --shots 5
+    """
+    found = load_tasks(name, shots=shots, limit=doc + 1, seed=seed, data=data)
+    items = [item for item in found.items if item.number == doc]
+    if not items:
+        raise StrataError(f"{name} has no document {doc}: it has {len(found.items)}")
+    item = items[0]
+    right, options = found.gold(item)
+    print(f"{item.task}, document {doc}, {len(item.instances)} continuations")
+    loaded = load(model) if model else None
+    for i, instance in enumerate(item.instances):
+        *context, continuation = instance.args
+        if i == 0 or context != list(item.instances[0].args[:-1]):
+            print("--- context", *context, sep="\n")
+        print(f"--- continuation {i}{' (right)' if i in right else ''}: {continuation!r}")
+    if not options:
+        print(f"--- right: {found.tasks[item.task].doc_to_target(item.doc)!r}")
+    if loaded:
+        _show_tokens(found, loaded, found.items.index(item))
+
+
+def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
+    for i, request in enumerate(tasks.requests(model)[document]):
+        print(f"--- tokens {i}: {len(request.context)} + {len(request.continuation)}")
+        if i == 0:
+            print(list(request.context))
+        print(list(request.continuation))
+
+
+def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, memory: int | None, as_json: bool) -> None:
+    """Runs a benchmark under every ablation of the kinds, and prints what each costs."""
+    study = TaskStudy.of(model, singles(model.spec, kinds), tasks, memory=memory)
+    with bar(f"{tasks.name} without parts of {model.spec.name}", study.steps) as advance:
+        table = study.run(out, advance)
+    if as_json:
+        print(table.to_json(orient="records"))
+        return
+    if study.cut:
+        print(f"{study.cut} requests are longer than the context of {model.spec.max_len} tokens and were cut on the left, as lm_eval does")
+    _show(table, tasks.name if tasks.name in set(table["task"]) else str(table["task"].iloc[0]))
+    print(f"wrote {out / 'summary.csv'}")
+
+
+def _show(table: pd.DataFrame, task: str) -> None:
+    rows = table[table["task"] == task]
+    loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
+    dense = rows[rows["kind"] == "dense"].set_index("metric")
+    for metric in [m for m in dense.index if m not in ("told",)]:
+        print(f"dense {task} {metric} {_interval(dense.loc[metric])}")
+    if "above_chance" in dense.index and not float(dense["ci_low"].fillna(0)["above_chance"]) > 0:
+        print(f"the dense model cannot be told from chance on {task}: what ablations do to its accuracy means nothing")
+    effects = rows[rows["metric"] == f"delta_{loss}"].sort_values("value", ascending=False)
+    printed = Table("kind", "block", "head", f"delta_{loss}", title="most important first")
+    for row in effects.head(20).to_dict("records"):
+        printed.add_row(row["kind"], *("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head")), _interval(row))
+    Console().print(printed)
+
+
+def _interval(row: pd.Series | dict) -> str:
+    bounds = "" if pd.isna(row["ci_low"]) else f" ({row['ci_low']:.4f} to {row['ci_high']:.4f})"
+    return f"{row['value']:.4f}{bounds}"

@@ -1,0 +1,103 @@
+"""Rows of files. What is wrong with one is an error that names the file and the place in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapters.errors import StrataError, one_line
+
+Row = dict[str, Any]
+Splits = dict[str, list[Row]]
+Reader = Callable[[Path, str], Splits]  # folder and configuration -> rows by split
+Placed = Iterator[tuple[str, Any]]  # where in its file something stands ("line 3"), and what stands there
+VALIDATION, TEST = ("dev", "val"), ("test",)  # what names of files say of the split that is asked
+
+
+def found(folder: Path, *patterns: str) -> list[Path]:
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+
+
+def rows(paths: Iterable[Path], make: Callable[[Any], Row], parse: Callable[[Path], Placed]) -> list[Row]:
+    """`make` of each that `parse` finds in the files. Raises StrataError with file and place where `make` does not understand it."""
+    out = []
+    for path in paths:
+        for where, held in parse(path):
+            try:
+                out.append(make(held))
+            except (KeyError, ValueError, IndexError, TypeError) as error:
+                has = ", ".join(map(str, held)) if isinstance(held, dict) else _count(held)
+                raise StrataError(f"{path}, {where}: {type(error).__name__} {one_line(error)}; it has {has[:120]}") from error
+    return out
+
+
+def _count(held: object) -> str:
+    return f"{len(held)} columns" if isinstance(held, list) else f"the text {str(held)!r}"
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StrataError(f"{path} is not UTF-8: {one_line(error)}") from error
+    except OSError as error:
+        raise StrataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def lines(path: Path) -> Placed:
+    """Those that are not empty."""
+    return ((f"line {n}", line) for n, line in enumerate(read(path).split("\n"), 1) if line.strip())
+
+
+def objects(path: Path) -> Placed:
+    """JSON: one a line, or a list of them."""
+    if read(path).lstrip().startswith("["):
+        yield from items(path)
+        return
+    for where, line in lines(path):
+        yield where, _parsed(path, where, line)
+
+
+def items(path: Path, key: str | None = None) -> Placed:
+    """Of a JSON list, or of the list that an object holds as `key`."""
+    whole = _parsed(path, "", read(path))
+    listed = whole.get(key) if key and isinstance(whole, dict) else whole
+    if not isinstance(listed, list):
+        raise StrataError(f"{path} holds no list{f' {key!r}' if key else ''}")
+    return ((f"item {n}", item) for n, item in enumerate(listed))
+
+
+def whole(path: Path) -> Placed:
+    """A file that is one JSON object."""
+    yield "", _parsed(path, "", read(path))
+
+
+def table(path: Path) -> Placed:
+    """Of a file with commas: lists of cells, a header among them."""
+    reader = csv.reader(io.StringIO(read(path), newline=""))
+    return ((f"line {reader.line_num}", cells) for cells in reader if cells)
+
+
+def _parsed(path: Path, where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise StrataError(f"{path}{f', {where}' if where else ''}: {one_line(error)}") from error
+
+
+def splits(asked: Sequence[Row], train: Sequence[Row] = ()) -> Splits:
+    """Without rows to train on, tasks that name such a split get those that are asked: `load_tasks` takes no examples from them."""
+    return {"train": list(train or asked), "validation": list(asked), "test": list(asked)}
+
+
+def jsonl(folder: Path, make: Callable[[Row], Row], asked: tuple[str, ...], *patterns: str) -> Splits:
+    """Of files with a JSON object a line, or a list of them. The default of `patterns` is *.jsonl."""
+    paths = found(folder, *(patterns or ("*.jsonl",)))
+    train = [path for path in paths if "train" in path.name.lower()]
+    others = [path for path in paths if path not in train]
+    named = [path for path in others if any(word in path.name.lower() for word in asked)]
+    return splits(rows(named or others, make, objects), rows(train, make, objects))

@@ -1,0 +1,193 @@
+"""A benchmark under every ablation, as a resumable run: log-likelihoods are kept, and lm_eval's metrics are made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from analysis.ablation import place
+from analysis.corpora.text import Text
+from analysis.plan import Plan, plan
+from analysis.runs import Run, content_hash
+from analysis.statistics import Interval, ratio, told_from_zero
+from analysis.study import COLUMNS, identity, write_table
+from analysis.tasks import Item, Metric, TaskSet
+from analysis.tasks.chances import METRICS, chance_free
+from analysis.tasks.likelihoods import batches, likelihoods
+from analysis.tasks.requests import Request
+from analysis.tasks.tree import tree_size
+
+PAIRED = ("acc", "acc_norm", "log_loss", "brier", "nll")  # metrics whose difference from the dense model is given
+
+
+@dataclass(frozen=True)
+class TaskStudy:
+    """Every ablation of a plan on the documents of a task set."""
+
+    model: BlockModel
+    plan: Plan
+    tasks: TaskSet
+    memory: int | None = None  # bytes
+
+    @classmethod
+    def of(cls, model: BlockModel, ablations: Sequence[Ablation], tasks: TaskSet, **options: Any) -> TaskStudy:
+        return cls(model, plan(model.spec, ablations), tasks, **options)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Requests name themselves in the records, by hash, so that more documents or other shots go on in the same folder."""
+        about = identity(self.model, Text())
+        return {k: about[k] for k in ("model", "dtype", "device")} | {
+            "task": self.tasks.name,
+            "ablations": [a.to_json() for a in self.plan.ablations],
+        }
+
+    @cached_property
+    def requests(self) -> list[list[Request]]:
+        return self.tasks.requests(self.model)
+
+    @cached_property
+    def keys(self) -> list[list[str]]:
+        return [[content_hash(request) for request in requests] for requests in self.requests]
+
+    @property
+    def cut(self) -> int:
+        """Requests that do not fit into the model's context and lose tokens on the left, as in lm_eval."""
+        return sum(request.is_cut(self.model.spec.max_len) for requests in self.requests for request in requests)
+
+    @property
+    def tokens(self) -> int:
+        """That go through the blocks for one ablation, were all requests one tree."""
+        return tree_size((request for requests in self.requests for request in requests), self.model.spec.max_len)
+
+    @property
+    def steps(self) -> int:
+        """What `progress` counts up to: streams that leave a block, times documents."""
+        return (sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)) * len(self.tasks.items)
+
+    def open(self, folder: Path) -> Run:
+        return Run(folder, self.identity)
+
+    def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
+        """Scores what the folder does not hold yet and returns the tidy table, which is also written as summary.csv."""
+        table = task_table(self, *self.scores(folder, progress))
+        write_table(self.open(folder), table)
+        return table
+
+    def scores(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Log-likelihoods in nats, and whether they are greedy: of each document, (ablations, requests)."""
+        run = self.open(folder)
+        done = run.scores()
+        todo = [d for d, keys in enumerate(self.keys) if not all(key in done for key in keys)]
+        progress((len(self.tasks.items) - len(todo)) * self._steps_each)
+        if todo:
+            about = {"spec": asdict(self.model.spec), "requests_hash": content_hash(self.keys), "cut": self.cut, "tokens": self.tokens}
+            with run.writing(about):
+                waiting = [self.requests[d] for d in todo]
+                for where in batches(self.model, self.plan, waiting, self.memory):
+                    self._score(run, [todo[d] for d in range(where.start, where.stop)], progress)
+            done = run.scores()
+        return tuple([np.stack([done[key][name] for key in keys], -1) for keys in self.keys] for name in ("nats", "greedy"))  # type: ignore[return-value]
+
+    def _score(self, run: Run, documents: Sequence[int], progress: Callable[[int], None]) -> None:
+        requests = [request for d in documents for request in self.requests[d]]
+        keys = [key for d in documents for key in self.keys[d]]
+        names = [f"{self.tasks.items[d].task}:{self.tasks.items[d].number}" for d in documents for _ in self.requests[d]]
+        found = likelihoods(
+            self.model, self.plan, requests, memory=self.memory, names=names, progress=lambda streams: progress(streams * len(documents))
+        )
+        run.add(keys, {"nats": found.nats.numpy(), "greedy": found.greedy.numpy()})
+
+    @property
+    def _steps_each(self) -> int:
+        return self.steps // max(1, len(self.tasks.items))
+
+
+def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Rows by task and ablation, the dense model first: lm_eval's metrics, and beside them
+
+    `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats a token);
+    `delta_...` of each of `PAIRED` against the dense model, and `told`: 1 where the loss can be told from the dense model's,
+    false discoveries held to 5 % among ablations of the same kind.
+    """
+    tasks = study.tasks
+    found = [
+        tasks.metrics([tasks.outcomes(study.model, item, nats[d][a], greedy[d][a]) for d, item in enumerate(tasks.items)])
+        for a in range(len(study.plan.ablations))
+    ]
+    rows = []
+    for name in dict.fromkeys([*tasks.groups, *tasks.tasks]):
+        members = set(tasks.members(name))
+        documents = [d for d, item in enumerate(tasks.items) if item.task in members]
+        counts = np.array([sum(len(r.continuation) for r in study.requests[d]) for d in documents])
+        each = [
+            _documents(study, found[a], name, [nats[d][a] for d in documents], [tasks.items[d] for d in documents], counts)
+            for a in range(len(study.plan.ablations))
+        ]
+        told = _told(study.plan, each)
+        for a, ablation in enumerate(study.plan.ablations):
+            values = _values(each[a], each[0] if a else None, found[a].get(name, {}))
+            if a and told is not None:
+                values["told"] = Interval(float(told[a]), None, None)
+            rows += [(*place(ablation), name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"block": "Int64", "head": "Int64", "ci_low": float, "ci_high": float})
+
+
+Sums = dict[str, tuple[np.ndarray, np.ndarray]]  # by metric: sums and counts of each document
+
+
+def _documents(
+    study: TaskStudy,
+    metrics: dict[str, dict[str, Metric]],
+    name: str,
+    nats: Sequence[np.ndarray],
+    items: Sequence[Item],
+    counts: np.ndarray,
+) -> Sums:
+    """Per document: lm_eval's metrics that are means, and ours. A group's are those of its tasks, one after the other."""
+    ones = np.ones(len(items))
+    out: Sums = {}
+    members = list(dict.fromkeys(item.task for item in items))
+    for metric in metrics[members[0]]:
+        parts = [metrics[m][metric].documents for m in members if metric in metrics[m]]
+        if len(parts) == len(members) and all(part is not None for part in parts):
+            out[metric] = (np.concatenate([part for part in parts if part is not None]), ones)
+    gold = [study.tasks.gold(item) for item in items]
+    if all(options for _, options in gold):
+        free = [chance_free(values[:options], right) for values, (right, options) in zip(nats, gold, strict=True)]
+        out |= {metric: (np.array([f[metric] for f in free]), ones) for metric in METRICS}
+    elif not any(options for _, options in gold):
+        out["nll"] = (np.array([-values.sum() for values in nats]), counts.astype(float))
+    return out
+
+
+def _values(each: Sums, dense: Sums | None, metrics: dict[str, Metric]) -> dict[str, Interval]:
+    values = {metric: Interval(found.value, None, None) for metric, found in metrics.items()}
+    for metric, (sums, counts) in each.items():
+        interval = ratio(sums, counts)
+        # lm_eval's own value stands; the interval is that of the mean over documents, when this is what it is
+        if metric not in values or np.isclose(values[metric].value, interval.value, rtol=1e-9):
+            values[metric] = interval
+        if dense is not None and metric in PAIRED and metric in dense:
+            values[f"delta_{metric}"] = ratio(sums - dense[metric][0], counts)
+    return values
+
+
+def _told(work: Plan, each: Sequence[Sums]) -> np.ndarray | None:
+    loss = next((name for name in ("log_loss", "nll") if name in each[0]), None)
+    if loss is None:
+        return None
+    sums = np.stack([found[loss][0] for found in each])
+    kinds = np.array([place(ablation)[0] for ablation in work.ablations])
+    told = np.zeros(len(kinds), dtype=bool)
+    for kind in set(kinds) - {"dense"}:
+        told[kinds == kind] = told_from_zero(sums[kinds == kind] - sums[0])
+    return told

@@ -1,0 +1,112 @@
+"""Sections of a report: which notebooks there are, what each takes, and which of them a short budget holds."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from adapters.base import BlockModel, ModelSpec
+from analysis.ablation import singles
+from analysis.budgets import Budget, speed
+from analysis.depth import KINDS
+from analysis.figures import escape
+from analysis.plan import plan
+from analysis.statistics import ENOUGH
+
+OVERHEAD = 15.0  # seconds that a notebook takes beside its passes: a kernel, imports, resampling, figures
+ALLOWED = {"quick": 480.0}  # seconds for all sections together, the comparison at the end aside; other budgets hold everything
+
+
+def _passes(spec: ModelSpec, kinds: Sequence[str] = ()) -> int:
+    return plan(spec, singles(spec, kinds) if kinds else []).flops_per_token
+
+
+def _width(spec: ModelSpec) -> int:
+    return _passes(spec, ["heads"]) + 30 * _passes(spec) if all(block.n_heads for block in spec.blocks) else 0
+
+
+class Section(NamedTuple):
+    """`work`: about the FLOPs for each token of as many documents as intervals need; counted where ablations are swept."""
+
+    notebook: str
+    work: Callable[[ModelSpec], float]
+
+
+# In the order of the report, and of what a short budget holds first.
+SECTIONS = (
+    Section("depth.ipynb", lambda spec: _passes(spec, KINDS) + _passes(spec)),
+    Section("importance.ipynb", lambda spec: 25 * _passes(spec)),  # metrics and gradients of some texts; depth's sweep is there
+    Section("width.ipynb", _width),
+    Section("depth_vs_width.ipynb", lambda spec: _passes(spec, KINDS) + _width(spec) + 30 * _passes(spec)),
+    Section("pruning.ipynb", lambda spec: 8 * len(spec.blocks) * _passes(spec)),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A section of one model, and whether the budget holds it."""
+
+    model: str
+    notebook: str
+    seconds: float  # that it takes on this machine
+    held: bool
+
+    @property
+    def question(self) -> str:
+        return self.notebook.removesuffix(".ipynb")
+
+
+def choose(models: Sequence[str], load: Callable[[str], BlockModel], size: str, budget: Budget) -> list[Choice]:
+    """Every section of every model, by model; held are the first and those that fit into what is allowed, section by section."""
+    takes = {model: _seconds(load(model), budget) for model in models}
+    left = ALLOWED.get(size, float("inf"))
+    held = set()
+    for section in SECTIONS:
+        for model in models:
+            if (seconds := takes[model][section.notebook]) <= left or section is SECTIONS[0]:  # also on a busy machine
+                left -= seconds
+                held.add((model, section.notebook))
+    return [Choice(m, s.notebook, takes[m][s.notebook], (m, s.notebook) in held) for m in models for s in SECTIONS]
+
+
+def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
+    window = budget.within(model).window
+    documents = budget.documents if budget.seconds is None else ENOUGH
+    tokens, rate = documents * window, speed(model, window)
+    return {section.notebook: OVERHEAD + section.work(model.spec) * tokens / rate for section in SECTIONS}
+
+
+def kept(path: Path, asked: Mapping[str, object], make: Callable[[], list[Choice]]) -> list[Choice]:
+    """The choice of an earlier report of the same, so that a report that was stopped goes on as it began; else a new one."""
+    if path.is_file():
+        found = json.loads(path.read_text())
+        if found["asked"] == asked:
+            return [Choice(**choice) for choice in found["sections"]]
+    choices = make()
+    path.write_text(json.dumps({"asked": asked, "sections": [asdict(choice) for choice in choices]}, indent=1) + "\n")
+    return choices
+
+
+def left_out(choices: Sequence[Choice], out: Path) -> str:
+    """What is not in the report, as a table (Markdown) with what it takes and the command; empty when all is there."""
+    rows = [f"| {c.question} | {escape(c.model)} | {_minutes(c.seconds)} | {escape(command(c, out))} |" for c in choices if not c.held]
+    if not rows:
+        return ""
+    head = "| question | model | takes about | command |\n| --- | --- | --- | --- |\n"
+    said = "This budget does not hold these sections. With enough text for intervals each takes about as long as stated on this machine."
+    return f"# Left out\n\n{said}\n\n{head}" + "\n".join(rows)
+
+
+def command(choice: Choice, out: Path) -> str:
+    """What runs one section by itself."""
+    target = out / f"{choice.question}-{Path(choice.model).name}.ipynb"
+    words = ["papermill", f"notebooks/{choice.notebook}", str(target), "-p", "model", choice.model, "-p", "documents", str(ENOUGH)]
+    return shlex.join([*words, "-p", "out", str(out / "runs")])
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,199 @@
+"""A comparison of small models with different tokenizers, from their files to its tables, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from adapters import Ablation, BlockModel, StrataError, load
+from analysis.budgets import Budget
+from analysis.comparison import overlays
+from analysis.comparison.compare import compare
+from analysis.comparison.redundancy import SUMMARIES
+from analysis.comparison.results import Comparison
+from analysis.comparison.trajectory import TITLES, checkpoints, trajectory
+from analysis.notebook import ComparisonParameters
+from analysis.statistics import ENOUGH
+from analysis.zoo.architectures import ARCHITECTURES
+from tests.reference.models import save_reader
+from tests.reference.naive import naive_nll
+from tests.reference.variants import save
+from tests.shared_data import shared
+
+BUDGET = Budget(24, 3, 60.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text, a Llama that reads bytes behind a token in front, and an RWKV-5.2 that reads bytes alone."""
+    folder = tmp_path_factory.mktemp("compare")
+    (folder / "text.txt").write_text("".join(f"Line {i}: {i} times {i} is {i * i}, café 天 {i % 7}.\n" for i in range(6000)))
+    (folder / "llama").mkdir()
+    save_reader(folder / "llama")
+    save("rwkv-5.2", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(folder: Path) -> list[str]:
+    return [str(folder / "llama"), str(folder / "rwkv-5.2.pth")]
+
+
+def loader(source: str) -> BlockModel:
+    return load(source, device="cpu", dtype="float32")
+
+
+def run(sources: list[str], folder: Path, out: Path, facts: dict[str, Any] | None = None, **options: Any) -> Comparison:
+    return Comparison(compare(sources, loader, BUDGET, out, facts or {}, corpus=str(folder / "text.txt"), **({"documents": 3} | options)))
+
+
+def test_models_of_different_tokenizers_on_the_same_bytes(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    study = run(sources, folder, tmp_path)
+    a, b = study.of.models
+    assert a.bytes.tolist() == b.bytes.tolist()
+    assert a.unigram.tolist() == b.unigram.tolist()
+    assert set(a.singles) == {"blocks", "mixers", "ffns", "heads"}
+    assert len(b.singles["heads"].ablations) == 3 * 3, "RWKV-5.2 has heads as well"
+    losses = study.losses
+    assert set(losses["model"]) == {"llama", "rwkv-5.2"}
+    assert losses[losses["kind"] == "blocks"].groupby(["model", "unit"]).size().loc[:, "bits"].tolist() == [3, 3]
+    assert losses.loc[losses["kind"] == "mixers", "depth"].unique().tolist() == [0, 0.5, 1]
+
+    reference = save_reader(tmp_path / "reference") if (tmp_path / "reference").mkdir() is None else None
+    text = study.of.text
+    for i, window in enumerate(text.windows(loader(sources[0]))):
+        tokens = re.findall(rb"Li|.", window.text.encode(), re.DOTALL)
+        ids = torch.tensor([[256, *(257 if token == b"Li" else token[0] for token in tokens)]])
+        scored = torch.tensor([len(token) for token in tokens]).cumsum(0) > window.unscored
+        dense, without = (float(naive_nll(reference, ids, x).flatten()[scored].sum()) for x in (Ablation(), a.path.ablations[1]))
+        assert a.dense[i] == pytest.approx(dense / np.log(2), rel=1e-5)
+        assert a.path.bits[1, i] == pytest.approx((without - dense) / np.log(2), abs=1e-3)
+
+
+def test_removal_paths_are_nested_from_the_cheapest_on_calibration_text(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    for m in run(sources, folder, tmp_path).of.models:
+        assert [len(a.blocks) for a in m.path.ablations] == [1, 2, 3]
+        assert all(a.blocks < b.blocks for a, b in zip(m.path.ablations, m.path.ablations[1:], strict=False))
+
+
+def test_what_is_there_is_not_measured_again(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    first = run(sources, folder, tmp_path, documents=2)
+    records = {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
+    again = run(sources, folder, tmp_path, documents=None)
+    assert again.n_documents == first.n_documents == 2, "as many as were asked for before"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")} == records
+    assert again.losses.equals(first.losses)
+
+
+def test_models_without_a_margin_are_shown_and_not_compared(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    """Random weights know less of text than how often its bytes come."""
+    study = run(sources, folder, tmp_path)
+    assert all(m.margin.sum() < 0 for m in study.of.models)
+    assert set(study.losses["unit"]) == {"bits"}
+    assert study.summaries["area"].tolist() == ["", ""]
+    assert "cannot be compared" in study.conclusion
+    assert "Not trained alike" in study.conclusion
+    assert not study.has_heads
+    for figure in (overlays.curves(study.curves), overlays.influence(study.bi), overlays.losses(study.losses, "ffns")):
+        assert figure.axes
+    assert len(study.facts) == len(study.summaries) == 2
+    assert len(study.differences) == 1
+    assert study.spreads.empty
+
+
+def changed(reference_folder: Path, out: Path, edit: Callable[[Path], object]) -> str:
+    out.mkdir()
+    for path in reference_folder.iterdir():
+        (out / path.name).symlink_to(path)
+    edit(out)
+    return str(out)
+
+
+def test_what_cannot_be_compared(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    llama = folder / "llama"
+    mute = changed(llama, tmp_path / "mute", lambda to: (to / "tokenizer.json").unlink())
+    (tmp_path / "other").mkdir()
+    twin = changed(llama, tmp_path / "other" / "llama", lambda to: None)
+    budget = {"architecture": "Llama", "of_steps": 9, "n_params": 5, "data": "d", "tokenizer": "t", "equals": None}
+    mixed = {str(source): budget | {"seed": i, "tokens": 100 + i} for i, source in enumerate(sources)}
+    for names, facts, says in (
+        (sources[:1], {}, "is no comparison"),
+        ([sources[0]] * 2, {}, "named twice"),
+        ([sources[0], mute], {}, "no common corpus: .*mute comes without a tokenizer"),
+        ([sources[0], twin], {}, "cannot be told apart"),
+        (sources, mixed, "no seed group: tokens is 100 and 101"),
+    ):
+        with pytest.raises(StrataError, match=says):
+            run(names, folder, tmp_path / "out", facts)
+        assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_real_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained models have a margin: intervals, differences and words about these two."""
+    monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
+    names = [str(shared(f"models/{name}")) for name in ("stories260K/stories260K.gguf", "rwkv/tiny-rwkv-5v2-730K.pth")]
+    corpus = str(shared("text/books-en/botchan.txt"))
+    study = Comparison(compare(names, loader, Budget(48, 3, 60.0), tmp_path / "runs", {}, corpus=corpus, documents=ENOUGH))
+    for m in study.of.models:
+        assert m.margin.sum() > 0
+        area = m.summaries["area"].interval
+        assert 0 < area.low <= area.value <= area.high < 1
+    shares = study.losses[study.losses["unit"] == "share"].reset_index()
+    bits = study.losses[study.losses["unit"] == "bits"].reset_index()
+    margins = {m.spec.name: m.margin.sum() / m.bytes.sum() for m in study.of.models}
+    assert shares["value"].to_numpy() == pytest.approx((bits["value"] / bits["model"].map(margins)).to_numpy())
+    assert study.conclusion.count("these two models, not about architectures") + study.conclusion.count("do not tell them apart") == 1
+    assert study.spreads.empty
+    assert "how far seeds lie apart is not known" in study.spread
+    assert set(study.curves["share"].round(3)) >= {0, 0.2, 1}
+    assert study.has_heads
+
+
+def test_seeds_are_put_beside_each_other(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    same = {"architecture": "Both", "of_steps": 9, "n_params": 5, "data": "d", "tokenizer": "t", "equals": None, "tokens": 100}
+    study = run(sources, folder, tmp_path, {source: same | {"seed": i} for i, source in enumerate(sources)})
+    assert study.spreads["group"].tolist() == ["Both"] * len(SUMMARIES)
+    assert study.differences.empty
+
+
+def test_redundancy_over_training(folder: Path, tmp_path: Path) -> None:
+    """Kept weights of the zoo's working folder: step by step, on the same bytes."""
+    out = tmp_path / "llama-0"
+    (out / "weights").mkdir(parents=True)
+    (out / "tokenizer.json").write_bytes((folder / "llama" / "tokenizer.json").read_bytes())
+    llama = ARCHITECTURES["llama"]
+    for step in (0, 4):
+        weights, blocks = llama.initial(torch.Generator().manual_seed(step))
+        save_file({key: t.half() for key, t in llama.layout.write(weights, blocks).items()}, out / "weights" / f"{step:06}.safetensors")
+    found = trajectory({"llama-0": checkpoints(out, device="cpu")}, BUDGET, tmp_path / "runs", corpus=str(folder / "text.txt"), documents=2)
+    bits = found.rows[found.rows["measure"] == "bits"]
+    assert bits["step"].tolist() == [0, 4]
+    assert bits["value"].nunique() == 2
+    assert "cannot be said" in found.conclusion
+    drawn = overlays.training(pd.concat([bits.assign(measure=measure) for measure in TITLES]), TITLES)
+    assert [len(ax.lines) for ax in drawn.axes] == [1, 1, 1]
+    with pytest.raises(StrataError, match=r"holds weights of the steps \[0, 4\]"):
+        checkpoints(out, [0, 7])
+    with pytest.raises(ValueError, match="no rows"):
+        overlays.training(found.rows, {"nothing": "Nothing"})
+
+
+@pytest.mark.parametrize("models", ["a, b/c.pth", ["a", "b/c.pth"], "['a', 'b/c.pth']"])
+def test_models_as_text_or_list(models: object) -> None:
+    assert ComparisonParameters.of({"models": models, "seed": 3}).models == ["a", "b/c.pth"]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"), [({"model": "a"}, "models"), ({"models": "[a"}, "a list of models looks like"), ({"models": 3}, "list")]
+)
+def test_bad_models(names: dict[str, object], says: str) -> None:
+    with pytest.raises(StrataError, match=says):
+        ComparisonParameters.of(names)

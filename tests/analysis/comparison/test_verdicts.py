@@ -1,0 +1,90 @@
+"""Sentences claim a difference of architectures only with seeds that agree and training that is alike."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from analysis.comparison.redundancy import SUMMARIES
+from analysis.comparison.verdicts import Side, controlled, difference, equally, over_training, spread
+from analysis.statistics import Interval
+
+AREA, GO = SUMMARIES["area"], SUMMARIES["removable"]
+GAP, NONE = Interval(0.2, 0.15, 0.25), Interval(0.02, -0.03, 0.07)
+
+
+def verdict(
+    a: tuple[float, ...], b: tuple[float, ...], gap: Interval = GAP, *, told: bool = True, matched: str = "equal tokens", n: int = 24
+) -> str:
+    return difference(AREA, Side("Llama", a), Side("RWKV", b), gap, told=told, matched=matched, n_documents=n)
+
+
+def test_three_agreeing_seeds_trained_alike_speak_of_architectures() -> None:
+    said = verdict((0.61, 0.60, 0.62), (0.40, 0.41, 0.42))
+    assert "Llama loses more as blocks go" in said
+    assert "a difference of the architectures as they were trained here, at equal tokens" in said
+    other = verdict((0.40, 0.41, 0.42), (0.61, 0.60, 0.62), Interval(-0.2, -0.25, -0.15), matched="equal loss")
+    assert "RWKV loses more as blocks go" in other
+    assert "at equal loss" in other
+
+
+@pytest.mark.parametrize(("a", "b", "these"), [((0.6,), (0.4,), "these two models"), ((0.6, 0.61), (0.4, 0.41, 0.42), "these 5 models")])
+def test_fewer_seeds_speak_of_these_models(a: tuple[float, ...], b: tuple[float, ...], these: str) -> None:
+    said = verdict(a, b)
+    assert f"That is about {these}, not about architectures" in said
+    assert "3 seeds of each are needed" in said
+
+
+def test_models_that_were_not_trained_alike_say_nothing_of_architectures() -> None:
+    said = verdict((0.61, 0.60, 0.62), (0.40, 0.41, 0.42), matched="")
+    assert "the architecture is not the only difference" in said
+    assert "difference of the architectures" not in said
+
+
+def test_seeds_that_disagree_support_nothing() -> None:
+    """The documents tell the means apart, and yet one seed of each is the other way round."""
+    for matched in ("equal tokens", ""):
+        said = verdict((0.9, 0.8, 0.3), (0.40, 0.41, 0.42), matched=matched)
+        assert "The seeds disagree" in said
+        assert "no difference is supported" in said
+
+
+def test_seeds_that_vary_as_much_as_they_differ_do_not_carry_a_claim() -> None:
+    said = verdict((0.9, 0.5, 0.43), (0.40, 0.41, 0.42))
+    assert "seeds vary too much to say it of the architectures" in said
+
+
+def test_noise_is_not_told_apart_and_few_documents_leave_it_open() -> None:
+    assert "do not tell them apart" in verdict((0.5, 0.51, 0.52), (0.49, 0.5, 0.5), NONE, told=False)
+    said = verdict((0.6,) * 3, (0.4,) * 3, Interval(0.2, None, None), n=8)
+    assert "open: too few documents for an interval (8, needs 12)" in said
+    assert "loses more" not in said
+
+
+def test_no_margin_no_comparison() -> None:
+    said = verdict((math.nan,), (0.4,), Interval(math.nan, None, None), told=False)
+    assert said.startswith("Area under the removal curve cannot be compared")
+
+
+def test_spread_of_seeds_beside_documents() -> None:
+    assert "farther apart than the interval over documents" in spread("Llama", GO, [0.2, 0.6], Interval(0.4, 0.38, 0.42))
+    assert "within the width of" in spread("Llama", GO, [0.39, 0.41], Interval(0.4, 0.3, 0.5))
+    assert spread("Llama", GO, [0.4], Interval(0.4, 0.3, 0.5)) == "", "one seed does not lie apart"
+
+
+def test_controlled_and_uncontrolled_pairs_are_named() -> None:
+    said = controlled([("Llama", "RWKV", "equal tokens"), ("Llama", "smollm2", "")])
+    assert "Trained alike, so that the architecture is what differs: Llama and RWKV (equal tokens)." in said
+    assert "Not trained alike, so that data, size and budget may be what differs: Llama and smollm2." in said
+    assert "Trained alike" not in controlled([("a", "b", "")])
+
+
+def test_redundancy_over_training() -> None:
+    falls = Interval(-0.2, -0.3, -0.1)
+    assert "Llama becomes more redundant while it learns" in over_training("Llama", AREA, 100, 1500, falls, told=True, n_documents=24)
+    assert "Llama becomes less redundant" in over_training("Llama", GO, 100, 1500, falls, told=True, n_documents=24)
+    assert "not supported" in over_training("Llama", AREA, 100, 1500, NONE, told=False, n_documents=24)
+    assert "open: too few" in over_training("Llama", AREA, 100, 1500, falls, told=False, n_documents=3)
+    assert "not about architectures" in equally("Llama", "RWKV", AREA, falls, told=True, n_documents=24)
+    assert "do not tell the two trainings apart" in equally("Llama", "RWKV", AREA, NONE, told=False, n_documents=24)

@@ -1,0 +1,66 @@
+"""Which sections a report has: those that fit, the same ones when it goes on, and a word on the others."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from adapters import load
+from adapters.errors import StrataError
+from analysis.budgets import BUDGETS
+from reports import report, sections
+from reports.sections import SECTIONS, Choice, choose, kept, left_out
+
+NOTEBOOKS = [s.notebook for s in SECTIONS]
+LOADED = partial(load, device="cpu", dtype="float32")
+
+
+def test_a_small_model_has_every_section(tiny_folder: Path) -> None:
+    found = choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"])
+    assert [c.notebook for c in found] == NOTEBOOKS
+    assert all(c.held for c in found)
+    assert left_out(found, Path("out")) == ""
+
+
+def test_sections_are_held_in_their_order_for_all_models(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes its overhead at least, and the tiny model little more: three fit into three and a half."""
+    monkeypatch.setitem(sections.ALLOWED, "quick", 3.5 * sections.OVERHEAD)
+    monkeypatch.setattr(sections, "SECTIONS", SECTIONS[:3])
+    twin = tiny_folder.with_name("twin")
+    twin.symlink_to(tiny_folder)
+    found = choose([str(tiny_folder), str(twin)], LOADED, "quick", BUDGETS["quick"])
+    assert [c.held for c in found] == [True, True, False, True, False, False]
+    assert all(c.held for c in choose([str(twin)], LOADED, "full", BUDGETS["full"]))
+
+
+def test_what_is_left_out_is_named_with_its_command(tmp_path: Path) -> None:
+    choices = [
+        Choice("a|b `c", "width.ipynb", 700.0, False),
+        Choice("x", "depth.ipynb", 10.0, True),
+        Choice("y", "width.ipynb", 9000.0, False),
+    ]
+    said = left_out(choices, Path("out"))
+    assert "12 min" in said
+    assert "2.5 h" in said
+    assert "depth" not in said
+    assert "\\-p model y \\-p documents 12" in said
+    assert "a|b" not in said
+    assert "`" not in said.replace("\\`", "")
+
+
+def test_a_report_that_goes_on_keeps_its_sections(tmp_path: Path) -> None:
+    first, second = [Choice("m", "depth.ipynb", 1.0, True)], [Choice("m", "depth.ipynb", 9.0, False)]
+    path = tmp_path / "sections.json"
+    assert kept(path, {"seed": 0}, lambda: first) == first
+    assert kept(path, {"seed": 0}, lambda: second) == first
+    assert kept(path, {"seed": 1}, lambda: second) == second
+
+
+def test_the_zoo_is_all_of_it_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "zoo", lambda: {"zoo-a": tmp_path, "zoo-b": tmp_path})
+    assert report.everything(["x", "zoo", "y"]) == ["x", "zoo-a", "zoo-b", "y"]
+    monkeypatch.setattr(report, "zoo", dict)
+    with pytest.raises(StrataError, match="holds no models: train them"):
+        report.everything(["zoo"])
