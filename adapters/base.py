@@ -48,6 +48,7 @@ class ModelSpec:
     blocks: tuple[BlockSpec, ...]
     n_params: int  # all parameters, tied ones counted once
     source_hash: str = ""  # of the weights' keys, shapes and bytes
+    quantised: str = ""  # how the file holds its weights: bits, groups, format; empty: as floats
 
 
 class Past(Protocol):

@@ -20,6 +20,7 @@ from adapters import baichuan, llama
 from adapters.base import BlockModel, ModelSpec
 from adapters.errors import StrataError, unknown
 from adapters.layout import Layout, Store, open_store, read_json
+from adapters.quantised import ENDINGS
 from adapters.registry import locate
 from adapters.rwkv.layouts import detect
 from adapters.rwkv.model import RwkvModel
@@ -30,7 +31,7 @@ PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry f
 FIRST_LACKS = ("v0", "v1", "v2")  # roles of RWKV-7: its first block is the source of v_first and reads none
 BESIDE = (  # files that belong to a model; code is never among them
     "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "20B_tokenizer.json", "LICENSE", "LICENSE.txt", "NOTICE",
+    "added_tokens.json", "vocab.json", "merges.txt", "quantize_config.json", "chat_template.jinja", "20B_tokenizer.json", "LICENSE", "LICENSE.txt", "NOTICE",
 )  # fmt: skip
 
 
@@ -69,6 +70,7 @@ class Source:
             for role, slot in self.layout.block.items()
             if new or role not in FIRST_LACKS
         }
+        keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}
         return Store(self.store.path, {new: self.store.shapes[old] for new, old in keys.items()}, lambda key: self.store.read(keys[key]))
 

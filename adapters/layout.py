@@ -93,6 +93,8 @@ class Store:
     read: Callable[[str], Tensor]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    origin: Store | None = None  # what the file holds, where this is a view of it
+    quantised: str = ""  # how the file holds its weights, see ModelSpec
 
     def take(self, slots: Mapping[str, Slot], shapes: Shapes) -> dict[str, Tensor]:
         """Tensors by role on the device, in the dtype."""
@@ -108,7 +110,9 @@ class Store:
 
     @property
     def hash(self) -> str:
-        """Identifies the weights: of every tensor its key, shape and bytes."""
+        """Identifies the weights: of every tensor of the file its key, shape and bytes."""
+        if self.origin is not None:
+            return self.origin.hash
         digest = hashlib.sha256()
         for key, shape in sorted(self.shapes.items()):
             tensor = self.read(key)

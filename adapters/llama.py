@@ -153,9 +153,6 @@ def configuration(config: dict, name: str) -> PreTrainedConfig:
     model_type = config.get("model_type", "")
     if model_type not in MODEL_TYPES:
         raise unknown(f"model_type of {name}", model_type, MODEL_TYPES)
-    if "quantization_config" in config:
-        method = config["quantization_config"].get("quant_method", "unknown")
-        raise StrataError(f"{name} is quantised ({method}); float weights are needed: use the checkpoint it was made from")
     try:
         cfg = CONFIG_MAPPING[model_type].from_dict(config)
     except Exception as error:  # transformers validates with many exception types

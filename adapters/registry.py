@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES, converted_gguf, zoo
 from adapters.errors import StrataError, one_line, unknown
 from adapters.layout import Store, open_store, read_json
+from adapters.quantised import as_floats, config_of
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -38,7 +39,7 @@ def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtyp
     """Loads a model and checks it on four tokens.
 
     `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth, .bin or .safetensors file, or a hub id
-    (with `revision`). Native RWKV weights need no config.json.
+    (with `revision`). Native RWKV weights need no config.json. Quantised weights become floats (adapters/quantised.py).
     `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
     Raises StrataError, with what was found and how to fix it.
     """
@@ -46,10 +47,14 @@ def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtyp
     folder = path if path.is_dir() else path.parent
     store = open_store(path)
     config = _config(folder, store)
+    if packed := config_of(config, folder):
+        store = as_floats(store, packed, name)
+        config.pop("quantization_config", None)
     chosen = _family(config, family, name, store)
     store.device = _device(device)
     store.dtype = _dtype(dtype, store.device, config)
     model = importlib.import_module(FAMILIES[chosen].module).build(config, store, name)
+    model.spec = replace(model.spec, quantised=store.quantised)
     model.tokenizer = model.tokenizer or find_tokenizer(folder)
     self_check(model)
     return model

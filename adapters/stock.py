@@ -24,6 +24,7 @@ from adapters.errors import StrataError
 from adapters.layout import Store
 from adapters.registry import DTYPES, load
 
+NEEDS_MORE = ".qweight"  # transformers reads GPTQ files with GPTQModel alone, which replaces the torch that is installed
 Reader = Callable[[Path, Tensor, str, str], Tensor]  # path, ids (D, T), device, dtype -> logits (D, T, vocab_size)
 
 
@@ -65,6 +66,8 @@ READERS: dict[str, Reader] = {"transformers": by_transformers, "rwkv": by_rwkv, 
 
 def reader_of(spec: ModelSpec, store: Store, format: str) -> str:
     """Name in READERS of what reads the checkpoint."""
+    if any(key.endswith(NEEDS_MORE) for key in store.shapes) or (spec.quantised and not find_spec("compressed_tensors")):
+        return "strata"
     if spec.family == "llama" or any(key.startswith("rwkv.blocks.") for key in store.shapes):
         return "transformers"
     return "rwkv" if format == "pth" and find_spec("rwkv") else "strata"
