@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from adapters import StrataError, load
+from adapters.catalogue import PACKAGES, zoo
 from analysis.ablation import singles
 from analysis.corpora.text import Text
 from analysis.sequential import RATE, Outcome, bounds, decide, looks, until_resolved
@@ -99,6 +101,26 @@ def test_only_open_ablations_go_on(reader: Path, tmp_path: Path) -> None:
     again = until_resolved(study, 0.01, tmp_path / "run")
     pd.testing.assert_frame_equal(again.table, found.table)
     assert f"{len(found.unresolved)}" == str((found.table["decision"] == "open").sum())
+
+
+@pytest.mark.long
+@pytest.mark.skipif(importlib.util.find_spec(PACKAGES["texts"].module) is None, reason="needs the offline texts: run `strata fetch texts`")
+@pytest.mark.skipif("zoo-llama-0" not in zoo(), reason="needs the zoo: run `make zoo`")
+def test_decisions_on_a_trained_model_hold_at_four_times_the_tokens(tmp_path: Path) -> None:
+    """Other documents, and four times as many: nothing that was told is of the other sign, nothing equal is beyond the margin."""
+    model, margin, few = load("zoo-llama-0", device="cpu", dtype="float32"), 0.01, 48
+    heads = singles(model.spec, ["heads"])
+    study = SweepStudy.of(model, heads, Text(corpus="texts", window=128, documents=few), kl=False)
+    found = until_resolved(study, margin, tmp_path / "few").table
+    many = SweepStudy.of(model, heads, Text(corpus="texts", window=128, documents=4 * few, seed=1), kl=False)
+    sums = many.scores(tmp_path / "many")
+    _, low, high = bounds(sums["nll"][1:] - sums["nll"][0], sums["tokens"], RATE / len(heads))
+    told, equal = (found["decision"] == name for name in ("told", "equal"))
+    assert told.sum() > 10
+    assert equal.sum() > 2
+    assert not (told & (found["value"] > 0) & (high < 0)).any()
+    assert not (told & (found["value"] < 0) & (low > 0)).any()
+    assert not (equal & ((low > margin) | (high < -margin))).any()
 
 
 def test_sentence() -> None:
