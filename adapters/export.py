@@ -31,7 +31,8 @@ PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry f
 FIRST_LACKS = ("v0", "v1", "v2")  # roles of RWKV-7: its first block is the source of v_first and reads none
 BESIDE = (  # files that belong to a model; code is never among them
     "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "quantize_config.json", "chat_template.jinja", "20B_tokenizer.json", "LICENSE", "LICENSE.txt", "NOTICE",
+    "added_tokens.json", "vocab.json", "merges.txt", "quantize_config.json", "chat_template.jinja", "20B_tokenizer.json",
+    "LICENSE", "LICENSE.txt", "NOTICE",
 )  # fmt: skip
 
 
@@ -61,8 +62,12 @@ class Source:
         """The format that it comes in, or the safe one."""
         return "pth" if self.spec.family == "rwkv" and self.store.path.suffix == ".pth" else "safetensors"
 
-    def without(self, removed: Iterable[int]) -> Store:
-        """The tensors that stay, under their new keys; nothing is read yet. A tensor that tied models share stays shared."""
+    def without(self, removed: Iterable[int], changed: Mapping[str, Tensor] | None = None) -> Store:
+        """The tensors that stay, under their new keys; nothing is read yet. A tensor that tied models share stays shared.
+
+        Those of `changed`, by new key, are put in the place of the source's.
+        """
+        changed = changed or {}
         kept = remaining(self.spec, removed)
         keys = {slot.key: slot.key for slot in self.layout.model.values()} | {
             slot.key.format(i=new): slot.key.format(i=old)
@@ -72,12 +77,16 @@ class Source:
         }
         keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}
-        return Store(self.store.path, {new: self.store.shapes[old] for new, old in keys.items()}, lambda key: self.store.read(keys[key]))
 
-    def write(self, removed: Iterable[int], folder: Path, format: str) -> Store:
+        def read(key: str) -> Tensor:
+            return changed[key] if key in changed else self.store.read(keys[key])
+
+        return Store(self.store.path, {new: self.store.shapes[old] for new, old in keys.items()}, read)
+
+    def write(self, removed: Iterable[int], folder: Path, format: str, changed: Mapping[str, Tensor] | None = None) -> Store:
         """Writes weights, configuration and tokenizer into `folder`. Returns what should now stand there."""
         removed = set(removed)
-        store, kept = self.without(removed), remaining(self.spec, removed)
+        store, kept = self.without(removed, changed), remaining(self.spec, removed)
         if format == "pth":
             _write_pth(store, folder / f"{self.spec.name}.pth")
         else:

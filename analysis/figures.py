@@ -156,7 +156,7 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
         if part.empty:
             raise ValueError(f"no rows of kind {kind!r} and metric {metric!r}")
         shift = (place - (len(kinds) - 1) / 2) * 0.22  # side by side: intervals of one block never cover each other
-        _points(ax, part, kind, shift)
+        points(ax, part, kind, shift)
     dense = rows.loc[rows["kind"] == "dense", "value"]
     base = float(dense.iloc[0]) if len(dense) else 0.0
     ax.axhline(base, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(base)})")
@@ -169,7 +169,8 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
     return figure
 
 
-def _points(ax: Axes, part: pd.DataFrame, kind: str, shift: float) -> None:
+def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
+    """Values by block with their intervals, in the colour of `kind`; hollow where `told`, when there, is False."""
     colour = PALETTE[kind]
     x, y = part["block"].to_numpy(dtype=float) + shift, part["value"].to_numpy(dtype=float)
     bounds = part[["ci_low", "ci_high"]].to_numpy(dtype=float)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import ast
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from adapters import BlockModel, StrataError, load
 from analysis.budgets import Budget, budget
+from analysis.effects import Tell
+
+if TYPE_CHECKING:
+    from analysis.tasks import TaskSet
+    from analysis.tasks.benchmark import Benchmark
 
 LITERALS = (str, int, float, list, NoneType)  # what parameters are
 IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}  # names that a fresh kernel holds
@@ -62,6 +67,32 @@ class Common(BaseModel):
         return Path(self.out).expanduser()
 
 
+class Tasks(BaseModel):
+    """Parameters of a notebook that shows benchmarks too, where there are any."""
+
+    tasks: str = ""  # names with commas between them
+    shots: int | None = Field(default=None, ge=0)  # None: as many as each task asks for
+    limit: int | None = Field(default=40, ge=1)  # documents of each task
+    data: str | None = None  # folder of their files, or `texts`; None: the hub
+
+    @property
+    def task_sets(self) -> list[TaskSet]:
+        from analysis.tasks import load_tasks
+
+        data = Path(self.data) if self.data else None
+        return [load_tasks(name, shots=self.shots, limit=self.limit, data=data) for name in self._names]
+
+    @property
+    def _names(self) -> list[str]:
+        return [name.strip() for name in self.tasks.split(",") if name.strip()]
+
+    def benchmarks(self, model: BlockModel, kinds: Sequence[str], out: Path, progress: Tell) -> list[Benchmark]:
+        from analysis.tasks.benchmark import benchmarks  # its tables are not needed where no task is named
+
+        data = Path(self.data) if self.data else None
+        return benchmarks(model, self._names, kinds, out, shots=self.shots, limit=self.limit, data=data, progress=progress)
+
+
 class Parameters(Common):
     """Parameters of a notebook about one model."""
 
@@ -69,6 +100,10 @@ class Parameters(Common):
 
     def load(self) -> BlockModel:
         return load(self.model, device=self.device, dtype=self.dtype)
+
+
+class SweepParameters(Parameters, Tasks):
+    """Parameters of the notebooks on depth and width."""
 
 
 class RankingParameters(Parameters):
@@ -81,7 +116,21 @@ class RankingParameters(Parameters):
         return [name.strip() for name in self.other_corpora.split(",") if name.strip()]
 
 
-class ComparisonParameters(Common):
+class QuantizationParameters(Parameters):
+    """Parameters of the notebook on quantisation."""
+
+    tasks: str = ""  # benchmarks besides the loss
+    data: str | None = None  # folder of their files; None: the hub
+    limit: int | None = Field(default=None, ge=1)  # documents of each task
+
+    @property
+    def benchmarks(self) -> dict[str, Any]:
+        """As `analysis.quantization.variants.Benchmarking` takes them."""
+        names = [name.strip() for name in self.tasks.split(",") if name.strip()]
+        return {"names": names, "limit": self.limit, "data": Path(self.data).expanduser() if self.data else None}
+
+
+class ComparisonParameters(Common, Tasks):
     """Parameters of the notebook on comparison. Models are a list, as such or as text, or names with commas between them."""
 
     models: list[str]
@@ -102,6 +151,11 @@ class ComparisonParameters(Common):
     @property
     def trained_in(self) -> Path:
         return Path(self.trainings).expanduser()
+
+    def benchmarks_of_all(self, kinds: Sequence[str], progress: Tell) -> list[list[Benchmark]]:
+        """By task, then by model. Models are loaded one at a time, and not at all where no task is named."""
+        each = [self.benchmarks(self.load(model), kinds, self.runs, progress) for model in self.models if self.tasks]
+        return [list(found) for found in zip(*each, strict=True)]
 
     def load(self, model: str) -> BlockModel:
         return load(model, device=self.device, dtype=self.dtype)

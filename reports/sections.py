@@ -43,6 +43,7 @@ SECTIONS = (
     Section("width.ipynb", _width),
     Section("depth_vs_width.ipynb", lambda spec: _passes(spec, KINDS) + _width(spec) + 30 * _passes(spec)),
     Section("pruning.ipynb", lambda spec: 8 * len(spec.blocks) * _passes(spec)),
+    Section("methods.ipynb", lambda spec: _passes(spec, ["blocks"]) + 200 * _passes(spec)),  # four sizes of seven methods; merges are tried
 )
 
 

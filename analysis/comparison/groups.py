@@ -67,6 +67,11 @@ def _check(group: Group) -> None:
         raise StrataError(f"{', '.join(group.members)} are no seed group: their seeds are {', '.join(map(str, seeds))}")
 
 
+def one_training(a: Group, b: Group) -> bool:
+    """Is one the other at an earlier step? Their difference is one of time."""
+    return bool(a.facts and b.facts) and a.first["architecture"] == b.first["architecture"]
+
+
 def matching(a: Group, b: Group) -> str:
     """What two groups were matched by, "equal tokens" or "equal loss"; empty where they differ in more than architecture."""
     if not (a.facts and b.facts):

@@ -29,10 +29,11 @@ def losses(rows: pd.DataFrame, kind: str) -> Figure:
     for ax, (unit, title) in zip(axes, UNITS.items(), strict=True):
         part = rows[(rows["kind"] == kind) & (rows["unit"] == unit)]
         _lines(ax, part, "depth", _styles(rows))
-        ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
         _scale(ax, part)
+        if ax.get_yscale() != "log":
+            ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
         ax.set(xlabel="relative depth (0: first block, 1: last)", ylabel=f"rise ({title})")
-    return _finished(figure, axes[0])
+    return finished(figure, axes[0])
 
 
 def heads(rows: pd.DataFrame) -> Figure:
@@ -43,7 +44,7 @@ def heads(rows: pd.DataFrame) -> Figure:
     _lines(ax, part, "rank", _styles(rows))
     _scale(ax, part)
     ax.set(xlabel="share of the heads, cheapest first", ylabel="rise (share of the margin)")
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def influence(rows: pd.DataFrame) -> Figure:
@@ -52,7 +53,7 @@ def influence(rows: pd.DataFrame) -> Figure:
     _lines(ax, rows, "depth", _styles(rows))
     _scale(ax, rows)
     ax.set(xlabel="relative depth (0: first block, 1: last)", ylabel="Block Influence")
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def curves(rows: pd.DataFrame) -> Figure:
@@ -67,7 +68,7 @@ def curves(rows: pd.DataFrame) -> Figure:
         ylabel="rise of the loss (share of the margin)",
         ylim=(low, min(TOP, 1.05 * high)),
     )
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def training(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
@@ -84,7 +85,19 @@ def training(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
         _lines(ax, part, "step", _styles(rows))
         ax.set_xscale("symlog", linthresh=max(1.0, float(rows.loc[rows["step"] > 0, "step"].min())))
         ax.set(xlabel="training step", title=title)
-    return _finished(figure, axes.flat[0])
+    return finished(figure, axes.flat[0])
+
+
+def lines_over_depth(ax: Axes, rows: pd.DataFrame, ylabel: str) -> None:
+    """`rows`: model, group, depth, value, ci_low, ci_high, and `told`, which is False where a point is hollow."""
+    styles = _styles(rows)
+    _lines(ax, rows, "depth", styles)
+    for model, part in rows[~rows["told"]].groupby("model", sort=False):
+        style = styles[str(model)]
+        ax.scatter(
+            part["depth"], part["value"], s=12, marker=style["marker"], c="white", edgecolors=[style["color"]], linewidths=0.9, zorder=4
+        )
+    ax.set(xlabel="relative depth (0: first block, 1: last)", ylabel=ylabel)
 
 
 def _lines(ax: Axes, rows: pd.DataFrame, x: str, styles: Mapping[str, dict]) -> None:
@@ -113,7 +126,8 @@ def _scale(ax: Axes, rows: pd.DataFrame) -> None:
     axis_scale(ax, "y", rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
 
 
-def _finished(figure: Figure, ax: Axes) -> Figure:
+def finished(figure: Figure, ax: Axes) -> Figure:
+    """With one legend for all panels, that of `ax`."""
     for each in figure.axes:
         sns.despine(ax=each)
     handles, labels = ax.get_legend_handles_labels()

@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from analysis.ablation import place
 from analysis.comparison import verdicts
 from analysis.comparison.compare import UNITS, Compared, Measured
-from analysis.comparison.groups import Group, matching
+from analysis.comparison.groups import Group, matching, one_training
 from analysis.comparison.overlays import BANDS
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
 from analysis.conclusions import intervals
@@ -179,8 +179,11 @@ class Comparison:
 
     @cached_property
     def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
-        """Differences of each pair of groups by summary, and whether they can be told from zero; false discoveries held to 5 %."""
-        pairs = list(combinations(self.of.groups, 2))
+        """Differences of each pair of groups by summary, and whether they can be told from zero; false discoveries held to 5 %.
+
+        A group and its earlier steps are no pair.
+        """
+        pairs = [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b)]
         found = [self._mean(a, name) - self._mean(b, name) for a, b in pairs for name in SUMMARIES]
         told = iter(false_discovery_control([gap.p for gap in found]) <= 0.05 if found else [])
         gaps = iter(found)
@@ -226,6 +229,11 @@ class Comparison:
     @cached_property
     def _groups(self) -> dict[str, Group]:
         return {group.name: group for group in self.of.groups}
+
+    @property
+    def group_of(self) -> dict[str, str]:
+        """The group of each model, by the model's name in figures."""
+        return dict(map(self._labels, self.of.models))
 
     def _labels(self, m: Measured) -> tuple[str, str]:
         return m.spec.name, self._group(m).name

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from analysis.figures import MARKERS, NAMES, PALETTE, WIDTH, axis_scale, number, scale_of
 
 
-def head_map(rows: pd.DataFrame) -> Figure:
+def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:
     """What each head costs: heads to the right, blocks upwards, white is no effect; a dot where it cannot be told from zero.
 
     `rows`: block, head, value, told. Colours grow with the logarithm where the largest effect is ten times the usual one.
@@ -34,7 +34,7 @@ def head_map(rows: pd.DataFrame) -> Figure:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
     sns.despine(ax=ax, left=True, bottom=True)
     plain = FuncFormatter(lambda x, _: f"{x:,.10g}".replace("-", "−"))
-    figure.colorbar(drawn, ax=ax, label=NAMES["delta_nll"], format=plain)
+    figure.colorbar(drawn, ax=ax, label=label, format=plain)
     return figure
 
 
@@ -47,10 +47,13 @@ def _centred(values: np.ndarray) -> Normalize:
     return Normalize(-most, most)
 
 
-def heads_by_block(rows: pd.DataFrame, dense: float, *, columns: int = 5) -> Figure:
-    """Perplexity without each head, one panel a block, with 95 % intervals (Figure 6 of the paper).
+def heads_by_block(
+    rows: pd.DataFrame, dense: float, *, columns: int = 5, ylabel: str = "perplexity", chance: float | None = None
+) -> Figure:
+    """Perplexity (or `ylabel`) without each head, one panel a block, with 95 % intervals (Figure 6 of the paper).
 
-    `rows`: block, head, value, ci_low, ci_high, told. Hollow points cannot be told from the dense model, the dashed line.
+    `rows`: block, head, value, ci_low, ci_high, told, which is False where points are hollow. The dashed line is the dense
+    model, the dotted one `chance`, where there is such a thing.
     """
     blocks = sorted(rows["block"].unique())
     height = math.ceil(len(blocks) / columns)
@@ -63,6 +66,8 @@ def heads_by_block(rows: pd.DataFrame, dense: float, *, columns: int = 5) -> Fig
         faces = [PALETTE["heads"] if told else "white" for told in part["told"]]
         ax.scatter(x, y, s=9, marker=MARKERS["heads"], c=faces, edgecolors=[PALETTE["heads"]], linewidths=0.7, zorder=3)
         ax.axhline(dense, color="0.35", linestyle=(0, (4, 3)), linewidth=0.7, zorder=1)
+        if chance is not None:
+            ax.axhline(chance, color="0.35", linestyle=":", linewidth=0.9, zorder=1)
         ax.set_title(f"block {block}", fontsize=7, pad=2)
         ax.tick_params(labelsize=6)
     axis_scale(axes.flat[0], "y", np.append(rows[["value", "ci_low", "ci_high"]].to_numpy(float), dense))
@@ -72,7 +77,7 @@ def heads_by_block(rows: pd.DataFrame, dense: float, *, columns: int = 5) -> Fig
     for ax in figure.axes:
         sns.despine(ax=ax)
     figure.supxlabel("head taken out", fontsize=9)
-    figure.supylabel("perplexity", fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
     return figure
 
 
@@ -88,7 +93,8 @@ def spread(rows: pd.DataFrame) -> Figure:
         ax.vlines(part.index, part["ci_low"].astype(float), part["ci_high"].astype(float), color=colour, linewidth=0.6, alpha=0.6)
         ax.scatter(part.index, part["value"], s=5, color=colour, linewidths=0, zorder=3, label=f"{label} ({len(part)})")
     axis_scale(ax, "y", rows[["value", "ci_low", "ci_high"]].to_numpy(float).ravel())
-    ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.7, zorder=1)
+    if ax.get_yscale() != "log":
+        ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.7, zorder=1)
     ax.set(xlabel="heads, from the least effect to the largest", ylabel=NAMES["delta_nll"])
     ax.legend(loc="upper left")
     edges = ax.transData.inverted().transform(np.column_stack([np.zeros(26), np.linspace(*_pixels(ax, rows["value"]), 26)]))[:, 1]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
@@ -84,6 +85,15 @@ def measure_loss(model: BlockModel, path: Removal, text: Text) -> Loss:
     return Loss(path, np.concatenate(rows, axis=1), np.concatenate(tokens))
 
 
+class Rewritten(NamedTuple):
+    """A pruned model some of whose weights are new."""
+
+    method: str  # its title
+    knob: float
+    model: BlockModel
+    changed: dict[str, Tensor]  # by key in the new checkpoint
+
+
 @dataclass(frozen=True)
 class Pruning:
     """All about one pruned checkpoint but its weights."""
@@ -94,6 +104,7 @@ class Pruning:
     text: Text  # held-out
     calibration: Text
     loss: Loss
+    rewritten: Rewritten | None = None  # None: blocks go, and all other weights stay
 
     @property
     def removed(self) -> list[int]:
@@ -104,11 +115,11 @@ class Pruning:
 
         Raises StrataError when bytes or logits are not those of the ablation in memory, and when it cannot be written.
         """
-        needed = n_bytes(self.source.without(self.removed))
+        needed, changed = n_bytes(self.source.without(self.removed)), self.rewritten.changed if self.rewritten else {}
         with finished_or_nothing(out, needed + (needed >> 6)) as folder:
-            store = self.source.write(self.removed, folder, format)
+            store = self.source.write(self.removed, folder, format, changed)
             reader = reader_of(self.model.spec, store, format)
-            error = verify(self.model, self.removed, folder, reader, store.hash)
+            error = verify(self.model, self.removed, folder, reader, store.hash, self.rewritten.model if self.rewritten else None)
             record = self.record(store.hash, reader, error)
             write_json(folder / "strata.json", record)
             (folder / "README.md").write_text(self.card(record), encoding="utf-8")
@@ -117,19 +128,21 @@ class Pruning:
     def record(self, written_hash: str, reader: str, error: float) -> dict[str, Any]:
         """What strata.json says: where the model comes from, what is out, by which order, and what that costs."""
         spec, loss = self.model.spec, self.loss
-        final = pruned(self.model, self.removed)
+        final = self.rewritten.model if self.rewritten else pruned(self.model, self.removed)
         texts = {"calibration": self.calibration, "held-out": self.text}
         corpora = {
             name: text.identity | {"documents": text.documents, "windows_hash": windows_hash(text.windows(self.model))}
             for name, text in texts.items()
-            if name != "calibration" or self.order
+            if name != "calibration" or self.order or self.rewritten
         }
+        method = {"method": {"name": self.rewritten.method, "knob": self.rewritten.knob}} if self.rewritten else {}
         return {
             "source": {"model": self.source.asked, "revision": self.source.revision, "name": spec.name, "hash": spec.source_hash},
             "family": spec.family,
             "variant": spec.variant,
             "blocks": {"dense": len(spec.blocks), "removed": self.removed, "kept": remaining(spec, self.removed)},
             "order": {"metric": self.order, "sets": [sorted(a.blocks) for a in loss.path]},
+            **method,
             "parameters": {"dense": spec.n_params, "pruned": final.spec.n_params},
             "corpora": corpora,
             "loss": {
@@ -149,12 +162,11 @@ class Pruning:
     def card(self, record: dict[str, Any]) -> str:
         """README.md of the checkpoint."""
         spec, loss, removed = self.model.spec, self.loss, ", ".join(map(str, self.removed))
-        how = f"the order by {ORDERS[self.order].title} on calibration text" if self.order else "a list that was given"
         n, parameters = len(loss.tokens), record["parameters"]
         lines = [
             f"# {escape(spec.name)} without {len(self.removed)} of its {len(spec.blocks)} blocks",
             "",
-            f"Blocks {removed} (0-based) of {escape(self.source.asked)} are removed, by {how}. Nothing was trained afterwards, "
+            f"Blocks {removed} (0-based) of {escape(self.source.asked)} are removed, {self._how}. Nothing was trained afterwards, "
             "and all other weights are those of the source, byte for byte.",
             "",
             f"Parameters: {parameters['pruned'] / 1e6:,.1f} M of {parameters['dense'] / 1e6:,.1f} M. {USE[record['written']['read_by']]}",
@@ -173,26 +185,36 @@ class Pruning:
         lines += ["", "The loss says little about generation and about tasks, which can suffer more. Details are in strata.json.", ""]
         return "\n".join(lines)
 
+    @property
+    def _how(self) -> str:
+        if self.rewritten:
+            return f"by {self.rewritten.method}, whose calibration text gave the weights {', '.join(sorted(self.rewritten.changed))}"
+        return f"by the order by {ORDERS[self.order].title} on calibration text" if self.order else "by a list that was given"
+
 
 USE = {
     "transformers": "`AutoModelForCausalLM.from_pretrained` reads it.",
     "rwkv": "The `rwkv` package reads it.",
-    "strata": "The code that the source's family is published with reads it; none is copied here.",
+    "strata": "Strata reads it, and so does the code that reads its source; none is copied here.",
 }
 REROOTED = "Its first block is now the source of RWKV-7's v_first, which was that of block 0."
 
 
-def verify(model: BlockModel, removed: Sequence[int], folder: Path, reader: str, expected_hash: str) -> float:
+def verify(
+    model: BlockModel, removed: Sequence[int], folder: Path, reader: str, expected_hash: str, rewritten: BlockModel | None = None
+) -> float:
     """The largest error of the logits, read in a fresh process, over their standard deviation in memory.
 
-    In memory it is the ablation or, for an RWKV-7 without block 0, the rerooted model. Raises StrataError on a difference.
+    In memory it is the ablation or, where weights are new, the `rewritten` model: for an RWKV-7 without block 0 the rerooted
+    one. Raises StrataError on a difference.
     """
     path = next(iter(folder.glob("*.pth")), folder)
     time = min(32, model.spec.max_len - 1)
     ids = torch.randint(0, model.spec.vocab_size, (2, time), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        rerooted = model.spec.variant == "7" and 0 in removed
-        run = pruned(model, removed).run if rerooted else lambda x: model.run(x, Ablation(blocks=frozenset(removed)))
+        if rewritten is None and model.spec.variant == "7" and 0 in removed:
+            rewritten = pruned(model, removed)
+        run = rewritten.run if rewritten else lambda x: model.run(x, Ablation(blocks=frozenset(removed)))
         expected = run(ids.to(model.device)).float().cpu()
     found = stock_logits(reader, folder, ids, str(model.device), str(model.dtype).removeprefix("torch."))
     error = float((found - expected).abs().max() / expected.std())

@@ -14,6 +14,7 @@ from adapters.errors import StrataError, unknown
 from adapters.export import Source, choose_format
 from adapters.registry import load
 from analysis.figures import bounded
+from analysis.methods.checkpoint import REWRITING, require_stock, rewrite
 from analysis.notebook import progress_on_stderr
 from analysis.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, required, windows_of
 from analysis.pruning.checkpoint import count_of, prepare
@@ -25,6 +26,9 @@ ORDER_NAMES = [name for name, order in ORDERS.items() if order.kinds == BLOCKS]
 def prune(
     model: Model,
     by: Annotated[str, typer.Option(help=f"The order in which blocks go: {', '.join(ORDER_NAMES)}.")] = "bi",
+    method: Annotated[
+        str | None, typer.Option(help=f"Replaces what goes, instead of an order: {', '.join(REWRITING)}.", show_default=False)
+    ] = None,
     remove: Annotated[int | None, typer.Option(help="How many blocks go.", show_default=False)] = None,
     ratio: Annotated[float | None, typer.Option(help="Which share of the blocks goes, for example 0.25.", show_default=False)] = None,
     blocks: Annotated[str | None, typer.Option(help="Exactly these blocks, for example 21,22,23.", show_default=False)] = None,
@@ -49,6 +53,8 @@ def prune(
     out = required(out, False)
     if by not in ORDER_NAMES:
         raise unknown("order", by, ORDER_NAMES)
+    if method is not None:
+        require_stock(method, blocks)
     if sum(value is not None for value in (remove, ratio, blocks)) != 1:
         raise StrataError("how much goes is not clear: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -58,7 +64,10 @@ def prune(
     source = Source.of(model, loaded.spec, revision)
     format = choose_format(source, format)
     chosen = {"by": None, "blocks": _indices(blocks)} if blocks is not None else {"by": by, "count": _count(remove, ratio, loaded)}
-    pruning = prepare(loaded, source, text, **chosen, tell=progress_on_stderr())
+    if method is not None:
+        pruning = rewrite(loaded, source, text, method, _count(remove, ratio, loaded))
+    else:
+        pruning = prepare(loaded, source, text, **chosen, tell=progress_on_stderr())
     rise = pruning.loss.rises[-1]
     said = f"without blocks {', '.join(map(str, pruning.removed))} the loss rises by {bounded(rise)} nats a token"
     if max_nll_increase is not None and not rise.value <= max_nll_increase:

@@ -20,7 +20,7 @@ from analysis.figures import bounded, escape, number
 from analysis.pruning import curves, findings
 from analysis.pruning.orders import BLOCKS, ORDERS, RANDOM, random_order
 from analysis.pruning.orders import Path as Removal
-from analysis.pruning.paper import STRATEGIES, removed_in_paper
+from analysis.pruning.paper import STRATEGIES, quarter, removed_in_paper
 from analysis.pruning.paths import Scored, score, size
 from analysis.pruning.search import find_paths, sized_paths
 from analysis.pruning.speed import speeds
@@ -57,8 +57,8 @@ class Pruned:
 
     @property
     def quarter(self) -> int:
-        """How many blocks the paper takes out: 9 of 32 and 10 of 40, else about a quarter."""
-        return {32: 9}.get(self.n_blocks, max(1, round(self.n_blocks / 4)))
+        """How many blocks the paper takes out, see `analysis.pruning.paper`."""
+        return quarter(self.n_blocks)
 
     @property
     def titles(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ from analysis.ablation import singles
 from analysis.options import bar
 from analysis.tasks import SEED, TaskSet, load_tasks
 from analysis.tasks.index import names
+from analysis.tasks.layouts import LAYOUTS
 from analysis.tasks.study import TaskStudy
 
 Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
@@ -29,10 +30,12 @@ Data = Annotated[
     Path | None,
     typer.Option(
         help="Folder of benchmark files in their makers' formats, or `texts` for those of the offline texts; the hub by default. "
-        "The layout is at the top of analysis/tasks/local.py.",
+        "`strata tasks show --help` has the layout.",
         show_default=False,
     ),
 ]
+
+HELD = [part for layout in LAYOUTS.values() for part in layout.held.split("; ")]
 
 app = typer.Typer(help="Benchmarks as lm_eval defines them.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -49,7 +52,7 @@ def list_tasks(
     print(json.dumps(found) if as_json else "\n".join(found))
 
 
-@app.command()
+@app.command(epilog="\b\nA folder for --data holds\n" + "\n".join(f"  {part}" for part in HELD))
 def show(
     name: Name,
     doc: Annotated[int, typer.Option(min=0, help="Number of the document.")] = 0,
@@ -107,9 +110,9 @@ def _show(table: pd.DataFrame, task: str) -> None:
     rows = table[table["task"] == task]
     loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
     dense = rows[rows["kind"] == "dense"].set_index("metric")
-    for metric in [m for m in dense.index if m not in ("told",)]:
+    for metric in [m for m in dense.index if m not in ("told", "beats_chance")]:
         print(f"dense {task} {metric} {_interval(dense.loc[metric])}")
-    if "above_chance" in dense.index and not float(dense["ci_low"].fillna(0)["above_chance"]) > 0:
+    if "beats_chance" in dense.index and not dense.loc["beats_chance", "value"]:
         print(f"the dense model cannot be told from chance on {task}: what ablations do to its accuracy means nothing")
     effects = rows[rows["metric"] == f"delta_{loss}"].sort_values("value", ascending=False)
     printed = Table("kind", "block", "head", f"delta_{loss}", title="most important first")

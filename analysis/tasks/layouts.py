@@ -175,7 +175,8 @@ LAYOUTS: Mapping[str, Layout] = {
         "openbookqa/*.jsonl: question (stem, choices), answerKey", lambda folder, name: jsonl(folder / "openbookqa", _arc_row, TEST)
     ),
     "EleutherAI/race": Layout(
-        "race/test/{high,middle}/*.txt: article, questions, options, answers; or race/*.jsonl: example_id, article, question, options, answer",
+        "race/test/{high,middle}/*.txt: article, questions, options, answers; or race/*.jsonl: example_id (high..., middle...), article, "
+        "question, options, answer",
         _race_articles,
     ),
     "ehovy/race": Layout("race/: as for EleutherAI/race", _race),

@@ -115,8 +115,9 @@ def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np
     """Rows by task and ablation, the dense model first: lm_eval's metrics, and beside them
 
     `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats a token);
-    `delta_...` of each of `PAIRED` against the dense model, and `told`: 1 where the loss can be told from the dense model's,
-    false discoveries held to 5 % among ablations of the same kind.
+    `delta_...` of each of `PAIRED` against the dense model, `told`: 1 where the loss can be told from the dense model's, false
+    discoveries held to 5 % among ablations of the same kind, and `beats_chance`: 1 where accuracy can be told from what guessing
+    gets, and is higher, false discoveries held to 5 % among all ablations and the dense model.
     """
     tasks = study.tasks
     found = [
@@ -132,11 +133,13 @@ def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np
             _documents(study, found[a], name, [nats[d][a] for d in documents], [tasks.items[d] for d in documents], counts)
             for a in range(len(study.plan.ablations))
         ]
-        told = _told(study.plan, each)
+        told, beats = _told(study.plan, each), _beats_chance(each)
         for a, ablation in enumerate(study.plan.ablations):
             values = _values(each[a], each[0] if a else None, found[a].get(name, {}))
             if a and told is not None:
                 values["told"] = Interval(float(told[a]), None, None)
+            if beats is not None:
+                values["beats_chance"] = Interval(float(beats[a]), None, None)
             rows += [(*place(ablation), name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"block": "Int64", "head": "Int64", "ci_low": float, "ci_high": float})
 
@@ -191,3 +194,10 @@ def _told(work: Plan, each: Sequence[Sums]) -> np.ndarray | None:
     for kind in set(kinds) - {"dense"}:
         told[kinds == kind] = told_from_zero(sums[kinds == kind] - sums[0])
     return told
+
+
+def _beats_chance(each: Sequence[Sums]) -> np.ndarray | None:
+    if "above_chance" not in each[0]:
+        return None
+    sums = np.stack([found["above_chance"][0] for found in each])
+    return told_from_zero(sums) & (sums.mean(1) > 0)

@@ -20,10 +20,11 @@ from adapters import BlockModel, load
 from adapters.catalogue import PACKAGES
 from adapters.registry import locate
 from analysis.corpora.text import Text, encode
-from tests.benchmarks import importance, removal, rwkv, sweeps
+from tests.benchmarks import importance, removal, rwkv, sweeps, tasks
 
 OUT = Path(__file__).parents[2] / "reports" / "benchmarks.md"
-SECTIONS = {"sweeps": sweeps, "importance": importance, "removal": removal, "rwkv": rwkv}  # rwkv changes settings of torch: last
+# rwkv changes settings of torch: last
+SECTIONS = {"sweeps": sweeps, "importance": importance, "removal": removal, "tasks": tasks, "rwkv": rwkv}
 WINDOW = 128
 DOCUMENTS = 32
 

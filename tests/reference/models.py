@@ -24,7 +24,7 @@ def pair(model_type: str = "llama", dtype: str = "float32", **config: object) ->
 
 def save_reader(folder: Path, *, bos: bool = True, **config: object) -> PreTrainedModel:
     """Writes a tiny model that reads text: tokens are bytes, but for 257, which is `Li`; 256 stands in front, if asked for."""
-    reference = tiny(vocab_size=258, max_position_embeddings=128, bos_token_id=256, **config)
+    reference = tiny(**{"vocab_size": 258, "max_position_embeddings": 128, "bos_token_id": 256} | config)
     reference.save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda char: byte_of()[char])
     tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate([*alphabet, "<s>", "Li"])}, merges=[("L", "i")]))

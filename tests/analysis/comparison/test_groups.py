@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters import StrataError
-from analysis.comparison.groups import groups, matching
+from analysis.comparison.groups import groups, matching, one_training
 
 
 def facts(seed: int = 0, architecture: str = "Llama: rotary", **changes: Any) -> dict[str, Any]:
@@ -64,6 +64,9 @@ def test_matching() -> None:
     assert matching(llama, early) == matching(early, llama) == "equal loss"
     assert matching(rwkv, early) == "", "another seed's loss, or its own: nothing that they were matched by"
     assert matching(llama, own) == matching(own, own) == ""
+    assert one_training(rwkv, early)
+    assert not one_training(llama, rwkv)
+    assert not one_training(own, own)
     larger = ZOO | {"zoo-rwkv5-0": facts(0, RWKV, n_params=1040)}
     assert matching(*groups(["zoo-llama-0", "zoo-rwkv5-0"], larger)) == ""
     fewer = ZOO | {"zoo-rwkv5-0": facts(0, RWKV, tokens=50)}

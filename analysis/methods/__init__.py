@@ -1,0 +1,1 @@
+"""Structured pruning methods of others on one contract, compared where as much is gone."""

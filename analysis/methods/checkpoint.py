@@ -1,0 +1,79 @@
+"""Checkpoints of methods that give blocks new weights and leave the architecture as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapters.ablation import NONE, Ablation
+from adapters.base import Block, BlockModel
+from adapters.errors import StrataError, unknown
+from adapters.export import Source
+from adapters.llama import LlamaBlock
+from adapters.rwkv.blocks import RwkvBlock
+from analysis.corpora import require_disjoint
+from analysis.corpora.text import Text, batches
+from analysis.methods.method import require
+from analysis.methods.table import METHODS
+from analysis.plan import plan
+from analysis.pruning.checkpoint import Loss, Pruning, Rewritten
+from analysis.sweep import sweep
+
+REWRITING = [name for name, method in METHODS.items() if method.stock and method.floats]  # blocks are removed by an order
+
+
+def require_stock(name: str, blocks: str | None = None) -> None:
+    """Raises StrataError on a method whose result no stock loader holds, an unknown one, and on blocks that were given."""
+    if name in METHODS and not METHODS[name].stock:
+        raise StrataError(
+            f"no stock loader holds what {METHODS[name].title} makes (widths that differ from block to block, or weights that the "
+            "architecture does not have), so that nothing can be written to --out: notebooks/methods.ipynb measures it in memory"
+        )
+    if name not in REWRITING:
+        raise unknown("method", name, REWRITING)
+    if blocks is not None:
+        raise StrataError(f"--method {name} finds its blocks itself: give --remove or --ratio in the place of --blocks")
+
+
+def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int) -> Pruning:
+    """The model with `count` blocks fewer by a method of REWRITING, and what that costs.
+
+    New weights are rounded to the dtype of the files first: what is measured is what is written. `text` is held-out;
+    calibration text is taken from the same corpus. Raises StrataError on a model that the method cannot prune.
+    """
+    method, calibration = METHODS[name], replace(text, split="calibration")
+    require(method, model)
+    require_disjoint(text.windows(model), calibration.windows(model))
+    made = method.prune(model, list(batches(calibration.windows(model), model)), count)
+    kept = bases(model, made)
+    stored = source.store.read(source.layout.block["down"].key.format(i=0)).dtype
+    pairs = [(block.weights, model.blocks[i].weights) for block, i in zip(made.blocks, kept, strict=True)]
+    rounded = [{role: t.to(stored) for role, t in new.items() if t is not old[role]} for new, old in pairs]
+    made = made.with_blocks([_with(block, weights) for block, weights in zip(made.blocks, rounded, strict=True)])
+    changed = {key: t.cpu() for key, t in source.layout.write({}, rounded).items()}
+    removed = Ablation(blocks=frozenset(range(len(model.blocks))) - frozenset(kept))
+    loss = _loss(model, made, removed, text)
+    return Pruning(model, source, None, text, calibration, loss, Rewritten(method.title, count, made, changed))
+
+
+def bases(model: BlockModel, made: BlockModel) -> list[int]:
+    """The dense block that each block of `made` comes from: the one whose norm on the stream it shares."""
+    norms = [block.weights["mixer_norm"] for block in model.blocks]
+    return [next(i for i, norm in enumerate(norms) if norm is block.weights["mixer_norm"]) for block in made.blocks]
+
+
+def _with(block: Block, weights: dict[str, Tensor]) -> Block:
+    assert isinstance(block, LlamaBlock | RwkvBlock)
+    return replace(block, weights=block.weights | {role: t.to(block.weights[role].dtype) for role, t in weights.items()})
+
+
+def _loss(model: BlockModel, made: BlockModel, removed: Ablation, text: Text) -> Loss:
+    rows, tokens = [], []
+    for batch in batches(text.windows(model), model):
+        sums = [sweep(m, plan(m.spec, []), batch.ids, batch.lengths, first=batch.first, kl=False)["nll"] for m in (model, made)]
+        rows.append(torch.cat(sums).numpy())
+        tokens.append(batch.tokens)
+    return Loss((NONE, removed), np.concatenate(rows, axis=1), np.concatenate(tokens))

@@ -1,0 +1,138 @@
+"""What a pruning method is: a function from a model and calibration text to a smaller model, told how much by one knob.
+
+A module for each method ends with its `Method` (`SLICEGPT`, `LLM_PRUNER`, `LACO`, ...); `analysis.methods.table` lists them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from adapters.base import BlockModel, ModelSpec
+from adapters.errors import StrataError
+from analysis.corpora.text import Batch
+
+Found = TypeVar("Found")
+Knob = float  # what a method is told (a number of blocks, a sparsity, a ratio)
+TOLERANCE = 0.015  # of the block parameters
+
+
+class Size(NamedTuple):
+    """Shares of the dense model that are gone, from the specs; negative where a method adds more than it takes."""
+
+    block_params: float
+    params: float  # of all of them: embeddings and head too, tied ones once
+    flops: float  # for each token, the head's among them; what grows with the context is left out
+
+
+def size(dense: BlockModel, pruned: BlockModel) -> Size:
+    """What `pruned` lacks of `dense`. A method keeps its specs true: those of its blocks, `n_params`, and `d_model` at the head."""
+    return Size(*(1 - after / before for after, before in zip(_totals(pruned.spec), _totals(dense.spec), strict=True)))
+
+
+def _totals(spec: ModelSpec) -> tuple[int, int, int]:
+    flops = sum(block.flops_per_token for block in spec.blocks) + 2 * spec.d_model * spec.vocab_size
+    return sum(block.n_params for block in spec.blocks), spec.n_params, flops
+
+
+@dataclass(frozen=True)
+class Method:
+    """`prune(model, batches, knob)` gives a new model, with shared or new weights, and leaves `model` as it is.
+
+    `knobs(model)` are the candidates, ascending: a larger one takes out more. `count(model, knob)` is the size that `prune`
+    gives, or nearly (blocks that differ are counted as alike), from shapes alone: no calibration, no copy of a weight.
+    """
+
+    title: str
+    source: str  # arXiv id
+    prune: Callable[[BlockModel, Sequence[Batch], Knob], BlockModel]
+    knobs: Callable[[BlockModel], Sequence[Knob]]
+    count: Callable[[BlockModel, Knob], Size]
+    families: tuple[str, ...]  # of ModelSpec.family
+    stock: bool  # can stock loaders hold the result?
+    floats: bool = True  # does it compute with weights? Whole blocks can also go from quantised models
+
+
+def without_last(model: BlockModel, knob: Knob) -> Size:
+    """What `knob` of its blocks are of a model: the `count` of methods that take out whole blocks."""
+    return size(model, model.with_blocks(model.blocks[: len(model.blocks) - int(knob)]))
+
+
+class Remembered(Generic[Found]):
+    """The last result of a function of a model and its calibration text, so that one method's knobs share it."""
+
+    def __init__(self, function: Callable[[BlockModel, Sequence[Batch]], Found]) -> None:
+        self.function, self.last = function, list[tuple[BlockModel, Sequence[Batch], Found]]()
+
+    def __call__(self, model: BlockModel, batches: Sequence[Batch]) -> Found:
+        if not self.last or self.last[0][0] is not model or self.last[0][1] is not batches:
+            self.last = [(model, batches, self.function(model, batches))]
+        return self.last[0][2]
+
+
+def first_documents(batches: Sequence[Batch], documents: int) -> list[Batch]:
+    """The first documents of `batches`, as many as asked for or there are."""
+    few = []
+    for batch in batches:
+        n = min(documents, len(batch.ids))
+        documents -= n
+        if n:
+            few.append(Batch._make(None if part is None else part[:n] for part in batch))
+    return few
+
+
+class Solved(NamedTuple):
+    """A knob, what it gives, and how much of the model is gone then."""
+
+    knob: Knob
+    model: BlockModel
+    size: Size
+
+
+def require(method: Method, model: BlockModel) -> None:
+    """Raises StrataError when `method` does not know the architecture, or needs floats where weights are quantised."""
+    spec = model.spec
+    if spec.family not in method.families:
+        raise StrataError(
+            f"{method.title} does not know the architecture of {spec.name} ({spec.family}): it is for {', '.join(method.families)}"
+        )
+    if method.floats and spec.quantised:
+        raise StrataError(
+            f"{method.title} computes with float weights, and those of {spec.name} are quantised ({spec.quantised}): prune the model that "
+            "it was made from, and quantise the result"
+        )
+
+
+def nearest(method: Method, model: BlockModel, target: float) -> list[tuple[Knob, Size]]:
+    """The candidates on both sides of `target`, a share of the block parameters: two, or one at an end; the nearest first."""
+    knobs = method.knobs(model)
+    above = bisect_left(knobs, target, key=lambda knob: method.count(model, knob).block_params)
+    found = [(knob, method.count(model, knob)) for knob in knobs[max(above - 1, 0) : above + 1]]
+    return sorted(found, key=lambda pair: abs(pair[1].block_params - target))
+
+
+def solve(method: Method, model: BlockModel, batches: Sequence[Batch], target: float, tolerance: float = TOLERANCE) -> Solved:
+    """The model with about `target` of its block parameters gone, by the knob that comes nearest.
+
+    `target` and `tolerance` are shares of the block parameters. Raises StrataError on a model that the method cannot prune, and,
+    naming the nearest sizes that it reaches, when none is within `tolerance`.
+    """
+    require(method, model)
+    if not 0 < target < 1:
+        raise StrataError(f"a target of {target:g} is no share of the block parameters: give one between 0 and 1, for example 0.25")
+    near = nearest(method, model, target)
+    if not near:
+        raise StrataError(
+            f"{method.title} takes nothing out of {model.spec.name}, which has {len(model.blocks)} blocks: take a deeper model"
+        )
+    knob, counted = near[0]
+    if abs(counted.block_params - target) > tolerance:
+        said = " and ".join(f"{100 * s.block_params:.1f} % (knob {k:g})" for k, s in sorted(near))
+        raise StrataError(
+            f"{method.title} does not come within {100 * tolerance:g} % of {100 * target:g} % of the block parameters of "
+            f"{model.spec.name}: the nearest that it reaches are {said}"
+        )
+    pruned = method.prune(model, batches, knob)
+    return Solved(knob, pruned, size(model, pruned))

@@ -1,0 +1,41 @@
+"""Removal of whole blocks by an order of `analysis.pruning.orders`, as a method beside the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adapters.base import BlockModel
+from adapters.export import pruned
+from analysis.corpora.text import Batch
+from analysis.methods.method import Knob, Method, Remembered, first_documents, without_last
+from analysis.pruning.orders import ORDERS, Calibration, Path
+from analysis.pruning.search import SEARCHED
+
+FAMILIES = ("llama", "baichuan", "rwkv")
+
+
+def counts(model: BlockModel) -> Sequence[int]:
+    """How many blocks can go."""
+    return range(1, len(model.blocks))
+
+
+def method(name: str, title: str, source: str) -> Method:
+    """The knob is the number of blocks that go, the first of an order, whose sets are nested.
+
+    An order that runs many ablated models reads as few documents of the calibration text as in the study of orders.
+    """
+    order = ORDERS[name]
+
+    @Remembered
+    def path(model: BlockModel, batches: Sequence[Batch]) -> Path:
+        read = first_documents(batches, SEARCHED[False]) if order.searched else batches
+        return order.find(Calibration(model, read), len(model.blocks) - 1)
+
+    def prune(model: BlockModel, batches: Sequence[Batch], knob: Knob) -> BlockModel:
+        return pruned(model, path(model, batches)[int(knob)].blocks)
+
+    return Method(title, source, prune, counts, without_last, FAMILIES, stock=True, floats=False)
+
+
+SHORTGPT = method("bi", "ShortGPT", "2403.03853")
+ONE_SHOT = method("nll", "one-shot removal", "2402.02834")  # Shortened LLaMA's perplexity criterion

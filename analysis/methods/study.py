@@ -1,0 +1,258 @@
+"""Pruning methods where as much of a model is gone: loss, accuracy, and what the paper prints (paper, Table 1 and Figure 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from adapters.base import BlockModel
+from analysis import conclusions
+from analysis.budgets import Budget
+from analysis.corpora import require_disjoint
+from analysis.corpora.text import Text
+from analysis.effects import Tell
+from analysis.figures import bounded, escape, number
+from analysis.heads.costs import MEASURES
+from analysis.methods import findings
+from analysis.methods.accuracy import mean, retained
+from analysis.methods.bench import Bench, Point
+from analysis.methods.method import Method, without_last
+from analysis.methods.paper import VERSION, printed
+from analysis.methods.table import METHODS
+from analysis.pruning.curves import Panel
+from analysis.pruning.paper import quarter
+from analysis.statistics import Array, Interval, ratio
+from analysis.tasks import TaskSet
+
+TOKENS = 4  # of calibration text for each dimension of the stream, at least: maps and axes are fitted to them
+OTHERS = (1 / 8, 3 / 8, 1 / 2)  # of the blocks, besides the paper's quarter
+LIMITS = (
+    "Methods are equal in block parameters, not in all parameters: a narrower stream needs an output matrix of its own, where blocks "
+    "that go leave the embeddings alone. Nothing is trained after pruning; training repairs a part of the loss, and not the same part "
+    "for all methods. Each method read the same calibration text, which need not be what its authors used."
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Results of one model: its methods at every size, on the same held-out text."""
+
+    model: BlockModel
+    text: Text
+    calibration: Text
+    targets: tuple[float, ...]  # ascending
+    nll: Array  # of the dense model (documents,)
+    tokens: Array
+    right: tuple[Array, ...]  # of the dense model, by task
+    tasks: tuple[str, ...]
+    points: tuple[Point, ...]
+
+    @property
+    def name(self) -> str:
+        """The model's name as Markdown."""
+        return escape(self.model.spec.name)
+
+    @property
+    def quarter(self) -> float:
+        """The target that is nearest to the paper's size."""
+        return _target(self.model, quarter(len(self.model.blocks)))
+
+    @property
+    def reached(self) -> list[Point]:
+        return [point for point in self.points if point.nll is not None]
+
+    def rise(self, point: Point) -> Interval:
+        """Of the loss over the dense model's, in nats a token, paired over documents."""
+        assert point.nll is not None
+        return ratio(point.nll - self.nll, self.tokens)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        return {point.method: METHODS[point.method].title for point in self.reached}
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a method and size, the dense model at zero first: order (the method), MEASURES, value, ci_low, ci_high."""
+        rows: list[tuple] = [(name, *(0.0,) * (len(MEASURES) + 3)) for name in self.titles]
+        rows += [(p.method, *p.size, *self.rise(p)) for p in self.reached if p.size]
+        table = pd.DataFrame(rows, columns=["order", *MEASURES, "value", "ci_low", "ci_high"])
+        return table.astype(dict.fromkeys(["ci_low", "ci_high"], float)).sort_values(["order", "block parameters"], kind="stable")
+
+    @property
+    def panels(self) -> list[Panel]:
+        return [Panel(measure, f"{measure} removed", list(self.titles)) for measure in MEASURES]
+
+    none = pd.DataFrame(columns=["removed", "value"])  # random orders, which are no method
+
+    @property
+    def bands(self) -> str:
+        """What the bands of a figure are; a sentence for captions."""
+        return conclusions.intervals(len(self.tokens), "coloured bands")
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        spec, read = self.model.spec, self.calibration
+        facts = {
+            "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
+            "Calibration": f"{read.corpus}: {read.documents} documents, one window of {read.window} tokens each, the same for all methods",
+            "Losses": f"{self.text.corpus}, held-out: {len(self.tokens)} documents, {int(self.tokens.sum()):,} tokens scored",
+            "Sizes": f"{', '.join(_percent(t) for t in self.targets)} of the block parameters, each met within 1.5 points",
+            **({"Tasks": ", ".join(f"{t} ({len(r)})" for t, r in zip(self.tasks, self.right, strict=True))} if self.tasks else {}),
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @cached_property
+    def rises(self) -> pd.DataFrame:
+        """The rise in loss, one row a method, one column a size."""
+        found = {(p.method, p.target): bounded(self.rise(p)) for p in self.reached}
+        rows = [(title, *(found.get((name, t), "") for t in self.targets)) for name, title in self.titles.items()]
+        return pd.DataFrame(rows, columns=["method", *(_percent(t) for t in self.targets)])
+
+    @cached_property
+    def sizes(self) -> pd.DataFrame:
+        """What every pruned model lacks, measured from it."""
+        rows = [(METHODS[p.method].title, _percent(p.target), f"{p.knob:g}", *map(_percent, p.size)) for p in self.reached if p.size]
+        return pd.DataFrame(rows, columns=["method", "asked for", "knob", *MEASURES])
+
+    @property
+    def at_quarter(self) -> list[Point]:
+        return [point for point in self.reached if point.target == self.quarter]
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Table 1 at every size: accuracies in per cent, mean and retained share, and what the paper prints; empty without tasks."""
+        if not self.tasks:
+            return pd.DataFrame()
+        rows = [("dense", "", *_percents(self.right), _bounded(mean(self.right)), "")]
+        for p in self.reached:
+            kept = _bounded(retained(p.right, self.right))
+            rows.append((METHODS[p.method].title, _percent(p.target), *_percents(p.right), _bounded(mean(p.right)), kept))
+        for row in printed(self.model.spec.name):
+            shown = [row.score(task) for task in self.tasks]
+            rows.append(
+                (f"{row.method}, printed ({VERSION})", f"{row.removed:g}\u00a0%", *shown, f"{row.average:.2f}", f"{row.retained:.2f}")
+            )
+        return pd.DataFrame(rows, columns=["method", "removed", *map(escape, self.tasks), "mean", "retained"])
+
+    @cached_property
+    def paper(self) -> pd.DataFrame:
+        """What the paper prints of this model in per cent, and what follows from its scores; empty for models that it has not."""
+        rows = printed(self.model.spec.name)
+        shares = [f"{100 * row.mean / rows[0].mean:.2f}" for row in rows]
+        table = [
+            (r.method, f"{r.average:.2f}", f"{r.mean:.2f}", f"{r.retained:.2f}", share, "; ".join(r.contradictions(rows[0])))
+            for r, share in zip(rows, shares, strict=True)
+        ]
+        return pd.DataFrame(table, columns=["method", "average", "mean of the scores", "retained", "retained by the means", "marked"])
+
+    @cached_property
+    def beside(self) -> pd.DataFrame:
+        """The paper's methods at its size, as printed and here: of all parameters, the retained share and the rise in loss."""
+        rows, ours = printed(self.model.spec.name), {METHODS[p.method].title: p for p in self.at_quarter}
+        table = []
+        for row in rows[1:]:
+            p = ours.get(row.method)
+            gone, rise = (_percent(p.size.params), bounded(self.rise(p))) if p and p.size else ("", "")
+            kept = _bounded(retained(p.right, self.right)) if p and self.tasks else ""
+            table.append((row.method, f"{row.removed:g}\u00a0%", gone, f"{100 * row.mean / rows[0].mean:.2f}", kept, rise))
+        names = ["removed, printed", "removed here", "retained, from the printed scores", "retained here", "rise in loss here"]
+        return pd.DataFrame(table, columns=["method", *names])
+
+    @property
+    def compared_with(self) -> str:
+        """Whether there is anything to hold against the paper, and against the dense model's accuracy."""
+        said = [] if self.tasks else ["No benchmarks were asked for: see the parameter tasks."]
+        if not len(self.paper):
+            said.append(f"The paper's Table 1 has no row of {self.name}; what it prints is shown beside its four models.")
+        return " ".join(said)
+
+    @property
+    def missed(self) -> str:
+        """Which methods did not reach a size, and why."""
+        said: dict[str, list[str]] = {}
+        for p in self.points:
+            if p.nll is None:
+                said.setdefault(p.why, []).append(_percent(p.target))
+        missed = [f"Not at {', '.join(targets)}: {escape(why)}." for why, targets in said.items()]
+        return "\n\n".join(missed) or "Every method reached every size."
+
+    @cached_property
+    def conclusion(self) -> str:
+        """Which method is best at each size, and where the paper's stands at its own."""
+        clauses: dict[str, list[str]] = {}
+        for target in self.targets:
+            losses = {METHODS[p.method].title: p.nll for p in self.reached if p.target == target and p.nll is not None}
+            clauses.setdefault(findings.best(losses), []).append(_percent(target))
+        said = [f"With {' and '.join(targets)} of the block parameters gone {clause}." for clause, targets in clauses.items()]
+        losses = {METHODS[p.method].title: p.nll for p in self.at_quarter if p.nll is not None}
+        return " ".join([*said, f"At the paper's size {findings.against(METHODS['shortgpt'].title, losses)}."])
+
+    limits, version = LIMITS, VERSION
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\u00a0%".replace("-", "−")
+
+
+def _percents(right: Sequence[Array]) -> list[str]:
+    return [number(100 * float(r.mean())) for r in right]
+
+
+def _bounded(share: Interval) -> str:
+    return bounded(share, lambda value: number(100 * value))
+
+
+def _target(model: BlockModel, count: int) -> float:
+    """The share of the block parameters that so many blocks are."""
+    return without_last(model, count).block_params
+
+
+def targets_of(model: BlockModel) -> tuple[float, ...]:
+    """The paper's size and three more, as whole numbers of blocks: sizes that every method can come near."""
+    n = len(model.blocks)
+    counts = {quarter(n), *(min(max(1, round(share * n)), n - 1) for share in OTHERS)}
+    return tuple(_target(model, count) for count in sorted(counts))
+
+
+def compare_methods(
+    model: BlockModel,
+    budget: Budget,
+    out: Path,
+    *,
+    corpus: str = "texts",
+    documents: int | None = None,
+    seed: int = 0,
+    tasks: Sequence[TaskSet] = (),
+    methods: Mapping[str, Method] | None = None,
+    progress: Tell = lambda what, done: None,
+) -> Compared:
+    """Prunes `model` by every method that knows its architecture, at every size, and scores the results; runs are kept in `out`.
+
+    Arguments are those of `depth`; `tasks` are scored as well. A size that a method does not reach is a point without a loss.
+    Raises StrataError as `Text.windows` and `accuracies` do.
+    """
+    budget = budget.within(model)
+    text = Text(corpus=corpus, window=budget.window, seed=seed).at_most(documents or budget.documents, model)
+    enough = -(-TOKENS * model.spec.d_model // budget.window)
+    calibration = replace(text, split="calibration").at_most(max(text.documents, enough), model)
+    require_disjoint(text.windows(model), calibration.windows(model))
+    bench, targets = Bench(model, text, calibration, tasks, out), targets_of(model)
+    dense, right = bench.dense()
+    asked = [(name, target) for name in known(model, METHODS if methods is None else methods) for target in targets]
+    points = []
+    for i, (name, target) in enumerate(asked):
+        progress(f"{METHODS[name].title}, {_percent(target)}", i / len(asked))
+        points.append(bench.point(name, target))
+    progress("methods", 1)
+    names = tuple(found.name for found in tasks)
+    return Compared(model, text, calibration, targets, dense["nll"], dense["tokens"], right, names, tuple(points))
+
+
+def known(model: BlockModel, methods: Mapping[str, Method]) -> list[str]:
+    """Methods for the model's architecture."""
+    return [name for name, method in methods.items() if model.spec.family in method.families]

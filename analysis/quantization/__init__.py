@@ -1,0 +1,1 @@
+"""Quantised models: made, measured, and with blocks removed before and after (paper, Table 2)."""

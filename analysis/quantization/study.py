@@ -1,0 +1,179 @@
+"""Quantisation and the removal of blocks, alone and in both orders: what is saved and what it costs (paper, Table 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from adapters.export import Source
+from analysis.budgets import Budget, fit
+from analysis.corpora import require_disjoint
+from analysis.corpora.text import Text
+from analysis.effects import Tell
+from analysis.figures import bounded, escape, number
+from analysis.plan import plan
+from analysis.pruning.paper import QUANTISED, quarter
+from analysis.pruning.speed import memory
+from analysis.quantization import findings
+from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
+from analysis.quantization.variants import Benchmarking, Variant, Variants, lowest
+from analysis.statistics import Array, Interval, ratio
+
+CALIBRATION = 32  # documents of calibration text at least
+BOTH, GPTQ, LESS = ("gptq", "after"), ("gptq", ""), ("dense", "after")  # keys of variants, see Variant
+LIMITS = (
+    "This is about one model, one kind of text and one removed set, with nothing retrained. Losses are those of the quantised weights "
+    "computed with as floats: they say nothing about speed. A model that was converted from a quantised file, as the offline smollm2 "
+    "was from 4 bits, has paid a part of the price before."
+)
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Results of one model: its variants, scored on the same held-out text."""
+
+    model: BlockModel
+    text: Text
+    calibration: Text
+    removed: tuple[int, ...]
+    chosen: tuple[int, ...] | None  # what Block Influence takes out of the GPTQ model; None: the model was quantised before
+    weights: str  # how GPTQ's are held
+    variants: dict[tuple[str, str], Variant]
+    tokens: Array
+
+    @property
+    def name(self) -> str:
+        """The model's name as Markdown."""
+        return escape(self.model.spec.name)
+
+    def title(self, key: tuple[str, str]) -> str:
+        scheme, order = key
+        blocks = f"{len(self.removed)} block{'s' * (len(self.removed) > 1)} out"
+        title = SCHEMES[scheme].title if scheme in SCHEMES else ("as it is" if self.model.spec.quantised else "dense")
+        if scheme == "dense":
+            return blocks if order else title
+        return {"": title, "after": f"{title}, then {blocks}", "before": f"{blocks}, then {title}"}[order]
+
+    def rise(self, key: tuple[str, str], base: tuple[str, str] = ("dense", "")) -> Interval:
+        """Of the loss over that of `base`, in nats a token, paired over documents."""
+        return ratio(self.variants[key].nll - self.variants[base].nll, self.tokens)
+
+    @cached_property
+    def rises(self) -> pd.DataFrame:
+        """One row a variant: title, `half` bytes, the rise in loss and its interval."""
+        rows = [(self.title(key), variant.half, *self.rise(key)) for key, variant in self.variants.items()]
+        return pd.DataFrame(rows, columns=["model", "half", "value", "ci_low", "ci_high"]).astype({"ci_low": float, "ci_high": float})
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Table 2, as text and numbers."""
+        rows = []
+        for key, v in self.variants.items():
+            perplexity = float(np.exp(v.nll.sum() / self.tokens.sum()))
+            rise = "" if key == ("dense", "") else bounded(self.rise(key))
+            rows.append(
+                (self.title(key), v.parameters / 1e6, v.file / 1e6, v.half / 1e6, perplexity, rise, *map(bounded, v.tasks.values()))
+            )
+        names = ["model", "parameters (M)", "file (MB)", "with 16-bit floats (MB)", "perplexity", "rise in loss"]
+        return pd.DataFrame(rows, columns=[*names, *next(iter(self.variants.values())).tasks])
+
+    @property
+    def paper(self) -> pd.DataFrame:
+        """Table 2 of the paper (v1); no rows for other models."""
+        rows = QUANTISED if "llama-2-7b" in self.model.spec.name.lower() else ()
+        return pd.DataFrame(rows, columns=["paper, v1", "blocks", "perplexity", "MMLU"])
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        spec, c = self.model.spec, self.calibration
+        facts = {
+            "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters"
+            + (f", {spec.quantised}" if spec.quantised else ""),
+            "Quantised": self.weights,
+            "Removed": f"blocks {', '.join(map(str, self.removed))} (0-based), the lowest by Block Influence on calibration text",
+            "Calibration": f"{c.corpus}, {c.documents} documents of {c.window} tokens, seed {c.seed}",
+            "Losses": f"{self.text.corpus}, held-out: {len(self.tokens)} documents, {int(self.tokens.sum()):,} tokens scored",
+            "In memory": f"as much as the file where packed weights are computed with; here floats, {memory(self.model) / 1e6:,.0f} MB "
+            f"in {str(self.model.dtype).removeprefix('torch.')} with every block",
+            "Intervals": "95\u00a0%, BCa bootstrap over documents, 2,000 resamples; differences are paired",
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @cached_property
+    def conclusion(self) -> str:
+        """What each costs, whether the order matters and whether costs add up."""
+        n = len(self.tokens)
+        said = [findings.cost(_capital(self.title(key)), self.rise(key), n) for key in (("int8", ""), GPTQ, LESS) if key in self.variants]
+        if self.chosen is not None:
+            both, before = self.variants[BOTH], self.variants["gptq", "before"]
+            extra = both.nll - self.variants[GPTQ].nll - self.variants[LESS].nll + self.variants["dense", ""].nll
+            said.append(findings.order(ratio(before.nll - both.nll, self.tokens), n))
+            said.append(findings.together(ratio(extra, self.tokens), n))
+            said.append(findings.same_blocks(self.removed, self.chosen, SCHEMES["gptq"].title))
+        return " ".join([*said, self._sizes])
+
+    @property
+    def _sizes(self) -> str:
+        """What is left of the file, floats counted at 16 bits."""
+        dense = self.variants["dense", ""].half
+        keys = [key for key in (GPTQ, LESS, BOTH) if key in self.variants]
+        shares = ", ".join(f"{number(100 * self.variants[key].half / dense)}\u00a0% ({self.title(key)})" for key in keys)
+        return f"With 16 bits for each float, these shares of the file are left: {shares}."
+
+    limits = LIMITS
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def quantization(
+    source: str,
+    model: BlockModel,
+    budget: Budget,
+    out: Path,
+    *,
+    corpus: str = "texts",
+    documents: int | None = None,
+    seed: int = 0,
+    tasks: Benchmarking | None = None,
+    progress: Tell = lambda what, done: None,
+) -> Quantised:
+    """Quantises `model`, loaded from `source`, before and after blocks are removed, and scores all on held-out text.
+
+    Quantised checkpoints and runs are kept in `out`. A model that is quantised already is only measured and pruned.
+    Raises StrataError as `gptq.Recipe.make` does.
+    """
+    if not model.spec.quantised:
+        require(model.spec)
+    budget, n = budget.within(model), len(model.spec.blocks)
+    some = plan(model.spec, [Ablation(blocks=frozenset(range(quarter(n))))])
+    text = Text(corpus=corpus, window=budget.window, seed=seed).at_most(documents or fit(model, some, budget), model)
+    calibration = replace(text, split="calibration").at_most(max(CALIBRATION, -(-2 * widest(model) // budget.window)), model)
+    require_disjoint(text.windows(model), calibration.windows(model))
+    job = Variants(
+        model,
+        Source.of(source, model.spec),
+        text,
+        calibration,
+        lowest(model, calibration, progress),
+        out,
+        tasks or Benchmarking(),
+        progress,
+    )
+    found = {(v.scheme, v.order): v for v in job}
+    chosen = None if model.spec.quantised else lowest(job.made(job.recipe("gptq"))[0], calibration, progress)
+    weights = model.spec.quantised or "; ".join(_words(job.recipe(scheme)) for scheme in SCHEMES)
+    return Quantised(model, text, calibration, job.removed, chosen, weights, found, job.scores(model)["tokens"])
+
+
+def _words(recipe: Recipe) -> str:
+    scheme, size = SCHEMES[recipe.scheme], recipe.weights.get("group_size")
+    return f"{scheme.title}: {scheme.bits}-bit weights, {f'groups of {size}' if size else 'rounded to nearest, one scale a row'}, symmetric"

@@ -1,0 +1,108 @@
+"""The models of the table: as they are, quantised, without blocks, and both in either order; each made, loaded and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from adapters.ablation import NONE, Ablation
+from adapters.base import BlockModel
+from adapters.export import Source, pruned
+from adapters.registry import load
+from analysis.corpora.text import Text, batches
+from analysis.effects import Tell, run_folder
+from analysis.pruning.checkpoint import find_path
+from analysis.pruning.paper import quarter
+from analysis.quantization.gptq import SCHEMES, Recipe, stored
+from analysis.runs import content_hash
+from analysis.statistics import Array, Interval
+from analysis.study import SweepStudy
+from analysis.tasks.benchmark import benchmarks
+
+
+class Variant(NamedTuple):
+    """One model of the table."""
+
+    scheme: str  # name in SCHEMES, or dense
+    order: str  # when blocks go: after quantisation, before it, or never (empty)
+    parameters: int
+    file: int  # bytes of its tensors
+    half: int  # the same with two bytes for each float
+    nll: Array  # (documents,)
+    tasks: dict[str, Interval]  # see Benchmarking
+
+
+class Benchmarking(NamedTuple):
+    """Tasks that every variant is scored on besides its loss; arguments of `analysis.tasks.load_tasks`."""
+
+    names: Sequence[str] = ()
+    limit: int | None = None
+    data: Path | None = None
+
+    def run(self, model: BlockModel, removed: Iterable[int], out: Path) -> dict[str, Interval]:
+        """Accuracy by task, or its loss where there are no options; `removed` blocks are out of `model` already."""
+        folder = out / f"without-{content_hash(sorted(removed))[:8]}" if removed else out
+        found = benchmarks(model, self.names, [], folder, limit=self.limit, data=self.data)
+        shown = [
+            (one, f"accuracy (guessing: {one.chance['accuracy']:.2f})", "acc") if one.has_options else (one, "loss", one.loss)
+            for one in found
+        ]
+        return {f"{one.task}, {what}": one.dense(metric) for one, what, metric in shown}
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Makes and scores all variants of `model`, one in memory at a time besides it; checkpoints and runs are kept in `out`."""
+
+    model: BlockModel
+    source: Source
+    text: Text  # held-out
+    calibration: Text
+    removed: tuple[int, ...]  # blocks
+    out: Path
+    tasks: Benchmarking
+    tell: Tell
+
+    def __iter__(self) -> Iterator[Variant]:
+        yield from self.measured("dense", self.model, self.source)
+        if self.model.spec.quantised:
+            return
+        for scheme in reversed(SCHEMES):
+            yield from self.measured(scheme, *self.made(self.recipe(scheme)))
+        yield from self.measured("gptq", *self.made(self.recipe("gptq", self.removed)), order="before")
+
+    def recipe(self, scheme: str, removed: tuple[int, ...] = ()) -> Recipe:
+        text = tuple(batches(self.calibration.windows(self.model), self.model))
+        return Recipe(self.model, self.source, scheme, removed, text, self.text.seed)
+
+    def made(self, recipe: Recipe) -> tuple[BlockModel, Source]:
+        """A quantised model and its files; made unless they are there."""
+        self.tell(f"quantising, {SCHEMES[recipe.scheme].title}", 0)
+        folder = str(recipe.make(self.out))
+        model = load(folder, device=str(self.model.device), dtype=str(self.model.dtype).removeprefix("torch."))
+        return model, Source.of(folder, model.spec)
+
+    def study(self, model: BlockModel) -> SweepStudy:
+        whole = len(model.spec.blocks) == len(self.model.spec.blocks)
+        return SweepStudy.of(model, [Ablation(blocks=frozenset(self.removed))] * whole, self.text, kl=False)
+
+    def scores(self, model: BlockModel) -> dict[str, Array]:
+        """Sums per document of a model and, unless blocks are out already, of the same without them."""
+        study = self.study(model)
+        return study.scores(run_folder(self.out, "quantization", study.identity))
+
+    def measured(self, scheme: str, model: BlockModel, source: Source, order: str = "") -> Iterator[Variant]:
+        self.tell("losses", 0)
+        for ablation, nll in zip(self.study(model).plan.ablations, self.scores(model)["nll"], strict=True):
+            left, store = pruned(model, ablation.blocks), source.without(ablation.blocks)
+            scored = self.tasks.run(left, ablation.blocks, self.out)
+            yield Variant(
+                scheme, order if ablation == NONE else "after", left.spec.n_params, stored(store), stored(store, half=True), nll, scored
+            )
+
+
+def lowest(model: BlockModel, calibration: Text, tell: Tell) -> tuple[int, ...]:
+    """The quarter of its blocks that Block Influence takes out."""
+    return tuple(sorted(find_path(model, calibration, "bi", quarter(len(model.spec.blocks)), tell)[-1].blocks))

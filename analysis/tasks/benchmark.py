@@ -1,0 +1,160 @@
+"""Benchmarks of a notebook: each task without each part of a model, what can be told from chance, and what that says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from adapters.base import BlockModel
+from analysis.ablation import singles
+from analysis.conclusions import too_few
+from analysis.effects import Tell, run_folder, share
+from analysis.figures import bounded, escape
+from analysis.statistics import ENOUGH, Interval
+from analysis.tasks import load_tasks, verdicts
+from analysis.tasks.study import TaskStudy
+
+PARTS = {"accuracy": ("acc", "beats_chance"), "loss": ("log_loss", "told")}  # of a task with options: metric, and what fills a point
+
+OPENING = """## Benchmarks
+
+Tasks of lm-evaluation-harness, under the same removals. A model that guesses has an accuracy too: beside it stands the loss of the
+right option, from the probabilities that the model gives to the options alone, for which guessing is log(number of options)."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A task, or the pooled tasks of a group, without each part of a model."""
+
+    model: str
+    n_blocks: int
+    task: str
+    table: pd.DataFrame  # `analysis.tasks.study.task_table`, of this task
+    chance: dict[str, float]  # accuracy and loss of guessing; empty for a task without options
+    cut: int  # requests that lost tokens on the left
+    requests: int
+
+    @property
+    def n_documents(self) -> int:
+        return int(self.table["n_documents"].iloc[0])
+
+    @property
+    def name(self) -> str:
+        """The task's name as Markdown."""
+        return escape(self.task)
+
+    @property
+    def has_options(self) -> bool:
+        return bool(self.chance)
+
+    @property
+    def loss(self) -> str:
+        return "log_loss" if self.has_options else "nll"
+
+    @property
+    def loss_name(self) -> str:
+        return "loss of the right option (nats)" if self.has_options else "loss of the right answer (nats a token)"
+
+    def dense(self, metric: str) -> Interval:
+        return Interval(*self._of("dense", metric).iloc[0][["value", "ci_low", "ci_high"]])
+
+    def rows(self, kind: str, metric: str, filled: str) -> pd.DataFrame:
+        """One row a part: block, head, value, ci_low, ci_high, and `told` (bool), from the metric `filled`."""
+        told = self._of(kind, filled)["value"].to_numpy() == 1
+        whole = {"block": int} | ({"head": int} if kind == "heads" else {})
+        return self._of(kind, metric).astype(whole).assign(told=told).reset_index(drop=True)
+
+    def _of(self, kind: str, metric: str) -> pd.DataFrame:
+        return self.table[(self.table["kind"] == kind) & (self.table["metric"] == metric)]
+
+    @cached_property
+    def facts(self) -> dict[str, object]:
+        """One line of a table: the dense model on this task."""
+        known = {"task": self.task, "questions": self.n_documents, self.loss_name: bounded(self.dense(self.loss))}
+        if not self.has_options:
+            return known
+        above = "yes" if self.dense("beats_chance").value else "cannot be told"
+        return known | {"accuracy": bounded(self.dense("acc")), "guessing": self.chance["accuracy"], "better than guessing": above}
+
+    @property
+    def bars(self) -> str:
+        """What the bars of a figure are; a sentence for captions."""
+        n = self.n_documents
+        return f"Bars are 95\u00a0% bootstrap intervals over {n} questions." if n >= ENOUGH else f"No bars: {too_few(n)}."
+
+    @property
+    def caption(self) -> str:
+        """What dots and lines mean."""
+        lines = "The dashed line is the dense model"
+        if not self.has_options:
+            return f"{lines}; hollow points cannot be told from it. {self.bars}"
+        return (
+            f"{lines}, the dotted one guessing. Hollow points cannot be told from guessing (accuracy) or from the dense model (loss). "
+            f"{self.bars}"
+        )
+
+    def conclusion(self, kind: str) -> str:
+        """Is the dense model better than chance, and without which parts is it not?"""
+        said = []
+        if self.cut:
+            said.append(verdicts.cut(self.cut, self.requests))
+        if self.has_options:
+            beats = bool(self.dense("beats_chance").value)
+            accuracy, n = self.dense("acc"), self.n_documents
+            said.append(verdicts.against_chance(self.name, accuracy, self.chance["accuracy"], beats=beats, n_documents=n))
+            if beats:
+                said.append(verdicts.down_to_chance(self.rows(kind, "acc", "beats_chance"), kind))
+        said.append(verdicts.costs(self.rows(kind, f"delta_{self.loss}", "told"), kind, n_documents=self.n_documents))
+        return " ".join(said)
+
+
+def facts(found: Sequence[Benchmark]) -> pd.DataFrame:
+    """One line a task and model: the dense model, and whether it is better than a guess."""
+    return pd.DataFrame([{"model": one.model} | one.facts for one in found])
+
+
+def benchmarks(
+    model: BlockModel,
+    names: Sequence[str],
+    kinds: Sequence[str],
+    out: Path,
+    *,
+    shots: int | None = None,
+    limit: int | None = None,
+    data: Path | None = None,
+    progress: Tell = lambda what, done: None,
+) -> list[Benchmark]:
+    """Each of `names` without each single part of `kinds`; runs are kept in `out`. A group is pooled, a tag is its tasks.
+
+    Arguments and errors are those of `analysis.tasks.load_tasks`.
+    """
+    return [found for name in names for found in _benchmarks(model, name, kinds, out, shots, limit, data, progress)]
+
+
+def _benchmarks(
+    model: BlockModel, name: str, kinds: Sequence[str], out: Path, shots: int | None, limit: int | None, data: Path | None, progress: Tell
+) -> list[Benchmark]:
+    tasks = load_tasks(name, shots=shots, limit=limit, data=data)
+    study = TaskStudy.of(model, singles(model.spec, kinds), tasks)
+    table = study.run(run_folder(out, f"task-{name}", study.identity), share(progress, f"{name} of {model.spec.name}", study.steps))
+    made = []
+    for task in [name] if name in set(table["task"]) else table["task"].unique():
+        members = set(tasks.members(task))
+        gold = [tasks.gold(item) for item in tasks.items if item.task in members]
+        rows = table[table["task"] == task]
+        n = sum(map(len, study.requests))
+        made.append(Benchmark(model.spec.name, len(model.blocks), task, rows, guessing(gold), study.cut, n))
+    return made
+
+
+def guessing(gold: Sequence[tuple[list[int], int]]) -> dict[str, float]:
+    """Accuracy and loss of an even guess among the options; empty without options. `gold`: of each item (`TaskSet.gold`)."""
+    if not all(options for _, options in gold):
+        return {}
+    shares = [len(right) / options for right, options in gold]
+    return {"accuracy": float(np.mean(shares)), "loss": float(-np.log(shares).mean())}

@@ -1,0 +1,94 @@
+"""Sentences about benchmarks, held against a planted effect, pure noise, and too little data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.ablation import singles
+from analysis.statistics import Interval
+from analysis.tasks import load_tasks, verdicts
+from analysis.tasks.benchmark import benchmarks, facts, guessing
+from analysis.tasks.study import TaskStudy, task_table
+from analysis.tasks.task_figures import by_block, loss_by_head, overlaid
+from tests.analysis.tasks.makers import table_1
+from tests.analysis.tasks.oracle import Both
+
+
+def parts(told: list[bool], rises: list[float] | None = None) -> pd.DataFrame:
+    rises = rises or [0.1] * len(told)
+    rows = {"block": range(len(told)), "head": 0, "value": rises, "ci_low": [r - 0.05 for r in rises], "ci_high": [r + 0.05 for r in rises]}
+    return pd.DataFrame(rows).assign(told=told)
+
+
+def test_against_chance() -> None:
+    better = verdicts.against_chance("piqa", Interval(0.7, 0.6, 0.8), 0.5, beats=True, n_documents=40)
+    assert better == "The dense model gets 0.700 (0.600 to 0.800) of 40 questions of piqa right, a guess 0.500. It is better than chance."
+    noise = verdicts.against_chance("mmlu", Interval(0.26, 0.2, 0.32), 0.25, beats=False, n_documents=40)
+    assert "cannot be told from chance, so what removals do to its accuracy is no finding" in noise
+    assert "open: " in verdicts.against_chance("piqa", Interval(1.0, None, None), 0.5, beats=False, n_documents=5)
+
+
+def test_down_to_chance_names_all_parts() -> None:
+    assert verdicts.down_to_chance(parts([True] * 3), "blocks").startswith("So it is without any one of the 3 blocks")
+    said = verdicts.down_to_chance(parts([True, False, False]), "heads")
+    assert said.startswith("Without 2 of the 3 heads accuracy can no longer be told from chance")
+    assert said.endswith(": 1.0, 2.0.")
+
+
+def test_costs() -> None:
+    planted = verdicts.costs(parts([True, False], [1.0, 0.01]), "blocks", n_documents=40)
+    assert "can be told from the dense model's without 1 of the 2 blocks" in planted
+    assert "1.00 (0.950 to 1.05) nats, without block 0" in planted
+    assert "cannot be told from the dense model's without any mixer" in verdicts.costs(parts([False] * 2), "mixers", n_documents=40)
+    assert verdicts.costs(parts([False] * 2), "blocks", n_documents=5).startswith("What removals cost is open: ")
+
+
+def test_guessing() -> None:
+    assert guessing([([0], 4), ([1], 2)]) == {"accuracy": 0.375, "loss": pytest.approx(1.5 * np.log(2))}
+    assert guessing([([], 0)]) == {}
+
+
+def study_of(tiny: Both, folder: Path, n: int) -> TaskStudy:
+    table_1(folder, n)
+    return TaskStudy.of(tiny.model, singles(tiny.model.spec, ["blocks"]), load_tasks("piqa", data=folder))
+
+
+def test_a_model_that_knows_beats_chance_and_one_that_guesses_does_not(tiny: Both, tmp_path: Path) -> None:
+    study = study_of(tiny, tmp_path, 40)
+    right = np.array([study.tasks.gold(item)[0][0] for item in study.tasks.items])
+    n = len(study.plan.ablations)
+    knows = [np.tile(np.where(np.arange(2) == r, -1.0, -9.0), (n, 1)) for r in right]
+    for d, nats in enumerate(knows):  # without block 1, every second document is wrong
+        nats[2] = nats[2][::-1] if d % 4 < 2 else nats[2]
+    table = task_table(study, knows, [nats > -5 for nats in knows])
+    beats = table[table["metric"] == "beats_chance"].set_index("kind")["value"]
+    assert beats["dense"] == 1
+    assert beats["blocks"].tolist() == [1, 0, 1]
+    always = [np.tile([-1.0, -9.0], (n, 1)) for _ in right]  # the first option, whatever is asked: half of them are right
+    table = task_table(study, always, [nats > -5 for nats in always])
+    assert not table[table["metric"] == "beats_chance"]["value"].any()
+
+
+def test_benchmarks_of_a_notebook(tiny: Both, tmp_path: Path) -> None:
+    table_1(tmp_path, 14)
+    options = {"limit": 14, "data": tmp_path}
+    piqa, xsum = benchmarks(tiny.model, ["piqa", "xsum_loss"], ["blocks", "heads"], tmp_path / "runs", **options)
+    assert (piqa.n_documents, piqa.has_options, xsum.has_options) == (14, True, False)
+    assert facts([piqa, xsum])["task"].tolist() == ["piqa", "xsum_loss"]
+    for found, panels in ((piqa, 2), (xsum, 1)):
+        assert "dense model" in found.caption
+        assert len(by_block(found).axes) == panels
+        assert loss_by_head(found).axes
+        assert len(overlaid([found], {found.model: "one"}).axes) == panels
+        for kind in ("blocks", "heads"):
+            assert "nats" in found.conclusion(kind)
+    assert "a guess 0.500" in piqa.conclusion("blocks")
+    assert "guess" not in xsum.conclusion("blocks")
+    few = benchmarks(tiny.model, ["piqa"], ["blocks"], tmp_path / "runs", limit=5, data=tmp_path)[0]
+    assert few.caption.count("No bars") == 1
+    assert "open: " in few.conclusion("blocks")
+    by_block(few)
