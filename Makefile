@@ -11,13 +11,15 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:	/p' Makefile | expand -t 14
 
-report: $(READY) ## the report about SmolLM2, in about ten minutes
+REPORTED := smollm2 zoo-llama-0 zoo-rwkv5-0 --compare zoo
+
+report: $(READY) ## the report about SmolLM2 and the zoo, in about ten minutes
 	$(BIN)/strata fetch smollm2 texts
-	$(BIN)/strata report smollm2 --budget quick --out reports/out/quick
+	$(BIN)/strata report $(REPORTED) --budget quick --out reports/out/quick
 
 report-full: $(READY) ## the same at the budget at which the conclusions are meant
 	$(BIN)/strata fetch smollm2 texts
-	$(BIN)/strata report smollm2 --budget full --out reports/out/full
+	$(BIN)/strata report $(REPORTED) --budget full --out reports/out/full
 
 test: $(READY) ## the tests
 	$(BIN)/strata fetch smollm2 texts

@@ -25,15 +25,19 @@ def _passes(spec: ModelSpec, kinds: Sequence[str] = ()) -> int:
     return plan(spec, singles(spec, kinds) if kinds else []).flops_per_token
 
 
-def _width(spec: ModelSpec) -> int:
-    return _passes(spec, ["heads"]) + 30 * _passes(spec) if all(block.n_heads for block in spec.blocks) else 0
+def _width(spec: ModelSpec) -> int | None:
+    return _passes(spec, ["heads"]) + 30 * _passes(spec) if all(block.n_heads for block in spec.blocks) else None
+
+
+def _quantization(spec: ModelSpec) -> int | None:
+    return 80 * _passes(spec) if spec.family == "llama" else None  # llmcompressor's models
 
 
 class Section(NamedTuple):
-    """`work`: about the FLOPs for each token of as many documents as intervals need; counted where ablations are swept."""
+    """`work`: about the FLOPs for each token of as many documents as intervals need; None: it is not for such a model."""
 
     notebook: str
-    work: Callable[[ModelSpec], float]
+    work: Callable[[ModelSpec], float | None]
 
 
 # In the order of the report, and of what a short budget holds first.
@@ -41,9 +45,10 @@ SECTIONS = (
     Section("depth.ipynb", lambda spec: _passes(spec, KINDS) + _passes(spec)),
     Section("importance.ipynb", lambda spec: 25 * _passes(spec)),  # metrics and gradients of some texts; depth's sweep is there
     Section("width.ipynb", _width),
-    Section("depth_vs_width.ipynb", lambda spec: _passes(spec, KINDS) + _width(spec) + 30 * _passes(spec)),
+    Section("depth_vs_width.ipynb", lambda spec: _passes(spec, KINDS) + (_width(spec) or 0) + 30 * _passes(spec)),
     Section("pruning.ipynb", lambda spec: 8 * len(spec.blocks) * _passes(spec)),
-    Section("methods.ipynb", lambda spec: _passes(spec, ["blocks"]) + 200 * _passes(spec)),  # four sizes of seven methods; merges are tried
+    Section("methods.ipynb", lambda spec: _passes(spec, ["blocks"]) + 200 * _passes(spec)),  # four sizes of seven methods
+    Section("quantization.ipynb", _quantization),
 )
 
 
@@ -62,23 +67,25 @@ class Choice:
 
 
 def choose(models: Sequence[str], load: Callable[[str], BlockModel], size: str, budget: Budget) -> list[Choice]:
-    """Every section of every model, by model; held are the first and those that fit into what is allowed, section by section."""
+    """Every section that is for a model, by model; held are the first and those that fit into what is allowed, section by section."""
     takes = {model: _seconds(load(model), budget) for model in models}
     left = ALLOWED.get(size, float("inf"))
     held = set()
     for section in SECTIONS:
         for model in models:
-            if (seconds := takes[model][section.notebook]) <= left or section is SECTIONS[0]:  # also on a busy machine
+            seconds = takes[model].get(section.notebook, float("inf"))
+            if seconds <= left or section is SECTIONS[0]:  # also on a busy machine
                 left -= seconds
                 held.add((model, section.notebook))
-    return [Choice(m, s.notebook, takes[m][s.notebook], (m, s.notebook) in held) for m in models for s in SECTIONS]
+    return [Choice(m, notebook, seconds, (m, notebook) in held) for m in models for notebook, seconds in takes[m].items()]
 
 
 def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
     window = budget.within(model).window
     documents = budget.documents if budget.seconds is None else ENOUGH
     tokens, rate = documents * window, speed(model, window)
-    return {section.notebook: OVERHEAD + section.work(model.spec) * tokens / rate for section in SECTIONS}
+    work = {section.notebook: section.work(model.spec) for section in SECTIONS}
+    return {notebook: OVERHEAD + flops * tokens / rate for notebook, flops in work.items() if flops is not None}
 
 
 def kept(path: Path, asked: Mapping[str, object], make: Callable[[], list[Choice]]) -> list[Choice]:

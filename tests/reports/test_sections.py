@@ -6,12 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from adapters import load
 from adapters.errors import StrataError
 from analysis.budgets import BUDGETS
 from reports import report, sections
 from reports.sections import SECTIONS, Choice, choose, kept, left_out
+from tests.reference.rwkv_checkpoints import random_checkpoint
 
 NOTEBOOKS = [s.notebook for s in SECTIONS]
 LOADED = partial(load, device="cpu", dtype="float32")
@@ -22,6 +24,14 @@ def test_a_small_model_has_every_section(tiny_folder: Path) -> None:
     assert [c.notebook for c in found] == NOTEBOOKS
     assert all(c.held for c in found)
     assert left_out(found, Path("out")) == ""
+
+
+def test_a_model_without_heads_has_no_section_on_them(tmp_path: Path) -> None:
+    path = tmp_path / "rwkv4.pth"
+    torch.save(random_checkpoint("4"), path)
+    found = [c.notebook for c in choose([str(path)], LOADED, "quick", BUDGETS["quick"])]
+    assert "depth.ipynb" in found
+    assert not {"width.ipynb", "quantization.ipynb"} & set(found)
 
 
 def test_sections_are_held_in_their_order_for_all_models(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
