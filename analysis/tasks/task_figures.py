@@ -41,7 +41,8 @@ def _panel(ax: Axes, found: Benchmark, kind: str, metric: str, filled: str, titl
     ax.set(xlabel=f"{kind.removesuffix('s')} taken out", ylabel=title)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     handles = ax.get_legend_handles_labels()[0]
-    ax.legend(handles=[h for h in handles if h.get_label() != kind], loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
+    shown = [handle for handle in handles if handle.get_label() != kind]
+    ax.legend(handles=shown, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), handlelength=1.6, handletextpad=0.4, columnspacing=1.0)
     sns.despine(ax=ax)
 
 
