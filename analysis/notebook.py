@@ -76,21 +76,24 @@ class Tasks(BaseModel):
     data: str | None = None  # folder of their files, or `texts`; None: the hub
 
     @property
+    def names(self) -> list[str]:
+        return [name.strip() for name in self.tasks.split(",") if name.strip()]
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """As `analysis.tasks.load_tasks` takes it, beside a name."""
+        return {"shots": self.shots, "limit": self.limit, "data": Path(self.data).expanduser() if self.data else None}
+
+    @property
     def task_sets(self) -> list[TaskSet]:
         from analysis.tasks import load_tasks
 
-        data = Path(self.data) if self.data else None
-        return [load_tasks(name, shots=self.shots, limit=self.limit, data=data) for name in self._names]
-
-    @property
-    def _names(self) -> list[str]:
-        return [name.strip() for name in self.tasks.split(",") if name.strip()]
+        return [load_tasks(name, **self.asked) for name in self.names]
 
     def benchmarks(self, model: BlockModel, kinds: Sequence[str], out: Path, progress: Tell) -> list[Benchmark]:
         from analysis.tasks.benchmark import benchmarks  # its tables are not needed where no task is named
 
-        data = Path(self.data) if self.data else None
-        return benchmarks(model, self._names, kinds, out, shots=self.shots, limit=self.limit, data=data, progress=progress)
+        return benchmarks(model, self.names, kinds, out, progress=progress, **self.asked)
 
 
 class Parameters(Common):
@@ -102,8 +105,8 @@ class Parameters(Common):
         return load(self.model, device=self.device, dtype=self.dtype)
 
 
-class SweepParameters(Parameters, Tasks):
-    """Parameters of the notebooks on depth and width."""
+class TaskParameters(Parameters, Tasks):
+    """Parameters of a notebook about one model that shows benchmarks too."""
 
 
 class RankingParameters(Parameters):
@@ -114,20 +117,6 @@ class RankingParameters(Parameters):
     @property
     def others(self) -> list[str]:
         return [name.strip() for name in self.other_corpora.split(",") if name.strip()]
-
-
-class QuantizationParameters(Parameters):
-    """Parameters of the notebook on quantisation."""
-
-    tasks: str = ""  # benchmarks besides the loss
-    data: str | None = None  # folder of their files; None: the hub
-    limit: int | None = Field(default=None, ge=1)  # documents of each task
-
-    @property
-    def benchmarks(self) -> dict[str, Any]:
-        """As `analysis.quantization.variants.Benchmarking` takes them."""
-        names = [name.strip() for name in self.tasks.split(",") if name.strip()]
-        return {"names": names, "limit": self.limit, "data": Path(self.data).expanduser() if self.data else None}
 
 
 class ComparisonParameters(Common, Tasks):

@@ -38,13 +38,14 @@ class Benchmarking(NamedTuple):
     """Tasks that every variant is scored on besides its loss; arguments of `analysis.tasks.load_tasks`."""
 
     names: Sequence[str] = ()
+    shots: int | None = None
     limit: int | None = None
     data: Path | None = None
 
     def run(self, model: BlockModel, removed: Iterable[int], out: Path) -> dict[str, Interval]:
         """Accuracy by task, or its loss where there are no options; `removed` blocks are out of `model` already."""
         folder = out / f"without-{content_hash(sorted(removed))[:8]}" if removed else out
-        found = benchmarks(model, self.names, [], folder, limit=self.limit, data=self.data)
+        found = benchmarks(model, self.names, [], folder, shots=self.shots, limit=self.limit, data=self.data)
         shown = [
             (one, f"accuracy (guessing: {one.chance['accuracy']:.2f})", "acc") if one.has_options else (one, "loss", one.loss)
             for one in found
