@@ -1,8 +1,11 @@
 """Parameters of notebooks: wrong ones are errors, whoever executes the notebook."""
 
+from dataclasses import replace
+
 import pytest
 
 from adapters import StrataError
+from analysis.budgets import BUDGETS
 from analysis.notebook import Parameters, RankingParameters
 
 
@@ -40,3 +43,8 @@ def test_bad_parameters_name_the_valid_ones(names: dict[str, object], says: str)
 def test_an_unknown_budget_names_the_valid_ones() -> None:
     with pytest.raises(StrataError, match="quick"):
         _ = Parameters(model="smollm2", budget="quik").sizes
+
+
+def test_a_window_replaces_the_budgets() -> None:
+    assert Parameters.of({"model": "m", "budget": "full"}).sizes == BUDGETS["full"]
+    assert Parameters.of({"model": "m", "budget": "full", "window": 64}).sizes == replace(BUDGETS["full"], window=64)
