@@ -54,6 +54,7 @@ def fetch(names: list[str]) -> None:
 def report(
     models: list[str],
     compare: str = "",
+    only: str = "",
     budget: str = "quick",
     out: Path = Path("reports/out/report"),
     corpus: str = "texts",
@@ -66,6 +67,7 @@ def report(
     """Run the notebooks on each model, those that the budget holds, and join them in one report.pdf and report.html.
 
     It ends with a comparison of the models, or of those that --compare names, with commas between them; `zoo` is all of the zoo.
+    --only names the sections that are wanted, whatever they take: depth,pruning.
     --corpus takes what it takes in `strata sweep --help`; --documents is how many are read, else as many as the budget holds.
     --dry-run counts what it will take on this machine, and stops.
     Stopped at any time, the same command goes on where it was. Example: strata report smollm2 --budget quick --out reports/out/quick
@@ -73,11 +75,11 @@ def report(
     from reports.report import expect, make
 
     options = _options(corpus, documents, seed, device, dtype)
+    compared, sections = ([name.strip() for name in names.split(",") if name.strip()] for names in (compare, only))
     if dry_run:
-        expect(models, budget, out, **options)
+        expect(models, budget, out, sections, **options)
         return
-    compared = [name.strip() for name in compare.split(",") if name.strip()]
-    _written(lambda: make(models, compared, budget, out, **options))
+    _written(lambda: make(models, compared, budget, out, sections, **options))
 
 
 def compare(

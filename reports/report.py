@@ -40,19 +40,23 @@ ROOM = 64 << 20  # bytes that notebooks, pictures and the converters' own files 
 COMPARISON = "compare.ipynb"  # at the end
 
 
-def make(models: Sequence[str], compared: Sequence[str], size: str, out: Path, **options: str | int) -> tuple[Path, Path]:
+def make(
+    models: Sequence[str], compared: Sequence[str], size: str, out: Path, only: Sequence[str] = (), **options: str | int
+) -> tuple[Path, Path]:
     """Writes out/report.pdf and out/report.html: the sections of `models` that the budget holds, and `compared` side by side.
+
+    With `only` these are the sections, whatever they take, and a comparison is made when it is asked for by name.
 
     Runs are kept in out/runs, executed notebooks in out/notebooks. `options` are parameters of the notebooks. Raises
     StrataError on bad input, before anything is written where that can be known, and when there is no room for the report.
     """
-    models, compared = everything(models), everything(compared or (models if len(models) > 1 else ()))
+    models, compared = everything(models), everything(compared or (models if len(models) > 1 and not only else ()))
     check(models, size, **options)
     if compared:
         check_comparison(compared, size, **options)
     executed = []
     with _room(out), _progress() as tell:
-        sections = _sections(models, size, out, options)
+        sections = _sections(models, size, out, options, only)
         for model in models:
             parameters = {"model": model, "budget": size, "out": str(out / "runs"), **options}
             notebooks = [NOTEBOOKS / s.notebook for s in sections if s.model == model and s.held]
@@ -60,7 +64,7 @@ def make(models: Sequence[str], compared: Sequence[str], size: str, out: Path, *
         if compared:
             executed += _compared(compared, size, out, options, tell)
         title = f"Redundancy of {_names(models)}"
-        facts = _facts("report", models, size, options, compared)
+        facts = _facts("report", models, size, options, compared, only)
         return convert(executed, out, title=title, subtitle="Measured by Strata", facts=facts, ending=left_out(sections, out))
 
 
@@ -104,13 +108,13 @@ def check_comparison(models: Sequence[str], size: str, **options: str | int) -> 
     groups(models, zoo_facts())
 
 
-def expect(models: Sequence[str], size: str, out: Path, **options: str | int) -> None:
+def expect(models: Sequence[str], size: str, out: Path, only: Sequence[str] = (), **options: str | int) -> None:
     """Prints what the sweep of each model and every section will take on this machine."""
     models = everything(models)
     check(models, size, **options)
     for model in models:
         print(_sweep(model, size, out, options))
-    for s in _choose(models, size, options):
+    for s in _choose(models, size, options, only):
         print(f"{s.model}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
 
 
@@ -138,13 +142,14 @@ def _load(model: str, options: Mapping[str, str | int]) -> BlockModel:
     return load(model, device=str(options["device"]), dtype=str(options["dtype"]))
 
 
-def _choose(models: Sequence[str], size: str, options: Mapping[str, str | int]) -> list[Choice]:
-    return choose(models, lambda model: _load(model, options), size, budget(size))
+def _choose(models: Sequence[str], size: str, options: Mapping[str, str | int], only: Sequence[str]) -> list[Choice]:
+    return choose(models, lambda model: _load(model, options), size, budget(size), only)
 
 
-def _sections(models: Sequence[str], size: str, out: Path, options: Mapping[str, str | int]) -> list[Choice]:
-    asked = {"models": list(models), "budget": size, "options": dict(options), "notebooks": [s.notebook for s in SECTIONS]}
-    return kept(out / "sections.json", asked, lambda: _choose(models, size, options))
+def _sections(models: Sequence[str], size: str, out: Path, options: Mapping[str, str | int], only: Sequence[str]) -> list[Choice]:
+    notebooks = [s.notebook for s in SECTIONS]
+    asked = {"models": list(models), "budget": size, "options": dict(options), "only": list(only), "notebooks": notebooks}
+    return kept(out / "sections.json", asked, lambda: _choose(models, size, options, only))
 
 
 def _names(models: Sequence[str]) -> str:
@@ -183,12 +188,18 @@ def _progress() -> Iterator[Tell]:
 
 
 def _facts(
-    command: str, models: Sequence[str], size: str, options: Mapping[str, str | int], compared: Sequence[str] = ()
+    command: str,
+    models: Sequence[str],
+    size: str,
+    options: Mapping[str, str | int],
+    compared: Sequence[str] = (),
+    only: Sequence[str] = (),
 ) -> dict[str, str]:
     sizes = BUDGETS[size]
     cuda = torch.cuda.is_available() and options["device"] != "cpu"
     given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value != DEFAULTS.get(name)]
     also = [f"--compare {shlex.quote(','.join(compared))}"] if compared and list(compared) != list(models) else []
+    also += [f"--only {','.join(only)}"] if only else []
     processor = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
     limit = f", about {sizes.seconds / 60:.0f} minutes a sweep" if sizes.seconds else ""
     return {

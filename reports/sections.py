@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapters.base import BlockModel, ModelSpec
+from adapters.errors import unknown
 from analysis.ablation import singles
 from analysis.budgets import Budget, speed
 from analysis.depth import KINDS
 from analysis.figures import escape
 from analysis.plan import plan
+from analysis.quantization.gptq import GROUPS
 from analysis.statistics import ENOUGH
 
 OVERHEAD = 15.0  # seconds that a notebook takes beside its passes: a kernel, imports, resampling, figures
@@ -30,7 +32,9 @@ def _width(spec: ModelSpec) -> int | None:
 
 
 def _quantization(spec: ModelSpec) -> int | None:
-    return 80 * _passes(spec) if spec.family == "llama" else None  # llmcompressor's models
+    """Models of llmcompressor, whose rows fall into groups of weights."""
+    widths = {w for b in spec.blocks for w in (spec.d_model, b.d_ffn, (b.n_heads or 0) * (b.head_dim or 0))}
+    return 80 * _passes(spec) if spec.family == "llama" and not spec.quantised and all(w % min(GROUPS) == 0 for w in widths) else None
 
 
 class Section(NamedTuple):
@@ -66,9 +70,17 @@ class Choice:
         return self.notebook.removesuffix(".ipynb")
 
 
-def choose(models: Sequence[str], load: Callable[[str], BlockModel], size: str, budget: Budget) -> list[Choice]:
-    """Every section that is for a model, by model; held are the first and those that fit into what is allowed, section by section."""
+def choose(models: Sequence[str], load: Callable[[str], BlockModel], size: str, budget: Budget, only: Sequence[str] = ()) -> list[Choice]:
+    """Every section that is for a model, by model; held are the first and those that fit into what is allowed, section by section.
+
+    With `only` those sections, all held. Raises StrataError for a name that is none.
+    """
+    names = [section.notebook.removesuffix(".ipynb") for section in SECTIONS]
+    if wrong := [name for name in only if name not in names]:
+        raise unknown("section", wrong[0], names)
     takes = {model: _seconds(load(model), budget) for model in models}
+    if only:
+        return [c for m in models for n, t in takes[m].items() if (c := Choice(m, n, t, True)).question in only]
     left = ALLOWED.get(size, float("inf"))
     held = set()
     for section in SECTIONS:
@@ -111,9 +123,8 @@ def left_out(choices: Sequence[Choice], out: Path) -> str:
 
 def command(choice: Choice, out: Path) -> str:
     """What runs one section by itself."""
-    target = out / f"{choice.question}-{Path(choice.model).name}.ipynb"
-    words = ["papermill", f"notebooks/{choice.notebook}", str(target), "-p", "model", choice.model, "-p", "documents", str(ENOUGH)]
-    return shlex.join([*words, "-p", "out", str(out / "runs")])
+    words = ["strata", "report", choice.model, "--only", choice.question, "--documents", str(ENOUGH)]
+    return shlex.join([*words, "--out", str(out.with_name(f"{out.name}-{choice.question}"))])
 
 
 def _minutes(seconds: float) -> str:

@@ -21,7 +21,7 @@ LOADED = partial(load, device="cpu", dtype="float32")
 
 def test_a_small_model_has_every_section(tiny_folder: Path) -> None:
     found = choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"])
-    assert [c.notebook for c in found] == NOTEBOOKS
+    assert [c.notebook for c in found] == NOTEBOOKS[:-1], "its rows are no groups of weights"
     assert all(c.held for c in found)
     assert left_out(found, Path("out")) == ""
 
@@ -45,6 +45,14 @@ def test_sections_are_held_in_their_order_for_all_models(tiny_folder: Path, monk
     assert all(c.held for c in choose([str(twin)], LOADED, "full", BUDGETS["full"]))
 
 
+def test_sections_that_are_named_are_held(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sections.ALLOWED, "quick", 0.0)
+    found = choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"], ["pruning", "width"])
+    assert [(c.question, c.held) for c in found] == [("width", True), ("pruning", True)]
+    with pytest.raises(StrataError, match=r"unknown section 'wdth'.*width"):
+        choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"], ["wdth"])
+
+
 def test_what_is_left_out_is_named_with_its_command(tmp_path: Path) -> None:
     choices = [
         Choice("a|b `c", "width.ipynb", 700.0, False),
@@ -55,7 +63,7 @@ def test_what_is_left_out_is_named_with_its_command(tmp_path: Path) -> None:
     assert "12 min" in said
     assert "2.5 h" in said
     assert "depth" not in said
-    assert "\\-p model y \\-p documents 12" in said
+    assert "strata report y \\-\\-only width \\-\\-documents 12 \\-\\-out out\\-width" in said
     assert "a|b" not in said
     assert "`" not in said.replace("\\`", "")
 
