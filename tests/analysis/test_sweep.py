@@ -243,6 +243,22 @@ def test_least_memory_is_enough_and_less_is_refused() -> None:
         sweep(model, p, ids, memory=least - 1)
 
 
+def test_heads_of_a_large_model_stay_inside_the_memory() -> None:
+    """32 blocks of 32 heads, a thousand branches, with memory for one in eight of them."""
+    model, _ = pair(num_hidden_layers=32, hidden_size=64, num_attention_heads=32, num_key_value_heads=32, intermediate_size=48)
+    model = model.with_blocks([Recorder(b) for b in model.blocks])
+    p, ids = plan(model.spec, singles(model.spec, ["heads"])), tokens(documents=1, time=4)
+    limit = 128
+    assert p.minimum <= limit < p.widest
+    memory = limit * stream_bytes(model, *ids.shape) + call_bytes(model, p, *ids.shape)
+    with Watch(model, ids) as watch:
+        found = sweep(model, p, ids, kl=False, memory=memory, progress=watch.progress)
+    assert watch.most <= limit
+    assert rows(model) == (15_904, 16_928)
+    assert found["nll"].shape == (1025, 1)
+    assert found["nll"].isfinite().all()
+
+
 def test_kl_with_less_memory_than_finishing_the_dense_model_first_takes() -> None:
     """Blocks one by one: to finish the dense model first, all its branches must wait."""
     model, _ = pair(num_hidden_layers=8)
