@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -26,6 +26,7 @@ import pypandoc
 import typst
 
 from adapters.errors import StrataError
+from analysis.figures import escape
 
 HERE = Path(__file__).parent
 # Markdown as Jupyter reads it, every cell on its own, and no way to smuggle markup in
@@ -52,18 +53,20 @@ def convert(
     title: str,
     subtitle: str = "",
     facts: Mapping[str, object] | None = None,
+    about: Mapping[Path, str] | None = None,
     ending: str = "",
 ) -> tuple[Path, Path]:
     """Writes `out`/report.pdf and `out`/report.html, each at once or not at all, and returns both paths.
 
-    `title`, `subtitle` and `facts` (label -> value, shown below the title: date, model, budget, ...) are plain text, `ending`
-    is Markdown behind the notebooks.
+    `title`, `subtitle` and `facts` (label -> value, shown below the title: date, model, budget, ...) are plain text, as
+    is what a notebook is `about`, which stands in its first heading; `ending` is Markdown behind the notebooks.
     Raises StrataError for a file that is not a notebook.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as folder:
         work = Path(folder)
-        pieces = [piece for path in notebooks for piece in _pieces(_read(path), work)] + [Piece(ending)] * bool(ending)
+        pieces = [piece for path in notebooks for piece in _titled(_pieces(_read(path), work), (about or {}).get(path, ""))]
+        pieces += [Piece(ending)] * bool(ending)
         document = _document(pieces, title, subtitle, facts or {})
         _pandoc(document, "typst", work / "report.typ", f"--template={HERE / 'template.typ'}")
         html = ["--mathml", "--toc", "--toc-depth=2", "--number-sections", "--embed-resources", f"--resource-path={work}"]
@@ -90,6 +93,14 @@ def _read(path: Path) -> Node:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, AttributeError) as error:
         raise StrataError(f"{path} cannot be read as a notebook: {error}") from None
+
+
+def _titled(pieces: Iterator[Piece], about: str) -> Iterator[Piece]:
+    """The pieces of a notebook; what it is about stands in front of its first heading."""
+    for piece in pieces:
+        if about and piece.markdown.startswith("# "):
+            piece, about = replace(piece, markdown=f"# {escape(about)}: {piece.markdown[2:]}"), ""
+        yield piece
 
 
 def _pieces(notebook: Any, work: Path) -> Iterator[Piece]:

@@ -54,18 +54,20 @@ def make(
     check(models, size, **options)
     if compared:
         check_comparison(compared, size, **options)
-    executed = []
+    about: dict[Path, str] = {}
     with _room(out), _progress() as tell:
         sections = _sections(models, size, out, options, only)
         for model in models:
             parameters = {"model": model, "budget": size, "out": str(out / "runs"), **options}
             notebooks = [NOTEBOOKS / s.notebook for s in sections if s.model == model and s.held]
-            executed += execute(notebooks, out / "notebooks" / _slug(model), parameters, progress=partial(tell, model))
+            executed = execute(notebooks, out / "notebooks" / _slug(model), parameters, progress=partial(tell, model))
+            about |= dict.fromkeys(executed, Path(model).name if len(models) > 1 else "")
         if compared:
-            executed += _compared(compared, size, out, options, tell)
+            about |= dict.fromkeys(_compared(compared, size, out, options, tell), "")
         title = f"Redundancy of {_names(models)}"
         facts = _facts("report", models, size, options, compared, only)
-        return convert(executed, out, title=title, subtitle="Measured by Strata", facts=facts, ending=left_out(sections, out))
+        ending = left_out(sections, out)
+        return convert(list(about), out, title=title, subtitle="Measured by Strata", facts=facts, about=about, ending=ending)
 
 
 def compare(models: Sequence[str], size: str, out: Path, **options: str | int) -> tuple[Path, Path]:

@@ -112,20 +112,28 @@ def kept(path: Path, asked: Mapping[str, object], make: Callable[[], list[Choice
 
 
 def left_out(choices: Sequence[Choice], out: Path) -> str:
-    """What is not in the report, as a table (Markdown) with what it takes and the command; empty when all is there."""
-    rows = [f"| {c.question} | {escape(c.model)} | {_minutes(c.seconds)} | {escape(command(c, out))} |" for c in choices if not c.held]
-    if not rows:
+    """What is not in the report: a table (Markdown) with what it takes, and the commands; empty when all is there."""
+    missing: dict[str, list[Choice]] = {}
+    for choice in choices:
+        if not choice.held:
+            missing.setdefault(choice.model, []).append(choice)
+    if not missing:
         return ""
-    head = "| question | model | takes about | command |\n| --- | --- | --- | --- |\n"
-    said = "This budget does not hold these sections. With enough text for intervals each takes about as long as stated on this machine."
-    return f"# Left out\n\n{said}\n\n{head}" + "\n".join(rows)
+    rows = [f"| {escape(model)} | {', '.join(f'{c.question} ({_minutes(c.seconds)})' for c in left)} |" for model, left in missing.items()]
+    head = "| model | left out, and about how long it takes on this machine |\n| --- | --- |\n"
+    said = (
+        "This budget does not hold the sections below. These commands make them, with enough text for intervals; more text resolves more."
+    )
+    commands = "\n".join("    " + " ".join(command(left, out).split()) for left in missing.values())
+    return f"# Left out\n\n{said}\n\n{head}" + "\n".join(rows) + f"\n\n{commands}\n"
 
 
-def command(choice: Choice, out: Path) -> str:
-    """What runs one section by itself."""
-    words = ["strata", "report", choice.model, "--only", choice.question, "--documents", str(ENOUGH)]
-    return shlex.join([*words, "--out", str(out.with_name(f"{out.name}-{choice.question}"))])
+def command(choices: Sequence[Choice], out: Path) -> str:
+    """What makes sections of one model."""
+    model, only = choices[0].model, ",".join(c.question for c in choices)
+    target = out.with_name(f"{out.name}-{Path(model).name}")
+    return shlex.join(["strata", "report", model, "--only", only, "--documents", str(ENOUGH), "--out", str(target)])
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -184,6 +184,17 @@ def test_pieces_without_caption_have_no_number(tmp_path):
     assert re.findall(r"Figure \d", html.read_text()) == ["Figure 1"]
 
 
+def test_headings_say_what_a_notebook_is_about(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("# Depth: which?"), nbformat.v4.new_markdown_cell("# Another")]
+    path = notebook(tmp_path / "a.ipynb", *cells)
+    _, html = convert([path], tmp_path, title="t", about={path: "<b>*x*"}, ending="# The end\n\n    a | b")
+    page = html.read_text()
+    assert "&lt;b&gt;*x*: Depth: which?" in page
+    assert "*x*: Another" not in page
+    assert "The end" in page
+    assert "a | b" in page
+
+
 def test_what_is_no_notebook_is_one_line_and_leaves_nothing(tmp_path):
     (tmp_path / "a.ipynb").write_text("{")
     with pytest.raises(StrataError, match=r"a\.ipynb cannot be read as a notebook"):

@@ -53,19 +53,21 @@ def test_sections_that_are_named_are_held(tiny_folder: Path, monkeypatch: pytest
         choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"], ["wdth"])
 
 
-def test_what_is_left_out_is_named_with_its_command(tmp_path: Path) -> None:
+def test_what_is_left_out_is_named_with_its_command() -> None:
     choices = [
         Choice("a|b `c", "width.ipynb", 700.0, False),
         Choice("x", "depth.ipynb", 10.0, True),
         Choice("y", "width.ipynb", 9000.0, False),
+        Choice("y", "pruning.ipynb", 45.0, False),
     ]
     said = left_out(choices, Path("out"))
-    assert "12 min" in said
-    assert "2.5 h" in said
+    table, commands = said.split("\n\n    ", 1)
+    assert "| y | width (2.5 h), pruning (45 s) |" in table
+    assert "width (12 min)" in table
     assert "depth" not in said
-    assert "strata report y \\-\\-only width \\-\\-documents 12 \\-\\-out out\\-width" in said
-    assert "a|b" not in said
-    assert "`" not in said.replace("\\`", "")
+    assert "strata report y --only width,pruning --documents 12 --out out-y" in commands
+    assert "a|b" not in table, "it would be two cells"
+    assert all(line.startswith("    ") for line in ("    " + commands).rstrip().split("\n")), "text, not Markdown"
 
 
 def test_a_report_that_goes_on_keeps_its_sections(tmp_path: Path) -> None:
