@@ -9,35 +9,35 @@ from analysis.statistics import Interval
 
 def cost(what: str, rise: Interval, n_documents: int) -> str:
     """What a change of the model does to the loss; `rise` in nats a token, paired over documents."""
-    if rise.low is None or rise.high is None:
-        return f"{what}: the loss moves by {number(rise.value)} nats a token. Whether that is a cost is open: {too_few(n_documents)}."
-    if rise.low > 0:
-        return f"{what} costs {bounded(rise)} nats a token."
-    if rise.high < 0:
-        return f"{what} lowers the loss, by {bounded(_negative(rise))} nats a token."
-    return f"{what} costs nothing that these documents show: {bounded(rise)} nats a token."
+    x = _size(rise)
+    return {
+        "open": f"{what}: the loss moves by {x}. Whether that is a cost is open: {too_few(n_documents)}.",
+        "above": f"{what} costs {x}.",
+        "below": f"{what} lowers the loss, by {x}.",
+        "neither": f"{what} costs nothing that these documents show: {x}.",
+    }[_side(rise)]
 
 
 def order(gap: Interval, n_documents: int) -> str:
     """Quantise first or remove first? `gap`: loss when blocks go first, minus that when the model is quantised first."""
-    if gap.low is None or gap.high is None:
-        return f"Which order is better is open: {too_few(n_documents)}."
-    if gap.low > 0:
-        return f"Quantising first and removing blocks afterwards is better, by {bounded(gap)} nats a token."
-    if gap.high < 0:
-        return f"Removing blocks first and quantising what is left is better, by {bounded(_negative(gap))} nats a token."
-    return f"That the order matters is not supported: blocks first makes a difference of {bounded(gap)} nats a token."
+    x = _size(gap)
+    return {
+        "open": f"Which order is better is open: {too_few(n_documents)}.",
+        "above": f"Quantising first and removing blocks afterwards is better, by {x}.",
+        "below": f"Removing blocks first and quantising what is left is better, by {x}.",
+        "neither": f"That the order matters is not supported: blocks first makes a difference of {x}.",
+    }[_side(gap)]
 
 
 def together(extra: Interval, n_documents: int) -> str:
     """Do the costs add up? `extra`: the rise with both, minus the rises of each alone."""
-    if extra.low is None or extra.high is None:
-        return f"Whether the two costs add up is open: {too_few(n_documents)}."
-    if extra.low > 0:
-        return f"Together they cost {bounded(extra)} nats a token more than the sum of what each costs alone."
-    if extra.high < 0:
-        return f"Together they cost {bounded(_negative(extra))} nats a token less than the sum of what each costs alone."
-    return f"That they do more together than the sum of what each costs alone is not supported: {bounded(extra)} nats a token beyond it."
+    x, sum_ = _size(extra), "the sum of what each costs alone"
+    return {
+        "open": f"Whether the two costs add up is open: {too_few(n_documents)}.",
+        "above": f"Together they cost {x} more than {sum_}.",
+        "below": f"Together they cost {x} less than {sum_}.",
+        "neither": f"That they do more together than {sum_} is not supported: {x} beyond it.",
+    }[_side(extra)]
 
 
 def same_blocks(dense: tuple[int, ...], quantised: tuple[int, ...], name: str) -> str:
@@ -50,5 +50,16 @@ def same_blocks(dense: tuple[int, ...], quantised: tuple[int, ...], name: str) -
     )
 
 
-def _negative(interval: Interval) -> Interval:
-    return Interval(-interval.value, *(None if bound is None else -bound for bound in (interval.high, interval.low)))
+def _side(interval: Interval) -> str:
+    """Where an interval lies: above or below zero, neither, or open when there is none."""
+    if interval.low is None or interval.high is None:
+        return "open"
+    return "above" if interval.low > 0 else "below" if interval.high < 0 else "neither"
+
+
+def _size(interval: Interval) -> str:
+    """The interval as text; without its sign when all of it is below zero."""
+    if interval.low is None or interval.high is None:
+        return f"{number(interval.value)} nats a token"
+    turned = Interval(-interval.value, -interval.high, -interval.low) if interval.high < 0 else interval
+    return f"{bounded(turned)} nats a token"
