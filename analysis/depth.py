@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,13 @@ from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES
 from analysis import conclusions
 from analysis.agreement import Scores, agreement
-from analysis.budgets import BUDGETS, Budget
+from analysis.budgets import BUDGETS
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.effects import Effects, Tell, run_folder, share
+from analysis.effects import Effects
 from analysis.figures import escape, number
 from analysis.plan import Plan
+from analysis.setting import Setting, run_folder, share
 from analysis.study import ImportanceStudy
 
 KINDS = ("blocks", "mixers", "ffns")
@@ -134,29 +134,15 @@ def _interval(rows: pd.DataFrame, metric: str) -> str:
     return f"{value:.4g}" if np.isnan(low) else f"{value:.4g} ({low:.4g} to {high:.4g})"
 
 
-def depth(
-    model: BlockModel,
-    budget: Budget,
-    out: Path,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    progress: Tell = lambda what, done: None,
-) -> Depth:
-    """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text; runs are kept in `out`.
-
-    `documents` None takes as many as the budget's time holds on this machine, or as were asked for before; a corpus may
-    hold fewer.
-    `progress` is told what is being done and which share of it is.
-    """
-    effects = Effects.sized(model, KINDS, budget, out, corpus=corpus, documents=documents, seed=seed)
+def depth(model: BlockModel, setting: Setting) -> Depth:
+    """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text."""
+    effects = Effects.sized(model, KINDS, setting)
     text = effects.text
     calibration = ImportanceStudy(model, replace(text, split="calibration").at_most(text.documents, model))
     require_disjoint(text.windows(model), calibration.text.windows(model))
-    measured = run_folder(out, "importance", calibration.identity)
-    importance = calibration.run(measured, share(progress, "Block Influence", calibration.text.documents))
-    sweep, nll = effects.run(progress)
+    measured = run_folder(setting.out, "importance", calibration.identity)
+    importance = calibration.run(measured, share(setting.progress, "Block Influence", calibration.text.documents))
+    sweep, nll = effects.run(setting.progress)
     bi = calibration.scores(measured)
     return Depth(
         model, text, [study.plan for study, _ in effects.studies], sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"]

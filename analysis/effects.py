@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +11,10 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.ablation import singles
-from analysis.budgets import Budget, fit
 from analysis.corpora.text import Text
 from analysis.plan import Plan, plan
-from analysis.runs import content_hash
+from analysis.setting import Setting, Tell, run_folder, share, silent
 from analysis.study import SweepStudy
-
-Tell = Callable[[str, float], None]  # told what is being done, and which share of it is
 
 
 @dataclass(frozen=True)
@@ -30,17 +27,11 @@ class Effects:
     out: Path
 
     @classmethod
-    def sized(
-        cls, model: BlockModel, kinds: Sequence[str], budget: Budget, out: Path, *, corpus: str, documents: int | None, seed: int
-    ) -> Effects:
-        """With as many `documents` as asked for, or as were before, or as the budget's time holds; a corpus may hold fewer.
-
-        A model whose context is shorter than the budget's window gets a shorter window.
-        """
-        budget = budget.within(model)
-        found = cls(model, tuple(kinds), Text(corpus=corpus, window=budget.window, documents=documents or 1, seed=seed), out)
-        if documents is None:
-            documents = max(study.open(folder).planned for study, folder in found.studies) or fit(model, found.plan, budget)
+    def sized(cls, model: BlockModel, kinds: Sequence[str], setting: Setting) -> Effects:
+        """On as many documents as the setting holds. A model whose context is shorter than the budget's window gets a shorter one."""
+        setting = setting.within(model)
+        found = cls(model, tuple(kinds), setting.text(), setting.out)
+        documents = setting.size(model, found.plan, max(study.open(folder).planned for study, folder in found.studies))
         return replace(found, text=found.text.at_most(documents, model))
 
     @property
@@ -54,7 +45,7 @@ class Effects:
         studies = [SweepStudy.of(self.model, singles(self.model.spec, [kind]), self.text) for kind in self.kinds]
         return [(study, run_folder(self.out, kind, study.identity)) for kind, study in zip(self.kinds, studies, strict=True)]
 
-    def run(self, progress: Tell = lambda what, done: None) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    def run(self, progress: Tell = silent) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
         """The tidy table, dense model first and then kind by kind, and the sums per document in the same order."""
         studies = self.studies
         tell = share(progress, "sweep", sum(study.steps for study, _ in studies) * self.text.documents)
@@ -63,20 +54,3 @@ class Effects:
         sums = {name: np.concatenate([found[0][name][:1], *(scores[name][1:] for scores in found)]) for name in ("nll", "kl")}
         parts = [table[table["kind"] != "dense"] for table in tables[1:]]
         return pd.concat([tables[0], *parts], ignore_index=True), sums | {name: found[0][name] for name in ("tokens", "bytes")}
-
-
-def run_folder(out: Path, noun: str, identity: dict) -> Path:
-    """A folder for the runs of one plan: readable, and different for different plans."""
-    return out / f"{identity['model']['name']}-{noun}-{content_hash(identity)[:8]}"
-
-
-def share(progress: Tell, what: str, steps: int) -> Callable[[int], None]:
-    """A count of steps, as studies tell it, as a share of `steps`."""
-    done = 0
-
-    def advance(n: int) -> None:
-        nonlocal done
-        done += n
-        progress(what, done / steps)
-
-    return advance

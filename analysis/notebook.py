@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import sys
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,11 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from adapters import BlockModel, StrataError, load
 from analysis.budgets import Budget, budget
-from analysis.effects import Tell
+from analysis.setting import Setting, Tell
 
 if TYPE_CHECKING:
     from analysis.tasks import TaskSet
-    from analysis.tasks.benchmark import Benchmark
 
 LITERALS = (str, int, float, list, NoneType)  # what parameters are
 IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}  # names that a fresh kernel holds
@@ -63,8 +62,9 @@ class Common(BaseModel):
         return sizes if self.window is None else replace(sizes, window=self.window)
 
     @property
-    def runs(self) -> Path:
-        return Path(self.out).expanduser()
+    def setting(self) -> Setting:
+        """What a study takes beside its model; its progress goes to stderr."""
+        return Setting(self.sizes, Path(self.out).expanduser(), self.corpus, self.documents, self.seed, progress_on_stderr())
 
 
 class Tasks(BaseModel):
@@ -79,21 +79,12 @@ class Tasks(BaseModel):
     def names(self) -> list[str]:
         return [name.strip() for name in self.tasks.split(",") if name.strip()]
 
-    @property
-    def asked(self) -> dict[str, Any]:
-        """As `analysis.tasks.load_tasks` takes it, beside a name."""
-        return {"shots": self.shots, "limit": self.limit, "data": Path(self.data).expanduser() if self.data else None}
-
-    @property
+    @cached_property
     def task_sets(self) -> list[TaskSet]:
-        from analysis.tasks import load_tasks
+        from analysis.tasks import load_tasks  # lm_eval's tables are not needed where no task is named
 
-        return [load_tasks(name, **self.asked) for name in self.names]
-
-    def benchmarks(self, model: BlockModel, kinds: Sequence[str], out: Path, progress: Tell) -> list[Benchmark]:
-        from analysis.tasks.benchmark import benchmarks  # its tables are not needed where no task is named
-
-        return benchmarks(model, self.names, kinds, out, progress=progress, **self.asked)
+        data = Path(self.data).expanduser() if self.data else None
+        return [load_tasks(name, shots=self.shots, limit=self.limit, data=data) for name in self.names]
 
 
 class Parameters(Common):
@@ -141,16 +132,11 @@ class ComparisonParameters(Common, Tasks):
     def trained_in(self) -> Path:
         return Path(self.trainings).expanduser()
 
-    def benchmarks_of_all(self, kinds: Sequence[str], progress: Tell) -> list[list[Benchmark]]:
-        """By task, then by model. Models are loaded one at a time, and not at all where no task is named."""
-        each = [self.benchmarks(self.load(model), kinds, self.runs, progress) for model in self.models if self.tasks]
-        return [list(found) for found in zip(*each, strict=True)]
-
     def load(self, model: str) -> BlockModel:
         return load(model, device=self.device, dtype=self.dtype)
 
 
-def progress_on_stderr() -> Callable[[str, float], None]:
+def progress_on_stderr() -> Tell:
     """Writes a line like `sweep 34 %, 2 min left` every few seconds, less often as time goes by; reports leave stderr out."""
     begun = start = time.monotonic()
     last, first = 0.0, 0.0

@@ -14,6 +14,7 @@ from datetime import date
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -29,6 +30,7 @@ from analysis.comparison.groups import groups, zoo_facts
 from analysis.corpora import documents
 from analysis.depth import KINDS
 from analysis.effects import Effects
+from analysis.setting import Setting
 from reports.convert import convert
 from reports.execute import Progress, execute
 from reports.sections import SECTIONS, Choice, choose, kept, left_out
@@ -130,8 +132,8 @@ def expect_comparison(models: Sequence[str], size: str, out: Path, **options: st
 
 def _sweep(model: str, size: str, out: Path, options: Mapping[str, str | int]) -> str:
     loaded = _load(model, options)
-    asked = {name: options.get(name) for name in ("corpus", "documents", "seed")}
-    effects = Effects.sized(loaded, KINDS, BUDGETS[size], out / "runs", **asked)  # type: ignore[arg-type]
+    asked: dict[str, Any] = {name: options[name] for name in ("corpus", "documents", "seed") if name in options}
+    effects = Effects.sized(loaded, KINDS, Setting(BUDGETS[size], out / "runs", **asked))
     found = cost(loaded, effects.plan, effects.text.documents, effects.text.window)
     return (
         f"{model}: {len(effects.plan.ablations) - 1} ablations on {effects.text.documents} documents, {found.tokens:,} tokens; "

@@ -1,5 +1,6 @@
 """What tests everywhere need. Tiny models run ten times slower on several threads than on one when the cores are busy."""
 
+import pydoc_data.topics
 import subprocess
 from pathlib import Path
 
@@ -7,6 +8,14 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of documents that every Python has."""
+    path = tmp_path_factory.mktemp("text") / "topics.txt"
+    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
+    return path
 
 
 @pytest.fixture

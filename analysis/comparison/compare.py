@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import or_
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,16 +16,16 @@ from adapters.errors import StrataError
 from adapters.tokenizers import Tokenizer
 from analysis.ablation import singles
 from analysis.agreement import Scores
-from analysis.budgets import Budget, cost, fit
+from analysis.budgets import cost
 from analysis.comparison.groups import Facts, Group, groups
 from analysis.comparison.redundancy import SUMMARIES, Estimate, estimate
 from analysis.comparison.unigram import unigram_bits
 from analysis.corpora import require_disjoint, sample
 from analysis.corpora.text import Text, tokenizer_hash
 from analysis.depth import KINDS
-from analysis.effects import Tell, run_folder, share
 from analysis.plan import plan
 from analysis.runs import Run
+from analysis.setting import Setting, run_folder, share
 from analysis.statistics import Array
 from analysis.study import ImportanceStudy, SweepStudy
 
@@ -84,22 +83,11 @@ class Compared:
     calibration: Text
 
 
-def compare(
-    names: Sequence[str],
-    load: Load,
-    budget: Budget,
-    out: Path,
-    facts: Facts,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    progress: Tell = lambda what, done: None,
-) -> Compared:
+def compare(names: Sequence[str], load: Load, facts: Facts, setting: Setting) -> Compared:
     """Sweeps blocks, mixers, ffns and heads, and a removal path of blocks, of every model on the same held-out bytes.
 
-    Models are loaded one at a time. `facts`: of the models that come from one training (`groups.zoo_facts`). `documents`
-    None takes as many as the budget's time holds, shared by the models, or as were asked for before.
+    Models are loaded one at a time, and share the budget's time. `facts`: of the models that come from one training
+    (`groups.zoo_facts`).
     Raises StrataError for a single model, models that cannot be told apart by name, models that cannot read the same
     text, and a seed group with unequal budgets.
     """
@@ -108,9 +96,9 @@ def compare(
     if len(set(names)) < len(names):
         raise StrataError(f"a model is named twice: {', '.join(names)}")
     grouped = groups(names, facts)
-    each = replace(budget, seconds=budget.seconds and budget.seconds / len(names))
-    text, calibration = _common(names, load, each, out, corpus, documents, seed)
-    models = [measure(name, load(name), each, out, text, calibration, progress) for name in names]
+    each = setting.limited(1 / len(names))
+    text, calibration = _common(names, load, each)
+    models = [measure(name, load(name), text, calibration, each) for name in names]
     short = {m.name: m.spec.name for m in models}
     named = [group if group.facts else replace(group, name=short[group.name]) for group in grouped]
     return Compared(models, named, text, calibration)
@@ -125,19 +113,18 @@ class Reader(NamedTuple):
     documents: int  # that the budget holds
 
 
-def _common(
-    names: Sequence[str], load: Load, budget: Budget, out: Path, corpus: str, documents: int | None, seed: int
-) -> tuple[Text, Text]:
+def _common(names: Sequence[str], load: Load, setting: Setting) -> tuple[Text, Text]:
     """Held-out and calibration text that all models can read, cut for all of them."""
-    readers = [_reader(name, load(name), budget, documents) for name in names]
+    readers = [_reader(name, load(name), setting) for name in names]
     if len({r.name for r in readers}) < len(readers):
         raise StrataError(f"models of one name cannot be told apart ({', '.join(r.name for r in readers)}): rename a folder")
-    window = min(budget.window, *(reader.max_len - 1 for reader in readers))
+    window = min(setting.budget.window, *(reader.max_len - 1 for reader in readers))
     tokenizers = tuple(reader.tokenizer for reader in readers)
-    text = Text(corpus=corpus, window=window, documents=1, seed=seed, tokenizers=tokenizers)
+    text = replace(setting.text(), window=window, tokenizers=tokenizers)
     asked = {"models": list(names), "text": text.identity | {"read by": sorted(map(tokenizer_hash, tokenizers))}}
-    run = Run(run_folder(out, "comparison", {"model": {"name": "all"}, **asked}), asked)
-    n = documents or run.planned or min(reader.documents for reader in readers)
+    run = Run(run_folder(setting.out, "comparison", {"model": {"name": "all"}, **asked}), asked)
+    n = setting.documents or run.planned or min(reader.documents for reader in readers)
+    corpus, seed = setting.corpus, setting.seed
     held_out = sample(corpus, n, window, tokenizers, seed=seed, fewer=True)
     calibration = sample(corpus, len(held_out), window, tokenizers, split="calibration", seed=seed, fewer=True)
     require_disjoint(held_out, calibration)
@@ -146,19 +133,19 @@ def _common(
         return text, replace(text, split="calibration", documents=len(calibration))
 
 
-def _reader(name: str, model: BlockModel, budget: Budget, documents: int | None) -> Reader:
+def _reader(name: str, model: BlockModel, setting: Setting) -> Reader:
     if model.tokenizer is None:
         raise StrataError(f"the models have no common corpus: {name} comes without a tokenizer; put its tokenizer.json beside its weights")
-    n = documents or fit(model, plan(model.spec, singles(model.spec, KINDS)), budget)
+    n = setting.size(model, plan(model.spec, singles(model.spec, KINDS)))
     return Reader(model.spec.name, model.tokenizer, model.spec.max_len, n)
 
 
-def measure(name: str, model: BlockModel, budget: Budget, out: Path, text: Text, calibration: Text, progress: Tell) -> Measured:
-    """One model on `text`, with orders from `calibration`. Runs are kept in `out`; those of the depth notebook are shared."""
+def measure(name: str, model: BlockModel, text: Text, calibration: Text, setting: Setting) -> Measured:
+    """One model on `text`, with orders from `calibration`, both instead of the setting's. Runs of the depth notebook are shared."""
 
     def scores(study: SweepStudy, noun: str, what: str) -> dict[str, Array]:
-        told = share(progress, f"{what} of {model.spec.name}", study.steps * study.text.documents)
-        return study.scores(run_folder(out, noun, study.identity), told)
+        told = share(setting.progress, f"{what} of {model.spec.name}", study.steps * study.text.documents)
+        return study.scores(run_folder(setting.out, noun, study.identity), told)
 
     def rises(ablations: Sequence[Ablation], found: Mapping[str, Array]) -> Rises:
         return Rises(tuple(ablations), (found["nll"][1:] - found["nll"][0]) / np.log(2))
@@ -174,12 +161,12 @@ def measure(name: str, model: BlockModel, budget: Budget, out: Path, text: Text,
     cheapest_first = np.argsort(rises(blocks, found).bits.sum(1), kind="stable")
     path = list(accumulate((blocks[i] for i in cheapest_first), or_))
     nested = rises(path, scores(SweepStudy.of(model, path, text, kl=False), "path", "removal path"))
-    if not (heads := _no_heads(model, budget, text, out)):
+    if not (heads := _no_heads(model, text, setting)):
         of_heads = _heads(model, text)
         kinds["heads"] = rises(of_heads.plan.ablations[1:], scores(of_heads, "heads", "heads"))
     influence = ImportanceStudy(model, calibration)
-    told = share(progress, f"Block Influence of {spec.name}", calibration.documents)
-    bi = influence.scores(run_folder(out, "importance", influence.identity), told)
+    told = share(setting.progress, f"Block Influence of {spec.name}", calibration.documents)
+    bi = influence.scores(run_folder(setting.out, "importance", influence.identity), told)
     return Measured(
         name,
         spec,
@@ -198,12 +185,13 @@ def _heads(model: BlockModel, text: Text) -> SweepStudy:
     return SweepStudy.of(model, singles(model.spec, ["heads"]), text, kl=False)
 
 
-def _no_heads(model: BlockModel, budget: Budget, text: Text, out: Path) -> str:
+def _no_heads(model: BlockModel, text: Text, setting: Setting) -> str:
     """Why heads are not swept; empty where they are, or have been before."""
     if any(block.n_heads is None for block in model.spec.blocks):
         return "has none"
     study = _heads(model, text)
-    if budget.seconds is None or study.open(run_folder(out, "heads", study.identity)).planned:
+    most = setting.budget.seconds
+    if most is None or study.open(run_folder(setting.out, "heads", study.identity)).planned:
         return ""
     seconds = cost(model, study.plan, text.documents, text.window).seconds
-    return "" if seconds <= budget.seconds else f"left out, about {seconds / 60:.0f} minutes: give the full budget"
+    return "" if seconds <= most else f"left out, about {seconds / 60:.0f} minutes: give the full budget"

@@ -19,19 +19,19 @@ from scipy.stats import false_discovery_control
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.registry import load
-from analysis.budgets import Budget
 from analysis.comparison import verdicts
 from analysis.comparison.compare import Measured, measure
 from analysis.comparison.redundancy import SUMMARIES, Estimate
 from analysis.comparison.results import MAIN
 from analysis.conclusions import intervals
-from analysis.corpora.text import Text, tokenizer_hash
-from analysis.effects import Tell
+from analysis.corpora.text import tokenizer_hash
+from analysis.setting import Setting
 from analysis.statistics import ratio
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.release import finished
 
 TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in ("effective", MAIN)}}
+DOCUMENTS = 16
 STEPS = (64, 128, 256, 512, 1024)  # of the kept ones, between the first and the last
 Checkpoints = Mapping[int, Callable[[], BlockModel]]  # by step, loaded when they are needed
 
@@ -89,17 +89,15 @@ def _ends(steps: Mapping[int, Measured]) -> tuple[int, Estimate, int, Estimate]:
     return first, steps[first].summaries[MAIN], last, steps[last].summaries[MAIN]
 
 
-def trajectory(
-    trainings: Mapping[str, Checkpoints], budget: Budget, out: Path, *, corpus: str = "texts", documents: int = 16, seed: int = 0,
-    progress: Tell = lambda what, done: None,
-) -> Trajectory:  # fmt: skip
-    """Measures every checkpoint of every training on the same windows, without heads; runs are kept in `out`.
+def trajectory(trainings: Mapping[str, Checkpoints], setting: Setting) -> Trajectory:
+    """Measures every checkpoint of every training on the same windows, DOCUMENTS of them where none are asked for, without heads.
 
     Raises StrataError when there is no checkpoint, or when the trainings do not share a tokenizer.
     """
     found: dict[str, dict[int, Measured]] = {name: {} for name in trainings}
     tokenizers: set[str] = set()
-    budget = replace(budget, seconds=0.0)  # heads do not fit
+    setting = replace(setting, budget=replace(setting.budget, seconds=0.0))  # heads do not fit
+    documents = setting.documents or DOCUMENTS
     for name, checkpoints in trainings.items():
         if not checkpoints:
             raise StrataError(f"{name} has no checkpoints: expected one training at several steps")
@@ -109,9 +107,9 @@ def trajectory(
                 tokenizers.add(tokenizer_hash(model.tokenizer))
             if len(tokenizers) > 1:
                 raise StrataError(f"{name} has another tokenizer: trainings are compared on the same bytes, so give them one")
-            text = Text(corpus=corpus, window=budget.within(model).window, seed=seed).at_most(documents, model)
+            text = setting.within(model).text().at_most(documents, model)
             calibration = replace(text, split="calibration").at_most(documents, model)
-            found[name][step] = measure(f"{name} at {step}", model, budget, out, text, calibration, progress)
+            found[name][step] = measure(f"{name} at {step}", model, text, calibration, setting)
     return Trajectory(found)
 
 

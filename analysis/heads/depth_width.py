@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 
 from adapters.base import BlockModel
-from analysis.budgets import Budget
 from analysis.conclusions import intervals
 from analysis.corpora.text import Text
-from analysis.effects import Tell
 from analysis.figures import bounded, escape, number
 from analysis.heads import claims
 from analysis.heads.costs import MEASURES, Comparison, compare
@@ -20,6 +17,7 @@ from analysis.heads.costs import Path as Removal
 from analysis.heads.paths import nested
 from analysis.heads.removals import NAMES, Removals
 from analysis.heads.width import curve
+from analysis.setting import Setting
 from analysis.statistics import ENOUGH
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
@@ -113,30 +111,21 @@ class DepthWidth:
         return "\n\n".join(sentences)
 
 
-def depth_width(
-    model: BlockModel,
-    budget: Budget,
-    out: Path,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    progress: Tell = lambda what, done: None,
-) -> DepthWidth:
+def depth_width(model: BlockModel, setting: Setting) -> DepthWidth:
     """Orders parts of every kind on calibration text and removes them in this order on held-out text.
 
-    Arguments are those of `analysis.depth.depth`. All kinds are ordered by the same importance, so that none has the better
+    All kinds are ordered by the same importance, so that none has the better
     order: by what each part costs alone when the budget holds these sweeps, else by Taylor.
     """
-    removals = Removals(model, budget.within(model), out, progress)
+    removals = Removals(model, setting.within(model))
     kinds = ["blocks", "mixers", "ffns", *(["heads"] if all(b.n_heads for b in model.spec.blocks) else [])]
-    held_out, calibration = removals.texts(corpus, documents or ENOUGH, seed)
+    held_out, calibration = removals.texts(setting.documents or ENOUGH)
     causal = removals.limited(ORDER).causal(kinds, calibration)
     scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}
     sets = {}
     for kind in kinds:
         ordered = removals.ordered(kind, scores[kind])
         sets[kind] = nested(ordered, removals.shares(ordered, "block parameters"), LIMIT)
-    paths, text = removals.limited(PATHS).paths("depth and width", sets, held_out, documents)
+    paths, text = removals.limited(PATHS).paths("depth and width", sets, held_out)
     removals.check(text, calibration)
     return DepthWidth(model, text, calibration, "causal" if causal else "taylor", paths)

@@ -13,12 +13,12 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.ablation import singles
 from analysis.agreement import Scores
-from analysis.budgets import Budget, cost, fit
+from analysis.budgets import cost
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.effects import Tell, run_folder, share
 from analysis.heads import costs
 from analysis.heads.paths import order
+from analysis.setting import Setting, run_folder, share
 from analysis.statistics import Array
 from analysis.study import ImportanceStudy, SweepStudy
 
@@ -27,37 +27,34 @@ NAMES = {"causal": "rise in loss", "l2": "norm of what it adds", "bi": "turn of 
 
 @dataclass(frozen=True)
 class Removals:
-    """A model, what a study of it may take, and where its runs are kept."""
+    """A model, and the setting of a study of it; its budget is that of one sweep."""
 
     model: BlockModel
-    budget: Budget  # of one sweep
-    out: Path
-    progress: Tell
+    setting: Setting
 
     def limited(self, share: float) -> Removals:
         """The same with a share of the time."""
-        seconds = self.budget.seconds
-        return self if seconds is None else replace(self, budget=replace(self.budget, seconds=share * seconds))
+        return replace(self, setting=self.setting.limited(share))
 
     def causal(self, kinds: Sequence[str], text: Text) -> dict[str, Scores] | None:
         """Rise in loss without each single part, by kind; None when the budget does not hold these sweeps on `text`."""
         studies = {kind: SweepStudy.of(self.model, singles(self.model.spec, [kind]), text, kl=False) for kind in kinds}
-        folders = {kind: run_folder(self.out, f"{kind}-order", study.identity) for kind, study in studies.items()}
+        folders = {kind: run_folder(self.setting.out, f"{kind}-order", study.identity) for kind, study in studies.items()}
         todo = [study for kind, study in studies.items() if not study.open(folders[kind]).planned]
         seconds = sum(cost(self.model, study.plan, text.documents, text.window).seconds for study in todo)
-        if self.budget.seconds is not None and seconds > self.budget.seconds:
+        if (most := self.setting.budget.seconds) is not None and seconds > most:
             return None
         found = {}
         for kind, study in studies.items():
-            sums = study.scores(folders[kind], share(self.progress, f"order of {kind}", study.steps * text.documents))
+            sums = study.scores(folders[kind], share(self.setting.progress, f"order of {kind}", study.steps * text.documents))
             found[kind] = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
         return found
 
     def metrics(self, kinds: Sequence[str], names: Sequence[str], text: Text) -> dict[str, dict[str, Scores]]:
         """Importance of every part by cheaper passes, `analysis.importance.METRICS` and taylor: by kind, then by name."""
         study = ImportanceStudy(self.model, text, tuple(names), tuple(kinds))
-        folder = run_folder(self.out, "importance", study.identity)
-        sums = study.scores(folder, share(self.progress, f"importance of {', '.join(kinds)}", text.documents))
+        folder = run_folder(self.setting.out, "importance", study.identity)
+        sums = study.scores(folder, share(self.setting.progress, f"importance of {', '.join(kinds)}", text.documents))
         ends = np.cumsum([0, *(len(singles(self.model.spec, [kind])) for kind in kinds)])
         return {
             kind: {name: Scores(sums[name][start:end], sums["real"]) for name in names}
@@ -73,13 +70,11 @@ class Removals:
         """What each part takes of the whole."""
         return np.array([costs.MEASURES[measure](self.model.spec, costs.saved(self.model, part)) for part in parts])
 
-    def paths(
-        self, noun: str, sets: Mapping[str, Sequence[Ablation]], text: Text, documents: int | None
-    ) -> tuple[dict[str, costs.Path], Text]:
-        """Losses of nested sets, by name, in one sweep; and the text, as much of it as was asked for or the budget holds."""
+    def paths(self, noun: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, costs.Path], Text]:
+        """Losses of nested sets, by name, in one sweep; and the text, as much of it as the setting holds."""
         study = SweepStudy.of(self.model, [a for path in sets.values() for a in path], text, kl=False)
-        study, folder = self.sized(noun, study, documents)
-        sums = study.scores(folder, share(self.progress, noun, study.steps * study.text.documents))
+        study, folder = self.sized(noun, study)
+        sums = study.scores(folder, share(self.setting.progress, noun, study.steps * study.text.documents))
         place = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
         return {
             name: costs.Path(
@@ -88,16 +83,15 @@ class Removals:
             for name, path in sets.items()
         }, study.text
 
-    def sized(self, noun: str, study: SweepStudy, documents: int | None) -> tuple[SweepStudy, Path]:
-        """The study on as many documents as were asked for, now or before, or as the budget holds; and its folder."""
-        folder = run_folder(self.out, noun, study.identity)
-        if documents is None:
-            documents = study.open(folder).planned or fit(self.model, study.plan, self.budget)
+    def sized(self, noun: str, study: SweepStudy) -> tuple[SweepStudy, Path]:
+        """The study on as many documents as the setting holds, and its folder."""
+        folder = run_folder(self.setting.out, noun, study.identity)
+        documents = self.setting.size(self.model, study.plan, study.open(folder).planned)
         return replace(study, text=study.text.at_most(documents, self.model)), folder
 
-    def texts(self, corpus: str, documents: int, seed: int) -> tuple[Text, Text]:
+    def texts(self, documents: int) -> tuple[Text, Text]:
         """Held-out and calibration text that share no document."""
-        held_out = Text(corpus=corpus, window=self.budget.window, documents=documents, seed=seed)
+        held_out = self.setting.text(documents)
         calibration = replace(held_out, split="calibration").at_most(documents, self.model)
         return held_out, calibration
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,9 @@ import seaborn as sns
 from adapters.base import BlockModel
 from analysis.ablation import singles
 from analysis.agreement import Scores, agreement, reliability
-from analysis.budgets import Budget, cost
+from analysis.budgets import cost
 from analysis.conclusions import intervals
 from analysis.corpora.text import Text
-from analysis.effects import Tell, share
 from analysis.figures import bounded, escape
 from analysis.heads import claims
 from analysis.heads.costs import Path as Removal
@@ -24,6 +22,7 @@ from analysis.heads.paths import nested
 from analysis.heads.pattern import patterns, places
 from analysis.heads.removals import NAMES, Removals
 from analysis.plan import Plan
+from analysis.setting import Setting, share
 from analysis.statistics import ENOUGH, ratio
 from analysis.study import SweepStudy
 
@@ -168,35 +167,26 @@ def curve(path: Removal, x: list[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["x", "value", "ci_low", "ci_high"]).astype(float)
 
 
-def width(
-    model: BlockModel,
-    budget: Budget,
-    out: Path,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    progress: Tell = lambda what, done: None,
-) -> Width:
+def width(model: BlockModel, setting: Setting) -> Width:
     """Sweeps all heads on held-out text, orders them on calibration text, and removes them along these orders on held-out text.
 
-    Arguments are those of `analysis.depth.depth`. The causal order is measured when the budget holds it. Raises StrataError
+    The causal order is measured when the budget holds it. Raises StrataError
     on a model without heads.
     """
-    removals = Removals(model, budget.within(model), out, progress)
+    removals = Removals(model, setting.within(model))
     parts = singles(model.spec, ["heads"])
-    held_out, _ = removals.texts(corpus, documents or 1, seed)
-    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, held_out), documents)
-    text, calibration = study.text, removals.texts(corpus, max(documents or 0, ENOUGH, study.text.documents), seed)[1]
+    held_out, _ = removals.texts(setting.documents or 1)
+    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, held_out))
+    text, calibration = study.text, removals.texts(max(setting.documents or 0, ENOUGH, study.text.documents))[1]
     removals.check(text, calibration)
-    sweep = study.run(folder, share(progress, "single heads", study.steps * text.documents))
+    sweep = study.run(folder, share(setting.progress, "single heads", study.steps * text.documents))
     sums = study.scores(folder)
 
     causal = removals.limited(ORDER).causal(["heads"], calibration)
     importance = ({"causal": causal["heads"]} if causal else {}) | removals.metrics(["heads"], CHEAP, calibration)["heads"]
     equal = np.full(len(parts), 1 / len(parts))
     sets = {name: nested(removals.ordered("heads", scores), equal, LIMIT, POINTS) for name, scores in importance.items()}
-    paths, path_text = removals.limited(PATHS).paths("heads removed", sets, replace(text), documents)
+    paths, path_text = removals.limited(PATHS).paths("heads removed", sets, text)
     rises = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
     seconds = cost(model, study.plan, ENOUGH, text.window).seconds if text.documents < ENOUGH else 0.0
     return Width(model, text, calibration, study.plan, sweep, rises, importance, paths, path_text, seconds)

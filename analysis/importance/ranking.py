@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,14 +13,14 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis import conclusions
 from analysis.agreement import STATISTICS, Scores, agreement, gap, reliability, removal_order, resolution, stability
-from analysis.budgets import Budget
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
 from analysis.depth import KINDS
-from analysis.effects import Effects, Tell, run_folder, share
+from analysis.effects import Effects
 from analysis.figures import bounded, escape, hundredths
 from analysis.importance import METRICS, findings
 from analysis.importance.straight import Straight, straight
+from analysis.setting import Setting, run_folder, share
 from analysis.statistics import ENOUGH, Array, Interval
 from analysis.study import ImportanceStudy
 
@@ -230,46 +229,35 @@ class Ranking:
         return f"{self._best('blocks')} {self.overlap}\n\n{findings.straightest(self.straight.spans, self.quarter)}"
 
 
-def ranking(
-    model: BlockModel,
-    budget: Budget,
-    out: Path,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    others: Sequence[str] = (),
-    progress: Tell = lambda what, done: None,
-) -> Ranking:
-    """Measures every metric on calibration text beside the sweep of `depth`, which runs once for both; runs are kept in `out`.
+def ranking(model: BlockModel, setting: Setting, others: Sequence[str] = ()) -> Ranking:
+    """Measures every metric on calibration text beside the sweep of `depth`, which runs once for both.
 
-    Arguments are those of `depth`, and `others`: corpora whose removal orders are compared with that of `corpus`; news and
-    law where they are not named and `corpus` is `texts`. At most a batch of streams is held. Raises StrataError on a model
-    of one block.
+    `others`: corpora whose removal orders are compared with that of the setting's; news and law where they are not named and
+    that is `texts`. At most a batch of streams is held. Raises StrataError on a model of one block.
     """
     if len(model.spec.blocks) < 2:
         raise StrataError(f"{model.spec.name} has one block, and an order needs two: run the notebook on depth alone")
-    removed = Effects.sized(model, KINDS, budget, out, corpus=corpus, documents=documents, seed=seed)
+    removed = Effects.sized(model, KINDS, setting)
     text = removed.text
     calibration = replace(text, split="calibration").at_most(text.documents, model)
     require_disjoint(text.windows(model), calibration.windows(model))
-    causal, sums = removed.run(progress)
+    causal, sums = removed.run(setting.progress)
 
     def measured(
         text: Text, what: str, *metrics: str, kinds: tuple[str, ...] = ("blocks",), first_token: bool = True
     ) -> tuple[pd.DataFrame, dict[str, Array]]:
         study = ImportanceStudy(model, text, metrics, kinds, first_token)
-        place = run_folder(out, "importance", study.identity)
-        return study.run(place, share(progress, what, text.documents)), study.scores(place)
+        place = run_folder(setting.out, "importance", study.identity)
+        return study.run(place, share(setting.progress, what, text.documents)), study.scores(place)
 
     table, metrics = measured(calibration, "metrics", *METRICS, "taylor", kinds=KINDS)
     _, rest = measured(calibration, "without first tokens", *STREAM, first_token=False)
-    samples = [measured(replace(calibration, seed=seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
+    samples = [measured(replace(calibration, seed=setting.seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
     corpora = {}
-    for name in others or (PARTS if corpus == "texts" else ()):
+    for name in others or (PARTS if setting.corpus == "texts" else ()):
         elsewhere = replace(calibration, corpus=name).at_most(calibration.documents, model)
         corpora[name] = measured(elsewhere, name, *STREAM)[1]
-    spans = straight(model, calibration, text, out, progress)
+    spans = straight(model, calibration, text, setting)
 
     n = len(model.spec.blocks)
     effects = {"delta_nll": sums["nll"] - sums["nll"][0], "kl": sums["kl"]}

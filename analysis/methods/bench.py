@@ -12,12 +12,12 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.corpora import windows_hash
 from analysis.corpora.text import Batch, Text, batches, score_documents
-from analysis.effects import run_folder
 from analysis.methods.accuracy import accuracies
 from analysis.methods.method import Knob, Size, Solved, solve
 from analysis.methods.table import METHODS
 from analysis.plan import plan
 from analysis.runs import Run
+from analysis.setting import run_folder
 from analysis.statistics import Array
 from analysis.study import SweepStudy, identity
 from analysis.sweep import documents_per_batch, sweep

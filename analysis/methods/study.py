@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 
 from adapters.base import BlockModel
 from analysis import conclusions
-from analysis.budgets import Budget
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.effects import Tell
 from analysis.figures import bounded, escape, number
 from analysis.heads.costs import MEASURES
 from analysis.methods import findings
@@ -25,6 +22,7 @@ from analysis.methods.paper import VERSION, printed
 from analysis.methods.table import METHODS
 from analysis.pruning.curves import Panel
 from analysis.pruning.paper import quarter
+from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
 from analysis.tasks import TaskSet
 
@@ -220,35 +218,26 @@ def targets_of(model: BlockModel) -> tuple[float, ...]:
 
 
 def compare_methods(
-    model: BlockModel,
-    budget: Budget,
-    out: Path,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    tasks: Sequence[TaskSet] = (),
-    methods: Mapping[str, Method] | None = None,
-    progress: Tell = lambda what, done: None,
+    model: BlockModel, setting: Setting, *, tasks: Sequence[TaskSet] = (), methods: Mapping[str, Method] | None = None
 ) -> Compared:
-    """Prunes `model` by every method that knows its architecture, at every size, and scores the results; runs are kept in `out`.
+    """Prunes `model` by every method that knows its architecture, at every size, and scores the results.
 
-    Arguments are those of `depth`; `tasks` are scored as well. A size that a method does not reach is a point without a loss.
+    `tasks` are scored as well. A size that a method does not reach is a point without a loss.
     Raises StrataError as `Text.windows` and `accuracies` do.
     """
-    budget = budget.within(model)
-    text = Text(corpus=corpus, window=budget.window, seed=seed).at_most(documents or budget.documents, model)
-    enough = -(-TOKENS * model.spec.d_model // budget.window)
+    setting = setting.within(model)
+    text = setting.text().at_most(setting.documents or setting.budget.documents, model)
+    enough = -(-TOKENS * model.spec.d_model // text.window)
     calibration = replace(text, split="calibration").at_most(max(text.documents, enough), model)
     require_disjoint(text.windows(model), calibration.windows(model))
-    bench, targets = Bench(model, text, calibration, tasks, out), targets_of(model)
+    bench, targets = Bench(model, text, calibration, tasks, setting.out), targets_of(model)
     dense, right = bench.dense()
     asked = [(name, target) for name in known(model, METHODS if methods is None else methods) for target in targets]
     points = []
     for i, (name, target) in enumerate(asked):
-        progress(f"{METHODS[name].title}, {_percent(target)}", i / len(asked))
+        setting.progress(f"{METHODS[name].title}, {_percent(target)}", i / len(asked))
         points.append(bench.point(name, target))
-    progress("methods", 1)
+    setting.progress("methods", 1)
     names = tuple(found.name for found in tasks)
     return Compared(model, text, calibration, targets, dense["nll"], dense["tokens"], right, names, tuple(points))
 

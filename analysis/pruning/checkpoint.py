@@ -22,12 +22,12 @@ from adapters.stock import reader_of, stock_logits
 from analysis.conclusions import too_few
 from analysis.corpora import require_disjoint, windows_hash
 from analysis.corpora.text import Text, batches
-from analysis.effects import Tell
 from analysis.figures import bounded, escape, number
 from analysis.plan import plan
 from analysis.pruning.orders import ORDERS, Calibration, nested
 from analysis.pruning.orders import Path as Removal
 from analysis.runs import VERSIONS
+from analysis.setting import Tell, silent
 from analysis.statistics import Interval, ratio
 from analysis.sweep import sweep
 
@@ -234,7 +234,7 @@ def prepare(
     by: str | None,
     count: int = 0,
     blocks: Sequence[int] = (),
-    tell: Tell = lambda what, done: None,
+    tell: Tell = silent,
 ) -> Pruning:
     """Finds which blocks go, `count` of them in the order `by` or the given ones, and measures what that costs.
 

@@ -35,11 +35,12 @@ def removal_curves(
     panels: Sequence[Panel],
     *,
     ylabel: str = "rise in loss (nats a token)",
+    levels: Mapping[str, float] | None = None,
 ) -> Figure:
     """The rise in loss along orders, in panels side by side; an order looks the same in all of them. `titles`: by name.
 
     `table` and `random`: as `Scored.table`; orders of the latter become one band from the lowest to the highest of them.
-    Intervals are bands of the lines' colours. Columns that are shares are shown in per cent.
+    Intervals are bands of the lines' colours. Columns that are shares are shown in per cent. `levels`: heights of dotted lines.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.7), sharey=True, squeeze=False)
     shown: dict[str, Artist] = {}
@@ -51,6 +52,8 @@ def removal_curves(
             colour, style = COLOURS[place % len(COLOURS)], STYLES[place % len(STYLES)]
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             ax.plot(x, y, color=colour, linestyle=style, linewidth=1.3, label=titles[name])
+        for said, height in (levels or {}).items():
+            ax.axhline(height, color="0.35", linestyle=":", linewidth=1.1, zorder=1, label=said)
         if column != "removed":
             ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set(xlabel=label)

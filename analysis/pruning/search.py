@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from analysis.budgets import Budget, fit
 from analysis.corpora.text import Text, batches
-from analysis.effects import Tell, run_folder
 from analysis.pruning.orders import ORDERS, Calibration
 from analysis.pruning.orders import Path as Removal
 from analysis.pruning.paths import thinned, union
 from analysis.runs import Run
+from analysis.setting import Setting, run_folder
 from analysis.statistics import ENOUGH
 from analysis.study import SweepStudy, identity
 
@@ -32,15 +31,16 @@ class Found(NamedTuple):
     searched: int  # documents that orders of many ablated models read
 
 
-def find_paths(model: BlockModel, calibration: Text, budget: Budget, out: Path, rate: float, progress: Tell) -> Found:
-    """Every order that the budget holds, found on calibration text at `rate` FLOPs a second; paths are kept in `out`."""
+def find_paths(model: BlockModel, calibration: Text, setting: Setting, rate: float) -> Found:
+    """Every order that the budget holds, found on calibration text at `rate` FLOPs a second; paths are kept beside the runs."""
+    budget, progress = setting.budget, setting.progress
     few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
     found_on = {t: Calibration(model, list(batches(t.windows(model), model)), t.seed, progress) for t in (calibration, few)}
     result = Found({}, {}, few.documents)
     for name, order in ORDERS.items():
         read = few if order.searched else calibration
         takes = order.flops(model.spec, order.parts(model.spec) - 1) * read.documents * read.window / rate
-        path = _kept(name, found_on[read], read, out, not order.searched or takes <= (budget.seconds or takes))
+        path = _kept(name, found_on[read], read, setting.out, not order.searched or takes <= (budget.seconds or takes))
         if path is None:
             result.seconds[name] = takes
         else:
@@ -66,18 +66,19 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
 
 
 def sized_paths(
-    model: BlockModel, paths: Mapping[str, Removal], text: Text, budget: Budget, out: Path, rate: float, documents: int | None
+    model: BlockModel, paths: Mapping[str, Removal], text: Text, setting: Setting, rate: float
 ) -> tuple[SweepStudy, dict[str, Removal], Path]:
     """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there."""
+    budget = setting.budget
     choices = []
     for points in POINTS:
         thin = {name: thinned(path, points) for name, path in paths.items()}
         study = SweepStudy.of(model, union(thin), text, kl=False)
-        folder = run_folder(out, "removal", study.identity)
+        folder = run_folder(setting.out, "removal", study.identity)
         choices.append((study, thin, folder))
         seconds = study.plan.flops_per_token * ENOUGH * budget.window / rate
         if study.open(folder).planned or seconds <= (budget.seconds or seconds):
             break
     study, thin, folder = choices[-1]
-    n = documents or study.open(folder).planned or fit(model, study.plan, budget)
+    n = setting.size(model, study.plan, study.open(folder).planned)
     return replace(study, text=text.at_most(n, model)), thin, folder

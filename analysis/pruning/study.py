@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 
 import pandas as pd
 
 from adapters.base import BlockModel
 from adapters.export import pruned
 from analysis import conclusions
-from analysis.budgets import Budget, speed
+from analysis.budgets import speed
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.effects import Tell, share
 from analysis.figures import bounded, escape, number
 from analysis.pruning import curves, findings
 from analysis.pruning.orders import BLOCKS, ORDERS, RANDOM, random_order
@@ -24,6 +22,7 @@ from analysis.pruning.paper import STRATEGIES, quarter, removed_in_paper
 from analysis.pruning.paths import Scored, score, size
 from analysis.pruning.search import find_paths, sized_paths
 from analysis.pruning.speed import speeds
+from analysis.setting import Setting, share
 from analysis.statistics import ENOUGH
 
 SAVED = {"all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
@@ -93,8 +92,11 @@ class Pruned:
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        n = len(self.scored.tokens)
-        intervals = f"95\u00a0% bootstrap intervals over {n} documents" if n >= ENOUGH else f"missing: {conclusions.too_few(n)}"
+        return self.bands_over(len(self.scored.tokens), "documents")
+
+    def bands_over(self, n: int, units: str) -> str:
+        """The same for `n` units of the bootstrap, the noun in the plural."""
+        intervals = f"95\u00a0% bootstrap intervals over {n} {units}" if n >= ENOUGH else f"missing: {conclusions.too_few(n)}"
         return f"Coloured bands are {intervals}; the grey one reaches from the best to the worst of {len(self.null)} random orders."
 
     @cached_property
@@ -207,27 +209,16 @@ def _listed(blocks: list[int]) -> str:
     return ", ".join(map(str, blocks))
 
 
-def removal(
-    model: BlockModel,
-    budget: Budget,
-    out: Path,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    progress: Tell = lambda what, done: None,
-) -> Pruned:
-    """Finds every order that the budget holds on calibration text, and scores its sets on held-out text; runs are kept in `out`.
-
-    Arguments are those of `depth`.
-    """
-    budget = budget.within(model)
-    text = Text(corpus=corpus, window=budget.window, documents=documents or budget.documents, seed=seed)
+def removal(model: BlockModel, setting: Setting) -> Pruned:
+    """Finds every order that the budget holds on calibration text, and scores its sets on held-out text."""
+    setting = setting.within(model)
+    budget, progress = setting.budget, setting.progress
+    text = setting.text(setting.documents or budget.documents)
     calibration = replace(text, split="calibration").at_most(text.documents, model)
     rate = speed(model, budget.window)
-    found = find_paths(model, calibration, budget, out, rate, progress)
-    paths = found.paths | {f"random {i}": random_order(len(model.spec.blocks), seed + i) for i in range(RANDOM)}
-    study, thin, folder = sized_paths(model, paths, text, budget, out, rate, documents)
+    found = find_paths(model, calibration, setting, rate)
+    paths = found.paths | {f"random {i}": random_order(len(model.spec.blocks), setting.seed + i) for i in range(RANDOM)}
+    study, thin, folder = sized_paths(model, paths, text, setting, rate)
     require_disjoint(study.text.windows(model), calibration.windows(model))
     sums = study.scores(folder, share(progress, "removal paths", study.steps * study.text.documents))
     scored = score(model, study.plan.ablations, sums, thin)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,18 +12,18 @@ import pandas as pd
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.export import Source
-from analysis.budgets import Budget, fit
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.effects import Tell
 from analysis.figures import bounded, escape, number
 from analysis.plan import plan
 from analysis.pruning.paper import QUANTISED, quarter
 from analysis.pruning.speed import memory
 from analysis.quantization import findings
 from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
-from analysis.quantization.variants import Benchmarking, Variant, Variants, lowest
+from analysis.quantization.variants import Variant, Variants, lowest
+from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
+from analysis.tasks import TaskSet
 
 CALIBRATION = 32  # documents of calibration text at least
 BOTH, GPTQ, LESS = ("gptq", "after"), ("gptq", ""), ("dense", "after")  # keys of variants, see Variant
@@ -134,42 +134,30 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def quantization(
-    source: str,
-    model: BlockModel,
-    budget: Budget,
-    out: Path,
-    *,
-    corpus: str = "texts",
-    documents: int | None = None,
-    seed: int = 0,
-    tasks: Benchmarking | None = None,
-    progress: Tell = lambda what, done: None,
-) -> Quantised:
+def quantization(source: str, model: BlockModel, setting: Setting, tasks: Sequence[TaskSet] = ()) -> Quantised:
     """Quantises `model`, loaded from `source`, before and after blocks are removed, and scores all on held-out text.
 
-    Quantised checkpoints and runs are kept in `out`. A model that is quantised already is only measured and pruned.
+    Quantised checkpoints are kept beside the runs. A model that is quantised already is only measured and pruned.
     Raises StrataError as `gptq.Recipe.make` does.
     """
     if not model.spec.quantised:
         require(model.spec)
-    budget, n = budget.within(model), len(model.spec.blocks)
-    some = plan(model.spec, [Ablation(blocks=frozenset(range(quarter(n))))])
-    text = Text(corpus=corpus, window=budget.window, seed=seed).at_most(documents or fit(model, some, budget), model)
-    calibration = replace(text, split="calibration").at_most(max(CALIBRATION, -(-2 * widest(model) // budget.window)), model)
+    setting = setting.within(model)
+    some = plan(model.spec, [Ablation(blocks=frozenset(range(quarter(len(model.spec.blocks)))))])
+    text = setting.text().at_most(setting.size(model, some), model)
+    calibration = replace(text, split="calibration").at_most(max(CALIBRATION, -(-2 * widest(model) // text.window)), model)
     require_disjoint(text.windows(model), calibration.windows(model))
     job = Variants(
         model,
         Source.of(source, model.spec),
         text,
         calibration,
-        lowest(model, calibration, progress),
-        out,
-        tasks or Benchmarking(),
-        progress,
+        lowest(model, calibration, setting.progress),
+        setting,
+        tasks,
     )
     found = {(v.scheme, v.order): v for v in job}
-    chosen = None if model.spec.quantised else lowest(job.made(job.recipe("gptq"))[0], calibration, progress)
+    chosen = None if model.spec.quantised else lowest(job.made(job.recipe("gptq"))[0], calibration, setting.progress)
     weights = model.spec.quantised or "; ".join(_words(job.recipe(scheme)) for scheme in SCHEMES)
     return Quantised(model, text, calibration, job.removed, chosen, weights, found, job.scores(model)["tokens"])
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from adapters.ablation import NONE, Ablation
@@ -12,13 +11,14 @@ from adapters.base import BlockModel
 from adapters.export import Source, pruned
 from adapters.registry import load
 from analysis.corpora.text import Text, batches
-from analysis.effects import Tell, run_folder
 from analysis.pruning.checkpoint import find_path
 from analysis.pruning.paper import quarter
 from analysis.quantization.gptq import SCHEMES, Recipe, stored
 from analysis.runs import content_hash
+from analysis.setting import Setting, Tell, run_folder
 from analysis.statistics import Array, Interval
 from analysis.study import SweepStudy
+from analysis.tasks import TaskSet
 from analysis.tasks.benchmark import benchmarks
 
 
@@ -31,40 +31,20 @@ class Variant(NamedTuple):
     file: int  # bytes of its tensors
     half: int  # the same with two bytes for each float
     nll: Array  # (documents,)
-    tasks: dict[str, Interval]  # see Benchmarking
-
-
-class Benchmarking(NamedTuple):
-    """Tasks that every variant is scored on besides its loss; arguments of `analysis.tasks.load_tasks`."""
-
-    names: Sequence[str] = ()
-    shots: int | None = None
-    limit: int | None = None
-    data: Path | None = None
-
-    def run(self, model: BlockModel, removed: Iterable[int], out: Path) -> dict[str, Interval]:
-        """Accuracy by task, or its loss where there are no options; `removed` blocks are out of `model` already."""
-        folder = out / f"without-{content_hash(sorted(removed))[:8]}" if removed else out
-        found = benchmarks(model, self.names, [], folder, shots=self.shots, limit=self.limit, data=self.data)
-        shown = [
-            (one, f"accuracy (guessing: {one.chance['accuracy']:.2f})", "acc") if one.has_options else (one, "loss", one.loss)
-            for one in found
-        ]
-        return {f"{one.task}, {what}": one.dense(metric) for one, what, metric in shown}
+    tasks: dict[str, Interval]  # accuracy by task, or its loss where there are no options
 
 
 @dataclass(frozen=True)
 class Variants:
-    """Makes and scores all variants of `model`, one in memory at a time besides it; checkpoints and runs are kept in `out`."""
+    """Makes and scores all variants of `model`, one in memory at a time besides it; checkpoints are kept beside the runs."""
 
     model: BlockModel
     source: Source
     text: Text  # held-out
     calibration: Text
     removed: tuple[int, ...]  # blocks
-    out: Path
-    tasks: Benchmarking
-    tell: Tell
+    setting: Setting
+    tasks: Sequence[TaskSet]
 
     def __iter__(self) -> Iterator[Variant]:
         yield from self.measured("dense", self.model, self.source)
@@ -80,8 +60,8 @@ class Variants:
 
     def made(self, recipe: Recipe) -> tuple[BlockModel, Source]:
         """A quantised model and its files; made unless they are there."""
-        self.tell(f"quantising, {SCHEMES[recipe.scheme].title}", 0)
-        folder = str(recipe.make(self.out))
+        self.setting.progress(f"quantising, {SCHEMES[recipe.scheme].title}", 0)
+        folder = str(recipe.make(self.setting.out))
         model = load(folder, device=str(self.model.device), dtype=str(self.model.dtype).removeprefix("torch."))
         return model, Source.of(folder, model.spec)
 
@@ -92,16 +72,27 @@ class Variants:
     def scores(self, model: BlockModel) -> dict[str, Array]:
         """Sums per document of a model and, unless blocks are out already, of the same without them."""
         study = self.study(model)
-        return study.scores(run_folder(self.out, "quantization", study.identity))
+        return study.scores(run_folder(self.setting.out, "quantization", study.identity))
 
     def measured(self, scheme: str, model: BlockModel, source: Source, order: str = "") -> Iterator[Variant]:
-        self.tell("losses", 0)
+        self.setting.progress("losses", 0)
         for ablation, nll in zip(self.study(model).plan.ablations, self.scores(model)["nll"], strict=True):
             left, store = pruned(model, ablation.blocks), source.without(ablation.blocks)
-            scored = self.tasks.run(left, ablation.blocks, self.out)
+            scored = self._benchmarks(left, ablation.blocks)
             yield Variant(
                 scheme, order if ablation == NONE else "after", left.spec.n_params, stored(store), stored(store, half=True), nll, scored
             )
+
+    def _benchmarks(self, model: BlockModel, removed: Iterable[int]) -> dict[str, Interval]:
+        """By what the table shows; `removed` blocks are out of `model` already, which has the dense one's name all the same."""
+        setting = self.setting
+        if removed:
+            setting = replace(setting, out=setting.out / f"without-{content_hash(sorted(removed))[:8]}")
+        shown = [
+            (one, f"accuracy (guessing: {one.chance['accuracy']:.2f})", "acc") if one.has_options else (one, "loss", one.loss)
+            for one in benchmarks(model, self.tasks, [], setting)
+        ]
+        return {f"{one.task}, {what}": one.dense(metric) for one, what, metric in shown}
 
 
 def lowest(model: BlockModel, calibration: Text, tell: Tell) -> tuple[int, ...]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,10 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis.ablation import singles
 from analysis.conclusions import too_few
-from analysis.effects import Tell, run_folder, share
 from analysis.figures import bounded, escape
+from analysis.setting import Setting, run_folder, share
 from analysis.statistics import ENOUGH, Interval
-from analysis.tasks import load_tasks, verdicts
+from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.study import TaskStudy
 
 PARTS = {"accuracy": ("acc", "beats_chance"), "loss": ("log_loss", "told")}  # of a task with options: metric, and what fills a point
@@ -29,12 +28,12 @@ right option, from the probabilities that the model gives to the options alone, 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A task, or the pooled tasks of a group, without each part of a model."""
+    """A task, or the pooled tasks of a group, without each part of a model, or without sets of them."""
 
     model: str
     n_blocks: int
     task: str
-    table: pd.DataFrame  # `analysis.tasks.study.task_table`, of this task
+    table: pd.DataFrame  # `analysis.tasks.study.task_table`, of this task; sets have the number of the ablation for a place
     chance: dict[str, float]  # accuracy and loss of guessing; empty for a task without options
     cut: int  # requests that lost tokens on the left
     requests: int
@@ -118,37 +117,34 @@ def facts(found: Sequence[Benchmark]) -> pd.DataFrame:
     return pd.DataFrame([{"model": one.model} | one.facts for one in found])
 
 
-def benchmarks(
-    model: BlockModel,
-    names: Sequence[str],
-    kinds: Sequence[str],
-    out: Path,
-    *,
-    shots: int | None = None,
-    limit: int | None = None,
-    data: Path | None = None,
-    progress: Tell = lambda what, done: None,
-) -> list[Benchmark]:
-    """Each of `names` without each single part of `kinds`; runs are kept in `out`. A group is pooled, a tag is its tasks.
-
-    Arguments and errors are those of `analysis.tasks.load_tasks`.
-    """
-    return [found for name in names for found in _benchmarks(model, name, kinds, out, shots, limit, data, progress)]
+def benchmarks(model: BlockModel, tasks: Sequence[TaskSet], kinds: Sequence[str], setting: Setting) -> list[Benchmark]:
+    """Each task without each single part of `kinds`. A group is pooled, a tag is its tasks."""
+    return [found for one in tasks for found in _benchmarks(model, one, kinds, setting)]
 
 
-def _benchmarks(
-    model: BlockModel, name: str, kinds: Sequence[str], out: Path, shots: int | None, limit: int | None, data: Path | None, progress: Tell
-) -> list[Benchmark]:
-    tasks = load_tasks(name, shots=shots, limit=limit, data=data)
+def _benchmarks(model: BlockModel, tasks: TaskSet, kinds: Sequence[str], setting: Setting) -> list[Benchmark]:
     study = TaskStudy.of(model, singles(model.spec, kinds), tasks)
-    table = study.run(run_folder(out, f"task-{name}", study.identity), share(progress, f"{name} of {model.spec.name}", study.steps))
+    told = share(setting.progress, f"{tasks.name} of {model.spec.name}", study.steps)
+    return by_task(study, study.run(run_folder(setting.out, f"task-{tasks.name}", study.identity), told))
+
+
+def of_all(
+    models: Sequence[str], load: Callable[[str], BlockModel], tasks: Sequence[TaskSet], kinds: Sequence[str], setting: Setting
+) -> list[list[Benchmark]]:
+    """By task, then by model. Models are loaded one at a time, and not at all without tasks."""
+    each = [benchmarks(load(model), tasks, kinds, setting) for model in models if tasks]
+    return [list(found) for found in zip(*each, strict=True)]
+
+
+def by_task(study: TaskStudy, table: pd.DataFrame) -> list[Benchmark]:
+    """The tasks of a study, or one pooled benchmark of a group. `table`: with the columns `kind`, `task` and `metric`."""
+    tasks, n = study.tasks, sum(map(len, study.requests))
     made = []
-    for task in [name] if name in set(table["task"]) else table["task"].unique():
+    for task in [tasks.name] if tasks.name in set(table["task"]) else table["task"].unique():
         members = set(tasks.members(task))
         gold = [tasks.gold(item) for item in tasks.items if item.task in members]
-        rows = table[table["task"] == task]
-        n = sum(map(len, study.requests))
-        made.append(Benchmark(model.spec.name, len(model.blocks), task, rows, guessing(gold), study.cut, n))
+        model = study.model
+        made.append(Benchmark(model.spec.name, len(model.blocks), task, table[table["task"] == task], guessing(gold), study.cut, n))
     return made
 
 

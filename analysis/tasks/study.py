@@ -112,12 +112,20 @@ class TaskStudy:
 
 
 def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray]) -> pd.DataFrame:
-    """Rows by task and ablation, the dense model first: lm_eval's metrics, and beside them
+    """`by_ablation` of single parts as rows of a result table, the dense model first."""
+    places = [place(ablation) for ablation in study.plan.ablations]
+    table = by_ablation(study, nats, greedy, [kind for kind, _, _ in places])
+    names = pd.DataFrame([places[a] for a in table["ablation"]], columns=COLUMNS[:3]).astype({"block": "Int64", "head": "Int64"})
+    return pd.concat([names, table.drop(columns="ablation")], axis=1)
+
+
+def by_ablation(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray], kinds: Sequence[str]) -> pd.DataFrame:
+    """Rows by task and number of the ablation in the plan, the dense model first: lm_eval's metrics, and beside them
 
     `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats a token);
     `delta_...` of each of `PAIRED` against the dense model, `told`: 1 where the loss can be told from the dense model's, false
     discoveries held to 5 % among ablations of the same kind, and `beats_chance`: 1 where accuracy can be told from what guessing
-    gets, and is higher, false discoveries held to 5 % among all ablations and the dense model.
+    gets, and is higher, false discoveries held to 5 % among all ablations and the dense model. `kinds`: of each ablation.
     """
     tasks = study.tasks
     found = [
@@ -133,15 +141,15 @@ def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np
             _documents(study, found[a], name, [nats[d][a] for d in documents], [tasks.items[d] for d in documents], counts)
             for a in range(len(study.plan.ablations))
         ]
-        told, beats = _told(study.plan, each), _beats_chance(each)
-        for a, ablation in enumerate(study.plan.ablations):
-            values = _values(each[a], each[0] if a else None, found[a].get(name, {}))
+        told, beats = _told(np.array(kinds), each), _beats_chance(each)
+        for a, metrics in enumerate(each):
+            values = _values(metrics, each[0] if a else None, found[a].get(name, {}))
             if a and told is not None:
                 values["told"] = Interval(float(told[a]), None, None)
             if beats is not None:
                 values["beats_chance"] = Interval(float(beats[a]), None, None)
-            rows += [(*place(ablation), name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"block": "Int64", "head": "Int64", "ci_low": float, "ci_high": float})
+            rows += [(a, name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
+    return pd.DataFrame(rows, columns=["ablation", *COLUMNS[3:]]).astype({"ci_low": float, "ci_high": float})
 
 
 Sums = dict[str, tuple[np.ndarray, np.ndarray]]  # by metric: sums and counts of each document
@@ -184,15 +192,14 @@ def _values(each: Sums, dense: Sums | None, metrics: dict[str, Metric]) -> dict[
     return values
 
 
-def _told(work: Plan, each: Sequence[Sums]) -> np.ndarray | None:
+def _told(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
     loss = next((name for name in ("log_loss", "nll") if name in each[0]), None)
     if loss is None:
         return None
     sums = np.stack([found[loss][0] for found in each])
-    kinds = np.array([place(ablation)[0] for ablation in work.ablations])
     told = np.zeros(len(kinds), dtype=bool)
-    for kind in set(kinds) - {"dense"}:
-        told[kinds == kind] = told_from_zero(sums[kinds == kind] - sums[0])
+    for kind in set(kinds[1:]):
+        told[1:][kinds[1:] == kind] = told_from_zero((sums[1:] - sums[0])[kinds[1:] == kind])
     return told
 
 

@@ -9,7 +9,7 @@ from adapters import NONE, Ablation, BlockModel
 from analysis.ablation import singles
 from analysis.corpora.text import Batch
 from analysis.pruning.greedy import greedy
-from tests.benchmarks.sweeps import BATCHES
+from tests.benchmarks.sweeps import BATCHES, naive
 from tests.benchmarks.timing import best, load_average
 
 TITLE = "Greedy removal"
@@ -28,13 +28,13 @@ def section(model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor) -> str:
         contenders[f"naive {batch}"] = lambda b=batch, e=ends: [naive(foreign, a, ids[:b]) for a in e]  # type: ignore[misc]
     times = best(contenders, 1)
     candidates = sum(n - k for k in range(ROUNDS))
-    ours, naive = times["greedy"] / DOCUMENTS, min(times[f"naive {b}"] / b for b in BATCHES) / 2 * candidates
+    ours, theirs = times["greedy"] / DOCUMENTS, min(times[f"naive {b}"] / b for b in BATCHES) / 2 * candidates
     raw = ", ".join(f"{name} {seconds:.2f}" for name, seconds in times.items())
     return f"""
 ## {TITLE}
 
 {ROUNDS} of {n} blocks, each time the one without which the loss is lowest: ours {ours:.1f} s a document, the naive search
-{naive:.1f} s a document, {naive / ours:.2f} times as long. The naive search runs the whole remaining model for each of the {candidates}
+{theirs:.1f} s a document, {theirs / ours:.2f} times as long. The naive search runs the whole remaining model for each of the {candidates}
 candidates; its figure is from a candidate of the first round and one of the last. Out: {", ".join(map(str, sorted(path[0][-1].blocks)))}.
 Raw times in seconds: {raw} ({DOCUMENTS} documents; `naive n`: 2 candidates on n documents); load average {load_average()}.
 """

@@ -1,19 +1,11 @@
-"""A small model with a tokenizer, and prose, as files: what a user brings."""
+"""A small model with a tokenizer, as files: what a user brings."""
 
-import pydoc_data.topics
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tests.reference.hf import tiny
-
-
-@pytest.fixture(scope="session")
-def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
 from analysis.comparison.trajectory import TITLES, checkpoints, trajectory
 from analysis.notebook import ComparisonParameters
+from analysis.setting import Setting
 from analysis.statistics import ENOUGH
 from analysis.zoo.architectures import ARCHITECTURES
 from tests.reference.models import save_reader
@@ -52,7 +53,7 @@ def loader(source: str) -> BlockModel:
 
 
 def run(sources: list[str], folder: Path, out: Path, facts: dict[str, Any] | None = None, **options: Any) -> Comparison:
-    return Comparison(compare(sources, loader, BUDGET, out, facts or {}, corpus=str(folder / "text.txt"), **({"documents": 3} | options)))
+    return Comparison(compare(sources, loader, facts or {}, Setting(BUDGET, out, str(folder / "text.txt"), **({"documents": 3} | options))))
 
 
 def test_models_of_different_tokenizers_on_the_same_bytes(sources: list[str], folder: Path, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_real_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
     names = [str(shared(f"models/{name}")) for name in ("stories260K/stories260K.gguf", "rwkv/tiny-rwkv-5v2-730K.pth")]
     corpus = str(shared("text/books-en/botchan.txt"))
-    study = Comparison(compare(names, loader, Budget(48, 3, 60.0), tmp_path / "runs", {}, corpus=corpus, documents=ENOUGH))
+    study = Comparison(compare(names, loader, {}, Setting(Budget(48, 3, 60.0), tmp_path / "runs", corpus, ENOUGH)))
     for m in study.of.models:
         assert m.margin.sum() > 0
         area = m.summaries["area"].interval
@@ -173,7 +174,7 @@ def test_redundancy_over_training(folder: Path, tmp_path: Path) -> None:
     for step in (0, 4):
         weights, blocks = llama.initial(torch.Generator().manual_seed(step))
         save_file({key: t.half() for key, t in llama.layout.write(weights, blocks).items()}, out / "weights" / f"{step:06}.safetensors")
-    found = trajectory({"llama-0": checkpoints(out, device="cpu")}, BUDGET, tmp_path / "runs", corpus=str(folder / "text.txt"), documents=2)
+    found = trajectory({"llama-0": checkpoints(out, device="cpu")}, Setting(BUDGET, tmp_path / "runs", str(folder / "text.txt"), 2))
     bits = found.rows[found.rows["measure"] == "bits"]
     assert bits["step"].tolist() == [0, 4]
     assert bits["value"].nunique() == 2

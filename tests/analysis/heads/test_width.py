@@ -14,6 +14,7 @@ from analysis.budgets import Budget
 from analysis.heads.claims import heads_sentence, reliability_of_heads
 from analysis.heads.depth_width import DepthWidth, depth_width
 from analysis.heads.width import Width, width
+from analysis.setting import Setting
 from analysis.statistics import told_from_zero
 from tests.analysis.test_notebooks_on_variants import folder, run, saved
 from tests.reference.models import save_reader
@@ -82,7 +83,7 @@ def test_paths_and_single_heads_equal_hugging_face(reader: Path, tmp_path: Path)
     """Every point of every path, and every head, against a copy of Hugging Face's model without the same heads."""
     reference = save_reader(tmp_path)
     model = load(tmp_path, device="cpu", dtype="float32")
-    study = width(model, SMALL, tmp_path / "runs", corpus=str(reader / "text.txt"), documents=12)
+    study = width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
     from analysis.corpora.text import batches
 
     rows = [(b.ids[i : i + 1, : int(n)]) for b in batches(study.text.windows(model), model) for i, n in enumerate(b.lengths)]
@@ -100,14 +101,14 @@ def test_paths_and_single_heads_equal_hugging_face(reader: Path, tmp_path: Path)
         assert [len(a.heads) for a in path.ablations] == [1, 2, 3, 4, 5, 6], "half of 12 heads"
         assert np.allclose(path.nll[[0, 3]], [dense, nll(path.ablations[2])], rtol=1e-6)
     assert len(list((tmp_path / "runs").iterdir())) == 4
-    again = width(model, SMALL, tmp_path / "runs", corpus=str(reader / "text.txt"))
+    again = width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt")))
     assert again.text.documents == 12, "as many as were asked for before"
 
 
 def test_kinds_are_removed_in_the_order_of_calibration(reader: Path, tmp_path: Path) -> None:
     save_reader(tmp_path, num_hidden_layers=4)
     model = load(tmp_path, device="cpu", dtype="float32")
-    study = depth_width(model, SMALL, tmp_path / "runs", corpus=str(reader / "text.txt"), documents=12)
+    study = depth_width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
     assert study.order == "causal"
     assert {kind: path.shares("block parameters", model.spec)[-1] >= 0.3 for kind, path in study.paths.items()} == {
         "blocks": True,
@@ -119,7 +120,7 @@ def test_kinds_are_removed_in_the_order_of_calibration(reader: Path, tmp_path: P
     assert all((np.diff(s) > 0).all() for s in sizes)
     assert len(study.table) == 9
     assert set(study.table["least"]) <= {"blocks", "mixers", "ffns", "heads"}
-    hurried = depth_width(model, Budget(32, 14, 1e-9), tmp_path / "more", corpus=str(reader / "text.txt"))
+    hurried = depth_width(model, Setting(Budget(32, 14, 1e-9), tmp_path / "more", str(reader / "text.txt")))
     assert hurried.order == "taylor"
     assert hurried.n_documents == 1
     assert "too few documents" in hurried.conclusion
@@ -139,7 +140,7 @@ def test_models_without_heads(folder: Path, tmp_path: Path) -> None:
     source, corpus = saved("rwkv-4", folder, tmp_path), str(folder / "text.txt")
     model = load(source, device="cpu")
     with pytest.raises(StrataError, match="has no heads: use --kind blocks, mixers or ffns"):
-        width(model, SMALL, tmp_path / "runs", corpus=corpus)
-    study = depth_width(model, SMALL, tmp_path / "runs", corpus=corpus, documents=12)
+        width(model, Setting(SMALL, tmp_path / "runs", corpus))
+    study = depth_width(model, Setting(SMALL, tmp_path / "runs", corpus, documents=12))
     assert list(study.paths) == ["blocks", "mixers", "ffns"]
     assert "heads" not in study.conclusion

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pydoc_data.topics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +25,6 @@ from tests.reference.rwkv_checkpoints import random_checkpoint
 from tests.reference.variants import BAICHUAN
 
 BLOCKS = 5
-
-
-@pytest.fixture(scope="module")
-def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
-    return path
 
 
 def saved(variant: str, folder: Path) -> Path:

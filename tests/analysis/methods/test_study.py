@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pydoc_data.topics
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from analysis.methods import bench, study
 from analysis.methods.method import solve
 from analysis.methods.study import Compared, compare_methods, targets_of
 from analysis.methods.table import METHODS
+from analysis.setting import Setting
 from analysis.statistics import ratio
 from tests.analysis.methods.deep import deep
 from tests.reference.models import save_reader
@@ -24,13 +24,6 @@ from tests.reference.models import save_reader
 BLOCKS = 8
 SIZES = Budget(24, 14, None)
 FEW = {name: METHODS[name] for name in ("shortgpt", "laco", "linear")}
-
-
-@pytest.fixture(scope="module")
-def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
 @pytest.fixture(scope="module")
 def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Compared, Path]:
     out = tmp_path_factory.mktemp("runs")
-    return compare_methods(model, SIZES, out, corpus=str(prose), methods=FEW), out
+    return compare_methods(model, Setting(SIZES, out, str(prose)), methods=FEW), out
 
 
 def test_losses_are_those_of_the_pruned_models(found: tuple[Compared, Path], model: BlockModel) -> None:
@@ -73,7 +66,7 @@ def test_a_second_time_nothing_is_pruned(
         raise AssertionError("it is there already")
 
     monkeypatch.setattr(bench, "solve", never)
-    again = compare_methods(model, SIZES, out, corpus=str(prose), methods=FEW)
+    again = compare_methods(model, Setting(SIZES, out, str(prose)), methods=FEW)
     assert again.table.equals(result.table)
     assert again.conclusion == result.conclusion
 
@@ -116,7 +109,7 @@ def test_beside_the_paper(found: tuple[Compared, Path]) -> None:
 def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "targets_of", lambda model: (0.3, 0.25))
     few = {"linear": METHODS["linear"]}
-    result = compare_methods(model, SIZES, tmp_path, corpus=str(prose), methods=few)
+    result = compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=few)
     assert [p.target for p in result.reached] == [0.25]
     assert "linear replacement does not come within" in result.missed
     assert result.missed.startswith("Not at 30.0")
@@ -135,7 +128,7 @@ def test_families() -> None:
 
 def test_every_method(model: BlockModel, prose: Path, tmp_path: Path) -> None:
     """All sizes are met, or said to be out of reach."""
-    result = compare_methods(model, SIZES, tmp_path, corpus=str(prose))
+    result = compare_methods(model, Setting(SIZES, tmp_path, str(prose)))
     assert {p.method for p in result.points} == set(METHODS)
     for p in result.points:
         assert "does not come within" in p.why if p.size is None else abs(p.size.block_params - p.target) <= 0.015

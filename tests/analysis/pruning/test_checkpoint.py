@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pydoc_data.topics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "dense"
     path.mkdir()
     save_reader(path, num_hidden_layers=BLOCKS, tie_word_embeddings=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
     return path
 
 

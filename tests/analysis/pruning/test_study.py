@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pydoc_data.topics
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,12 @@ from analysis.budgets import Budget
 from analysis.corpora.text import batches
 from analysis.pruning import curves, search, study
 from analysis.pruning.speed import memory, speeds
+from analysis.setting import Setting
 from tests.reference import variants
 from tests.reference.models import pair, save_reader
 
 BLOCKS = 4
 SIZES = Budget(24, 14, None)
-
-
-@pytest.fixture(scope="module")
-def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
 @pytest.fixture(scope="module")
 def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[study.Pruned, Path]:
     out = tmp_path_factory.mktemp("runs")
-    return study.removal(model, SIZES, out, corpus=str(prose)), out
+    return study.removal(model, Setting(SIZES, out, str(prose))), out
 
 
 def test_every_order_is_scored_from_none_to_all_but_one(found: tuple[study.Pruned, Path], model: BlockModel) -> None:
@@ -72,7 +65,7 @@ def test_a_second_execution_scores_nothing_again(
 ) -> None:
     first, out = found
     monkeypatch.setattr(search, "ORDERS", {n: o._replace(find=None) for n, o in search.ORDERS.items()})
-    again = study.removal(model, SIZES, out, corpus=str(prose))
+    again = study.removal(model, Setting(SIZES, out, str(prose)))
     assert again.whole == first.whole
     assert again.table.equals(first.table)
 
@@ -80,7 +73,7 @@ def test_a_second_execution_scores_nothing_again(
 def test_a_short_budget_says_what_it_leaves_out(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "POINTS", (1000, 3))
     monkeypatch.setattr(study, "speed", lambda model, window: 1e6)
-    result = study.removal(model, Budget(24, 14, 1e-3), tmp_path, corpus=str(prose), documents=14)
+    result = study.removal(model, Setting(Budget(24, 14, 1e-3), tmp_path, str(prose), documents=14))
     assert "greedy" in result.seconds
     assert "greedy blocks (about" in result.left_out
     assert max(len(path) for path in result.scored.paths.values()) == 3

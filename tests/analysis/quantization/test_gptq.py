@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pydoc_data.topics
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,12 +27,10 @@ IDS = torch.randint(0, 256, (2, 20), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+def recipe(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> Recipe:
     folder = tmp_path_factory.mktemp("models") / "dense"
     folder.mkdir()
     save_reader(folder, hidden_size=64, intermediate_size=96, num_hidden_layers=4, tie_word_embeddings=True)
-    prose = folder.parent / "topics.txt"
-    prose.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
     model = load(folder, device="cpu")
     text = Text(corpus=str(prose), split="calibration", window=32, documents=12)
     return Recipe(model, Source.of(str(folder), model.spec), "gptq", text=tuple(batches(text.windows(model), model)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pydoc_data.topics
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +14,13 @@ from transformers import AutoModelForCausalLM
 
 from adapters import load
 from adapters.errors import StrataError
+from analysis.budgets import BUDGETS
 from analysis.corpora.text import batches
 from analysis.figures import bounded
 from analysis.quantization.study import Quantised
 from analysis.quantization.trade import trade_off
+from analysis.setting import Setting
+from analysis.tasks import load_tasks
 from analysis.tasks.benchmark import benchmarks
 from tests.analysis.test_notebooks_on_variants import run
 from tests.reference.gptq import save_gptq
@@ -27,13 +29,6 @@ from tests.reference.variants import save
 
 pytest.importorskip("llmcompressor")
 ALL = [("dense", ""), ("dense", "after"), ("int8", ""), ("int8", "after"), ("gptq", ""), ("gptq", "after"), ("gptq", "before")]
-
-
-@pytest.fixture(scope="module")
-def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "topics.txt"
-    path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +145,8 @@ def test_benchmarks_stand_in_the_table(study: Quantised, folder: Path, prose: Pa
     small = load(folder, device="cpu")
     small = small.with_blocks([block for i, block in enumerate(small.blocks) if i not in found.removed])
     for model, key in ((load(folder, device="cpu"), ("dense", "")), (small, ("dense", "after"))):
-        (expected,) = benchmarks(model, ["piqa"], [], tmp_path / str(len(model.blocks)), data=tmp_path)
+        setting = Setting(BUDGETS["quick"], tmp_path / str(len(model.blocks)))
+        (expected,) = benchmarks(model, [load_tasks("piqa", data=tmp_path)], [], setting)
         assert found.variants[key].tasks[name].value == expected.dense("acc").value
     assert found.table[name].tolist() == [bounded(v.tasks[name]) for v in found.variants.values()]
     assert len(found.table) == len(study.table)

@@ -57,7 +57,7 @@ def harness(both: Both, reference: PreTrainedModel, name: str, tasks: TaskSet, f
     return lm_eval.simple_evaluate(lm, tasks=[name], num_fewshot=shots, limit=limit, task_manager=manager, bootstrap_iters=0)
 
 
-def compare(both: Both, name: str, shots: int, ablation: Ablation, data: Path, folder: Path, limit: int | None = None) -> None:
+def assert_as_harness(both: Both, name: str, shots: int, ablation: Ablation, data: Path, folder: Path, limit: int | None = None) -> None:
     tasks = load_tasks(name, shots=shots, limit=limit, data=data)
     study = TaskStudy.of(both.model, [ablation], tasks)
     nats, greedy = study.scores(folder / "run")

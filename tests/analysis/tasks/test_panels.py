@@ -31,6 +31,11 @@ def test_panels_of_one_model(notebook: str, parameters: dict[str, object]) -> No
 
 
 @pytest.mark.long
+def test_panels_along_removal_paths(parameters: dict[str, object]) -> None:
+    assert [one.found.task for one in run("pruning", **parameters)["along"]] == ["piqa", "xsum_loss"]
+
+
+@pytest.mark.long
 def test_panels_of_two_models(parameters: dict[str, object], tmp_path: Path) -> None:
     twin = shutil.copytree(str(parameters["model"]), tmp_path / "twin")
     both = {name: value for name, value in parameters.items() if name != "model"} | {"models": f"{parameters['model']}, {twin}"}

@@ -14,7 +14,7 @@ from analysis.tasks import load_tasks
 from analysis.tasks.local import reading_from
 from analysis.tasks.study import TaskStudy
 from tests.analysis.tasks.makers import sentence, write_table
-from tests.analysis.tasks.oracle import Both, compare, twin
+from tests.analysis.tasks.oracle import Both, assert_as_harness, twin
 from tests.shared_data import shared
 
 SUBJECTS = ("abstract_algebra", "high_school_geography", "professional_law")
@@ -30,13 +30,13 @@ def roomy(tmp_path_factory: pytest.TempPathFactory) -> Both:
 @pytest.mark.parametrize("ablation", [NONE, Ablation(blocks={1})], ids=str)
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_mmlu_behind_five_examples(subject: str, ablation: Ablation, roomy: Both, tmp_path: Path) -> None:
-    compare(roomy, f"mmlu_{subject}", 5, ablation, shared("bench/mmlu").parent, tmp_path, limit=5)
+    assert_as_harness(roomy, f"mmlu_{subject}", 5, ablation, shared("bench/mmlu").parent, tmp_path, limit=5)
 
 
 @pytest.mark.parametrize("ablation", [NONE, Ablation(blocks={1})], ids=str)
 @pytest.mark.parametrize("name", ["boolq", "cmmlu_agronomy", "race"])
 def test_questions_about_texts(name: str, ablation: Ablation, roomy: Both, tmp_path: Path) -> None:
-    compare(roomy, name, 0, ablation, shared("bench/boolq").parent, tmp_path, limit=8)
+    assert_as_harness(roomy, name, 0, ablation, shared("bench/boolq").parent, tmp_path, limit=8)
 
 
 @pytest.mark.long
@@ -74,7 +74,7 @@ def test_groups_are_pooled_as_lm_eval_pools_them(group: str, tasks_in: int, tiny
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "shots", "limit"), [("mmlu_abstract_algebra", 5, 3), ("boolq", 0, 4), ("arc_easy", 0, 6)])
 def test_a_real_model(name: str, shots: int, limit: int, smollm2: Both, tmp_path: Path) -> None:
-    compare(smollm2, name, shots, NONE, shared("bench/mmlu").parent, tmp_path, limit=limit)
+    assert_as_harness(smollm2, name, shots, NONE, shared("bench/mmlu").parent, tmp_path, limit=limit)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from analysis.tasks import load_tasks
 from analysis.tasks.chances import chance_free
 from analysis.tasks.study import TaskStudy
 from tests.analysis.tasks.makers import sentence, write_lines
-from tests.analysis.tasks.oracle import Both, compare, harness
+from tests.analysis.tasks.oracle import Both, assert_as_harness, harness
 from tests.reference.naive import without
 
 CASES = [("piqa", 0), ("hellaswag", 0), ("mmlu_anatomy", 5), ("lambada_openai", 0)]
@@ -23,12 +23,12 @@ CASES = [("piqa", 0), ("hellaswag", 0), ("mmlu_anatomy", 5), ("lambada_openai", 
 @pytest.mark.parametrize(("name", "shots"), CASES)
 @pytest.mark.parametrize("ablation", [NONE, Ablation(blocks={1})], ids=str)
 def test_equals_lm_eval_on_hugging_faces_model(name: str, shots: int, ablation: Ablation, tiny: Both, data: Path, tmp_path: Path) -> None:
-    compare(tiny, name, shots, ablation, data, tmp_path)
+    assert_as_harness(tiny, name, shots, ablation, data, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "shots"), CASES[:3])
 def test_equals_lm_eval_on_a_trained_model(name: str, shots: int, stories: Both, data: Path, tmp_path: Path) -> None:
-    compare(stories, name, shots, NONE, data, tmp_path)
+    assert_as_harness(stories, name, shots, NONE, data, tmp_path)
 
 
 def test_prompts_longer_than_the_context_are_counted(tiny: Both, data: Path) -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from analysis.ablation import singles
+from analysis.budgets import BUDGETS
+from analysis.setting import Setting
 from analysis.statistics import Interval
 from analysis.tasks import load_tasks, verdicts
 from analysis.tasks.benchmark import benchmarks, facts, guessing
@@ -75,8 +77,9 @@ def test_a_model_that_knows_beats_chance_and_one_that_guesses_does_not(tiny: Bot
 
 def test_benchmarks_of_a_notebook(tiny: Both, tmp_path: Path) -> None:
     table_1(tmp_path, 14)
-    options = {"limit": 14, "data": tmp_path}
-    piqa, xsum = benchmarks(tiny.model, ["piqa", "xsum_loss"], ["blocks", "heads"], tmp_path / "runs", **options)
+    setting = Setting(BUDGETS["quick"], tmp_path / "runs")
+    tasks = [load_tasks(name, limit=14, data=tmp_path) for name in ("piqa", "xsum_loss")]
+    piqa, xsum = benchmarks(tiny.model, tasks, ["blocks", "heads"], setting)
     assert (piqa.n_documents, piqa.has_options, xsum.has_options) == (14, True, False)
     assert facts([piqa, xsum])["task"].tolist() == ["piqa", "xsum_loss"]
     for found, panels in ((piqa, 2), (xsum, 1)):
@@ -88,7 +91,7 @@ def test_benchmarks_of_a_notebook(tiny: Both, tmp_path: Path) -> None:
             assert "nats" in found.conclusion(kind)
     assert "a guess 0.500" in piqa.conclusion("blocks")
     assert "guess" not in xsum.conclusion("blocks")
-    few = benchmarks(tiny.model, ["piqa"], ["blocks"], tmp_path / "runs", limit=5, data=tmp_path)[0]
+    few = benchmarks(tiny.model, [load_tasks("piqa", limit=5, data=tmp_path)], ["blocks"], setting)[0]
     assert few.caption.count("No bars") == 1
     assert "open: " in few.conclusion("blocks")
     by_block(few)

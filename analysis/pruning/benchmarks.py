@@ -1,0 +1,141 @@
+"""Benchmarks along removal paths: accuracy and the loss of the right option by what is out (paper, Figures 2b, 5 and 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from adapters.ablation import NONE, Ablation
+from analysis.conclusions import too_few
+from analysis.figures import bounded
+from analysis.pruning.curves import Panel, removal_curves
+from analysis.pruning.paths import size
+from analysis.pruning.study import Pruned
+from analysis.setting import Setting, run_folder, share
+from analysis.statistics import ENOUGH, Interval
+from analysis.tasks import TaskSet, verdicts
+from analysis.tasks.benchmark import Benchmark, by_task
+from analysis.tasks.study import TaskStudy, by_ablation
+
+PLACES = {"accuracy": "acc", "loss": "log_loss"}  # of a task with options
+
+
+@dataclass(frozen=True)
+class Along:
+    """A task, or the pooled tasks of a group, without every scored set of a model's removal paths."""
+
+    removed: Pruned
+    found: Benchmark
+    places: dict[Ablation, int]  # of each set in the benchmark's table
+
+    @property
+    def name(self) -> str:
+        """The task's name as Markdown."""
+        return self.found.name
+
+    def value(self, ablation: Ablation, metric: str) -> Interval:
+        """Raises KeyError for a metric that the task has not, and for a set that was not scored."""
+        return Interval(*self._values[self.places[ablation], metric])
+
+    @cached_property
+    def _values(self) -> dict[tuple[int, str], tuple]:
+        rows = self.found.table
+        return {(a, m): v for a, m, *v in rows[["ablation", "metric", "value", "ci_low", "ci_high"]].itertuples(index=False)}  # type: ignore[misc]
+
+    def curves(self, metric: str, panels: Sequence[Panel], ylabel: str, levels: dict[str, float]) -> Figure:
+        """As `analysis.pruning.curves.removal_curves`, of a metric of the benchmark."""
+        ours, random = (self._table(names, metric) for names in (list(self.removed.whole), self.removed.null))
+        return removal_curves(ours, self.removed.titles, random, panels, ylabel=ylabel, levels=levels)
+
+    def _table(self, names: Sequence[str], metric: str) -> pd.DataFrame:
+        table, paths = self.removed.scored.table(names), self.removed.scored.paths
+        values = [self.value(ablation, metric) for name in names for ablation in paths[name]]
+        return table.assign(**pd.DataFrame(values, columns=["value", "ci_low", "ci_high"]).astype(float))
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """By what is drawn in it, against blocks removed."""
+        found, panels = self.found, self.removed.panels
+        if not found.has_options:
+            return {found.loss_name: self.curves("nll", panels, found.loss_name, {})}
+        return {
+            what: self.curves(metric, panels, "accuracy" if what == "accuracy" else found.loss_name, {"guessing": found.chance[what]})
+            for what, metric in PLACES.items()
+        }
+
+    @property
+    def bands(self) -> str:
+        """What the bands of a figure are; a sentence for captions."""
+        return self.removed.bands_over(self.found.n_documents, "questions")
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """What each order leaves where the paper stops removing (its quarter of the blocks)."""
+        rows, metrics = [], {**({"accuracy": "acc"} if self.found.has_options else {}), self.found.loss_name: self.found.loss}
+        for title, ablation in {"dense": NONE, **self._at_quarter}.items():
+            line: dict[str, Any] = {"order": title, "blocks out": f"{size(ablation):g}"}
+            line |= {name: bounded(self.value(ablation, metric)) for name, metric in metrics.items()}
+            line["rise of the loss"] = bounded(self.value(ablation, f"delta_{self.found.loss}")) if ablation else ""
+            if self.found.has_options:
+                line["better than guessing"] = "yes" if self._beats(ablation) else "cannot be told"
+            rows.append(line)
+        return pd.DataFrame(rows)
+
+    @property
+    def _at_quarter(self) -> dict[str, Ablation]:
+        """By the order's title: the largest scored set up to that size."""
+        paths, most = self.removed.scored.paths, self.removed.quarter
+        return {title: max((a for a in paths[n] if size(a) <= most), key=size) for n, title in self.removed.titles.items()}
+
+    def _beats(self, ablation: Ablation) -> bool:
+        return bool(self.value(ablation, "beats_chance").value)
+
+    @cached_property
+    def conclusion(self) -> str:
+        """Is the dense model better than chance, and how far along each order is it still?"""
+        found, said = self.found, []
+        n = found.n_documents
+        if found.cut:
+            said.append(verdicts.cut(found.cut, found.requests))
+        if found.has_options:
+            accuracy, beats = found.dense("acc"), self._beats(NONE)
+            said.append(verdicts.against_chance(self.name, accuracy, found.chance["accuracy"], beats=beats, n_documents=n))
+            if beats:
+                said.append(self._last_above_chance)
+        elif n < ENOUGH:
+            said.append(f"What removals cost on {self.name} is open: {too_few(n)}.")
+        return " ".join(said)
+
+    @property
+    def _last_above_chance(self) -> str:
+        """The largest set of each order up to which all that were scored beat chance."""
+        reach: dict[str, list[str]] = {}
+        for name, title in self.removed.titles.items():
+            last = NONE
+            for ablation in self.removed.scored.paths[name]:
+                if not self._beats(ablation):
+                    break
+                last = ablation
+            reach.setdefault(f"{size(last):g}", []).append(title)
+        clauses = [f"{blocks} by {', '.join(titles)}" for blocks, titles in reach.items()]
+        return f"It stays so {verdicts.RATE} with up to so many blocks out: {'; '.join(clauses)}."
+
+
+def along_paths(removed: Pruned, tasks: Sequence[TaskSet], setting: Setting) -> list[Along]:
+    """Each task under every set that `removed` scored."""
+    model, sets = removed.model, [ablation for ablation in removed.scored.nll if ablation]
+    made = []
+    for one in tasks:
+        study = TaskStudy.of(model, sets, one)
+        told = share(setting.progress, f"{one.name} along the paths of {model.spec.name}", study.steps)
+        scores = study.scores(run_folder(setting.out, f"task-removal-{one.name}", study.identity), told)
+        kinds = ["sets" if ablation else "dense" for ablation in study.plan.ablations]
+        table = by_ablation(study, *scores, kinds)
+        places = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
+        made += [Along(removed, found, places) for found in by_task(study, table.assign(kind=[kinds[i] for i in table["ablation"]]))]
+    return made

@@ -1,0 +1,97 @@
+"""Benchmarks along removal paths are those of models from which the sets were deleted, and say no more than chance allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from adapters.ablation import NONE
+from analysis.budgets import BUDGETS, Budget
+from analysis.pruning.benchmarks import Along, along_paths
+from analysis.pruning.study import Pruned, removal
+from analysis.setting import Setting
+from analysis.tasks import load_tasks
+from analysis.tasks.benchmark import by_task
+from analysis.tasks.study import TaskStudy, by_ablation, task_table
+from tests.analysis.tasks.makers import table_1
+from tests.analysis.tasks.oracle import twin
+
+
+@pytest.fixture(scope="module")
+def removed(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> Pruned:
+    folder = tmp_path_factory.mktemp("removed")
+    (folder / "reader").mkdir()
+    model = twin(folder / "reader", num_hidden_layers=4).model
+    return removal(model, Setting(Budget(24, 14, None), folder / "runs", str(prose)))
+
+
+@pytest.fixture(scope="module")
+def found(removed: Pruned, tmp_path_factory: pytest.TempPathFactory) -> tuple[Along, Along, Path]:
+    folder = tmp_path_factory.mktemp("found")
+    table_1(folder, 14)
+    tasks = [load_tasks(name, limit=14, data=folder) for name in ("piqa", "xsum_loss")]
+    piqa, xsum = along_paths(removed, tasks, Setting(BUDGETS["quick"], folder / "runs"))
+    return piqa, xsum, folder
+
+
+def test_every_set_scores_as_the_model_without_its_blocks(removed: Pruned, found: tuple[Along, Along, Path], tmp_path: Path) -> None:
+    *along, data = found
+    blocks = removed.model.blocks
+    for task, metrics in zip(along, (("acc", "log_loss", "brier"), ("nll",)), strict=True):
+        for ablation in [*removed.scored.paths["greedy"], *removed.scored.paths["angular"], *removed.scored.paths["random 3"]]:
+            left = removed.model.with_blocks([block for i, block in enumerate(blocks) if i not in ablation.blocks])
+            study = TaskStudy.of(left, [], load_tasks(task.found.task, limit=14, data=data))
+            expected = task_table(study, *study.scores(tmp_path / f"{task.found.task} {ablation}")).set_index("metric")
+            for metric in metrics:
+                assert task.value(ablation, metric).value == pytest.approx(expected.loc[metric, "value"], rel=1e-6, abs=1e-6)
+
+
+def test_figures_and_tables_show_every_order(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
+    piqa, xsum, _ = found
+    assert list(piqa.figures) == ["accuracy", "loss"]
+    assert list(xsum.figures) == [xsum.found.loss_name]
+    greedy = removed.scored.paths["greedy"]
+    lines = {str(line.get_label()): line for line in piqa.figures["accuracy"].axes[1].lines}
+    assert np.asarray(lines["greedy blocks"].get_ydata()) == pytest.approx([piqa.value(a, "acc").value for a in greedy])
+    assert np.asarray(lines["guessing"].get_ydata()) == pytest.approx(0.5)
+    assert piqa.table["order"].tolist() == xsum.table["order"].tolist() == ["dense", *removed.titles.values()]
+    assert "14 questions" in piqa.bands
+    plt.close("all")
+
+
+def planted(removed: Pruned, data: Path, knows_up_to: int) -> Along:
+    """Right answers with up to so many blocks out, and the first option with more."""
+    study = TaskStudy.of(removed.model, [a for a in removed.scored.nll if a], load_tasks("piqa", limit=40, data=data))
+    sizes = [len(a.blocks) + (len(a.mixers) + len(a.ffns)) / 2 for a in study.plan.ablations]
+    nats = []
+    for item in study.tasks.items:
+        right = study.tasks.gold(item)[0][0]
+        nats.append(np.array([np.where(np.arange(2) == (right if k <= knows_up_to else 0), -1.0, -9.0) for k in sizes]))
+    kinds = ["sets" if a else "dense" for a in study.plan.ablations]
+    table = by_ablation(study, nats, [n > -5 for n in nats], kinds)
+    places = {a: i for i, a in enumerate(study.plan.ablations)}
+    return Along(removed, by_task(study, table.assign(kind=[kinds[i] for i in table["ablation"]]))[0], places)
+
+
+def test_words_follow_what_was_planted(removed: Pruned, tmp_path: Path) -> None:
+    table_1(tmp_path, 40)
+    knows = planted(removed, tmp_path, 2)
+    assert "It is better than chance." in knows.conclusion
+    assert knows.conclusion.endswith(f"with up to so many blocks out: 2 by {', '.join(removed.titles.values())}.")
+    assert knows.value(NONE, "acc").value == 1
+    assert set(knows.table["better than guessing"]) == {"yes"}
+    guesses = planted(removed, tmp_path, -1)
+    assert "cannot be told from chance, so what removals do to its accuracy is no finding" in guesses.conclusion
+    assert "so many blocks out" not in guesses.conclusion
+    assert set(guesses.table["better than guessing"]) == {"cannot be told"}
+
+
+def test_too_few_questions_leave_it_open(found: tuple[Along, Along, Path]) -> None:
+    xsum = found[1]
+    few = replace(xsum, found=replace(xsum.found, table=xsum.found.table.assign(n_documents=5)))
+    assert few.conclusion.startswith("What removals cost on xsum")
+    assert "open: " in few.conclusion

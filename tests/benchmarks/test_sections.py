@@ -1,0 +1,34 @@
+"""Every section of the benchmarks runs on a tiny model; its figures mean nothing there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from adapters import load
+from tests.benchmarks import importance, removal, sweeps, tasks
+from tests.reference.models import save_reader
+from tests.shared_data import shared
+
+
+def section(module: object, folder: Path, **options: int) -> str:
+    save_reader(folder, num_hidden_layers=removal.ROUNDS + 2)
+    foreign = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = torch.randint(256, (32, 12), generator=torch.Generator().manual_seed(0))
+    return module.section(load(folder, device="cpu", dtype="float32"), foreign, ids, **options)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("module", [sweeps, importance, removal])
+def test_sections(module: object, tmp_path: Path) -> None:
+    found = section(module, tmp_path)
+    assert found.strip().startswith(f"## {module.TITLE}")  # type: ignore[attr-defined]
+    assert "nan" not in found
+
+
+@pytest.mark.long
+def test_section_on_tasks(tmp_path: Path) -> None:
+    shared("bench/piqa")
+    assert "| PIQA, 2 questions" in section(tasks, tmp_path, limit=2)
