@@ -59,6 +59,9 @@ def report(
     out: Path = Path("reports/out/report"),
     corpus: str = "texts",
     documents: int | None = None,
+    tasks: str = "",
+    data: str = "",
+    limit: int = 40,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -69,15 +72,17 @@ def report(
     It ends with a comparison of the models, or of those that --compare names, with commas between them; `zoo` is all of the zoo.
     --only names the sections that are wanted, whatever they take: depth,pruning.
     --corpus takes what it takes in `strata sweep --help`; --documents is how many are read, else as many as the budget holds.
-    --dry-run counts what it will take on this machine, and stops.
+    --tasks names benchmarks that are shown beside the loss, with commas between them (`strata tasks list`), and take longer;
+    --limit is how many questions of each, and --data the folder of their files, or `texts`, else they come from the hub.
+    --dry-run counts what it will take on this machine without benchmarks, and stops.
     Stopped at any time, the same command goes on where it was. Example: strata report smollm2 --budget quick --out reports/out/quick
     """
     from reports.report import expect, make
 
-    options = _options(corpus, documents, seed, device, dtype)
+    options = _options(corpus, documents, tasks, data, limit, seed, device, dtype)
     compared, sections = ([name.strip() for name in names.split(",") if name.strip()] for names in (compare, only))
     if dry_run:
-        expect(models, budget, out, sections, **options)
+        expect(models, compared, budget, out, sections, **options)
         return
     _written(lambda: make(models, compared, budget, out, sections, **options))
 
@@ -88,6 +93,9 @@ def compare(
     out: Path = Path("reports/out/compare"),
     corpus: str = "texts",
     documents: int | None = None,
+    tasks: str = "",
+    data: str = "",
+    limit: int = 40,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -100,17 +108,20 @@ def compare(
     """
     from reports import report
 
-    options = _options(corpus, documents, seed, device, dtype)
+    options = _options(corpus, documents, tasks, data, limit, seed, device, dtype)
     if dry_run:
         report.expect_comparison(models, budget, out, **options)
         return
     _written(lambda: report.compare(models, budget, out, **options))
 
 
-def _options(corpus: str, documents: int | None, seed: int, device: str, dtype: str) -> dict[str, str | int]:
+def _options(
+    corpus: str, documents: int | None, tasks: str, data: str, limit: int, seed: int, device: str, dtype: str
+) -> dict[str, str | int]:
     """Parameters of the notebooks; without `documents` they choose."""
     options: dict[str, str | int] = {"corpus": corpus, "seed": seed, "device": device, "dtype": dtype}
-    return options if documents is None else {**options, "documents": documents}
+    some = {"documents": documents} if documents is not None else {}
+    return options | some | ({"tasks": tasks, "limit": limit} if tasks else {}) | ({"data": data} if data else {})
 
 
 def _written(make: Callable[[], Iterable[Path]]) -> None:

@@ -30,10 +30,11 @@ from analysis.comparison.groups import groups, zoo_facts
 from analysis.corpora import documents
 from analysis.depth import KINDS
 from analysis.effects import Effects
+from analysis.notebook import Tasks
 from analysis.setting import Setting
 from reports.convert import convert
 from reports.execute import Progress, execute
-from reports.sections import SECTIONS, Choice, choose, kept, left_out
+from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, left_out
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "seed": 0}  # of the options
@@ -52,13 +53,10 @@ def make(
     Runs are kept in out/runs, executed notebooks in out/notebooks. `options` are parameters of the notebooks. Raises
     StrataError on bad input, before anything is written where that can be known, and when there is no room for the report.
     """
-    models, compared = everything(models), everything(compared or (models if len(models) > 1 and not only else ()))
-    check(models, size, **options)
-    if compared:
-        check_comparison(compared, size, **options)
+    models, compared = _named(models, compared, size, only, options)
     about: dict[Path, str] = {}
     with _room(out), _progress() as tell:
-        sections = _sections(models, size, out, options, only)
+        sections = _sections(models, size, out, options, only, compared)
         for model in models:
             parameters = {"model": model, "budget": size, "out": str(out / "runs"), **options}
             notebooks = [NOTEBOOKS / s.notebook for s in sections if s.model == model and s.held]
@@ -100,8 +98,20 @@ def check(models: Sequence[str], size: str, **options: str | int) -> None:
     next(documents(str(options["corpus"])))
     for model in models:
         locate(model, None)
+    if "tasks" in options:
+        _check_tasks(options)
     if len(set(models)) < len(models):
         raise StrataError(f"a model is named twice: {', '.join(models)}")
+
+
+def _check_tasks(options: Mapping[str, str | int]) -> None:
+    """Reads a question of each. Raises StrataError for an unknown task, files that cannot be read, and for no questions."""
+    from analysis.tasks import load_tasks  # lm_eval is not needed where no task is named
+
+    if int(options["limit"]) < 1:
+        raise StrataError(f"--limit {options['limit']} asks for no question: give at least 1")
+    for name in Tasks(tasks=str(options["tasks"])).names:
+        load_tasks(name, limit=1, data=Path(str(options["data"])).expanduser() if "data" in options else None)
 
 
 def check_comparison(models: Sequence[str], size: str, **options: str | int) -> None:
@@ -112,22 +122,40 @@ def check_comparison(models: Sequence[str], size: str, **options: str | int) -> 
     groups(models, zoo_facts())
 
 
-def expect(models: Sequence[str], size: str, out: Path, only: Sequence[str] = (), **options: str | int) -> None:
-    """Prints what the sweep of each model and every section will take on this machine."""
-    models = everything(models)
+def _named(
+    models: Sequence[str], compared: Sequence[str], size: str, only: Sequence[str], options: Mapping[str, str | int]
+) -> tuple[list[str], list[str]]:
+    """The models of a report, and those that are compared at its end. Raises StrataError as `check` and `check_comparison` do."""
+    models, compared = everything(models), everything(compared or (models if len(models) > 1 and not only else ()))
     check(models, size, **options)
+    if compared:
+        check_comparison(compared, size, **options)
+    return models, compared
+
+
+def expect(models: Sequence[str], compared: Sequence[str], size: str, out: Path, only: Sequence[str] = (), **options: str | int) -> None:
+    """Prints what the sweep of each model, every section and the comparison will take on this machine."""
+    models, compared = _named(models, compared, size, only, options)
     for model in models:
         print(_sweep(model, size, out, options))
-    for s in _choose(models, size, options, only):
+    for s in _choose(models, size, options, only, compared):
         print(f"{s.model}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
+    if compared:
+        _expected(compared, size, options)
 
 
 def expect_comparison(models: Sequence[str], size: str, out: Path, **options: str | int) -> None:
-    """Prints what the sweep of each model will take on this machine; orders, paths and heads come on top."""
+    """Prints what the sweep of each model and the whole comparison will take on this machine."""
     models = everything(models)
     check_comparison(models, size, **options)
     for model in models:
         print(_sweep(model, size, out, options))
+    _expected(models, size, options)
+
+
+def _expected(compared: Sequence[str], size: str, options: Mapping[str, str | int]) -> None:
+    seconds = comparison_seconds(compared, partial(_load, options=options), budget(size))
+    print(f"comparison of {_names(compared)}: about {seconds / 60:.1f} minutes")
 
 
 def _sweep(model: str, size: str, out: Path, options: Mapping[str, str | int]) -> str:
@@ -146,14 +174,18 @@ def _load(model: str, options: Mapping[str, str | int]) -> BlockModel:
     return load(model, device=str(options["device"]), dtype=str(options["dtype"]))
 
 
-def _choose(models: Sequence[str], size: str, options: Mapping[str, str | int], only: Sequence[str]) -> list[Choice]:
-    return choose(models, lambda model: _load(model, options), size, budget(size), only)
-
-
-def _sections(models: Sequence[str], size: str, out: Path, options: Mapping[str, str | int], only: Sequence[str]) -> list[Choice]:
+def _sections(
+    models: Sequence[str], size: str, out: Path, options: Mapping[str, str | int], only: Sequence[str], compared: Sequence[str]
+) -> list[Choice]:
     notebooks = [s.notebook for s in SECTIONS]
-    asked = {"models": list(models), "budget": size, "options": dict(options), "only": list(only), "notebooks": notebooks}
-    return kept(out / "sections.json", asked, lambda: _choose(models, size, options, only))
+    asked = {"models": list(models), "compared": list(compared), "budget": size, "options": dict(options), "only": list(only)}
+    return kept(out / "sections.json", asked | {"notebooks": notebooks}, lambda: _choose(models, size, options, only, compared))
+
+
+def _choose(
+    models: Sequence[str], size: str, options: Mapping[str, str | int], only: Sequence[str], compared: Sequence[str]
+) -> list[Choice]:
+    return choose(models, partial(_load, options=options), size, budget(size), only, compared)
 
 
 def _names(models: Sequence[str]) -> str:

@@ -20,7 +20,9 @@ from analysis.quantization.gptq import GROUPS
 from analysis.statistics import ENOUGH
 
 OVERHEAD = 15.0  # seconds that a notebook takes beside its passes: a kernel, imports, resampling, figures
-ALLOWED = {"quick": 480.0}  # seconds for all sections together, the comparison at the end aside; other budgets hold everything
+ALLOWED = {"quick": 520.0}  # seconds for all sections and the comparison together; other budgets hold everything
+
+Load = Callable[[str], BlockModel]
 
 
 def _passes(spec: ModelSpec, kinds: Sequence[str] = ()) -> int:
@@ -70,10 +72,13 @@ class Choice:
         return self.notebook.removesuffix(".ipynb")
 
 
-def choose(models: Sequence[str], load: Callable[[str], BlockModel], size: str, budget: Budget, only: Sequence[str] = ()) -> list[Choice]:
+def choose(
+    models: Sequence[str], load: Load, size: str, budget: Budget, only: Sequence[str] = (), compared: Sequence[str] = ()
+) -> list[Choice]:
     """Every section that is for a model, by model; held are the first and those that fit into what is allowed, section by section.
 
-    With `only` those sections, all held. Raises StrataError for a name that is none.
+    What a comparison of `compared` takes is set aside before. With `only` those sections, all held. Raises StrataError for a
+    name that is none.
     """
     names = [section.notebook.removesuffix(".ipynb") for section in SECTIONS]
     if wrong := [name for name in only if name not in names]:
@@ -81,7 +86,7 @@ def choose(models: Sequence[str], load: Callable[[str], BlockModel], size: str, 
     takes = {model: _seconds(load(model), budget) for model in models}
     if only:
         return [c for m in models for n, t in takes[m].items() if (c := Choice(m, n, t, True)).question in only]
-    left = ALLOWED.get(size, float("inf"))
+    left = ALLOWED[size] - comparison_seconds(compared, load, budget) if size in ALLOWED else float("inf")
     held = set()
     for section in SECTIONS:
         for model in models:
@@ -98,6 +103,20 @@ def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
     tokens, rate = documents * window, speed(model, window)
     work = {section.notebook: section.work(model.spec) for section in SECTIONS}
     return {notebook: OVERHEAD + flops * tokens / rate for notebook, flops in work.items() if flops is not None}
+
+
+def comparison_seconds(models: Sequence[str], load: Load, budget: Budget) -> float:
+    """What a comparison of the models takes on this machine, heads among it where a model's share of the budget holds them."""
+    total = OVERHEAD if models else 0.0
+    for model in map(load, models):
+        window, spec = budget.within(model).window, model.spec
+        each = budget.documents * window / speed(model, window)
+        share = (budget.seconds or float("inf")) / len(models)
+        sweeps = [_passes(spec, KINDS), _passes(spec, ["blocks"]), _passes(spec, ["blocks"])]  # the last are order and path
+        total += sum(min(work * each, share) for work in sweeps)
+        heads = _passes(spec, ["heads"]) * each if all(block.n_heads for block in spec.blocks) else float("inf")
+        total += heads if heads <= share else 0.0
+    return total
 
 
 def kept(path: Path, asked: Mapping[str, object], make: Callable[[], list[Choice]]) -> list[Choice]:

@@ -235,3 +235,22 @@ def test_a_sweep_until_all_is_resolved(strata: Callable[..., Done], sweep: list[
     assert list(found) == ["kind", "block", "head", "decision", "value", "low", "high", "n_documents"]
     assert found["block"].tolist() == [0, 1, 2]
     assert len(json.loads(strata(*words, "--json").stdout)) == 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--tasks", "piqqa"], "piqa"),
+        (["--tasks", "piqa", "--limit", 0], "give at least 1"),
+        (["--tasks", "piqa", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_tasks_of_a_report(
+    strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[object], says: str
+) -> None:
+    done = strata("report", tiny_folder, "--corpus", prose, "--out", tmp_path / "out", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from adapters import load
 from adapters.errors import StrataError
 from analysis.budgets import BUDGETS
 from reports import report, sections
-from reports.sections import SECTIONS, Choice, choose, kept, left_out
+from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, left_out
 from tests.reference.rwkv_checkpoints import random_checkpoint
 
 NOTEBOOKS = [s.notebook for s in SECTIONS]
@@ -43,6 +43,20 @@ def test_sections_are_held_in_their_order_for_all_models(tiny_folder: Path, monk
     found = choose([str(tiny_folder), str(twin)], LOADED, "quick", BUDGETS["quick"])
     assert [c.held for c in found] == [True, True, False, True, False, False]
     assert all(c.held for c in choose([str(twin)], LOADED, "full", BUDGETS["full"]))
+
+
+def test_a_comparison_is_set_aside(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a tiny model it takes the overhead of one notebook and little more."""
+    monkeypatch.setitem(sections.ALLOWED, "quick", 2.5 * sections.OVERHEAD)
+    monkeypatch.setattr(sections, "SECTIONS", SECTIONS[:2])
+    twin = tiny_folder.with_name("compared")
+    twin.symlink_to(tiny_folder)
+    both = [str(tiny_folder), str(twin)]
+    assert [c.held for c in choose(both[:1], LOADED, "quick", BUDGETS["quick"])] == [True, True]
+    assert [c.held for c in choose(both[:1], LOADED, "quick", BUDGETS["quick"], compared=both)] == [True, False]
+    one, two = (comparison_seconds(models, LOADED, BUDGETS["quick"]) for models in (both[:1], both))
+    assert sections.OVERHEAD < one < two
+    assert comparison_seconds([], LOADED, BUDGETS["quick"]) == 0
 
 
 def test_sections_that_are_named_are_held(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
