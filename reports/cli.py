@@ -119,6 +119,10 @@ def _options(
     corpus: str, documents: int | None, tasks: str, data: str, limit: int, seed: int, device: str, dtype: str
 ) -> dict[str, str | int]:
     """Parameters of the notebooks; without `documents` they choose."""
+    from adapters.errors import StrataError
+
+    if data and not tasks:
+        raise StrataError(f"--data {data} holds questions of benchmarks: name them by --tasks, or take --corpus for a text")
     options: dict[str, str | int] = {"corpus": corpus, "seed": seed, "device": device, "dtype": dtype}
     some = {"documents": documents} if documents is not None else {}
     return options | some | ({"tasks": tasks, "limit": limit} if tasks else {}) | ({"data": data} if data else {})

@@ -33,7 +33,7 @@ from analysis.effects import Effects
 from analysis.notebook import Tasks
 from analysis.setting import Setting
 from reports.convert import convert
-from reports.execute import Progress, execute
+from reports.execute import Progress, execute, parameters_of
 from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, left_out
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -66,7 +66,7 @@ def make(
             about |= dict.fromkeys(_compared(compared, size, out, options, tell), "")
         title = f"Redundancy of {_names(models)}"
         facts = _facts("report", models, size, options, compared, only)
-        ending = left_out(sections, out)
+        ending = left_out(sections, out, _words(options))
         return convert(list(about), out, title=title, subtitle="Measured by Strata", facts=facts, about=about, ending=ending)
 
 
@@ -74,6 +74,8 @@ def compare(models: Sequence[str], size: str, out: Path, **options: str | int) -
     """As `make`, of the comparison of all models alone. Raises StrataError for a single model as well."""
     models = everything(models)
     check_comparison(models, size, **options)
+    if "tasks" in options:
+        _check_tasks(options)
     with _room(out), _progress() as tell:
         executed = _compared(models, size, out, options, tell)
         title = f"{_names(models)} compared"
@@ -98,8 +100,6 @@ def check(models: Sequence[str], size: str, **options: str | int) -> None:
     next(documents(str(options["corpus"])))
     for model in models:
         locate(model, None)
-    if "tasks" in options:
-        _check_tasks(options)
     if len(set(models)) < len(models):
         raise StrataError(f"a model is named twice: {', '.join(models)}")
 
@@ -130,6 +130,10 @@ def _named(
     check(models, size, **options)
     if compared:
         check_comparison(compared, size, **options)
+    if "tasks" in options:
+        if not any("tasks" in parameters_of(NOTEBOOKS / s.notebook) for s in SECTIONS if not only or s.question in only):
+            raise StrataError(f"--tasks: {', '.join(only)} shows no benchmarks; name another section, such as depth, beside it")
+        _check_tasks(options)
     return models, compared
 
 
@@ -138,24 +142,27 @@ def expect(models: Sequence[str], compared: Sequence[str], size: str, out: Path,
     models, compared = _named(models, compared, size, only, options)
     for model in models:
         print(_sweep(model, size, out, options))
-    for s in _choose(models, size, options, only, compared):
+    aside = _aside(compared, size, options)
+    for s in choose(models, partial(_load, options=options), size, budget(size), only, aside):
         print(f"{s.model}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
     if compared:
-        _expected(compared, size, options)
+        print(f"comparison of {_names(compared)}: about {aside / 60:.1f} minutes")
 
 
 def expect_comparison(models: Sequence[str], size: str, out: Path, **options: str | int) -> None:
     """Prints what the sweep of each model and the whole comparison will take on this machine."""
     models = everything(models)
     check_comparison(models, size, **options)
+    if "tasks" in options:
+        _check_tasks(options)
     for model in models:
         print(_sweep(model, size, out, options))
-    _expected(models, size, options)
+    print(f"comparison of {_names(models)}: about {_aside(models, size, options) / 60:.1f} minutes")
 
 
-def _expected(compared: Sequence[str], size: str, options: Mapping[str, str | int]) -> None:
-    seconds = comparison_seconds(compared, partial(_load, options=options), budget(size))
-    print(f"comparison of {_names(compared)}: about {seconds / 60:.1f} minutes")
+def _aside(compared: Sequence[str], size: str, options: Mapping[str, str | int]) -> float:
+    """Seconds of the comparison."""
+    return comparison_seconds(compared, partial(_load, options=options), budget(size))
 
 
 def _sweep(model: str, size: str, out: Path, options: Mapping[str, str | int]) -> str:
@@ -179,13 +186,11 @@ def _sections(
 ) -> list[Choice]:
     notebooks = [s.notebook for s in SECTIONS]
     asked = {"models": list(models), "compared": list(compared), "budget": size, "options": dict(options), "only": list(only)}
-    return kept(out / "sections.json", asked | {"notebooks": notebooks}, lambda: _choose(models, size, options, only, compared))
 
+    def make() -> list[Choice]:
+        return choose(models, partial(_load, options=options), size, budget(size), only, _aside(compared, size, options))
 
-def _choose(
-    models: Sequence[str], size: str, options: Mapping[str, str | int], only: Sequence[str], compared: Sequence[str]
-) -> list[Choice]:
-    return choose(models, partial(_load, options=options), size, budget(size), only, compared)
+    return kept(out / "sections.json", asked | {"notebooks": notebooks}, make)
 
 
 def _names(models: Sequence[str]) -> str:
@@ -233,7 +238,6 @@ def _facts(
 ) -> dict[str, str]:
     sizes = BUDGETS[size]
     cuda = torch.cuda.is_available() and options["device"] != "cpu"
-    given = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value != DEFAULTS.get(name)]
     also = [f"--compare {shlex.quote(','.join(compared))}"] if compared and list(compared) != list(models) else []
     also += [f"--only {','.join(only)}"] if only else []
     processor = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
@@ -244,9 +248,14 @@ def _facts(
         **({"Compared": ", ".join(compared)} if compared else {}),
         "Budget": f"{size}: windows of {sizes.window} tokens from up to {sizes.documents} documents{limit}",
         "Machine": f"{platform.system()} {platform.machine()}, {processor}",
-        "Command": " ".join([f"strata {command}", shlex.join(models), *also, f"--budget {size}", *given]),
+        "Command": " ".join([f"strata {command}", shlex.join(models), *also, f"--budget {size}", shlex.join(_words(options))]),
         "Versions": f"strata {version('llm-strata')}, torch {torch.__version__}, transformers {version('transformers')}",
     }
+
+
+def _words(options: Mapping[str, str | int]) -> list[str]:
+    """Of the command line: the options that are not the defaults."""
+    return [word for name, value in options.items() if value != DEFAULTS.get(name) for word in (f"--{name}", str(value))]
 
 
 def _slug(model: str) -> str:

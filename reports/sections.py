@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from adapters.base import BlockModel, ModelSpec
 from adapters.errors import unknown
 from analysis.ablation import singles
-from analysis.budgets import Budget, speed
+from analysis.budgets import Budget, fit, speed
 from analysis.depth import KINDS
 from analysis.figures import escape
 from analysis.plan import plan
@@ -45,6 +45,10 @@ class Section(NamedTuple):
     notebook: str
     work: Callable[[ModelSpec], float | None]
 
+    @property
+    def question(self) -> str:
+        return self.notebook.removesuffix(".ipynb")
+
 
 # In the order of the report, and of what a short budget holds first.
 SECTIONS = (
@@ -72,21 +76,19 @@ class Choice:
         return self.notebook.removesuffix(".ipynb")
 
 
-def choose(
-    models: Sequence[str], load: Load, size: str, budget: Budget, only: Sequence[str] = (), compared: Sequence[str] = ()
-) -> list[Choice]:
+def choose(models: Sequence[str], load: Load, size: str, budget: Budget, only: Sequence[str] = (), aside: float = 0.0) -> list[Choice]:
     """Every section that is for a model, by model; held are the first and those that fit into what is allowed, section by section.
 
-    What a comparison of `compared` takes is set aside before. With `only` those sections, all held. Raises StrataError for a
-    name that is none.
+    `aside`: seconds that are spent on something else. With `only` those sections, all held. Raises StrataError for a name that
+    is none.
     """
-    names = [section.notebook.removesuffix(".ipynb") for section in SECTIONS]
+    names = [section.question for section in SECTIONS]
     if wrong := [name for name in only if name not in names]:
         raise unknown("section", wrong[0], names)
     takes = {model: _seconds(load(model), budget) for model in models}
     if only:
         return [c for m in models for n, t in takes[m].items() if (c := Choice(m, n, t, True)).question in only]
-    left = ALLOWED[size] - comparison_seconds(compared, load, budget) if size in ALLOWED else float("inf")
+    left = ALLOWED.get(size, float("inf")) - aside
     held = set()
     for section in SECTIONS:
         for model in models:
@@ -105,18 +107,31 @@ def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
     return {notebook: OVERHEAD + flops * tokens / rate for notebook, flops in work.items() if flops is not None}
 
 
+class Reader(NamedTuple):
+    """What a comparison takes of one model: how many documents its share of the budget holds, and seconds for each."""
+
+    documents: int
+    sweeps: float
+    heads: float  # infinite for a model without heads
+
+
 def comparison_seconds(models: Sequence[str], load: Load, budget: Budget) -> float:
     """What a comparison of the models takes on this machine, heads among it where a model's share of the budget holds them."""
-    total = OVERHEAD if models else 0.0
-    for model in map(load, models):
-        window, spec = budget.within(model).window, model.spec
-        each = budget.documents * window / speed(model, window)
-        share = (budget.seconds or float("inf")) / len(models)
-        sweeps = [_passes(spec, KINDS), _passes(spec, ["blocks"]), _passes(spec, ["blocks"])]  # the last are order and path
-        total += sum(min(work * each, share) for work in sweeps)
-        heads = _passes(spec, ["heads"]) * each if all(block.n_heads for block in spec.blocks) else float("inf")
-        total += heads if heads <= share else 0.0
-    return total
+    if not models:
+        return 0.0
+    share = replace(budget, seconds=budget.seconds and budget.seconds / len(models))
+    readers = [_reader(load(model), share) for model in models]
+    n = min(reader.documents for reader in readers)
+    heads = sum(n * r.heads for r in readers if r.heads < float("inf") and n * r.heads <= (share.seconds or float("inf")))
+    return OVERHEAD + heads + n * sum(reader.sweeps for reader in readers)
+
+
+def _reader(model: BlockModel, budget: Budget) -> Reader:
+    budget, spec = budget.within(model), model.spec
+    each = budget.window / speed(model, budget.window)
+    singly = _passes(spec, KINDS) + 2 * _passes(spec, ["blocks"]) + _passes(spec)  # their order and their path, and Block Influence
+    heads = _passes(spec, ["heads"]) * each if all(block.n_heads for block in spec.blocks) else float("inf")
+    return Reader(fit(model, plan(spec, singles(spec, KINDS)), budget), singly * each, heads)
 
 
 def kept(path: Path, asked: Mapping[str, object], make: Callable[[], list[Choice]]) -> list[Choice]:
@@ -130,8 +145,11 @@ def kept(path: Path, asked: Mapping[str, object], make: Callable[[], list[Choice
     return choices
 
 
-def left_out(choices: Sequence[Choice], out: Path) -> str:
-    """What is not in the report: a table (Markdown) with what it takes, and the commands; empty when all is there."""
+def left_out(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -> str:
+    """What is not in the report: a table (Markdown) with what it takes, and the commands; empty when all is there.
+
+    `options`: words of the command line that the report was made with, besides models, budget and folder.
+    """
     missing: dict[str, list[Choice]] = {}
     for choice in choices:
         if not choice.held:
@@ -143,15 +161,16 @@ def left_out(choices: Sequence[Choice], out: Path) -> str:
     said = (
         "This budget does not hold the sections below. These commands make them, with enough text for intervals; more text resolves more."
     )
-    commands = "\n".join("    " + " ".join(command(left, out).split()) for left in missing.values())
+    commands = "\n".join("    " + " ".join(command(left, out, options).split()) for left in missing.values())
     return f"# Left out\n\n{said}\n\n{head}" + "\n".join(rows) + f"\n\n{commands}\n"
 
 
-def command(choices: Sequence[Choice], out: Path) -> str:
+def command(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -> str:
     """What makes sections of one model."""
     model, only = choices[0].model, ",".join(c.question for c in choices)
     target = out.with_name(f"{out.name}-{Path(model).name}")
-    return shlex.join(["strata", "report", model, "--only", only, "--documents", str(ENOUGH), "--out", str(target)])
+    some = [] if "--documents" in options else ["--documents", str(ENOUGH)]
+    return shlex.join(["strata", "report", model, "--only", only, *some, *options, "--out", str(target)])
 
 
 def _minutes(seconds: float) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from adapters.ablation import NONE, Ablation
 from analysis.conclusions import too_few
 from analysis.figures import bounded
-from analysis.pruning.curves import Panel, removal_curves
+from analysis.pruning.curves import removal_curves
 from analysis.pruning.paths import size
 from analysis.pruning.study import Pruned
 from analysis.setting import Setting, run_folder, share
@@ -47,25 +47,27 @@ class Along:
         rows = self.found.table
         return {(a, m): v for a, m, *v in rows[["ablation", "metric", "value", "ci_low", "ci_high"]].itertuples(index=False)}  # type: ignore[misc]
 
-    def curves(self, metric: str, panels: Sequence[Panel], ylabel: str, levels: dict[str, float]) -> Figure:
+    def curves(self, metric: str, ylabel: str, levels: dict[str, float]) -> Figure:
         """As `analysis.pruning.curves.removal_curves`, of a metric of the benchmark."""
-        ours, random = (self._table(names, metric) for names in (list(self.removed.whole), self.removed.null))
-        return removal_curves(ours, self.removed.titles, random, panels, ylabel=ylabel, levels=levels)
+        removed = self.removed
+        ours, random = self._of(removed.table, metric), self._of(removed.random, metric)
+        return removal_curves(ours, removed.titles, random, removed.panels, ylabel=ylabel, levels=levels)
 
-    def _table(self, names: Sequence[str], metric: str) -> pd.DataFrame:
-        table, paths = self.removed.scored.table(names), self.removed.scored.paths
-        values = [self.value(ablation, metric) for name in names for ablation in paths[name]]
+    def _of(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:
+        """A table as `Scored.table` with the metric for the loss."""
+        paths = self.removed.scored.paths
+        values = [self.value(ablation, metric) for name in table["order"].unique() for ablation in paths[name]]
         return table.assign(**pd.DataFrame(values, columns=["value", "ci_low", "ci_high"]).astype(float))
 
     @property
     def figures(self) -> dict[str, Figure]:
         """By what is drawn in it, against blocks removed."""
-        found, panels = self.found, self.removed.panels
+        found = self.found
         if not found.has_options:
-            return {found.loss_name: self.curves("nll", panels, found.loss_name, {})}
+            return {found.loss_name: self.curves("nll", found.loss_name, {})}
         return {
-            what: self.curves(metric, panels, "accuracy" if what == "accuracy" else found.loss_name, {"guessing": found.chance[what]})
-            for what, metric in PLACES.items()
+            label: self.curves(metric, label, {"guessing": found.chance[what]})
+            for (what, metric), label in zip(PLACES.items(), ("accuracy", found.loss_name), strict=True)
         }
 
     @property
@@ -107,9 +109,20 @@ class Along:
             said.append(verdicts.against_chance(self.name, accuracy, found.chance["accuracy"], beats=beats, n_documents=n))
             if beats:
                 said.append(self._last_above_chance)
-        elif n < ENOUGH:
-            said.append(f"What removals cost on {self.name} is open: {too_few(n)}.")
+        said.append(self._costs if n >= ENOUGH else f"What removals cost on {self.name} is open: {too_few(n)}.")
         return " ".join(said)
+
+    @property
+    def _costs(self) -> str:
+        """By which orders the loss at the paper's size can be told from the dense model's."""
+        at, metric = self._at_quarter, f"delta_{self.found.loss}"
+        told = [title for title, ablation in at.items() if self.value(ablation, "told").value]
+        worst = max(at, key=lambda title: self.value(at[title], metric).value)
+        out = f"With up to {self.removed.quarter} of {self.removed.n_blocks} blocks out the {self.found.loss_name}"
+        reach = f"the largest rise is {bounded(self.value(at[worst], metric))}, by {worst}"
+        if not told:
+            return f"{out} cannot be told from the dense model's by any order {verdicts.RATE}; {reach}."
+        return f"{out} can be told from the dense model's by {', '.join(told)} {verdicts.RATE}; {reach}."
 
     @property
     def _last_above_chance(self) -> str:
@@ -134,8 +147,13 @@ def along_paths(removed: Pruned, tasks: Sequence[TaskSet], setting: Setting) -> 
         study = TaskStudy.of(model, sets, one)
         told = share(setting.progress, f"{one.name} along the paths of {model.spec.name}", study.steps)
         scores = study.scores(run_folder(setting.out, f"task-removal-{one.name}", study.identity), told)
-        kinds = ["sets" if ablation else "dense" for ablation in study.plan.ablations]
-        table = by_ablation(study, *scores, kinds)
+        table = by_ablation(study, *scores, kinds_of(removed, study), bare="random")
         places = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
-        made += [Along(removed, found, places) for found in by_task(study, table.assign(kind=[kinds[i] for i in table["ablation"]]))]
+        made += [Along(removed, found, places) for found in by_task(study, table)]
     return made
+
+
+def kinds_of(removed: Pruned, study: TaskStudy) -> list[str]:
+    """Of each ablation. Sets of random orders alone are a kind of their own: most guess, and are there to be passed."""
+    ours = {ablation for name in removed.whole for ablation in removed.scored.paths[name]}
+    return ["dense" if not a else "sets" if a in ours else "random" for a in study.plan.ablations]

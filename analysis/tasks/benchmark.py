@@ -33,7 +33,7 @@ class Benchmark:
     model: str
     n_blocks: int
     task: str
-    table: pd.DataFrame  # `analysis.tasks.study.task_table`, of this task; sets have the number of the ablation for a place
+    table: pd.DataFrame  # of this task, as `analysis.tasks.study.task_table`, or of sets as `by_ablation`
     chance: dict[str, float]  # accuracy and loss of guessing; empty for a task without options
     cut: int  # requests that lost tokens on the left
     requests: int

@@ -116,16 +116,19 @@ def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np
     places = [place(ablation) for ablation in study.plan.ablations]
     table = by_ablation(study, nats, greedy, [kind for kind, _, _ in places])
     names = pd.DataFrame([places[a] for a in table["ablation"]], columns=COLUMNS[:3]).astype({"block": "Int64", "head": "Int64"})
-    return pd.concat([names, table.drop(columns="ablation")], axis=1)
+    return pd.concat([names, table[COLUMNS[3:]]], axis=1)
 
 
-def by_ablation(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray], kinds: Sequence[str]) -> pd.DataFrame:
+def by_ablation(
+    study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray], kinds: Sequence[str], bare: str = ""
+) -> pd.DataFrame:
     """Rows by task and number of the ablation in the plan, the dense model first: lm_eval's metrics, and beside them
 
     `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats a token);
     `delta_...` of each of `PAIRED` against the dense model, `told`: 1 where the loss can be told from the dense model's, false
     discoveries held to 5 % among ablations of the same kind, and `beats_chance`: 1 where accuracy can be told from what guessing
-    gets, and is higher, false discoveries held to 5 % among all ablations and the dense model. `kinds`: of each ablation.
+    gets, and is higher, false discoveries held as well; the dense model stands for itself. `kinds`: of each ablation, the dense
+    model's first; of the kind `bare` there are values without intervals.
     """
     tasks = study.tasks
     found = [
@@ -141,15 +144,15 @@ def by_ablation(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[n
             _documents(study, found[a], name, [nats[d][a] for d in documents], [tasks.items[d] for d in documents], counts)
             for a in range(len(study.plan.ablations))
         ]
-        told, beats = _told(np.array(kinds), each), _beats_chance(each)
+        told, beats = _told(np.array(kinds), each), _beats_chance(np.array(kinds), each)
         for a, metrics in enumerate(each):
-            values = _values(metrics, each[0] if a else None, found[a].get(name, {}))
+            values = _values(metrics, each[0] if a else None, found[a].get(name, {}), _mean if kinds[a] == bare else ratio)
             if a and told is not None:
                 values["told"] = Interval(float(told[a]), None, None)
             if beats is not None:
                 values["beats_chance"] = Interval(float(beats[a]), None, None)
-            rows += [(a, name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
-    return pd.DataFrame(rows, columns=["ablation", *COLUMNS[3:]]).astype({"ci_low": float, "ci_high": float})
+            rows += [(a, kinds[a], name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
+    return pd.DataFrame(rows, columns=["ablation", "kind", *COLUMNS[3:]]).astype({"ci_low": float, "ci_high": float})
 
 
 Sums = dict[str, tuple[np.ndarray, np.ndarray]]  # by metric: sums and counts of each document
@@ -180,15 +183,21 @@ def _documents(
     return out
 
 
-def _values(each: Sums, dense: Sums | None, metrics: dict[str, Metric]) -> dict[str, Interval]:
+def _mean(sums: np.ndarray, counts: np.ndarray) -> Interval:
+    return Interval(float(sums.sum() / counts.sum()), None, None)
+
+
+def _values(
+    each: Sums, dense: Sums | None, metrics: dict[str, Metric], estimate: Callable[[np.ndarray, np.ndarray], Interval]
+) -> dict[str, Interval]:
     values = {metric: Interval(found.value, None, None) for metric, found in metrics.items()}
     for metric, (sums, counts) in each.items():
-        interval = ratio(sums, counts)
+        interval = estimate(sums, counts)
         # lm_eval's own value stands; the interval is that of the mean over documents, when this is what it is
         if metric not in values or np.isclose(values[metric].value, interval.value, rtol=1e-9):
             values[metric] = interval
         if dense is not None and metric in PAIRED and metric in dense:
-            values[f"delta_{metric}"] = ratio(sums - dense[metric][0], counts)
+            values[f"delta_{metric}"] = estimate(sums - dense[metric][0], counts)
     return values
 
 
@@ -197,14 +206,19 @@ def _told(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
     if loss is None:
         return None
     sums = np.stack([found[loss][0] for found in each])
-    told = np.zeros(len(kinds), dtype=bool)
-    for kind in set(kinds[1:]):
-        told[1:][kinds[1:] == kind] = told_from_zero((sums[1:] - sums[0])[kinds[1:] == kind])
-    return told
+    return _by_kind(kinds, sums - sums[0])
 
 
-def _beats_chance(each: Sequence[Sums]) -> np.ndarray | None:
+def _beats_chance(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
     if "above_chance" not in each[0]:
         return None
     sums = np.stack([found["above_chance"][0] for found in each])
-    return told_from_zero(sums) & (sums.mean(1) > 0)
+    return _by_kind(kinds, sums) & (sums.mean(1) > 0)
+
+
+def _by_kind(kinds: np.ndarray, differences: np.ndarray) -> np.ndarray:
+    """Rows that can be told from zero, each kind a family of its own."""
+    told = np.zeros(len(kinds), dtype=bool)
+    for kind in set(kinds):
+        told[kinds == kind] = told_from_zero(differences[kinds == kind])
+    return told
