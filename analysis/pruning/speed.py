@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from adapters.base import BlockModel
-from analysis.generation import generate
+from analysis.generation import tokens
 
 ROUNDS = 5  # in which the models take turns
 ROWS = 4  # sequences in one pass over a prompt
@@ -21,18 +22,19 @@ def speeds(models: Mapping[str, BlockModel], window: int, n_tokens: int = 16) ->
     the best of the rounds and the worst.
 
     `prefill` reads ROWS prompts of `window` tokens at once; `decode` makes `n_tokens` behind one prompt, each on its own.
-    The time of the prompt is subtracted from that of decoding.
+    The time of that prompt does not count.
     """
-    taken: dict[str, list[list[float]]] = {name: [] for name in models}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
     for _ in range(ROUNDS):
         for name, model in models.items():
             ids = (torch.arange(ROWS * window, device=model.device) % model.spec.vocab_size).view(ROWS, window)
-            runs = [partial(generate, model, x, n) for x, n in ((ids, 1), (ids[:1], 1), (ids[:1], 1 + n_tokens))]
-            taken[name].append([_seconds(run, model.device) for run in runs])
+            written = tokens(model, ids[:1])
+            next(written)
+            taken[name].append((_seconds(tokens(model, ids), 1, model.device), _seconds(written, n_tokens, model.device)))
     rows = []
     for name, model in models.items():
-        prefill = [ROWS * window / many for many, _, _ in taken[name]]
-        decode = [n_tokens / max(decoded - one, 1e-9) for _, one, decoded in taken[name]]
+        prefill = [ROWS * window / seconds for seconds, _ in taken[name]]
+        decode = [n_tokens / seconds for _, seconds in taken[name]]
         rows.append((name, model.spec.n_params, memory(model), max(prefill), min(prefill), max(decode), min(decode)))
     return pd.DataFrame(rows, columns=["model", "parameters", "memory", "prefill", "prefill_worst", "decode", "decode_worst"])
 
@@ -43,9 +45,10 @@ def memory(model: BlockModel) -> int:
     return sum({t.data_ptr(): t.nbytes for table in tables for t in table.values()}.values())
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
+def _seconds(written: Iterator[Tensor], n: int, device: torch.device) -> float:
+    """That the next `n` tokens take."""
     start = time.perf_counter()
-    run()
+    list(islice(written, n))
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start

@@ -244,6 +244,8 @@ def test_a_sweep_until_all_is_resolved(strata: Callable[..., Done], sweep: list[
         (["--tasks", "piqqa"], "piqa"),
         (["--tasks", "piqa", "--limit", 0], "give at least 1"),
         (["--tasks", "piqa", "--data", "nowhere"], "nowhere"),
+        (["--tasks", "piqa", "--only", "importance"], "importance shows no benchmarks"),
+        (["--data", "texts"], "name them by --tasks"),
     ],
 )
 def test_bad_tasks_of_a_report(

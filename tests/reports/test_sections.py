@@ -53,10 +53,17 @@ def test_a_comparison_is_set_aside(tiny_folder: Path, monkeypatch: pytest.Monkey
     twin.symlink_to(tiny_folder)
     both = [str(tiny_folder), str(twin)]
     assert [c.held for c in choose(both[:1], LOADED, "quick", BUDGETS["quick"])] == [True, True]
-    assert [c.held for c in choose(both[:1], LOADED, "quick", BUDGETS["quick"], compared=both)] == [True, False]
+    assert [c.held for c in choose(both[:1], LOADED, "quick", BUDGETS["quick"], aside=sections.OVERHEAD)] == [True, False]
     one, two = (comparison_seconds(models, LOADED, BUDGETS["quick"]) for models in (both[:1], both))
     assert sections.OVERHEAD < one < two
     assert comparison_seconds([], LOADED, BUDGETS["quick"]) == 0
+
+
+def test_what_a_comparison_takes_is_finite_without_heads(tmp_path: Path) -> None:
+    for name in ("a.pth", "b.pth"):
+        torch.save(random_checkpoint("4"), tmp_path / name)
+    names = [str(tmp_path / name) for name in ("a.pth", "b.pth")]
+    assert comparison_seconds(names, LOADED, BUDGETS["full"]) < 1e6
 
 
 def test_sections_that_are_named_are_held(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,12 +81,12 @@ def test_what_is_left_out_is_named_with_its_command() -> None:
         Choice("y", "width.ipynb", 9000.0, False),
         Choice("y", "pruning.ipynb", 45.0, False),
     ]
-    said = left_out(choices, Path("out"))
+    said = left_out(choices, Path("out"), ["--tasks", "piqa"])
     table, commands = said.split("\n\n    ", 1)
     assert "| y | width (2.5 h), pruning (45 s) |" in table
     assert "width (12 min)" in table
     assert "depth" not in said
-    assert "strata report y --only width,pruning --documents 12 --out out-y" in commands
+    assert "strata report y --only width,pruning --documents 12 --tasks piqa --out out-y" in commands
     assert "a|b" not in table, "it would be two cells"
     assert all(line.startswith("    ") for line in ("    " + commands).rstrip().split("\n")), "text, not Markdown"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from adapters.ablation import NONE
+from adapters.ablation import NONE, Ablation
 from analysis.budgets import BUDGETS, Budget
-from analysis.pruning.benchmarks import Along, along_paths
+from analysis.figures import bounded
+from analysis.pruning.benchmarks import Along, along_paths, kinds_of
+from analysis.pruning.paths import size
 from analysis.pruning.study import Pruned, removal
 from analysis.setting import Setting
 from analysis.tasks import load_tasks
@@ -52,7 +55,7 @@ def test_every_set_scores_as_the_model_without_its_blocks(removed: Pruned, found
 
 def test_figures_and_tables_show_every_order(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
     piqa, xsum, _ = found
-    assert list(piqa.figures) == ["accuracy", "loss"]
+    assert list(piqa.figures) == ["accuracy", piqa.found.loss_name]
     assert list(xsum.figures) == [xsum.found.loss_name]
     greedy = removed.scored.paths["greedy"]
     lines = {str(line.get_label()): line for line in piqa.figures["accuracy"].axes[1].lines}
@@ -63,31 +66,62 @@ def test_figures_and_tables_show_every_order(removed: Pruned, found: tuple[Along
     plt.close("all")
 
 
-def planted(removed: Pruned, data: Path, knows_up_to: int) -> Along:
-    """Right answers with up to so many blocks out, and the first option with more."""
-    study = TaskStudy.of(removed.model, [a for a in removed.scored.nll if a], load_tasks("piqa", limit=40, data=data))
-    sizes = [len(a.blocks) + (len(a.mixers) + len(a.ffns)) / 2 for a in study.plan.ablations]
+def test_the_table_holds_the_largest_sets_up_to_a_quarter(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
+    piqa, xsum, _ = found
+    for task, shown in ((piqa, "accuracy"), (xsum, xsum.found.loss_name)):
+        rows = task.table.set_index("order")
+        for name in ("greedy", "sublayers", "bi"):
+            ablation = [a for a in removed.scored.paths[name] if size(a) <= removed.quarter][-1]
+            row = rows.loc[removed.titles[name]]
+            assert row["blocks out"] == "1"
+            assert row[shown] == bounded(task.value(ablation, "acc" if shown == "accuracy" else "nll"))
+            assert row["rise of the loss"] == bounded(task.value(ablation, f"delta_{task.found.loss}"))
+
+
+def planted(removed: Pruned, data: Path, n: int, knows: Callable[[Ablation], bool]) -> Along:
+    """Right answers where a set leaves the model what it knows, and the first option elsewhere."""
+    study = TaskStudy.of(removed.model, [a for a in removed.scored.nll if a], load_tasks("piqa", limit=n, data=data))
+    known = [knows(ablation) for ablation in study.plan.ablations]
     nats = []
     for item in study.tasks.items:
         right = study.tasks.gold(item)[0][0]
-        nats.append(np.array([np.where(np.arange(2) == (right if k <= knows_up_to else 0), -1.0, -9.0) for k in sizes]))
-    kinds = ["sets" if a else "dense" for a in study.plan.ablations]
-    table = by_ablation(study, nats, [n > -5 for n in nats], kinds)
-    places = {a: i for i, a in enumerate(study.plan.ablations)}
-    return Along(removed, by_task(study, table.assign(kind=[kinds[i] for i in table["ablation"]]))[0], places)
+        nats.append(np.array([np.where(np.arange(2) == (right if yes else 0), -1.0, -9.0) for yes in known]))
+    table = by_ablation(study, nats, [values > -5 for values in nats], kinds_of(removed, study), bare="random")
+    return Along(removed, by_task(study, table)[0], {a: i for i, a in enumerate(study.plan.ablations)})
 
 
 def test_words_follow_what_was_planted(removed: Pruned, tmp_path: Path) -> None:
+    """Half of the right answers are the first option, so that a model that guesses is right as often as a guess is."""
     table_1(tmp_path, 40)
-    knows = planted(removed, tmp_path, 2)
+    knows = planted(removed, tmp_path, 40, lambda a: size(a) <= 2 and 0 not in a.blocks | a.mixers | a.ffns)
     assert "It is better than chance." in knows.conclusion
-    assert knows.conclusion.endswith(f"with up to so many blocks out: 2 by {', '.join(removed.titles.values())}.")
+    reach = {}
+    for name, title in removed.titles.items():
+        bad = [a for a in removed.scored.paths[name] if size(a) > 2 or 0 in a.blocks | a.mixers | a.ffns]
+        reach[title] = max([size(a) for a in removed.scored.paths[name] if size(a) < size(bad[0])])
+    assert len(set(reach.values())) > 1
+    for title, blocks in reach.items():
+        clause = next(clause for clause in knows.conclusion.split("; ") if title in clause.removesuffix("."))
+        assert f"{blocks:g} by " in clause
+    assert "blocks out the loss of the right option (nats) can be told from the dense model's by" in knows.conclusion
     assert knows.value(NONE, "acc").value == 1
-    assert set(knows.table["better than guessing"]) == {"yes"}
-    guesses = planted(removed, tmp_path, -1)
+
+
+def test_a_model_that_guesses_has_no_reach(removed: Pruned, tmp_path: Path) -> None:
+    table_1(tmp_path, 40)
+    guesses = planted(removed, tmp_path, 40, lambda a: False)
     assert "cannot be told from chance, so what removals do to its accuracy is no finding" in guesses.conclusion
     assert "so many blocks out" not in guesses.conclusion
+    assert "cannot be told from the dense model's by any order" in guesses.conclusion
     assert set(guesses.table["better than guessing"]) == {"cannot be told"}
+
+
+def test_random_orders_do_not_hide_what_the_dense_model_knows(removed: Pruned, tmp_path: Path) -> None:
+    """A dense model whose p-value is near 0.05 stands for itself, beside hundreds of sets that guess."""
+    table_1(tmp_path, 40)
+    found = planted(removed, tmp_path, 40, lambda a: not a)
+    assert found.value(NONE, "beats_chance").value == 1
+    assert "with up to so many blocks out: 0 by " in found.conclusion
 
 
 def test_too_few_questions_leave_it_open(found: tuple[Along, Along, Path]) -> None:
