@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from adapters.catalogue import ZOO
+from adapters.catalogue import ZOO, zoo
 from adapters.errors import StrataError
 
 Facts = Mapping[str, Mapping[str, Any]]  # of models, by name, as in zoo.json
@@ -31,7 +32,8 @@ class Group:
 def zoo_facts() -> Facts:
     """What is known of the zoo's models, by catalogue name; empty when they are not there."""
     path = ZOO / "zoo.json"
-    return {f"zoo-{name}": m for name, m in json.loads(path.read_text())["models"].items()} if path.is_file() else {}
+    known = json.loads(path.read_text())["models"] if path.is_file() else {}
+    return {f"zoo-{name}": m | {"name": name} for name, m in known.items()}
 
 
 def groups(models: Sequence[str], facts: Facts) -> list[Group]:
@@ -39,10 +41,13 @@ def groups(models: Sequence[str], facts: Facts) -> list[Group]:
 
     Raises StrataError when models of one architecture had unequal budgets: their spread would not be one of seeds.
     """
+    folders = {folder.resolve(): name for name, folder in zoo().items()}
+    of_zoo = {model: folders.get(Path(model).expanduser().resolve(), model) for model in models}
+    known = {model: facts[name] for model, name in of_zoo.items() if name in facts}
     found: dict[str, list[str]] = {}
     for model in models:
-        found.setdefault(_title(facts[model]) if model in facts else model, []).append(model)
-    out = [Group(name, tuple(members), {m: facts[m] for m in members if m in facts}) for name, members in found.items()]
+        found.setdefault(_title(known[model]) if model in known else model, []).append(model)
+    out = [Group(name, tuple(members), {m: known[m] for m in members if m in known}) for name, members in found.items()]
     for group in out:
         if group.facts:
             _check(group)
@@ -50,8 +55,13 @@ def groups(models: Sequence[str], facts: Facts) -> list[Group]:
 
 
 def _title(facts: Mapping[str, Any]) -> str:
-    name = facts["architecture"].split(":")[0]
-    return f"{name}, early" if facts["equals"] else name
+    name = short(facts["architecture"])
+    return f"early {name}" if facts["equals"] else name
+
+
+def short(architecture: str) -> str:
+    """The title of an architecture without what it says in brackets."""
+    return architecture.split(" (")[0]
 
 
 def _check(group: Group) -> None:
@@ -77,12 +87,22 @@ def matching(a: Group, b: Group) -> str:
     if not (a.facts and b.facts):
         return ""
     mine, theirs = a.first, b.first
-    sizes = mine["n_params"], theirs["n_params"]
-    if any(mine[key] != theirs[key] for key in ("data", "tokenizer", "of_steps")) or max(sizes) > SIZE * min(sizes):
+    if not _alike(mine, theirs):
         return ""
-    equals = {m["equals"] for m in (*a.facts.values(), *b.facts.values()) if m["equals"]}
-    if not equals:
+    if not (mine["equals"] or theirs["equals"]):
         return "equal tokens" if mine["tokens"] == theirs["tokens"] else ""
     early, full = (a, b) if mine["equals"] else (b, a)
-    chosen_by = {f"zoo-{m['equals']}" for m in early.facts.values() if m["equals"]}
-    return "equal loss" if chosen_by <= set(full.members) else ""
+    chosen_by = {m["equals"] for m in early.facts.values()}
+    return "equal loss" if chosen_by == {m["name"] for m in full.facts.values()} else ""
+
+
+def unequal_steps(a: Group, b: Group) -> bool:
+    """Were they trained alike, and is one at an earlier step without the other's loss? Time and architecture differ then."""
+    if not (a.facts and b.facts) or matching(a, b):
+        return False
+    return bool(a.first["equals"] or b.first["equals"]) and _alike(a.first, b.first)
+
+
+def _alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    sizes = a["n_params"], b["n_params"]
+    return all(a[key] == b[key] for key in ("data", "tokenizer", "of_steps")) and max(sizes) <= SIZE * min(sizes)

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 
 from analysis.comparison.compare import UNITS
 from analysis.comparison.redundancy import LIMIT
+from analysis.conclusions import intervals
 from analysis.figures import WIDTH, axis_scale
+from analysis.statistics import ENOUGH
 
 SEEDS = "os^Dv*P"  # markers
 BANDS = 4  # models whose intervals can be told apart in one panel
@@ -25,26 +27,26 @@ def losses(rows: pd.DataFrame, kind: str) -> Figure:
 
     `rows`: `analysis.comparison.results.Comparison.losses`.
     """
-    figure, axes = plt.subplots(1, len(UNITS), figsize=(WIDTH, 3.0))
-    for ax, (unit, title) in zip(axes, UNITS.items(), strict=True):
-        part = rows[(rows["kind"] == kind) & (rows["unit"] == unit)]
-        _lines(ax, part, "depth", _styles(rows))
-        _scale(ax, part)
-        if ax.get_yscale() != "log":
-            ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
-        ax.set(xlabel="relative depth (0: first block, 1: last)", ylabel=f"rise ({title})")
-    return finished(figure, axes[0])
+    return _in_both_units(rows[rows["kind"] == kind], "depth", "relative depth (0: first block, 1: last)", _styles(rows))
 
 
 def heads(rows: pd.DataFrame) -> Figure:
-    """What single heads cost as a share of the margin, the cheapest first, of the models that have heads."""
-    part = rows[(rows["kind"] == "heads") & (rows["unit"] == "share")].sort_values(["model", "value"])
-    part = part.assign(rank=part.groupby("model")["value"].transform(lambda v: (np.arange(len(v)) + 0.5) / len(v)))
-    figure, ax = plt.subplots()
-    _lines(ax, part, "rank", _styles(rows))
-    _scale(ax, part)
-    ax.set(xlabel="share of the heads, cheapest first", ylabel="rise (share of the margin)")
-    return finished(figure, ax)
+    """What single heads cost, the cheapest first, absolute and as a share of the margin, of the models that have heads."""
+    part = rows[rows["kind"] == "heads"].sort_values(["model", "unit", "value"])
+    part = part.assign(rank=part.groupby(["model", "unit"])["value"].transform(lambda v: (np.arange(len(v)) + 0.5) / len(v)))
+    return _in_both_units(part, "rank", "share of the heads, cheapest first", _styles(rows))
+
+
+def _in_both_units(rows: pd.DataFrame, x: str, xlabel: str, styles: Mapping[str, dict]) -> Figure:
+    figure, axes = plt.subplots(1, len(UNITS), figsize=(WIDTH, 3.0))
+    for ax, (unit, title) in zip(axes, UNITS.items(), strict=True):
+        part = rows[rows["unit"] == unit]
+        _lines(ax, part, x, styles)
+        _scale(ax, part)
+        if ax.get_yscale() != "log":
+            ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
+        ax.set(xlabel=xlabel, ylabel=f"rise ({title})")
+    return finished(figure, axes[0])
 
 
 def influence(rows: pd.DataFrame) -> Figure:
@@ -86,6 +88,13 @@ def training(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
         ax.set_xscale("symlog", linthresh=max(1.0, float(rows.loc[rows["step"] > 0, "step"].min())))
         ax.set(xlabel="training step", title=title)
     return finished(figure, axes.flat[0])
+
+
+def bands(n_models: int, n_documents: int) -> str:
+    """What the bands of a figure are, or why there are none; a sentence for captions."""
+    if n_documents >= ENOUGH and n_models > BANDS:
+        return f"Intervals over {n_documents} documents are left out: {n_models} models would hide each other."
+    return intervals(n_documents, "bands")
 
 
 def lines_over_depth(ax: Axes, rows: pd.DataFrame, ylabel: str) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -82,10 +84,14 @@ class Estimate:
     """A number, and what it is on resampled documents; equal seeds draw equal documents, so differences are paired."""
 
     value: float
-    draws: Array  # (RESAMPLES,); empty with too few documents
+    draws: Array  # (RESAMPLES,); empty with too few documents, and without a value
 
     def __sub__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value - other.value, self.draws - other.draws)
+        return self + other * -1
+
+    def __add__(self, other: Estimate) -> Estimate:
+        known = len(self.draws) and len(other.draws)
+        return Estimate(self.value + other.value, self.draws + other.draws if known else np.zeros(0))
 
     def __mul__(self, factor: float) -> Estimate:
         return Estimate(self.value * factor, self.draws * factor)
@@ -123,7 +129,8 @@ def estimate(of: Callable[[Array], Array], scores: Scores, seed: int = 0) -> Est
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    return Estimate(float(np.mean([e.value for e in estimates])), np.mean([e.draws for e in estimates], axis=0))
+    """Without draws where one of them has none."""
+    return reduce(add, estimates) * (1 / len(estimates))
 
 
 def _means(scores: Scores, counts: Array) -> Array:

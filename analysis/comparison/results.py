@@ -14,12 +14,11 @@ from scipy.stats import false_discovery_control
 from analysis.ablation import place
 from analysis.comparison import verdicts
 from analysis.comparison.compare import UNITS, Compared, Measured
-from analysis.comparison.groups import Group, matching, one_training
-from analysis.comparison.overlays import BANDS
+from analysis.comparison.groups import Group, matching, one_training, unequal_steps
+from analysis.comparison.overlays import bands
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
-from analysis.conclusions import intervals
 from analysis.figures import bounded, escape, number
-from analysis.statistics import ENOUGH, ratio
+from analysis.statistics import ratio
 
 MAIN = "area"  # the summary that words are about
 LIMITS = (
@@ -46,14 +45,11 @@ class Comparison:
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        n = self.n_documents
-        if n >= ENOUGH and len(self.of.models) > BANDS:
-            return f"Intervals over {n} documents are left out: {len(self.of.models)} models would hide each other."
-        return intervals(n, "bands")
+        return bands(len(self.of.models), self.n_documents)
 
     @property
     def has_heads(self) -> bool:
-        return any("heads" in m.singles and m.margin.sum() > 0 for m in self.of.models)
+        return any("heads" in m.singles for m in self.of.models)
 
     @cached_property
     def facts(self) -> pd.DataFrame:
@@ -179,11 +175,8 @@ class Comparison:
 
     @cached_property
     def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
-        """Differences of each pair of groups by summary, and whether they can be told from zero; false discoveries held to 5 %.
-
-        A group and its earlier steps are no pair.
-        """
-        pairs = [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b)]
+        """Differences of each pair of groups by summary, and whether they can be told from zero; false discoveries held to 5 %."""
+        pairs = [(a, b) for a, b in self._pairs if not unequal_steps(a, b)]
         found = [self._mean(a, name) - self._mean(b, name) for a, b in pairs for name in SUMMARIES]
         told = iter(false_discovery_control([gap.p for gap in found]) <= 0.05 if found else [])
         gaps = iter(found)
@@ -201,9 +194,14 @@ class Comparison:
     @cached_property
     def conclusion(self) -> str:
         """A sentence for each pair of groups about the area under the removal curve, which was chosen before anything was measured."""
+        left_out = verdicts.left_out([(escape(a.name), escape(b.name)) for a, b in self._pairs if unequal_steps(a, b)])
+        if not self._pairs:
+            same = "are one architecture at different steps of training" if len(self.of.groups) > 1 else "differ in their seed alone"
+            return f"These models {same}: there is no second architecture or training to compare them with."
         if not self.gaps:
-            return "These models differ in their seed alone: there is no second architecture or training to compare them with."
-        said = [verdicts.controlled([(escape(a), escape(b), self._matched(a, b)) for a, b in self.gaps])]
+            return left_out
+        alike = verdicts.controlled([(escape(a), escape(b), self._matched(a, b)) for a, b in self.gaps])
+        said = [f"{alike} {left_out}".strip()]
         for (a, b), gaps in self.gaps.items():
             gap, told = gaps[MAIN]
             first, second = (verdicts.Side(escape(name), self._values(name, MAIN)) for name in (a, b))
@@ -215,6 +213,11 @@ class Comparison:
     @property
     def limits(self) -> str:
         return f"{LIMITS} Of all differences here, false discoveries are held to 5\u00a0%."
+
+    @property
+    def _pairs(self) -> list[tuple[Group, Group]]:
+        """A group and its own earlier steps are none."""
+        return [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b)]
 
     def _mean(self, group: Group, name: str) -> Estimate:
         return mean([self.estimates[member][name] for member in group.members])

@@ -21,10 +21,12 @@ from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.comparison import verdicts
 from analysis.comparison.compare import Measured, measure
-from analysis.comparison.redundancy import SUMMARIES, Estimate
+from analysis.comparison.groups import short
+from analysis.comparison.overlays import bands
+from analysis.comparison.redundancy import SUMMARIES, Estimate, mean
 from analysis.comparison.results import MAIN
-from analysis.conclusions import intervals
 from analysis.corpora.text import tokenizer_hash
+from analysis.figures import escape
 from analysis.setting import Setting
 from analysis.statistics import ratio
 from analysis.zoo.architectures import ARCHITECTURES
@@ -33,6 +35,7 @@ from analysis.zoo.release import finished
 TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in ("effective", MAIN)}}
 DOCUMENTS = 16
 STEPS = (64, 128, 256, 512, 1024)  # of the kept ones, between the first and the last
+NOTHING = Estimate(np.nan, np.zeros(0))
 Checkpoints = Mapping[int, Callable[[], BlockModel]]  # by step, loaded when they are needed
 
 
@@ -49,14 +52,19 @@ class Trajectory:
         for name, steps in self.trainings.items():
             for step, m in sorted(steps.items()):
                 found = {"bits": ratio(m.dense, m.bytes)} | {key: e.interval for key, e in m.summaries.items()}
-                rows += [(name, name, step, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
+                rows += [(name, architecture(name), step, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
         columns = ["model", "group", "step", "measure", "value", "ci_low", "ci_high"]
         return pd.DataFrame(rows, columns=columns).astype({"ci_low": float, "ci_high": float})
 
     @property
+    def titles(self) -> dict[str, str]:
+        """Of the measures that have rows: a panel for each."""
+        return {measure: title for measure, title in TITLES.items() if (self.rows["measure"] == measure).any()}
+
+    @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        return intervals(self.n_documents, "bands")
+        return bands(len(self.trainings), self.n_documents)
 
     @property
     def n_documents(self) -> int:
@@ -64,29 +72,44 @@ class Trajectory:
 
     @cached_property
     def conclusion(self) -> str:
-        """Growth of each training between its first and last step with a margin, and each pair; false discoveries held to 5 %."""
+        """A Markdown list: growth of each training, and architectures beside each other; false discoveries held to 5 %."""
         ends = {name: _ends(steps) for name, steps in self.trainings.items()}
         growths = {name: last - first for name, (_, first, _, last) in ends.items()}
-        pairs = list(combinations(growths, 2))
-        gaps = [growths[a] - growths[b] for a, b in pairs]
+        seeds: dict[str, list[Estimate]] = {}
+        for name, growth in growths.items():
+            seeds.setdefault(architecture(name), []).append(growth)
+        sides = {title: verdicts.Side(escape(title), tuple(growth.value for growth in of)) for title, of in seeds.items()}
+        pairs = list(combinations(seeds, 2))
+        gaps = [mean(seeds[a]) - mean(seeds[b]) for a, b in pairs]
         told = false_discovery_control([e.p for e in (*growths.values(), *gaps)]) <= 0.05
         n, summary = self.n_documents, SUMMARIES[MAIN]
         said = [
-            verdicts.over_training(name, summary, ends[name][0], ends[name][2], growth.interval, told=bool(yes), n_documents=n)
+            verdicts.over_training(escape(name), summary, ends[name][0], ends[name][2], growth.interval, told=bool(yes), n_documents=n)
             for (name, growth), yes in zip(growths.items(), told, strict=False)
         ]
         said += [
-            verdicts.equally(a, b, summary, gap.interval, told=bool(yes), n_documents=n)
+            verdicts.equally(summary, sides[a], sides[b], gap.interval, told=bool(yes), n_documents=n)
             for (a, b), gap, yes in zip(pairs, gaps, told[len(growths) :], strict=True)
         ]
-        return " ".join(filter(None, said))
+        return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
 
 def _ends(steps: Mapping[int, Measured]) -> tuple[int, Estimate, int, Estimate]:
-    """First and last step with a margin, and the summary there."""
-    known = [step for step, m in sorted(steps.items()) if m.margin.sum() > 0] or sorted(steps)
+    """First and last step with a margin, and the summary there; without a value where they are not two.
+
+    Step 0 is none of them: what is drawn at random, or starts at zero as matrices of RWKV do, is redundant before anything is learnt.
+    """
+    known = [step for step, m in sorted(steps.items()) if step > 0 and m.margin.sum() > 0]
+    if len(known) < 2:
+        return 0, NOTHING, max(steps), NOTHING
     first, last = known[0], known[-1]
     return first, steps[first].summaries[MAIN], last, steps[last].summaries[MAIN]
+
+
+def architecture(training: str) -> str:
+    """Short name of a training's architecture; its own name where that is not known."""
+    found = ARCHITECTURES.get(training.rsplit("-", 1)[0])
+    return short(found.title) if found else training
 
 
 def trajectory(trainings: Mapping[str, Checkpoints], setting: Setting) -> Trajectory:

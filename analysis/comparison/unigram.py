@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.corpora import OWN_SPLITS, SPLITS, Window, documents
-from analysis.corpora.sources import state
+from analysis.corpora.sources import is_offline, state
 from analysis.statistics import Array
 
 
@@ -25,7 +25,7 @@ def unigram_bits(corpus: str, windows: Sequence[Window], scored: Array) -> Array
 @lru_cache(maxsize=4)
 def _bits(corpus: str, state: object) -> Array:
     """Of each byte, (256,). Half a count more for each (Krichevsky and Trofimov, 1981): no byte is impossible."""
-    shares, counts = SPLITS if corpus == "texts" else OWN_SPLITS, np.full(256, 0.5)
+    shares, counts = SPLITS if is_offline(corpus) else OWN_SPLITS, np.full(256, 0.5)
     for document in documents(corpus):
         if document.split(shares) == "calibration":
             counts += np.bincount(np.frombuffer(document.text.encode(), dtype=np.uint8), minlength=256)

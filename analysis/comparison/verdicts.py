@@ -5,6 +5,7 @@ Documents tell models apart. That is no word about architectures: other seeds, t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ def difference(summary: Summary, a: Side, b: Side, gap: Interval, *, told: bool,
     if not told:
         return f"{found} These documents do not tell them apart."
     high, low = (a, b) if gap.value > 0 else (b, a)
-    if min(high.values) <= max(low.values):
+    if _overlap(high, low):
         return f"{found} The seeds disagree: one of {low.name} reaches one of {high.name}, so no difference is supported."
     said = f"{found} {summary.higher.format(high.name)}"
     if min(len(a.values), len(b.values)) < SEEDS:
@@ -70,19 +71,42 @@ def spread(name: str, summary: Summary, values: Sequence[float], document: Inter
 
 def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
     """Which of the compared sides differ in their architecture alone; `pairs`: names, and what they were matched by."""
-    alike = [f"{a} and {b} ({by})" for a, b, by in pairs if by]
-    others = [f"{a} and {b}" for a, b, by in pairs if not by]
-    said = [f"Trained alike, so that the architecture is what differs: {'; '.join(alike)}."] if alike else []
+    by: dict[str, list[tuple[str, str]]] = {}
+    for a, b, matched in pairs:
+        by.setdefault(matched, []).append((a, b))
+    others, said = by.pop("", []), []
+    if by:
+        alike = "; ".join(_pairs(of, f" ({matched})") for matched, of in by.items())
+        said.append(f"Trained alike, so that the architecture is what differs: {alike}.")
+    if "equal loss" in by:
+        said.append("At equal loss the early one has also read fewer tokens, and its learning rate was still high.")
     if others:
-        said.append(f"Not trained alike, so that data, size and budget may be what differs: {'; '.join(others)}.")
+        said.append(f"Not trained alike, so that data, size and budget may be what differs: {_pairs(others)}.")
     return " ".join(said)
+
+
+def left_out(pairs: Sequence[tuple[str, str]]) -> str:
+    """Pairs that are not compared (`groups.unequal_steps`), and why."""
+    why = "an early checkpoint is compared only with models whose loss it was chosen by, seed for seed"
+    return f"Not compared, since {why}: {_pairs(pairs)}." if pairs else ""
+
+
+def _pairs(pairs: Sequence[tuple[str, str]], note: str = "") -> str:
+    """Every pair by name, or all names at once where each is paired with each other."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    if len(pairs) == math.comb(len(names), 2):
+        return f"{', '.join(names[:-1])} and {names[-1]}{note}"
+    return "; ".join(f"{a} and {b}{note}" for a, b in pairs)
 
 
 def over_training(name: str, summary: Summary, first: int, last: int, growth: Interval, *, told: bool, n_documents: int) -> str:
     """Does redundancy grow as a model learns? `growth`: the summary after step `last` less that after step `first`."""
-    found = f"From step {first:,} to step {last:,} of {name} the {summary.title} changes by {bounded(growth)}"
     if not np.isfinite(growth.value):
-        return f"Whether redundancy of {name} grows while it learns cannot be said: {NO_MARGIN}."
+        return (
+            f"Whether redundancy of {name} grows while it learns cannot be said: "
+            "it takes two steps after the start at which it is better than a byte unigram."
+        )
+    found = f"From step {first:,} to step {last:,} of {name} the {summary.title} changes by {bounded(growth)}"
     if n_documents < ENOUGH:
         return f"{found}. Whether redundancy grows is open: {too_few(n_documents)}."
     if not told:
@@ -92,16 +116,23 @@ def over_training(name: str, summary: Summary, first: int, last: int, growth: In
     )
 
 
-def equally(a: str, b: str, summary: Summary, gap: Interval, *, told: bool, n_documents: int) -> str:
-    """Does it change equally in two trainings? `gap`: change of a less change of b. One training of each: no architectures."""
+def equally(summary: Summary, a: Side, b: Side, gap: Interval, *, told: bool, n_documents: int) -> str:
+    """Does it change equally in two sides? `values` of a side: the change of each seed; `gap`: their mean in a less that in b."""
     if not np.isfinite(gap.value):
         return ""
-    found = f"The {summary.title} changes by {bounded(gap)} more in {a} than in {b}"
+    up, down = (a, b) if gap.value > 0 else (b, a)
+    falls = np.mean(up.values) <= 0  # in both, so that the lower one changes more
+    more, less = (down, up) if falls else (up, down)
+    opposite = ", where it falls" if np.mean(down.values) < 0 < np.mean(up.values) else ""
+    apart = gap if up is a else Interval(-gap.value, *(None if bound is None else -bound for bound in (gap.high, gap.low)))
+    found = f"The {summary.title} {'falls' if falls else 'rises'} by {bounded(apart)} more in {more.name} than in {less.name}{opposite}"
     if n_documents < ENOUGH:
         return f"{found}. Whether that is a difference is open: {too_few(n_documents)}."
     if not told:
-        return f"{found}: these documents do not tell the two trainings apart."
-    return f"{found}. That is about these two trainings, not about architectures."
+        return f"{found}: these documents do not tell the two apart."
+    if _overlap(up, down):
+        return f"{found}. The seeds disagree, so no difference is supported."
+    return f"{found}. That is about {_these(a, b, 'trainings')}, not about architectures."
 
 
 def _between_seeds(high: Sequence[float], low: Sequence[float]) -> float:
@@ -111,12 +142,18 @@ def _between_seeds(high: Sequence[float], low: Sequence[float]) -> float:
     return float(stats.ttest_ind(high, low, equal_var=False).pvalue)
 
 
+def _overlap(high: Side, low: Side) -> bool:
+    """Does a seed of one side reach a seed of the other?"""
+    return min(high.values) <= max(low.values)
+
+
 def _mean(side: Side) -> str:
     return number(float(np.mean(side.values)))
 
 
-def _these(a: Side, b: Side) -> str:
-    return "these two models" if len(a.values) == len(b.values) == 1 else f"these {len(a.values) + len(b.values)} models"
+def _these(a: Side, b: Side, what: str = "models") -> str:
+    n = len(a.values) + len(b.values)
+    return f"these {'two' if n == 2 else n} {what}"
 
 
 def _capital(text: str) -> str:

@@ -146,7 +146,7 @@ ARCHITECTURES = {
         transformer(320, n_kv_heads=2),
     ),
     "baichuan": Architecture(
-        "Baichuan2-13B (ALiBi, fused W_pack, normalised head)",
+        "Baichuan2-13B layout (ALiBi, fused W_pack, normalised head)",
         "baichuan",
         baichuan.LAYOUT,
         _DECODER | _BAICHUAN | {"model_max_length": CONTEXT},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from analysis.comparison.groups import short
 from analysis.corpora import SPLITS
 from analysis.statistics import ENOUGH
 from analysis.zoo.texts import DEVELOPMENT, SPAN
@@ -20,10 +21,11 @@ def card(models: Mapping[str, Mapping[str, Any]]) -> str:
     first = next(iter(models.values()))
     sizes = [m["n_params"] for m in models.values()]
     tokens = max(m["tokens"] for m in models.values())
-    data, tokenizer = first["data"], first["tokenizer"]
+    data, tokenizer, text = first["data"], first["tokenizer"], first["train_tokens"]
+    titles = list(dict.fromkeys(m["architecture"] for m in models.values()))
     return f"""# The zoo
 
-Small language models of different architectures that were trained alike: {_list(sorted({m["architecture"] for m in models.values()}))}.
+Small language models of different architectures that were trained alike: {_list(titles)}.
 They are for measuring redundancy, not for use: they write no sensible text. Load one with `load("zoo-{next(iter(models))}")`.
 
 ## How well they do
@@ -39,20 +41,23 @@ The weights of a Transformer have Hugging Face's or Baichuan's keys, those of RW
 The tokenizer is one byte-level BPE for all, made from the training text.
 
 Made by `make zoo` (`analysis/zoo/`): {first["of_steps"]:,} steps of {BATCH} rows of {CONTEXT} tokens, {tokens / 1e6:.1f} M tokens in all,
-the same rows in the same order for equal seeds. Muon at {MUON} for the matrices of blocks, Adam at {ADAM} for everything else,
-gradients clipped to norm 1, {WARM_UP} steps of warm-up, a linear fall to {LAST:.0%}, no weight decay.
+the same rows in the same order for equal seeds. The text has {text / 1e6:.1f} M tokens: it is read {tokens / text:.2f} times.
+Muon at {MUON} for the matrices of blocks, Adam at {ADAM} for everything else, gradients clipped to norm 1, {WARM_UP} steps of
+warm-up, a linear fall to {100 * LAST:.0f} %, no weight decay.
 Forward and backward passes in bf16 (the recurrences of RWKV in fp32), weights and optimisers in fp32.
 RWKV starts as BlinkDL's training code does, a Transformer as GPT-2.
-Nothing was tuned for one architecture. Early checkpoints are chosen by the loss on {DEVELOPMENT} % of the train split, which no
-model was trained on.
+The optimisers and their rates come from short trials of Llama and RWKV-5.2 before these trainings, and are the same for all;
+nothing was tuned for one architecture. {DEVELOPMENT} % of the train split are kept back as development text, which no model was
+trained on: early checkpoints are chosen by the loss on it.
+On one machine's CPU two trainings of one plan and seed give equal weights; a GPU, or another CPU, may round differently.
 The weights are under the licence of this project, Apache-2.0; the texts are not part of it and keep theirs (`THIRD_PARTY.md`).
 Versions: {", ".join(f"{name} {number}" for name, number in first["versions"].items())}. Text `{data}`, tokenizer `{tokenizer}` (hashes).
 
 ## What they have read
-English prose: {SPLITS["train"]} % of the documents (by a hash of each) of {_list(READ)}, as in the `texts` corpus. **None of these
-data sets is a clean benchmark for these models**: only items whose passage falls into the split `benchmark` were not read.
-No document of another split was trained on, nor one that shares {SPAN} words in a row with a document of another split;
-documents of different splits may still be about the same thing.
+English prose: {SPLITS["train"]} % of the documents (by a hash of each) of {_list(READ)}, as in
+the `texts` corpus. **None of these data sets is a clean benchmark for these models**: only items whose passage falls into the
+split `benchmark` were not read. No document of another split was trained on, nor one that shares {SPAN} words in
+a row with a document of another split; documents of different splits may still be about the same thing.
 
 ## What they cannot show
 {_limits(models)}
@@ -67,7 +72,7 @@ def _table(models: Mapping[str, Mapping[str, Any]]) -> str:
 def _row(name: str, m: Mapping[str, Any]) -> str:
     score = m["held_out"]
     bounds = f" ({score['low']:.3f} to {score['high']:.3f})" if score["low"] is not None else f" (no interval below {ENOUGH} documents)"
-    return f"| `zoo-{name}` | {m['architecture']} | {m['seed']} | {m['tokens'] / 1e6:.2f} M | {score['bits_per_byte']:.3f}{bounds} |"
+    return f"| `zoo-{name}` | {short(m['architecture'])} | {m['seed']} | {m['tokens'] / 1e6:.2f} M | {score['bits_per_byte']:.3f}{bounds} |"
 
 
 def _matching(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -92,7 +97,7 @@ def _limits(models: Mapping[str, Mapping[str, Any]]) -> str:
     seeds: dict[str, int] = {}
     for m in models.values():
         if not m["equals"]:
-            seeds[m["architecture"]] = seeds.get(m["architecture"], 0) + 1
+            seeds[short(m["architecture"])] = seeds.get(short(m["architecture"]), 0) + 1
     few = {title: n for title, n in seeds.items() if n < CLAIM}
     lines = [
         "They are a thousand times smaller than the models people use, and have read a million times less: what is redundant in them "
@@ -102,10 +107,10 @@ def _limits(models: Mapping[str, Mapping[str, Any]]) -> str:
         "They read English only, and mostly encyclopaedia, news, law and medicine.",
     ]
     if few:
-        counts = _list([f"{title} ({n})" for title, n in few.items()])
+        counts = _list([f"{title} ({n} {'seed' if n == 1 else 'seeds'})" for title, n in few.items()])
         lines.append(
             f"With fewer than {CLAIM} seeds of an architecture a difference may be one of seeds; that is so for {counts}: "
-            "say “these two models”, not “these two architectures”."
+            "say “these models”, not “these architectures”."
         )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -17,13 +17,13 @@ from adapters.base import BlockModel
 from adapters.catalogue import ZOO
 from adapters.errors import StrataError
 from adapters.registry import load
-from analysis.corpora import sample
+from analysis.corpora import documents, sample
 from analysis.corpora.text import batches, tokenizer_of
 from analysis.scores import TextScores
 from analysis.statistics import Interval, ratio
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.card import card
-from analysis.zoo.texts import SEPARATOR
+from analysis.zoo.texts import SEPARATOR, Rows, Texts, clean
 
 DOCUMENTS = 256  # held-out documents, one window of CONTEXT tokens each
 PAIR = ("llama", "rwkv5")  # compared at equal tokens and at equal loss
@@ -65,18 +65,52 @@ class Choice:
 
 
 def release(out: Path, target: Path = ZOO) -> None:
-    """Writes the finished models in `out` to `target`, with zoo.json and README.md; anything else there stays.
+    """Writes the finished models in `out` to `target`, with zoo.json and README.md; other models there stay, and so do their facts.
 
-    Raises StrataError when nothing is finished, or when models that would lie side by side had different data or steps.
+    Raises StrataError when nothing is finished, when models that would lie side by side had different data or steps, and when the
+    corpus is no longer the text that was trained on.
     """
     trainings = finished(out)
-    models = {}
-    for choice in choices(trainings):
+    chosen = choices(trainings)
+    models = _others(target, {choice.name for choice in chosen}, trainings[0].plan)
+    tokens = train_tokens(trainings[0].plan)
+    for choice in chosen:
         folder = target / choice.name
         publish(choice, folder)
-        models[choice.name] = facts(choice, load(folder, device="cpu", dtype="float32"))
+        models[choice.name] = facts(choice, load(folder, device="cpu", dtype="float32"), tokens)
+    models = dict(sorted(models.items(), key=lambda item: _place(item[0])))
     (target / "zoo.json").write_text(json.dumps({"schema": 1, "models": models}, indent=1) + "\n")
     (target / "README.md").write_text(card(models))
+
+
+def _others(target: Path, names: set[str], plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Facts of the models in `target` that are not of `names`. Raises StrataError where they were not trained as `plan` says."""
+    path = target / "zoo.json"
+    known = json.loads(path.read_text())["models"] if path.is_file() else {}
+    others = {name: m for name, m in known.items() if name not in names and (target / name / "config.json").is_file()}
+    for name, m in others.items():
+        for key, expected in (("data", plan["data"]), ("tokenizer", plan["tokenizer"]), ("of_steps", plan["steps"])):
+            if m[key] != expected:
+                raise StrataError(
+                    f"{target} holds {name}, whose {key} is {m[key]}, that of the finished models is {expected}: "
+                    f"train them alike, or remove {target / name}"
+                )
+    return others
+
+
+def _place(name: str) -> tuple[int, int, bool]:
+    model, seed, *early = name.split("-")
+    return list(ARCHITECTURES).index(model), int(seed), bool(early)
+
+
+def train_tokens(plan: Mapping[str, Any]) -> int:
+    """Tokens in the text that was trained on, each counted once. Raises StrataError when the corpus holds another text."""
+    texts = Texts.of(clean(documents("texts")))
+    if texts.hash != plan["data"]:
+        raise StrataError(
+            f"the corpus `texts` is not what the models were trained on ({texts.hash}, theirs is {plan['data']}): train again"
+        )
+    return Rows(texts.train, texts.tokenizer, 0).tokens
 
 
 def finished(out: Path) -> list[Finished]:
@@ -85,7 +119,7 @@ def finished(out: Path) -> list[Finished]:
     found = [Finished(folder, s["plan"], s["curve"]) for folder, s in states if len(s["losses"]) == s["plan"]["steps"]]
     if not found:
         raise StrataError(f"no training in {out} is finished: run `python -m analysis.zoo` to its end, or give another --out")
-    for key in ("data", "tokenizer", "steps", "batch", "context"):
+    for key in ("data", "tokenizer", "steps", "batch", "context", "muon", "adam"):
         if len(values := {str(t.plan[key]) for t in found}) > 1:
             raise StrataError(f"the models in {out} differ in {key} ({', '.join(sorted(values))}): train them alike, or give another --out")
     order = list(ARCHITECTURES)
@@ -116,8 +150,8 @@ def publish(choice: Choice, folder: Path) -> None:
         (folder / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def facts(choice: Choice, model: BlockModel) -> dict[str, Any]:
-    """What zoo.json holds about one model."""
+def facts(choice: Choice, model: BlockModel, train_tokens: int) -> dict[str, Any]:
+    """What zoo.json holds about one model. `train_tokens`: in the text that was trained on."""
     plan = choice.training.plan
     interval, tokens = held_out(model)
     return {
@@ -126,6 +160,7 @@ def facts(choice: Choice, model: BlockModel) -> dict[str, Any]:
         "steps": choice.steps,
         "of_steps": plan["steps"],
         "tokens": choice.steps * plan["batch"] * plan["context"],
+        "train_tokens": train_tokens,
         "n_params": model.spec.n_params,
         "weights": model.spec.source_hash,
         "data": plan["data"],
@@ -139,9 +174,9 @@ def facts(choice: Choice, model: BlockModel) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def held_out(model: BlockModel, documents: int = DOCUMENTS) -> tuple[Interval, int]:
+def held_out(model: BlockModel, n: int = DOCUMENTS) -> tuple[Interval, int]:
     """Bits per byte on held-out text with its interval over documents, and the tokens scored."""
-    windows = sample("texts", documents, CONTEXT, tokenizer_of(model))
+    windows = sample("texts", n, CONTEXT, tokenizer_of(model))
     nll, n_bytes, tokens = [], [], 0
     for batch in batches(windows, model):
         scores = TextScores(model, batch.ids, batch.lengths, 1, kl=False)

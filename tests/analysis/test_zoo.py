@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
@@ -20,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from adapters import StrataError, load
 from adapters.catalogue import PACKAGES, ZOO, zoo
 from analysis.corpora import SPLITS, Document
+from analysis.statistics import Interval
 from analysis.zoo import release, training
 from analysis.zoo import texts as zoo_texts
 from analysis.zoo.__main__ import main, train
@@ -348,22 +350,58 @@ def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
     assert len(choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-1", 3.4, curve)])) == 2
 
 
-def test_only_finished_and_equal_trainings_are_released(texts: Texts, tmp_path: Path) -> None:
+def save_state(out: Path, made: Plan) -> None:
+    """As a finished training saves it, but for the weights."""
+    (out / made.name).mkdir(parents=True)
+    torch.save({"plan": asdict(made), "losses": [7.0] * made.steps, "curve": {made.steps: 7.0}}, out / made.name / "state.pt")
+
+
+@pytest.mark.parametrize("key", ["steps", "muon", "adam", "data"])
+def test_only_finished_and_equal_trainings_are_released(key: str, tmp_path: Path) -> None:
     with pytest.raises(StrataError, match="no training in"):
         finished(tmp_path)
-    for model, steps in (("llama", 1), ("rwkv5", 2)):
-        Training(plan(model, steps=steps), texts, tmp_path / model).run()
-    with pytest.raises(StrataError, match="differ in steps"):
+    save_state(tmp_path, plan("llama"))
+    save_state(tmp_path, plan("rwkv5", **{key: "other" if key == "data" else 3}))
+    with pytest.raises(StrataError, match=f"differ in {key}"):
         finished(tmp_path)
+
+
+def test_a_release_keeps_the_facts_of_the_models_beside_it(
+    trained: Trained, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "train_tokens", lambda plan: 4_915_200)
+    monkeypatch.setattr(release, "held_out", lambda model: (Interval(1.9, 1.8, 2.0), 255))
+    out, target = tmp_path / "out", tmp_path / "zoo"
+    out.mkdir()
+    made, folder = trained("baichuan")
+    (out / "baichuan-0").symlink_to(made.folder)
+    shutil.copytree(folder, target / "rwkv5-0")
+    there = {"rwkv5-0": facts(of_steps=5), "rwkv7-0": facts(of_steps=7)}
+    (target / "zoo.json").write_text(json.dumps({"schema": 1, "models": there}))
+    release.release(out, target)
+    models = json.loads((target / "zoo.json").read_text())["models"]
+    assert list(models) == ["baichuan-0", "rwkv5-0"], "what has no folder is gone"
+    assert models["rwkv5-0"] == there["rwkv5-0"]
+    assert models["baichuan-0"]["architecture"].startswith("Baichuan2-13B layout (")
+    assert (target / "README.md").read_text() == card(models)
+    release.release(out, target)
+    assert json.loads((target / "zoo.json").read_text())["models"] == models
+
+    before = (target / "zoo.json").read_text().replace('"data": "d"', '"data": "e"', 2)
+    (target / "zoo.json").write_text(before)
+    with pytest.raises(StrataError, match="holds rwkv5-0, whose data is e, that of the finished models is d"):
+        release.release(out, target)
+    assert (target / "zoo.json").read_text() == before
 
 
 def facts(**changes: object) -> dict:
     return {
-        "architecture": "Llama",
+        "architecture": ARCHITECTURES["llama"].title,
         "seed": 0,
         "steps": 1500,
         "of_steps": 1500,
         "tokens": 6_144_000,
+        "train_tokens": 4_915_200,
         "n_params": 1_833_312,
         "data": "d",
         "tokenizer": "t",
@@ -375,12 +413,13 @@ def facts(**changes: object) -> dict:
 
 
 def test_card_says_what_was_measured() -> None:
-    rwkv = facts(architecture="RWKV-5.2", n_params=1_850_000)
+    rwkv = facts(architecture=ARCHITECTURES["rwkv5"].title, n_params=1_850_000)
     text = card({"llama-0": facts(), "rwkv5-0": rwkv, "rwkv5-0-early": rwkv | {"equals": "llama-0", "steps": 700, "tokens": 2_867_200}})
     assert "| `zoo-llama-0` | Llama | 0 | 6.14 M | 1.912 (1.877 to 1.949) |" in text
     assert "`zoo-rwkv5-0-early` is `zoo-rwkv5-0` after 700 of 1,500 steps" in text
     assert "1,833,312 to 1,850,000 parameters (0.9 % apart)" in text
-    assert "Llama (1) and RWKV-5.2 (1)" in text
+    assert "that is so for Llama (1 seed) and RWKV-5.2 (1 seed): say “these models”" in text
+    assert "The text has 4.9 M tokens: it is read 1.25 times." in text
     assert all(name in text for name in READ)
     assert "at equal loss" not in card({"llama-0": facts()})
 
@@ -415,6 +454,10 @@ def test_from_the_command_line_to_a_released_model(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(release, "DOCUMENTS", 12)
     release.release(tmp_path / "out", tmp_path / "zoo")
     assert load(tmp_path / "zoo" / "llama-0").spec.name == "llama-0"
+    tokens = json.loads((tmp_path / "zoo" / "zoo.json").read_text())["models"]["llama-0"]["train_tokens"]
+    assert 4e6 < tokens < 6e6
+    with pytest.raises(StrataError, match="not what the models were trained on"):
+        release.train_tokens({"data": "another"})
     assert "zoo-llama-0" in (tmp_path / "zoo" / "README.md").read_text()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from analysis.comparison import overlays
 from analysis.comparison.compare import compare
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
-from analysis.comparison.trajectory import TITLES, checkpoints, trajectory
+from analysis.comparison.trajectory import TITLES, Trajectory, checkpoints, trajectory
 from analysis.notebook import ComparisonParameters
 from analysis.setting import Setting
 from analysis.statistics import ENOUGH
 from analysis.zoo.architectures import ARCHITECTURES
+from analysis.zoo.training import Plan
+from tests.analysis.test_notebooks_on_variants import run as run_notebook
 from tests.reference.models import save_reader
 from tests.reference.naive import naive_nll
 from tests.reference.variants import save
@@ -102,9 +105,10 @@ def test_models_without_a_margin_are_shown_and_not_compared(sources: list[str], 
     assert study.summaries["area"].tolist() == ["", ""]
     assert "cannot be compared" in study.conclusion
     assert "Not trained alike" in study.conclusion
-    assert not study.has_heads
     for figure in (overlays.curves(study.curves), overlays.influence(study.bi), overlays.losses(study.losses, "ffns")):
         assert figure.axes
+    assert study.has_heads
+    assert [len(ax.get_legend_handles_labels()[0]) for ax in overlays.heads(study.losses).axes] == [2, 0], "in bits; there are no shares"
     assert len(study.facts) == len(study.summaries) == 2
     assert len(study.differences) == 1
     assert study.spreads.empty
@@ -156,6 +160,7 @@ def test_real_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "how far seeds lie apart is not known" in study.spread
     assert set(study.curves["share"].round(3)) >= {0, 0.2, 1}
     assert study.has_heads
+    assert [len(ax.get_legend_handles_labels()[0]) for ax in overlays.heads(study.losses).axes] == [2, 2]
 
 
 def test_seeds_are_put_beside_each_other(sources: list[str], folder: Path, tmp_path: Path) -> None:
@@ -165,15 +170,24 @@ def test_seeds_are_put_beside_each_other(sources: list[str], folder: Path, tmp_p
     assert study.differences.empty
 
 
+def trained(name: str, folder: Path, out: Path) -> Path:
+    """A folder as training leaves it after four steps; the weights are random."""
+    model, seed = name.split("-")
+    (out / name / "weights").mkdir(parents=True)
+    (out / name / "tokenizer.json").write_bytes((folder / "llama" / "tokenizer.json").read_bytes())
+    made = ARCHITECTURES[model]
+    for step in (0, 4):
+        weights, blocks = made.initial(torch.Generator().manual_seed(step + int(seed)))
+        tensors = {key: t.half() for key, t in made.layout.write(weights, blocks).items()}
+        save_file(tensors, out / name / "weights" / f"{step:06}.safetensors")
+    plan = asdict(Plan(model=model, seed=int(seed), steps=4, data="d", tokenizer="t"))
+    torch.save({"plan": plan, "losses": [7.0] * 4, "curve": {0: 7.6, 4: 7.0}}, out / name / "state.pt")
+    return out / name
+
+
 def test_redundancy_over_training(folder: Path, tmp_path: Path) -> None:
     """Kept weights of the zoo's working folder: step by step, on the same bytes."""
-    out = tmp_path / "llama-0"
-    (out / "weights").mkdir(parents=True)
-    (out / "tokenizer.json").write_bytes((folder / "llama" / "tokenizer.json").read_bytes())
-    llama = ARCHITECTURES["llama"]
-    for step in (0, 4):
-        weights, blocks = llama.initial(torch.Generator().manual_seed(step))
-        save_file({key: t.half() for key, t in llama.layout.write(weights, blocks).items()}, out / "weights" / f"{step:06}.safetensors")
+    out = trained("llama-0", folder, tmp_path)
     found = trajectory({"llama-0": checkpoints(out, device="cpu")}, Setting(BUDGET, tmp_path / "runs", str(folder / "text.txt"), 2))
     bits = found.rows[found.rows["measure"] == "bits"]
     assert bits["step"].tolist() == [0, 4]
@@ -185,6 +199,28 @@ def test_redundancy_over_training(folder: Path, tmp_path: Path) -> None:
         checkpoints(out, [0, 7])
     with pytest.raises(ValueError, match="no rows"):
         overlays.training(found.rows, {"nothing": "Nothing"})
+    setting = Setting(BUDGET, tmp_path / "runs", str(folder / "text.txt"), 2)
+    with pytest.raises(StrataError, match="rwkv5-0 has no checkpoints"):
+        trajectory({"llama-0": checkpoints(out, [0], device="cpu"), "rwkv5-0": {}}, setting)
+    other = trained("rwkv5-0", folder, tmp_path)
+    (tmp_path / "own").mkdir()
+    save_reader(tmp_path / "own", bos=False)
+    (other / "tokenizer.json").write_bytes((tmp_path / "own" / "tokenizer.json").read_bytes())
+    with pytest.raises(StrataError, match="rwkv5-0 has another tokenizer"):
+        trajectory({name: checkpoints(tmp_path / name, [0], device="cpu") for name in ("llama-0", "rwkv5-0")}, setting)
+
+
+@pytest.mark.long
+def test_the_notebook_shows_redundancy_over_training(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    for name in ("llama-0", "llama-1", "rwkv5-0"):
+        trained(name, folder, tmp_path / "zoo")
+    common = {"corpus": str(folder / "text.txt"), "documents": 2, "window": 24, "device": "cpu", "out": str(tmp_path / "runs")}
+    names = run_notebook("compare", models=sources, trainings=str(tmp_path / "zoo"), **common)
+    over = names["over"]
+    assert isinstance(over, Trajectory)
+    assert {name: sorted(steps) for name, steps in over.trainings.items()} == {"llama-0": [0, 4], "llama-1": [0, 4], "rwkv5-0": [0, 4]}
+    assert over.n_documents == 2
+    assert over.conclusion.count("cannot be said") == 3
 
 
 @pytest.mark.parametrize("models", ["a, b/c.pth", ["a", "b/c.pth"], "['a', 'b/c.pth']"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
+from adapters.catalogue import PACKAGES
 from analysis.agreement import Scores
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, area, effective_number, effective_share, estimate, gini, mean, removable
 from analysis.comparison.unigram import unigram_bits
+from analysis.corpora import SPLITS, Window, documents
 from tests.analysis.corpora.test_corpora import Bytes
 
 
@@ -81,13 +85,27 @@ def test_too_few_documents_have_no_interval_and_no_margin_no_value() -> None:
     lost = estimate(SUMMARIES["area"].of, Scores(np.ones((3, 20)), -np.ones(20)))
     assert np.isnan(lost.value)
     assert lost.interval.low is None
+    known = estimate(SUMMARIES["area"].of, sums(np.linspace(0.1, 1, 4), 12, 0.1))
+    for mixed in (lost - known, known - lost, mean([known, lost])):
+        assert np.isnan(mixed.value)
+        assert mixed.interval.low is None
+        assert mixed.p == 1
 
 
 def test_a_unigram_knows_how_often_bytes_come(tmp_path) -> None:
     """A text of two letters, one three times as often: its entropy, on stretches of known counts."""
-    from analysis.corpora import Window
-
     (tmp_path / "text.txt").write_text("\n".join("aaab" * 1100 for _ in range(40)))
     bits = unigram_bits(str(tmp_path / "text.txt"), [Window("x", 0, "bbaaab"), Window("y", 0, "ab")], np.array([4, 1]))
     assert bits == pytest.approx([3 * np.log2(4 / 3) + 2, 2], rel=0.05), "only the bytes at the end count"
     assert Bytes().bos_id is None
+
+
+@pytest.mark.skipif(importlib.util.find_spec(PACKAGES["texts"].module) is None, reason="needs the offline texts: run `strata fetch texts`")
+def test_the_unigram_of_a_part_of_the_texts_is_of_its_calibration_split() -> None:
+    corpus = "texts:MedQA"
+    counts = np.full(256, 0.5)
+    for document in documents(corpus):
+        if document.split(SPLITS) == "calibration":
+            counts += np.bincount(np.frombuffer(document.text.encode(), dtype=np.uint8), minlength=256)
+    expected = -np.log2(counts / counts.sum())
+    assert unigram_bits(corpus, [Window("x", 0, "ae")], np.array([2])) == pytest.approx([expected[ord("a")] + expected[ord("e")]])

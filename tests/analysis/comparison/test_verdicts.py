@@ -7,7 +7,7 @@ import math
 import pytest
 
 from analysis.comparison.redundancy import SUMMARIES
-from analysis.comparison.verdicts import Side, controlled, difference, equally, over_training, spread
+from analysis.comparison.verdicts import Side, controlled, difference, equally, left_out, over_training, spread
 from analysis.statistics import Interval
 
 AREA, GO = SUMMARIES["area"], SUMMARIES["removable"]
@@ -78,6 +78,13 @@ def test_controlled_and_uncontrolled_pairs_are_named() -> None:
     assert "Trained alike, so that the architecture is what differs: Llama and RWKV (equal tokens)." in said
     assert "Not trained alike, so that data, size and budget may be what differs: Llama and smollm2." in said
     assert "Trained alike" not in controlled([("a", "b", "")])
+    assert "equal loss" not in said
+    three = [("A", "B", "equal tokens"), ("A", "C", "equal tokens"), ("B", "C", "equal tokens"), ("A", "early B", "equal loss")]
+    said = controlled(three)
+    assert "what differs: A, B and C (equal tokens); A and early B (equal loss). At equal loss the early one has also" in said
+    assert "A and B (equal tokens); A and C (equal tokens)." in controlled(three[:2])
+    assert left_out([]) == ""
+    assert left_out([("early B", "C")]).endswith("seed for seed: early B and C.")
 
 
 def test_redundancy_over_training() -> None:
@@ -86,5 +93,33 @@ def test_redundancy_over_training() -> None:
     assert "Llama becomes less redundant" in over_training("Llama", GO, 100, 1500, falls, told=True, n_documents=24)
     assert "not supported" in over_training("Llama", AREA, 100, 1500, NONE, told=False, n_documents=24)
     assert "open: too few" in over_training("Llama", AREA, 100, 1500, falls, told=False, n_documents=3)
-    assert "not about architectures" in equally("Llama", "RWKV", AREA, falls, told=True, n_documents=24)
-    assert "do not tell the two trainings apart" in equally("Llama", "RWKV", AREA, NONE, told=False, n_documents=24)
+    assert "it takes two steps after the start" in over_training(
+        "Llama", AREA, 0, 4, Interval(math.nan, None, None), told=False, n_documents=24
+    )
+
+
+def growth(a: tuple[float, ...], b: tuple[float, ...], gap: Interval, *, told: bool = True, n: int = 24) -> str:
+    return equally(AREA, Side("Llama", a), Side("RWKV", b), gap, told=told, n_documents=n)
+
+
+def test_the_larger_change_comes_first_with_a_positive_number() -> None:
+    higher, lower = Interval(0.2, 0.15, 0.25), Interval(-0.2, -0.25, -0.15)
+    apart = "by 0.200 (0.150 to 0.250) more in"
+    for a, b, gap, says in (
+        ((0.3,), (0.1,), higher, f"rises {apart} Llama than in RWKV."),
+        ((0.1,), (0.3,), lower, f"rises {apart} RWKV than in Llama."),
+        ((-0.3,), (-0.1,), lower, f"falls {apart} Llama than in RWKV."),
+        ((-0.1,), (-0.3,), higher, f"falls {apart} RWKV than in Llama."),
+        ((0.1,), (-0.1,), higher, f"rises {apart} Llama than in RWKV, where it falls."),
+    ):
+        said = growth(a, b, gap)
+        assert says in said
+        assert "these two trainings, not about architectures" in said
+
+
+def test_growth_that_is_not_told_apart() -> None:
+    assert "these documents do not tell the two apart" in growth((0.11,), (0.1,), NONE, told=False)
+    assert "open: too few" in growth((0.3,), (0.1,), Interval(0.2, None, None), told=False, n=3)
+    assert "The seeds disagree" in growth((0.5, 0.1), (0.1, 0.1), GAP)
+    assert "these 4 trainings" in growth((0.3, 0.35), (0.1, 0.15), GAP)
+    assert growth((math.nan,), (0.1,), Interval(math.nan, None, None)) == ""

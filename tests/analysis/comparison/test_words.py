@@ -1,0 +1,204 @@
+"""What a comparison concludes from planted results: a difference, none, too little data, seeds that disagree, early checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adapters import Ablation
+from analysis.agreement import Scores
+from analysis.comparison import overlays
+from analysis.comparison.compare import Compared, Measured, Rises
+from analysis.comparison.groups import Facts, groups
+from analysis.comparison.redundancy import SUMMARIES
+from analysis.comparison.results import Comparison
+from analysis.comparison.trajectory import Trajectory
+from analysis.corpora.text import Text
+from analysis.depth import KINDS
+from analysis.zoo.architectures import ARCHITECTURES
+from tests.analysis.comparison.test_groups import facts
+from tests.reference.models import spec
+
+BLOCKS = 6
+SEEDED = ("llama-0", "llama-1", "rwkv5-0", "rwkv5-1")
+EARLY = {"rwkv5-0-early": "llama-0", "rwkv5-1-early": "llama-1"}
+ALL = (*SEEDED, *EARLY, "rwkv7-0", "baichuan-0")
+LEVELS = dict.fromkeys(ALL, 0.5) | {"llama-0": 0.7, "llama-1": 0.72}  # of the removal curve: near the area under it
+
+
+def measured(name: str, level: float, documents: int = 24, margin: float = 2.0, noise: float = 0.02) -> Measured:
+    """Every removal costs `level` of the margin (bits per byte), and a little more or less in each document."""
+    rng = np.random.default_rng([ord(letter) for letter in name])
+    n_bytes = rng.integers(300, 400, documents).astype(float)
+    path = (level + rng.normal(0, noise, (BLOCKS, documents))) * abs(margin) * n_bytes
+    path[-1] = abs(margin) * n_bytes
+    single = Rises(tuple(Ablation(blocks=frozenset({i})) for i in range(BLOCKS)), path / BLOCKS)
+    nested = Rises(tuple(Ablation(blocks=frozenset(range(i + 1))) for i in range(BLOCKS)), path)
+    unigram = 4.5 * n_bytes
+    return Measured(
+        name,
+        replace(spec(BLOCKS), name=name),
+        "float32 on cpu",
+        dict.fromkeys(KINDS, single),
+        nested,
+        unigram - margin * n_bytes,
+        unigram,
+        n_bytes,
+        Scores(path / BLOCKS, n_bytes),
+        "has none",
+    )
+
+
+def known(*names: str) -> Facts:
+    """What zoo.json would say of them."""
+    found = {}
+    for name in names:
+        model, seed = name.split("-")[:2]
+        of = facts(int(seed), ARCHITECTURES[model].title, name=name, equals=EARLY.get(name))
+        found[name] = of | ({"tokens": 70} if name in EARLY else {})
+    return found
+
+
+def comparison(levels: Mapping[str, float], documents: int = 24, zoo: bool = True, **others: Measured) -> Comparison:
+    models = [measured(name, level, documents) for name, level in levels.items()]
+    models += others.values()
+    names = [m.name for m in models]
+    return Comparison(Compared(models, groups(names, known(*levels) if zoo else {}), Text("text.txt"), Text("text.txt")))
+
+
+def test_the_whole_zoo() -> None:
+    found = comparison(LEVELS)
+    assert [group.name for group in found.of.groups] == ["Llama", "RWKV-5.2", "early RWKV-5.2", "RWKV-7", "Baichuan2-13B layout"]
+    assert list(found.gaps) == [
+        ("Llama", "RWKV-5.2"),
+        ("Llama", "early RWKV-5.2"),
+        ("Llama", "RWKV-7"),
+        ("Llama", "Baichuan2-13B layout"),
+        ("RWKV-5.2", "RWKV-7"),
+        ("RWKV-5.2", "Baichuan2-13B layout"),
+        ("RWKV-7", "Baichuan2-13B layout"),
+    ], "an early checkpoint only beside what it was matched to"
+    for pair, gaps in found.gaps.items():
+        gap, told = gaps["area"]
+        assert told == ("Llama" in pair)
+        assert gap.value == pytest.approx(0.21 * 4.5 / 6 if told else 0, abs=0.02)
+    assert found.differences["matched by"].tolist() == ["equal tokens", "equal loss", *["equal tokens"] * 5]
+    opening, verdicts = found.conclusion.replace("\\", "").split("\n\n")
+    assert opening.startswith("Trained alike, so that the architecture is what differs: Llama, RWKV-5.2, RWKV-7 and Baichuan2-13B layout (")
+    assert "Llama and early RWKV-5.2 (equal loss). At equal loss the early one has also read fewer tokens" in opening
+    assert "Not trained alike" not in opening
+    assert opening.endswith("seed for seed: early RWKV-5.2 and RWKV-7; early RWKV-5.2 and Baichuan2-13B layout.")
+    first, *others = verdicts.split("\n")
+    assert "Llama loses more as blocks go. That is about these 4 models, not about architectures" in first
+    assert "(2 and 2 here)" in first
+    assert [("do not tell them apart" in said) for said in others] == [False, False, False, True, True, True]
+    assert found.spreads["group"].unique().tolist() == ["Llama", "RWKV-5.2", "early RWKV-5.2"]
+    assert found.spread.count("2 seeds lie between") == 3
+
+
+def test_noise_is_no_difference() -> None:
+    found = comparison(dict.fromkeys(SEEDED, 0.5))
+    ((gap, told),) = [gaps["area"] for gaps in found.gaps.values()]
+    assert not told
+    assert gap.interval.low < 0 < gap.interval.high
+    assert "do not tell them apart" in found.conclusion
+
+
+def test_eleven_documents_leave_it_open() -> None:
+    found = comparison({name: LEVELS[name] for name in SEEDED}, documents=11)
+    assert "open: too few documents for an interval (11, needs 12)" in found.conclusion
+    assert not any(told for gaps in found.gaps.values() for _, told in gaps.values())
+    assert found.spread.count("2 seeds lie between") == 2
+    assert "width" not in found.spread
+
+
+def test_seeds_that_disagree() -> None:
+    found = comparison({"llama-0": 0.9, "llama-1": 0.45, "rwkv5-0": 0.5, "rwkv5-1": 0.5})
+    assert next(iter(found.gaps.values()))["area"][1], "documents tell the means apart"
+    assert "The seeds disagree" in found.conclusion
+    assert "farther apart than the interval over documents" in found.spread
+
+
+def test_a_model_without_a_margin_beside_one_with_it() -> None:
+    lost = measured("lost", 0.5, 12, margin=-0.3)
+    found = comparison({"llama-0": 0.5, "llama-1": 0.5}, 12, lost=lost)
+    assert "cannot be compared: a model that is no better than a byte unigram" in found.conclusion
+    assert found.differences[SUMMARIES["area"].short].tolist() == [""]
+    assert len(found.summaries) == 3
+
+
+def test_one_training_at_two_steps() -> None:
+    found = comparison({"rwkv5-0": 0.5, "rwkv5-0-early": 0.6})
+    assert found.conclusion.startswith("These models are one architecture at different steps of training")
+    assert found.differences.empty
+    assert "No two models here differ in their seed alone" in found.spread
+    assert "differ in their seed alone: there is" in comparison({"llama-0": 0.5, "llama-1": 0.6}).conclusion
+
+
+def test_an_early_checkpoint_beside_nothing_that_it_was_matched_to() -> None:
+    found = comparison({"rwkv5-0-early": 0.5, "rwkv7-0": 0.6})
+    assert found.differences.empty
+    assert found.conclusion.startswith("Not compared, since an early checkpoint")
+
+
+def test_a_model_of_the_zoo_beside_another() -> None:
+    found = comparison({"llama-0": 0.7, "rwkv5-0-early": 0.5}, own=measured("own", 0.5))
+    assert list(found.gaps) == [("Llama", "early RWKV-5.2"), ("Llama", "own"), ("early RWKV-5.2", "own")]
+    assert "data, size and budget may be what differs: Llama and own; early RWKV" in found.conclusion.replace("\\", "")
+
+
+# over training
+
+
+def trajectory(last: Mapping[str, float], documents: int = 24, **margin: float) -> Trajectory:
+    """From 0.5 at step 64 to `last` at step 1500; before training nothing is lost."""
+    return Trajectory(
+        {
+            name: {step: measured(f"{name} at {step}", level, documents, **margin) for step, level in ((0, 0.0), (64, 0.5), (1500, level))}
+            for name, level in last.items()
+        }
+    )
+
+
+def test_growth_by_training_and_differences_by_architecture() -> None:
+    found = trajectory({"llama-0": 0.8, "llama-1": 0.82, "rwkv5-0": 0.6, "rwkv5-1": 0.62, "rwkv7-0": 0.5, "baichuan-0": 0.3})
+    said = found.conclusion.replace("\\", "").split("\n")
+    assert len(said) == 6 + 6
+    assert all(line.startswith("- ") for line in said)
+    assert all(line.startswith("- From step 64 to step 1,500 of ") for line in said[:6]), "before training a model has learnt nothing"
+    assert "llama-0 becomes less redundant while it learns" in said[0]
+    assert "A change is not supported" in said[4]
+    assert "baichuan-0 becomes more redundant" in said[5]
+    between = said[6:]
+    assert "rises by 0.1" in between[0]
+    assert "more in Llama than in RWKV-5.2. That is about these 4 trainings, not about architectures" in between[0]
+    assert "more in Llama than in Baichuan2-13B layout, where it falls" in between[2]
+    assert found.rows.query("step == 0 and measure == 'area'")["value"].notna().all(), "the figure has it"
+    assert found.rows.drop_duplicates("model")["group"].tolist() == [
+        "Llama",
+        "Llama",
+        "RWKV-5.2",
+        "RWKV-5.2",
+        "RWKV-7",
+        "Baichuan2-13B layout",
+    ]
+    assert found.bands == "Intervals over 24 documents are left out: 6 models would hide each other."
+    lines = {line.get_label(): line.get_color() for line in overlays.training(found.rows, found.titles).axes[0].lines}
+    assert lines["llama-0"] == lines["llama-1"] != lines["rwkv5-0"] == lines["rwkv5-1"]
+
+
+def test_growth_that_documents_do_not_show() -> None:
+    still = trajectory({"llama-0": 0.5, "rwkv5-0": 0.5}).conclusion
+    assert still.count("A change is not supported") == 2
+    assert "do not tell the two apart" in still
+    few = trajectory({"llama-0": 0.8, "rwkv5-0": 0.5}, documents=11).conclusion
+    assert few.count("open: too few") == 3
+
+
+def test_training_that_never_beats_the_unigram() -> None:
+    found = trajectory({"llama-0": 0.8}, margin=-0.2)
+    assert "it takes two steps after the start" in found.conclusion
+    assert set(found.rows["measure"]) == {"bits"} == set(found.titles)
