@@ -52,6 +52,7 @@ PACKAGES = {
 
 MODELS = {"smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}  # catalogue name -> file in its package
 ZOO = Path(__file__).parent / "zoo"  # small models that come with the project
+CONVERTED = "converted"  # folder of the cache; a new name whenever conversion gives other files
 
 
 def zoo() -> dict[str, Path]:
@@ -73,7 +74,7 @@ def cache_folder() -> Path:
 
 def converted_gguf(path: Path) -> Path:
     """A folder with the GGUF file's weights as safetensors, config.json and tokenizer; made once, atomically."""
-    target = cache_folder() / "models" / f"{path.stem}-{_fingerprint(path)}"
+    target = cache_folder() / CONVERTED / f"{path.stem}-{_fingerprint(path)}"
     if not (target / "config.json").is_file():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,11 @@ def _convert_gguf(path: Path, out: Path) -> None:
         if (path.parent / "tokenizer.json").is_file():
             shutil.copy(path.parent / "tokenizer.json", out)
         else:
-            AutoTokenizer.from_pretrained(**source).save_pretrained(out)
+            tokenizer = AutoTokenizer.from_pretrained(**source)
+            for token in ("bos_token", "eos_token"):  # transformers takes that of the end from the beginning's id
+                if (i := getattr(config, f"{token}_id")) is not None:
+                    setattr(tokenizer, token, tokenizer.convert_ids_to_tokens(i))
+            tokenizer.save_pretrained(out)
     except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, ImportError) as error:
         raise StrataError(f"cannot convert {path}: {one_line(error)}; expected a GGUF file of a Llama-like model") from error
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from adapters import baichuan, llama
 from adapters.base import BlockModel, ModelSpec
+from adapters.catalogue import MODELS
 from adapters.errors import StrataError, unknown
 from adapters.layout import Layout, Store, open_store, read_json
 from adapters.quantised import ENDINGS
-from adapters.registry import locate
+from adapters.registry import BESIDE, is_hub_id, locate
 from adapters.rwkv.layouts import detect
 from adapters.rwkv.model import RwkvModel
 
@@ -29,11 +31,6 @@ FORMATS = {"llama": ("safetensors",), "baichuan": ("safetensors",), "rwkv": ("sa
 SHARD = 4 << 30  # bytes of one file: what is held while writing
 PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry for each block
 FIRST_LACKS = ("v0", "v1", "v2")  # roles of RWKV-7: its first block is the source of v_first and reads none
-BESIDE = (  # files that belong to a model; code is never among them
-    "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "merges.txt", "quantize_config.json", "chat_template.jinja", "20B_tokenizer.json",
-    "LICENSE", "LICENSE.txt", "NOTICE",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +55,22 @@ class Source:
         return cls(source, revision, spec, folder, config, store, layout)
 
     @property
+    def hub_id(self) -> str | None:
+        return self.asked if is_hub_id(self.asked) else None
+
+    @property
+    def converted(self) -> bool:
+        """Whether its tensors are not those of the file that was asked for, but floats that were made of them."""
+        return self.asked in MODELS or self.asked.endswith(".gguf")
+
+    @property
     def format(self) -> str:
         """The format that it comes in, or the safe one."""
         return "pth" if self.spec.family == "rwkv" and self.store.path.suffix == ".pth" else "safetensors"
 
     def without(self, removed: Iterable[int], changed: Mapping[str, Tensor] | None = None) -> Store:
-        """The tensors that stay, under their new keys; nothing is read yet. A tensor that tied models share stays shared.
+        """The tensors that stay, under their new keys. A head that tied models share with the embedding is left out, as stock
+        loaders expect it.
 
         Those of `changed`, by new key, are put in the place of the source's.
         """
@@ -77,6 +84,9 @@ class Source:
         }
         keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}
+        embed, head = (self.layout.model[role].key for role in ("embed", "head"))
+        if self.config.get("tie_word_embeddings") and head in keys and torch.equal(self.store.read(head), self.store.read(embed)):
+            del keys[head]
 
         def read(key: str) -> Tensor:
             return changed[key] if key in changed else self.store.read(keys[key])
@@ -92,12 +102,12 @@ class Source:
         else:
             _write_safetensors(store, folder)
         if self.config:
-            write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks)))
+            write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id))
         for name in BESIDE:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
         if (folder / "tokenizer_config.json").is_file():  # Baichuan's names code
-            write_json(folder / "tokenizer_config.json", _without_code(read_json(folder / "tokenizer_config.json")))
+            write_json(folder / "tokenizer_config.json", _without_code(read_json(folder / "tokenizer_config.json"), self.hub_id))
         return store
 
 
@@ -131,15 +141,26 @@ def choose_format(source: Source, format: str) -> str:
     return chosen
 
 
-def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int) -> dict:
-    """config.json of a model with the blocks `kept` of `n_blocks`."""
+def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: str | None = None) -> dict:
+    """config.json of a model with the blocks `kept` of `n_blocks`; `hub_id` is where its code lies, if it has any."""
     lists = {key: config[key] for key in PER_BLOCK if isinstance(config.get(key), list) and len(config[key]) == n_blocks}
-    return _without_code(config) | {key: [values[i] for i in kept] for key, values in lists.items()} | {"num_hidden_layers": len(kept)}
+    layers = {key: [values[i] for i in kept] for key, values in lists.items()} | {"num_hidden_layers": len(kept)}
+    return _without_code(config, hub_id) | layers
 
 
-def _without_code(config: Mapping) -> dict:
-    """Code that a model brings along is not copied, and so must not be named."""
-    return {key: value for key, value in config.items() if key != "auto_map"}
+def _without_code(config: Mapping, hub_id: str | None) -> dict:
+    """Code that a model brings along is not copied: that of the hub is named where it lies, and any other not at all."""
+    out = {key: value for key, value in config.items() if key != "auto_map"}
+    if hub_id and (classes := config.get("auto_map")):
+        out["auto_map"] = {auto: _on_hub(named, hub_id) for auto, named in classes.items()}
+    return out
+
+
+def _on_hub(named: Any, hub_id: str) -> Any:
+    """`module.Class` as `hub-id--module.Class`; tokenizers name two, either of which may be missing."""
+    if isinstance(named, list):
+        return [_on_hub(one, hub_id) for one in named]
+    return f"{hub_id}--{named}" if named and "--" not in named else named
 
 
 @contextmanager
@@ -168,7 +189,13 @@ def write_json(path: Path, data: object) -> None:
 
 
 def n_bytes(store: Store) -> int:
+    """Of all tensors: as large as the file that holds them, but for its header."""
     return sum(store.read(key).nbytes for key in store.shapes)
+
+
+def file_bytes(folder: Path) -> int:
+    """Of the files of weights that were written."""
+    return sum(path.stat().st_size for pattern in ("*.safetensors", "*.pth") for path in folder.glob(pattern))
 
 
 def _write_pth(store: Store, path: Path) -> None:
@@ -190,10 +217,10 @@ def _write_safetensors(store: Store, folder: Path) -> None:
 
     total = 0
     for key in store.shapes:
-        tensor = store.read(key).contiguous()
+        tensor = store.read(key).clone(memory_format=torch.contiguous_format)  # several may share one storage
         if tensors and sum(t.nbytes for t in tensors.values()) + tensor.nbytes > SHARD:
             flush()
-        tensors[key], total = tensor.clone() if tensor.untyped_storage().nbytes() != tensor.nbytes else tensor, total + tensor.nbytes
+        tensors[key], total = tensor, total + tensor.nbytes
     flush()
     if len(files) == 1:
         (folder / "part-0").rename(folder / "model.safetensors")

@@ -17,6 +17,11 @@ from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 WEIGHTS = (".pth", ".bin", ".safetensors")  # files that are a model, with config.json beside them where one is needed
+BESIDE = (  # files that belong to a model; code is never among them
+    "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "quantize_config.json", "chat_template.jinja", "20B_tokenizer.json",
+    "rwkv_vocab_v20230424.txt", "LICENSE", "LICENSE.txt", "NOTICE",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +95,22 @@ def locate(source: str, revision: str | None) -> tuple[str, Path]:
         return path.stem, path
     if path.is_file():
         raise StrataError(f"{path} is no file of weights by its name: expected {', '.join(WEIGHTS)} or .gguf")
-    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+    if is_hub_id(source):
         return source.split("/")[1], _download(source, revision)
     error = unknown("model", source, (*MODELS, *zoo()))
     raise StrataError(f"{error}; or a folder, a {', '.join(WEIGHTS)} or .gguf file, or a hub id")
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether `locate` looks for it on the hub: it has the form of an id, and no file has that name."""
+    return source.count("/") == 1 and not source.startswith((".", "/", "~")) and not Path(source).exists()
 
 
 def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    weights, other = ["model*.safetensors"], ["*.json", "tokenizer.model"]
+    weights, other = ["model*.safetensors"], ["*.json", *BESIDE]
     try:
         folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=weights + other))
         if not any(folder.glob("*.safetensors")):

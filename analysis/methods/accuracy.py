@@ -1,37 +1,66 @@
-"""Accuracies of a model on several tasks, their mean, and the share of the dense model's that is retained (paper, Table 1)."""
+"""Accuracies of a model on several tasks, their mean, and the share of the dense model's that is retained (paper, Table 1).
+
+Accuracy is lm_eval's `acc` everywhere: the share of questions whose likeliest option is right, lengths aside. A task without
+options has its loss instead, and no part in means.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval
+from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval, ratio
 from analysis.tasks import TaskSet
+from analysis.tasks.benchmark import guessing
 from analysis.tasks.study import TaskStudy
 
-ACCURACIES = ("acc_norm", "acc")  # lm_eval's, the first that a task has
+METRIC = "acc"  # lm_eval's
 
 
-def accuracies(model: BlockModel, tasks: TaskSet, folder: Path, progress: Callable[[int], None] = lambda n: None) -> Array:
-    """1 or 0 for each question, those of a group one after the other: (questions,).
+class Answers(NamedTuple):
+    """A model on the questions of one task, or of a group's tasks one after the other."""
 
-    Raises StrataError when a task has no accuracy.
+    values: Array  # (questions,): 1 or 0; without options the loss of the right answer, in nats
+    counts: Array  # (questions,): 1; without options the tokens of the answer
+    chance: float | None  # the accuracy of guessing; None: the task has no options
+
+    @property
+    def interval(self) -> Interval:
+        """Accuracy, or the loss in nats a token."""
+        return ratio(self.values, self.counts)
+
+
+def has_options(tasks: TaskSet) -> bool:
+    """Is it scored by accuracy? Nothing is run for the answer.
+
+    Raises StrataError on a set of tasks with options and tasks without, and on options that lm_eval gives no accuracy for.
     """
-    study = TaskStudy.of(model, [], tasks)
+    options = {item.task: bool(tasks.gold(item)[1]) for item in tasks.items}
+    if len(set(options.values())) > 1:
+        raise StrataError(f"{tasks.name} has tasks with options and tasks without, which have no mean: ask for them one by one")
+    if not any(options.values()):
+        return False
+    guesses = tasks.metrics([[(0.0, False)] * len(item.instances) for item in tasks.items])
+    if lacking := [name for name in options if METRIC not in guesses[name] or guesses[name][METRIC].documents is None]:
+        raise StrataError(f"{lacking[0]} has options and no {METRIC} in lm_eval, by which tasks are compared here: choose another task")
+    return True
+
+
+def answers(model: BlockModel, tasks: TaskSet, folder: Path, progress: Callable[[int], None] = lambda n: None) -> Answers:
+    """Scores what the folder does not hold yet. Raises StrataError as `has_options` does."""
+    accurate, study = has_options(tasks), TaskStudy.of(model, [], tasks)
     nats, greedy = study.scores(folder, progress)
-    outcomes = [tasks.outcomes(model, item, nats[d][0], greedy[d][0]) for d, item in enumerate(tasks.items)]
-    found = tasks.metrics(outcomes)
-    parts = []
-    for name in tasks.tasks:
-        right = next((found[name][metric].documents for metric in ACCURACIES if metric in found[name]), None)
-        if right is None:
-            raise StrataError(f"{name} has no accuracy and cannot be part of a mean: choose tasks with options")
-        parts.append(right)
-    return np.concatenate(parts)
+    if not accurate:
+        tokens = [sum(len(request.continuation) for request in requests) for requests in study.requests]
+        return Answers(np.array([-float(n[0].sum()) for n in nats]), np.array(tokens, dtype=float), None)
+    found = tasks.metrics([tasks.outcomes(model, item, nats[d][0], greedy[d][0]) for d, item in enumerate(tasks.items)])
+    right = np.concatenate([part for name in tasks.tasks if (part := found[name][METRIC].documents) is not None])
+    return Answers(right, np.ones(len(right)), guessing([tasks.gold(item) for item in tasks.items])["accuracy"])
 
 
 def mean(right: Sequence[Array]) -> Interval:

@@ -1,8 +1,9 @@
-"""Checkpoints of methods that give blocks new weights and leave the architecture as it is."""
+"""What a method makes of a model: a checkpoint where the architecture stays as it is, else sizes and losses alone."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +17,14 @@ from adapters.llama import LlamaBlock
 from adapters.rwkv.blocks import RwkvBlock
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text, batches
-from analysis.methods.method import require
+from analysis.methods.method import Solved, calibration_for, require, solve
 from analysis.methods.table import METHODS
 from analysis.plan import plan
 from analysis.pruning.checkpoint import Loss, Pruning, Rewritten
 from analysis.sweep import sweep
 
 REWRITING = [name for name, method in METHODS.items() if method.stock and method.floats]  # blocks are removed by an order
+IN_MEMORY = [name for name, method in METHODS.items() if not method.stock]
 
 
 def require_stock(name: str, blocks: str | None = None) -> None:
@@ -30,10 +32,10 @@ def require_stock(name: str, blocks: str | None = None) -> None:
     if name in METHODS and not METHODS[name].stock:
         raise StrataError(
             f"no stock loader holds what {METHODS[name].title} makes (widths that differ from block to block, or weights that the "
-            "architecture does not have), so that nothing can be written to --out: notebooks/methods.ipynb measures it in memory"
+            "architecture does not have), so that nothing can be written to --out: without --out it is measured in memory"
         )
     if name not in REWRITING:
-        raise unknown("method", name, REWRITING)
+        raise unknown("method", name, [*REWRITING, *IN_MEMORY])
     if blocks is not None:
         raise StrataError(f"--method {name} finds its blocks itself: give --remove or --ratio in the place of --blocks")
 
@@ -57,6 +59,39 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     removed = Ablation(blocks=frozenset(range(len(model.blocks))) - frozenset(kept))
     loss = _loss(model, made, removed, text)
     return Pruning(model, source, None, text, calibration, loss, Rewritten(method.title, count, made, changed))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A pruned model that no file holds."""
+
+    model: BlockModel  # the dense one
+    method: str  # its title
+    solved: Solved
+    loss: Loss  # dense and pruned
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is known of it, as JSON."""
+        rise, loss = self.loss.rises[-1], self.loss
+        return {
+            "model": self.model.spec.name,
+            "method": {"name": self.method, "knob": self.solved.knob},
+            "removed": self.solved.size._asdict(),
+            "parameters": {"dense": self.model.spec.n_params, "pruned": self.solved.model.spec.n_params},
+            "loss": {"dense": loss.dense.value, "pruned": loss.pruned.value, "rise": rise._asdict(), "n_documents": len(loss.tokens)},
+        }
+
+
+def measure(model: BlockModel, text: Text, name: str, target: float) -> Measured:
+    """What a method of IN_MEMORY leaves of a model, and what that costs; `target` is the share of the block parameters that goes.
+
+    `text` is held-out; calibration text is taken from the same corpus. Raises StrataError as `solve` and the method do.
+    """
+    method = METHODS[name]
+    require(method, model)
+    solved = solve(method, model, list(batches(calibration_for(model, text).windows(model), model)), target)
+    return Measured(model, method.title, solved, _loss(model, solved.model, NONE, text))
 
 
 def bases(model: BlockModel, made: BlockModel) -> list[int]:

@@ -6,9 +6,9 @@ The norms on the stream stay those of the block that takes in, everything else i
 `official`, what the published notebooks compute: w_l becomes w_{l+m}, the weights of the last block that is taken in;
 `eq1`, the paper's equation: w_l + sum over k of (w_{l+k} - w_l).
 
-The knob is the number of blocks that go. The threshold is lowered in steps of 0.01, found by bisection, until so many go, and
-the last merge takes in no more blocks than are asked for. What is left is then what the published loop has made at that
-threshold when it has taken out as many; fewer blocks go at higher ones.
+The knob is the number of blocks that go. The threshold at which so many go is found by bisection in steps of 0.01: the highest
+one wherever a lower threshold takes out no fewer blocks, which is the rule but no law. The last merge takes in no more blocks
+than are asked for. What is left is then what the published loop has made at that threshold when it has taken out as many.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ MODES: Mapping[str, Callable[[Sequence[Layer]], Layer]] = {"official": official,
 
 
 class Collapsed(NamedTuple):
-    """What is left, by the highest threshold at which so little is, and the similarity of every merge that was kept."""
+    """What is left, the threshold at which so little is, and the similarity of every merge that was kept."""
 
     layers: tuple[Layer, ...]
     threshold: float
@@ -69,7 +69,10 @@ class Collapsed(NamedTuple):
 
 
 def merge_width(n_blocks: int) -> int:
-    """C, blocks that become one: 4 of 32 as in the paper for Llama-2-7B, fewer of fewer."""
+    """C, blocks that become one: 4 of 32, as in the paper for Llama-2-7B, fewer of fewer and never more.
+
+    The rule is ours. The notebooks set C by hand for each model: 7 for Llama-13B and 3 for Baichuan-13B, of 40 blocks both.
+    """
     return max(2, min(4, n_blocks // 8))
 
 
@@ -193,8 +196,14 @@ def prune(mode: str, model: BlockModel, batches: Sequence[Batch], knob: Knob) ->
     return collapsed(model, collapse(model, batches, int(knob), mode).layers)
 
 
+def note(mode: str, model: BlockModel, batches: Sequence[Batch], knob: Knob) -> str:
+    """Costs no forward pass after `prune`: similarities are remembered."""
+    return f"C {merge_width(len(model.blocks))}, threshold {collapse(model, batches, int(knob), mode).threshold:g}"
+
+
 def method(mode: str, title: str) -> Method:
-    return Method(title, "2402.11187", partial(prune, mode), counts, without_last, ("llama", "baichuan", "rwkv"), stock=True)
+    families = ("llama", "baichuan", "rwkv")
+    return Method(title, "2402.11187", partial(prune, mode), counts, without_last, families, stock=True, note=partial(note, mode))
 
 
 LACO = method("official", "LaCo")

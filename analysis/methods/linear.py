@@ -60,7 +60,7 @@ def fit(model: BlockModel, batches: Sequence[Batch], span: Span, *, damping: flo
     """The map I + V (d, d) of a span, in fp64, by ridge regression that pulls V to zero; `damping` is a share of the mean of the
     moments' diagonal. The first token of a document is left out: its stream can be so large that it alone decides.
 
-    Raises StrataError when there are no more tokens than dimensions, and on moments that are singular.
+    Raises StrataError when there are no more tokens than dimensions, and on moments that are singular or not finite.
     """
     d, moments = model.spec.d_model, _moments(model, batches, span)
     n = len(moments.m)
@@ -78,6 +78,8 @@ def fit(model: BlockModel, batches: Sequence[Batch], span: Span, *, damping: flo
 
 def _ridge(a: Tensor, b: Tensor, damping: float, what: str) -> Tensor:
     """Solves (a + damping * mean diagonal) v = b for a (d, d) and b (d, ...)."""
+    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+        raise StrataError(f"{what} is not finite, or what the span changes is not: look for damaged weights, or take a wider dtype")
     mean = a.diagonal().mean()
     factor, failed = torch.linalg.cholesky_ex(a + damping * mean * torch.eye(len(a), dtype=a.dtype, device=a.device))
     pivots = factor.diagonal().square()

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from adapters.base import BlockModel, ModelSpec
 from adapters.errors import StrataError
-from analysis.corpora.text import Batch
+from analysis.corpora import require_disjoint
+from analysis.corpora.text import Batch, Text
 
 Found = TypeVar("Found")
 Knob = float  # what a method is told (a number of blocks, a sparsity, a ratio)
 TOLERANCE = 0.015  # of the block parameters
+TOKENS = 4  # of calibration text for each dimension of the stream, at least: maps and axes are fitted to them
+
+
+class UnreachableError(StrataError):
+    """No knob of a method comes near the size that was asked for."""
 
 
 class Size(NamedTuple):
@@ -43,6 +49,7 @@ class Method:
 
     `knobs(model)` are the candidates, ascending: a larger one takes out more. `count(model, knob)` is the size that `prune`
     gives, or nearly (blocks that differ are counted as alike), from shapes alone: no calibration, no copy of a weight.
+    `note(model, batches, knob)` says in words what `prune` chose by itself on the way.
     """
 
     title: str
@@ -53,6 +60,7 @@ class Method:
     families: tuple[str, ...]  # of ModelSpec.family
     stock: bool  # can stock loaders hold the result?
     floats: bool = True  # does it compute with weights? Whole blocks can also go from quantised models
+    note: Callable[[BlockModel, Sequence[Batch], Knob], str] = lambda model, batches, knob: ""
 
 
 def without_last(model: BlockModel, knob: Knob) -> Size:
@@ -89,6 +97,18 @@ class Solved(NamedTuple):
     knob: Knob
     model: BlockModel
     size: Size
+    note: str  # of the method, about what it chose by itself
+
+
+def calibration_for(model: BlockModel, text: Text) -> Text:
+    """Calibration text of the corpus of `text`, held-out: as many documents, or more where the stream is wide.
+
+    Raises StrataError as `Text.windows` does.
+    """
+    enough = -(-TOKENS * model.spec.d_model // text.window)
+    read = replace(text, split="calibration").at_most(max(text.documents, enough), model)
+    require_disjoint(text.windows(model), read.windows(model))
+    return read
 
 
 def require(method: Method, model: BlockModel) -> None:
@@ -116,23 +136,31 @@ def nearest(method: Method, model: BlockModel, target: float) -> list[tuple[Knob
 def solve(method: Method, model: BlockModel, batches: Sequence[Batch], target: float, tolerance: float = TOLERANCE) -> Solved:
     """The model with about `target` of its block parameters gone, by the knob that comes nearest.
 
-    `target` and `tolerance` are shares of the block parameters. Raises StrataError on a model that the method cannot prune, and,
-    naming the nearest sizes that it reaches, when none is within `tolerance`.
+    `target` and `tolerance` are shares of the block parameters. Raises StrataError on a model that the method cannot prune, and
+    UnreachableError, naming the nearest sizes, when none is within `tolerance`, counted from shapes and measured from the result.
     """
     require(method, model)
     if not 0 < target < 1:
         raise StrataError(f"a target of {target:g} is no share of the block parameters: give one between 0 and 1, for example 0.25")
     near = nearest(method, model, target)
     if not near:
-        raise StrataError(
+        raise UnreachableError(
             f"{method.title} takes nothing out of {model.spec.name}, which has {len(model.blocks)} blocks: take a deeper model"
         )
-    knob, counted = near[0]
-    if abs(counted.block_params - target) > tolerance:
-        said = " and ".join(f"{100 * s.block_params:.1f} % (knob {k:g})" for k, s in sorted(near))
-        raise StrataError(
-            f"{method.title} does not come within {100 * tolerance:g} % of {100 * target:g} % of the block parameters of "
-            f"{model.spec.name}: the nearest that it reaches are {said}"
-        )
+    knob, _ = near[0]
+    _within(method, model, target, tolerance, near)
     pruned = method.prune(model, batches, knob)
-    return Solved(knob, pruned, size(model, pruned))
+    measured = size(model, pruned)
+    _within(method, model, target, tolerance, [(knob, measured)])  # blocks that differ were counted as alike
+    return Solved(knob, pruned, measured, method.note(model, batches, knob))
+
+
+def _within(method: Method, model: BlockModel, target: float, tolerance: float, near: Sequence[tuple[Knob, Size]]) -> None:
+    """Raises UnreachableError when the first of `near`, which it names, is not within `tolerance` of `target`."""
+    if abs(near[0][1].block_params - target) <= tolerance:
+        return
+    said = " and ".join(f"{100 * s.block_params:.1f} % (knob {k:g})" for k, s in sorted(near))
+    raise UnreachableError(
+        f"{method.title} does not come within {100 * tolerance:g} % of {100 * target:g} % of the block parameters of "
+        f"{model.spec.name}: the nearest that it reaches {'are' if len(near) > 1 else 'is'} {said}"
+    )

@@ -13,7 +13,9 @@ VERSION = "v1"
 ROUNDING = 0.05  # points by which a printed mean or share may be off, and no more
 COLUMNS = ("CMNLI", "HellaSwag", "PIQA", "CHID", "WSC", "CoQA", "BoolQ", "Race-H", "Race-M", "XSum", "C3", "MMLU", "CMMLU")
 
-TASKS = {name.lower(): name for name in COLUMNS} | {"race": "Race-H", "race_middle": "Race-M"}  # tasks that a column is of
+WRITTEN = ("CoQA", "XSum")  # scores of generated text, which no loss of an answer stands beside
+# Tasks that a column is of.
+TASKS = {name.lower(): name for name in COLUMNS if name not in WRITTEN} | {"race": "Race-H", "race_middle": "Race-M"}
 
 
 class Printed(NamedTuple):
@@ -30,9 +32,13 @@ class Printed(NamedTuple):
         """Of the scores that are printed."""
         return float(np.mean(self.scores))
 
-    def score(self, task: str) -> str:
-        """Of a task by its name here, as printed; empty when the paper has none."""
-        return f"{self.scores[COLUMNS.index(TASKS[task])]:.2f}" if task in TASKS else ""
+    def score(self, task: str) -> float | None:
+        """Of a task by its name here; None when the paper has none that compares."""
+        return self.scores[COLUMNS.index(TASKS[task])] if task in TASKS else None
+
+    def over(self, tasks: Sequence[str]) -> float:
+        """Mean of the scores of tasks in TASKS, at least one."""
+        return float(np.mean([score for task in tasks if (score := self.score(task)) is not None]))
 
     def contradictions(self, dense: Printed) -> list[str]:
         """What does not follow from the other numbers of the row, and of the dense model's."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
 
 from adapters.base import BlockModel
 from analysis import conclusions
-from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.figures import bounded, escape, number
+from analysis.figures import bounded, escape
 from analysis.heads.costs import MEASURES
 from analysis.methods import findings
-from analysis.methods.accuracy import mean, retained
+from analysis.methods.accuracy import Answers, has_options
 from analysis.methods.bench import Bench, Point
-from analysis.methods.method import Method, without_last
-from analysis.methods.paper import VERSION, printed
+from analysis.methods.method import TOLERANCE, Method, calibration_for, without_last
+from analysis.methods.paper import COLUMNS, VERSION, printed
+from analysis.methods.scores import Scores, percent
 from analysis.methods.table import METHODS
 from analysis.pruning.curves import Panel
 from analysis.pruning.paper import quarter
@@ -26,7 +26,6 @@ from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
 from analysis.tasks import TaskSet
 
-TOKENS = 4  # of calibration text for each dimension of the stream, at least: maps and axes are fitted to them
 OTHERS = (1 / 8, 3 / 8, 1 / 2)  # of the blocks, besides the paper's quarter
 LIMITS = (
     "Methods are equal in block parameters, not in all parameters: a narrower stream needs an output matrix of its own, where blocks "
@@ -45,9 +44,10 @@ class Compared:
     targets: tuple[float, ...]  # ascending
     nll: Array  # of the dense model (documents,)
     tokens: Array
-    right: tuple[Array, ...]  # of the dense model, by task
+    answers: tuple[Answers, ...]  # of the dense model, by task
     tasks: tuple[str, ...]
     points: tuple[Point, ...]
+    left_out: tuple[str, ...] = ()  # sentences on methods that the model is not for
 
     @property
     def name(self) -> str:
@@ -99,9 +99,11 @@ class Compared:
             "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
             "Calibration": f"{read.corpus}: {read.documents} documents, one window of {read.window} tokens each, the same for all methods",
             "Losses": f"{self.text.corpus}, held-out: {len(self.tokens)} documents, {int(self.tokens.sum()):,} tokens scored",
-            "Sizes": f"{', '.join(_percent(t) for t in self.targets)} of the block parameters, each met within 1.5 points",
-            **({"Tasks": ", ".join(f"{t} ({len(r)})" for t, r in zip(self.tasks, self.right, strict=True))} if self.tasks else {}),
+            "Dense loss": f"{bounded(ratio(self.nll, self.tokens))} nats a token",
+            "Sizes": f"{', '.join(map(percent, self.targets))} of the block parameters, within {100 * TOLERANCE:g} points where met",
         }
+        if self.tasks:
+            facts["Tasks"] = ", ".join(f"{t} ({len(a.values)})" for t, a in zip(self.tasks, self.answers, strict=True))
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
     @cached_property
@@ -109,12 +111,16 @@ class Compared:
         """The rise in loss, one row a method, one column a size."""
         found = {(p.method, p.target): bounded(self.rise(p)) for p in self.reached}
         rows = [(title, *(found.get((name, t), "") for t in self.targets)) for name, title in self.titles.items()]
-        return pd.DataFrame(rows, columns=["method", *(_percent(t) for t in self.targets)])
+        return pd.DataFrame(rows, columns=["method", *(percent(t) for t in self.targets)])
 
     @cached_property
     def sizes(self) -> pd.DataFrame:
         """What every pruned model lacks, measured from it."""
-        rows = [(METHODS[p.method].title, _percent(p.target), f"{p.knob:g}", *map(_percent, p.size)) for p in self.reached if p.size]
+        rows = [
+            (METHODS[p.method].title, percent(p.target), f"{p.knob:g}{p.note and f' ({p.note})'}", *map(percent, p.size))
+            for p in self.reached
+            if p.size
+        ]
         return pd.DataFrame(rows, columns=["method", "asked for", "knob", *MEASURES])
 
     @property
@@ -122,20 +128,8 @@ class Compared:
         return [point for point in self.reached if point.target == self.quarter]
 
     @cached_property
-    def scores(self) -> pd.DataFrame:
-        """Table 1 at every size: accuracies in per cent, mean and retained share, and what the paper prints; empty without tasks."""
-        if not self.tasks:
-            return pd.DataFrame()
-        rows = [("dense", "", *_percents(self.right), _bounded(mean(self.right)), "")]
-        for p in self.reached:
-            kept = _bounded(retained(p.right, self.right))
-            rows.append((METHODS[p.method].title, _percent(p.target), *_percents(p.right), _bounded(mean(p.right)), kept))
-        for row in printed(self.model.spec.name):
-            shown = [row.score(task) for task in self.tasks]
-            rows.append(
-                (f"{row.method}, printed ({VERSION})", f"{row.removed:g}\u00a0%", *shown, f"{row.average:.2f}", f"{row.retained:.2f}")
-            )
-        return pd.DataFrame(rows, columns=["method", "removed", *map(escape, self.tasks), "mean", "retained"])
+    def scores(self) -> Scores:
+        return Scores(self.model.spec.name, self.tasks, self.answers, tuple(self.reached), self.quarter)
 
     @cached_property
     def paper(self) -> pd.DataFrame:
@@ -150,15 +144,18 @@ class Compared:
 
     @cached_property
     def beside(self) -> pd.DataFrame:
-        """The paper's methods at its size, as printed and here: of all parameters, the retained share and the rise in loss."""
+        """The paper's methods at its size, as printed and here: what is gone of all parameters, the rise in loss and, where there
+        are tasks that both have, the share of their mean that is retained."""
         rows, ours = printed(self.model.spec.name), {METHODS[p.method].title: p for p in self.at_quarter}
-        table = []
+        both, table = self.scores.in_both, []
         for row in rows[1:]:
             p = ours.get(row.method)
-            gone, rise = (_percent(p.size.params), bounded(self.rise(p))) if p and p.size else ("", "")
-            kept = _bounded(retained(p.right, self.right)) if p and self.tasks else ""
-            table.append((row.method, f"{row.removed:g}\u00a0%", gone, f"{100 * row.mean / rows[0].mean:.2f}", kept, rise))
-        names = ["removed, printed", "removed here", "retained, from the printed scores", "retained here", "rise in loss here"]
+            gone, rise = (percent(p.size.params), bounded(self.rise(p))) if p and p.size else ("", "")
+            kept = self.scores.retained(p.answers, both) if p and both else ""
+            shares = [f"{100 * row.over(both) / rows[0].over(both):.2f}", kept] if both else []
+            table.append((row.method, f"{row.removed:g}\u00a0%", gone, rise, *shares))
+        shares = [f"retained, printed (over {len(both)} of {len(COLUMNS)} tasks)", f"retained here (the same {len(both)})"]
+        names = ["removed, printed", "removed here", "rise in loss here", *(shares if both else [])]
         return pd.DataFrame(table, columns=["method", *names])
 
     @property
@@ -171,13 +168,13 @@ class Compared:
 
     @property
     def missed(self) -> str:
-        """Which methods did not reach a size, and why."""
+        """Which methods did not reach a size, and which the model is not for, with reasons."""
         said: dict[str, list[str]] = {}
         for p in self.points:
             if p.nll is None:
-                said.setdefault(p.why, []).append(_percent(p.target))
+                said.setdefault(p.why, []).append(percent(p.target))
         missed = [f"Not at {', '.join(targets)}: {escape(why)}." for why, targets in said.items()]
-        return "\n\n".join(missed) or "Every method reached every size."
+        return "\n\n".join([*(missed or ["Every method reached every size."]), *map(escape, self.left_out)])
 
     @cached_property
     def conclusion(self) -> str:
@@ -185,24 +182,12 @@ class Compared:
         clauses: dict[str, list[str]] = {}
         for target in self.targets:
             losses = {METHODS[p.method].title: p.nll for p in self.reached if p.target == target and p.nll is not None}
-            clauses.setdefault(findings.best(losses), []).append(_percent(target))
+            clauses.setdefault(findings.best(losses), []).append(percent(target))
         said = [f"With {' and '.join(targets)} of the block parameters gone {clause}." for clause, targets in clauses.items()]
         losses = {METHODS[p.method].title: p.nll for p in self.at_quarter if p.nll is not None}
         return " ".join([*said, f"At the paper's size {findings.against(METHODS['shortgpt'].title, losses)}."])
 
     limits, version = LIMITS, VERSION
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}\u00a0%".replace("-", "−")
-
-
-def _percents(right: Sequence[Array]) -> list[str]:
-    return [number(100 * float(r.mean())) for r in right]
-
-
-def _bounded(share: Interval) -> str:
-    return bounded(share, lambda value: number(100 * value))
 
 
 def _target(model: BlockModel, count: int) -> float:
@@ -220,28 +205,40 @@ def targets_of(model: BlockModel) -> tuple[float, ...]:
 def compare_methods(
     model: BlockModel, setting: Setting, *, tasks: Sequence[TaskSet] = (), methods: Mapping[str, Method] | None = None
 ) -> Compared:
-    """Prunes `model` by every method that knows its architecture, at every size, and scores the results.
+    """Prunes `model` by every method that it is for, at every size, and scores the results.
 
     `tasks` are scored as well. A size that a method does not reach is a point without a loss.
-    Raises StrataError as `Text.windows` and `accuracies` do.
+    Raises StrataError as `Text.windows`, `has_options` and the methods do.
     """
-    setting = setting.within(model)
+    for one in tasks:
+        has_options(one)  # before anything is scored
+    setting, methods = setting.within(model), METHODS if methods is None else methods
     text = setting.text().at_most(setting.documents or setting.budget.documents, model)
-    enough = -(-TOKENS * model.spec.d_model // text.window)
-    calibration = replace(text, split="calibration").at_most(max(text.documents, enough), model)
-    require_disjoint(text.windows(model), calibration.windows(model))
+    calibration = calibration_for(model, text)
     bench, targets = Bench(model, text, calibration, tasks, setting.out), targets_of(model)
-    dense, right = bench.dense()
-    asked = [(name, target) for name in known(model, METHODS if methods is None else methods) for target in targets]
+    dense, found = bench.dense()
+    asked = [(name, target) for name in known(model, methods) for target in targets]
     points = []
     for i, (name, target) in enumerate(asked):
-        setting.progress(f"{METHODS[name].title}, {_percent(target)}", i / len(asked))
+        setting.progress(f"{METHODS[name].title}, {percent(target)}", i / len(asked))
         points.append(bench.point(name, target))
     setting.progress("methods", 1)
-    names = tuple(found.name for found in tasks)
-    return Compared(model, text, calibration, targets, dense["nll"], dense["tokens"], right, names, tuple(points))
+    names, measured = tuple(one.name for one in tasks), (dense["nll"], dense["tokens"], found)
+    return Compared(model, text, calibration, targets, *measured, names, tuple(points), left_out(model, methods))
 
 
 def known(model: BlockModel, methods: Mapping[str, Method]) -> list[str]:
-    """Methods for the model's architecture."""
-    return [name for name, method in methods.items() if model.spec.family in method.families]
+    """Methods for the model's architecture, and its weights."""
+    return [name for name, method in methods.items() if _is_for(model, method) and not (method.floats and model.spec.quantised)]
+
+
+def left_out(model: BlockModel, methods: Mapping[str, Method]) -> tuple[str, ...]:
+    """Sentences on the other methods."""
+    strange = [method.title for method in methods.values() if not _is_for(model, method)]
+    floats = [method.title for method in methods.values() if _is_for(model, method) and method.floats and model.spec.quantised]
+    said = {model.spec.family: strange, f"quantised weights ({model.spec.quantised}), which they compute with as floats": floats}
+    return tuple(f"Not for {what}: {', '.join(titles)}." for what, titles in said.items() if titles)
+
+
+def _is_for(model: BlockModel, method: Method) -> bool:
+    return model.spec.family in method.families

@@ -22,6 +22,7 @@ from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.benchmark import Benchmark, by_task
 from analysis.tasks.study import TaskStudy, by_ablation
 
+SAVING = "all parameters"  # what benchmarks are drawn against beside blocks removed (paper, Figures 2b, 5 and 9)
 PLACES = {"accuracy": "acc", "loss": "log_loss"}  # of a task with options
 
 
@@ -51,7 +52,7 @@ class Along:
         """As `analysis.pruning.curves.removal_curves`, of a metric of the benchmark."""
         removed = self.removed
         ours, random = self._of(removed.table, metric), self._of(removed.random, metric)
-        return removal_curves(ours, removed.titles, random, removed.panels, ylabel=ylabel, levels=levels)
+        return removal_curves(ours, removed.titles, random, [*removed.panels, *removed.against(SAVING)], ylabel=ylabel, levels=levels)
 
     def _of(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:
         """A table as `Scored.table` with the metric for the loss."""
@@ -61,7 +62,7 @@ class Along:
 
     @property
     def figures(self) -> dict[str, Figure]:
-        """By what is drawn in it, against blocks removed."""
+        """By what is drawn in it, against blocks removed and against parameters."""
         found = self.found
         if not found.has_options:
             return {found.loss_name: self.curves("nll", found.loss_name, {})}

@@ -16,7 +16,7 @@ from torch import Tensor
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from adapters.export import Source, finished_or_nothing, n_bytes, pruned, remaining, write_json
+from adapters.export import Source, file_bytes, finished_or_nothing, n_bytes, pruned, remaining, write_json
 from adapters.layout import open_store
 from adapters.stock import reader_of, stock_logits
 from analysis.conclusions import too_few
@@ -64,6 +64,8 @@ def find_path(model: BlockModel, text: Text, by: str, most: int, tell: Tell) -> 
 
 def count_of(ratio: float, n_blocks: int) -> int:
     """How many blocks a share of them is, to two digits. Raises StrataError, naming the nearest, when it is no number of blocks."""
+    if not 0 < ratio < 1:  # nor is nan
+        raise StrataError(f"a ratio of {ratio:g} is no share of the blocks: give one between 0 and 1, for example 0.25")
     count = round(ratio * n_blocks)
     if 0 < count < n_blocks and abs(count / n_blocks - ratio) < 0.005:
         return count
@@ -77,9 +79,9 @@ def measure_loss(model: BlockModel, path: Removal, text: Text) -> Loss:
     final, steps = pruned(model, path[-1].blocks), plan(model.spec, path)
     rows, tokens = [], []
     for batch in batches(text.windows(model), model):
-        sums = sweep(model, steps, batch.ids, batch.lengths, kl=False)["nll"]
+        sums = sweep(model, steps, batch.ids, batch.lengths, first=batch.first, kl=False)["nll"]
         place = {ablation: i for i, ablation in enumerate(steps.ablations)}
-        last = sweep(final, plan(final.spec, []), batch.ids, batch.lengths, kl=False)["nll"]
+        last = sweep(final, plan(final.spec, []), batch.ids, batch.lengths, first=batch.first, kl=False)["nll"]
         rows.append(torch.cat([sums[[place[a] for a in path[:-1]]], last]).numpy())
         tokens.append(batch.tokens)
     return Loss(path, np.concatenate(rows, axis=1), np.concatenate(tokens))
@@ -120,13 +122,17 @@ class Pruning:
             store = self.source.write(self.removed, folder, format, changed)
             reader = reader_of(self.model.spec, store, format)
             error = verify(self.model, self.removed, folder, reader, store.hash, self.rewritten.model if self.rewritten else None)
-            record = self.record(store.hash, reader, error)
+            files = {"dense": n_bytes(self.source.without([])), "pruned": file_bytes(folder)}
+            record = self.record(store.hash, reader, error, files)
             write_json(folder / "strata.json", record)
             (folder / "README.md").write_text(self.card(record), encoding="utf-8")
         return record
 
-    def record(self, written_hash: str, reader: str, error: float) -> dict[str, Any]:
-        """What strata.json says: where the model comes from, what is out, by which order, and what that costs."""
+    def record(self, written_hash: str, reader: str, error: float, files: dict[str, int]) -> dict[str, Any]:
+        """What strata.json says: where the model comes from, what is out, by which order, and what that costs and saves.
+
+        `files`: bytes of what was written, and of the dense model's tensors in the same precision.
+        """
         spec, loss = self.model.spec, self.loss
         final = self.rewritten.model if self.rewritten else pruned(self.model, self.removed)
         texts = {"calibration": self.calibration, "held-out": self.text}
@@ -144,6 +150,7 @@ class Pruning:
             "order": {"metric": self.order, "sets": [sorted(a.blocks) for a in loss.path]},
             **method,
             "parameters": {"dense": spec.n_params, "pruned": final.spec.n_params},
+            "files": files,
             "corpora": corpora,
             "loss": {
                 "unit": "nats per token",
@@ -162,14 +169,16 @@ class Pruning:
     def card(self, record: dict[str, Any]) -> str:
         """README.md of the checkpoint."""
         spec, loss, removed = self.model.spec, self.loss, ", ".join(map(str, self.removed))
-        n, parameters = len(loss.tokens), record["parameters"]
+        n, parameters, files = len(loss.tokens), record["parameters"], record["files"]
+        same = "as converted to fp32" if self.source.converted else "byte for byte"
         lines = [
             f"# {escape(spec.name)} without {len(self.removed)} of its {len(spec.blocks)} blocks",
             "",
             f"Blocks {removed} (0-based) of {escape(self.source.asked)} are removed, {self._how}. Nothing was trained afterwards, "
-            "and all other weights are those of the source, byte for byte.",
+            f"and all other weights are those of the source, {same}.",
             "",
-            f"Parameters: {parameters['pruned'] / 1e6:,.1f} M of {parameters['dense'] / 1e6:,.1f} M. {USE[record['written']['read_by']]}",
+            f"Parameters: {parameters['pruned'] / 1e6:,.1f} M of {parameters['dense'] / 1e6:,.1f} M. "
+            f"File: {files['pruned'] / 1e6:,.1f} MB of {files['dense'] / 1e6:,.1f} MB. {USE[record['written']['read_by']]}",
             *([REROOTED] if record["rerooted"] else []),
             "",
             "## What it costs",
@@ -195,9 +204,13 @@ class Pruning:
 USE = {
     "transformers": "`AutoModelForCausalLM.from_pretrained` reads it.",
     "rwkv": "The `rwkv` package reads it.",
-    "strata": "Strata reads it, and so does the code that reads its source; none is copied here.",
+    "strata": "Strata reads it (`from adapters import load; load(FOLDER)`), and so does the code that reads its source; none is copied "
+    "here.",
 }
-REROOTED = "Its first block is now the source of RWKV-7's v_first, which was that of block 0."
+REROOTED = (
+    "Its first block is now the source of RWKV-7's v_first, which was that of block 0. Losses are of this model in the last row below; "
+    "models of rows above it without block 0 keep its v_first."
+)
 
 
 def verify(

@@ -13,8 +13,9 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError, unknown
 from adapters.export import Source, choose_format
 from adapters.registry import load
+from analysis.corpora.text import Text
 from analysis.figures import bounded
-from analysis.methods.checkpoint import REWRITING, require_stock, rewrite
+from analysis.methods.checkpoint import IN_MEMORY, REWRITING, measure, require_stock, rewrite
 from analysis.notebook import progress_on_stderr
 from analysis.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, required, windows_of
 from analysis.pruning.checkpoint import count_of, prepare
@@ -27,10 +28,16 @@ def prune(
     model: Model,
     by: Annotated[str, typer.Option(help=f"The order in which blocks go: {', '.join(ORDER_NAMES)}.")] = "bi",
     method: Annotated[
-        str | None, typer.Option(help=f"Replaces what goes, instead of an order: {', '.join(REWRITING)}.", show_default=False)
+        str | None,
+        typer.Option(
+            help=f"Replaces what goes, instead of an order: {', '.join(REWRITING)}. Measured only, without --out: {', '.join(IN_MEMORY)}.",
+            show_default=False,
+        ),
     ] = None,
     remove: Annotated[int | None, typer.Option(help="How many blocks go.", show_default=False)] = None,
-    ratio: Annotated[float | None, typer.Option(help="Which share of the blocks goes, for example 0.25.", show_default=False)] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Which share of the blocks, or of their parameters, goes, for example 0.25.", show_default=False)
+    ] = None,
     blocks: Annotated[str | None, typer.Option(help="Exactly these blocks, for example 21,22,23.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint.", show_default=False)] = None,
     max_nll_increase: Annotated[
@@ -50,6 +57,12 @@ def prune(
 
     Example: strata prune smollm2 --by bi --remove 3 --out pruned/smollm2-bi-3
     """
+    if method in IN_MEMORY and out is None:
+        if ratio is None or remove is not None or blocks is not None:
+            raise StrataError(f"--method {method} takes a share of the block parameters out: give --ratio 0.25 alone")
+        text, dense = windows_of(corpus, tokens, window, seed), load(model, device=device, dtype=dtype, revision=revision)
+        _measure(dense, text, method, ratio, max_nll_increase, as_json)
+        return
     out = required(out, False)
     if by not in ORDER_NAMES:
         raise unknown("order", by, ORDER_NAMES)
@@ -78,9 +91,26 @@ def prune(
         print(json.dumps(record))
         return
     print(f"{said}, over {len(pruning.loss.tokens)} documents")
-    print(f"parameters {record['parameters']['pruned']:,} of {record['parameters']['dense']:,}")
+    for what, unit in (("parameters", ""), ("files", " bytes")):
+        print(f"{what} {record[what]['pruned']:,} of {record[what]['dense']:,}{unit}")
     written = record["written"]
     print(f"wrote {out}; {written['read_by']} reads it with logits within {written['max_error_over_std']:.0e} of their spread")
+
+
+def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: float | None, as_json: bool) -> None:
+    """Prints what a pruned model lacks and costs; the exit code is 1 when its loss rises by more than `most`."""
+    found = measure(model, text, method, ratio)
+    size, rise, parameters = found.solved.size, found.loss.rises[-1], found.record["parameters"]
+    if as_json:
+        print(json.dumps(found.record))
+    else:
+        print(f"{found.method}, knob {found.solved.knob:g}: the loss rises by {bounded(rise)} nats a token", end=", ")
+        print(f"over {len(found.loss.tokens)} documents")
+        print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the operations")
+        print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, for no stock loader holds it")
+    if most is not None and not rise.value <= most:
+        print(f"strata: the loss rises by {bounded(rise)} nats a token, more than {most:g}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _count(remove: int | None, ratio: float | None, model: BlockModel) -> int:

@@ -37,18 +37,21 @@ def removal_curves(
     ylabel: str = "rise in loss (nats a token)",
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
-    """The rise in loss along orders, in panels side by side; an order looks the same in all of them. `titles`: by name.
+    """The rise in loss along orders, in panels side by side, four and more in rows of two; an order looks the same in all of
+    them. `titles`: by name.
 
     `table` and `random`: as `Scored.table`; orders of the latter become one band from the lowest to the highest of them.
     Intervals are bands of the lines' colours. Columns that are shares are shown in per cent. `levels`: heights of dotted lines.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.7), sharey=True, squeeze=False)
+    columns = 2 if len(panels) > 3 else len(panels)
+    rows = len(panels) // columns
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.0 + 2.7 * rows), sharey=True, squeeze=False)
     shown: dict[str, Artist] = {}
     for ax, (column, label, names) in zip(axes.flat, panels, strict=True):
         _band(ax, random, column)
         for name in names:
-            rows, place = table[table["order"] == name], list(titles).index(name)
-            x, y, low, high = rows[[column, "value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
+            points, place = table[table["order"] == name], list(titles).index(name)
+            x, y, low, high = points[[column, "value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
             colour, style = COLOURS[place % len(COLOURS)], STYLES[place % len(STYLES)]
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
             ax.plot(x, y, color=colour, linestyle=style, linewidth=1.3, label=titles[name])
@@ -59,8 +62,9 @@ def removal_curves(
         ax.set(xlabel=label)
         sns.despine(ax=ax)
         shown |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
-    axes[0, 0].set_ylabel(ylabel)
-    axis_scale(axes[0, 0], "y", np.concatenate([rows["value"].to_numpy(dtype=float) for rows in (table, random)]))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
+    axis_scale(axes[0, 0], "y", np.concatenate([points["value"].to_numpy(dtype=float) for points in (table, random)]))
     figure.legend(shown.values(), shown, loc="outside upper center", ncols=4, fontsize=8)
     return figure
 

@@ -10,9 +10,12 @@ import numpy as np
 from adapters.ablation import Ablation
 from analysis.conclusions import too_few
 from analysis.figures import bounded, number
+from analysis.heads.costs import Path as Costed
+from analysis.heads.costs import compare
 from analysis.pruning.paths import Scored, size
 from analysis.statistics import ENOUGH, Array, told_from_zero
 
+MEASURE, SHARES = "block parameters", (0.1, 0.25, 0.5)  # where orders of different parts are compared
 DOUBLED = float(np.log(2))  # rise in loss at which perplexity is twice the dense model's
 
 
@@ -34,17 +37,19 @@ def breaks(scored: Scored, name: str) -> str:
 
 
 def _at(before: Ablation, after: Ablation) -> str:
-    """A step of a path: how many parts are out behind it, and which it took."""
-    gone = [
-        f"{noun}{'s' if len(left) > 1 else ''} {', '.join(map(str, sorted(left)))}"
-        for noun in ("block", "mixer", "ffn")
-        if (left := _parts(after, noun) - _parts(before, noun))
-    ]
-    return f"{number_of(size(after))} removed ({'; '.join(gone)})"
+    """A step of a path: how many parts are out behind it, which it took, and which came back."""
+    back = _named(_less(before, after))
+    return f"{number_of(size(after))} removed ({_named(_less(after, before))}{f', in the place of {back}' if back else ''})"
 
 
-def _parts(ablation: Ablation, noun: str) -> frozenset[int]:
-    return {"block": ablation.blocks, "mixer": ablation.mixers, "ffn": ablation.ffns}[noun]
+def _less(a: Ablation, b: Ablation) -> Ablation:
+    """What `a` takes out and `b` does not; of a block it may be the mixer or the ffn alone."""
+    return Ablation(mixers=(a.blocks | a.mixers) - (b.blocks | b.mixers), ffns=(a.blocks | a.ffns) - (b.blocks | b.ffns))
+
+
+def _named(ablation: Ablation) -> str:
+    parts = {"block": ablation.blocks, "mixer": ablation.mixers, "ffn": ablation.ffns}
+    return "; ".join(f"{noun}{'s' * (len(out) > 1)} {', '.join(map(str, sorted(out)))}" for noun, out in parts.items() if out)
 
 
 def number_of(blocks: float) -> str:
@@ -71,18 +76,24 @@ def winners(losses: Mapping[str, Array]) -> list[str]:
 
 
 def contest(scored: Scored, names: Sequence[str], titles: Mapping[str, str], null: Sequence[str]) -> str:
-    """Which order wins after how many removals, and where the orders are no better than the best of the random ones."""
+    """Which order wins after how many removals and by how much, and where the orders are no better than the best random one.
+
+    All are orders of the same kind of parts.
+    """
     documents = len(scored.tokens)
     if documents < ENOUGH:
         return f"Which order is best is open: {too_few(documents)}."
     at = {name: {size(a): a for a in scored.paths[name]} for name in (*names, *null)}
     shared = sorted(set.intersection(*(set(sets) for sets in at.values())) - {0.0})[:-1]  # with all but one out nothing is left to choose
     found: list[tuple[float, tuple[str, ...]]] = []
+    evidence: dict[float, str] = {}
     lucky = []
     for k in shared:
         sets = {name: at[name][k] for name in names}
         first = winners({name: scored.nll[a] for name, a in sets.items()})
-        found.append((k, tuple(name for name in first if sets[name] == sets[first[0]]) if len({sets[n] for n in first}) == 1 else ()))
+        alone = tuple(first) if len({sets[n] for n in first}) == 1 else ()
+        found.append((k, alone))
+        evidence[k] = _margin(scored, sets, alone, titles) if alone else _tied(scored, sets, first, titles)
         best = min((scored.nll[at[name][k]] for name in null), key=np.sum)
         lead = min((scored.nll[a] for a in sets.values()), key=np.sum)
         if not (told_from_zero((lead - best)[None])[0] and lead.sum() < best.sum()):
@@ -91,15 +102,63 @@ def contest(scored: Scored, names: Sequence[str], titles: Mapping[str, str], nul
         return "No number of removed blocks was scored for all orders."
     sentences = []
     for who, group in groupby(sorted(found, key=lambda f: f[1]), key=lambda f: f[1]):
-        where = f"{_numbers(k for k, _ in group)} blocks removed"
+        ks = [k for k, _ in group]
+        where, shown = f"{_numbers(ks)} blocks removed", "; ".join(f"at {k:g} {evidence[k]}" for k in dict.fromkeys((ks[0], ks[-1])))
         if who:
             leaders = " and ".join(titles[name] for name in who)
-            sentences.append(f"With {where} {leaders} {'have' if len(who) > 1 else 'has'} the lowest loss, below every other order.")
+            verb = "have" if len(who) > 1 else "has"
+            sentences.append(f"With {where} {leaders} {verb} the lowest loss, below every other order ({shown}).")
         else:
-            sentences.append(f"With {where} no single order is best: the lowest cannot be told from others.")
+            sentences.append(f"With {where} no single order is best: the lowest cannot be told from others ({shown}).")
     if lucky:
         sentences.append(f"With {_numbers(lucky)} blocks removed the best order cannot be told from the best of {len(null)} random ones.")
     return " ".join(sentences)
+
+
+def _margin(scored: Scored, sets: Mapping[str, Ablation], leaders: Sequence[str], titles: Mapping[str, str]) -> str:
+    """How far the winners' set is below the next: nats a token with the interval of the paired difference."""
+    best = sets[leaders[0]]
+    others = [name for name in sets if sets[name] != best]
+    if not others:
+        return "all take out the same blocks"
+    second = min(others, key=lambda name: scored.nll[sets[name]].sum())
+    return f"by {bounded(scored.rise(sets[second], best))} nats per token below {titles[second]}"
+
+
+def _tied(scored: Scored, sets: Mapping[str, Ablation], first: Sequence[str], titles: Mapping[str, str]) -> str:
+    """Orders that cannot be told from the lowest, which comes first, and the lowest rise."""
+    ranked = sorted(first, key=lambda name: scored.nll[sets[name]].sum())
+    return f"{', '.join(titles[name] for name in ranked)}, the first with a rise of {bounded(scored.rise(sets[ranked[0]]))}"
+
+
+def at_equal_size(scored: Scored, titles: Mapping[str, str], shares: Sequence[float] = SHARES) -> str:
+    """Which order of blocks or of sub-layers wins where as many parameters of the blocks are gone.
+
+    Losses lie on a line between neighbouring sets (`analysis.heads.costs.compare`). Empty when there are no intervals, and no
+    order of sub-layers: orders of blocks are held against each other by `contest`.
+    """
+    if len(scored.tokens) < ENOUGH or not any(a.mixers or a.ffns for name in titles for a in scored.paths[name]):
+        return ""
+    paths = {name: _costed(scored, name) for name in titles}
+    sentences = ["Sub-layers are not in this contest by blocks."]
+    for found in compare(paths, scored.model.spec, [MEASURE], shares):
+        if len(found.rises) < len(paths):  # the first scored set of some takes out more
+            continue
+        ranked = sorted(found.rises, key=lambda name: found.rises[name].value)
+        lowest = found.rises[ranked[0]]
+        leaders = [name for name in ranked if found.rises[name] == lowest]  # of the same sets
+        rivals = [titles[n] for n in ranked if n not in leaders and not found.told.get((ranked[0], n), found.told.get((n, ranked[0])))]
+        tail = f"which cannot be told from {', '.join(rivals)}" if rivals else "below every other order"
+        sentences.append(
+            f"Where {100 * found.share:.0f} % of the blocks' parameters are gone {' and '.join(titles[n] for n in leaders)} "
+            f"{'have' if len(leaders) > 1 else 'has'} the lowest rise, {bounded(lowest)} nats per token, {tail}."
+        )
+    return " ".join(sentences)
+
+
+def _costed(scored: Scored, name: str) -> Costed:
+    path = scored.paths[name]
+    return Costed(path[1:], tuple(scored.costs[a] for a in path[1:]), np.stack([scored.nll[a] for a in path]), scored.tokens)
 
 
 def faster(dense: Mapping, short: Mapping) -> str:
@@ -132,12 +191,15 @@ def free_blocks(scored: Scored, name: str, title: str) -> str:
         return f"Perplexity stays below twice the dense model's along the whole order by {title}."
     rise = scored.rise(over)
     last = [a for a in scored.paths[name] if size(a) < size(over)][-1]
+    before = scored.rise(last)
     if rise.low is None:
-        doubt = f" ({too_few(len(scored.tokens))})"
+        doubts = [too_few(len(scored.tokens))]
     else:
-        doubt = "" if rise.low > DOUBLED else " (the interval of the latter reaches below that)"
+        doubts = ["the interval of the former reaches above that"] if (before.high or 0) >= DOUBLED else []
+        doubts += ["the interval of the latter reaches below that"] if rise.low <= DOUBLED else []
+    doubt = f" ({', and '.join(doubts)})" if doubts else ""
     return (
         f"By {title}, perplexity doubles between {number_of(size(last))} and {number_of(size(over))} of {n} blocks removed{doubt}; "
         f"with {number_of(size(last))} removed ({number(100 * scored.share('all parameters', last))} % of all parameters) the loss is "
-        f"{number(scored.rise(last).value)} nats per token above the dense model's."
+        f"{bounded(before)} nats per token above the dense model's."
     )

@@ -74,7 +74,7 @@ def _score(model: BlockModel, plan: Plan, batch: Batch, known: Streams | None) -
     """Nll of every ablation over one batch (A,), on the CPU."""
     ids, lengths = batch.ids.to(model.device), batch.lengths.to(model.device)
     limit = streams_within(None, model, plan, *ids.shape)
-    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=False)
+    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=False, first=batch.first)
     reading = Windows(model, ids, lengths) if known is None else Continued(model, ids, lengths, plan.actions[0], known)
     Executor(plan, reading, scores, limit, lambda n: None).run()
     return scores.sums["nll"].sum(1).cpu()

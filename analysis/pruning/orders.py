@@ -41,7 +41,7 @@ class Calibration:
     def alone(self) -> dict[str, np.ndarray]:
         """What taking out each block alone costs: `nll` and `kl` (blocks,), in one sweep."""
         singly = plan(self.model.spec, singles(self.model.spec, ["blocks"]))
-        sums = [sweep(self.model, singly, batch.ids, batch.lengths) for batch in self.batches]
+        sums = [sweep(self.model, singly, batch.ids, batch.lengths, first=batch.first) for batch in self.batches]
         return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
 import pandas as pd
 
+from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.export import pruned
+from adapters.export import Source, n_bytes, pruned
 from analysis import conclusions
 from analysis.budgets import speed
 from analysis.corpora import require_disjoint
@@ -25,10 +27,14 @@ from analysis.pruning.speed import speeds
 from analysis.setting import Setting, share
 from analysis.statistics import ENOUGH
 
-SAVED = {"all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
+SAVED = {"block parameters": "the blocks' parameters", "all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
     "This is about one model on one kind of text, with nothing retrained after a removal; training repairs a part of the loss, and not "
     "the same part for all orders. The loss says little about generation and about tasks."
+)
+REROOTED = (
+    "Sets with block 0 keep the v_first that it makes, though its parameters count as saved: a checkpoint without block 0 takes v_first "
+    "from the first block that is left, and has another loss."
 )
 
 
@@ -43,7 +49,7 @@ class Pruned:
     scored: Scored  # of some sets, random orders among them
     seconds: dict[str, float]  # of the orders that the budget does not hold: what they would take
     searched: int  # documents that orders of many ablated models read
-    bought: pd.DataFrame  # `analysis.pruning.speed.speeds`
+    bought: pd.DataFrame  # `analysis.pruning.speed.speeds`, and `file` where files were given: bytes of what `strata prune` writes
 
     @property
     def name(self) -> str:
@@ -80,14 +86,20 @@ class Pruned:
     @property
     def panels(self) -> list[curves.Panel]:
         """What is drawn against blocks removed: orders from one plain pass, and orders that look further, Block Influence in both."""
-        groups = [[n for n in self.whole if ORDERS[n].once], [n for n in self.whole if n == "bi" or not ORDERS[n].once]]
-        return [curves.Panel("removed", "blocks removed", names) for names in groups]
+        return [curves.Panel("removed", "blocks removed", names) for names in self._groups]
+
+    def against(self, measure: str) -> list[curves.Panel]:
+        """The same against what is saved, by a measure of SAVED."""
+        return [curves.Panel(measure, f"of {SAVED[measure]} removed", names) for names in self._groups]
 
     @property
     def savings(self) -> list[curves.Panel]:
-        """What is drawn against what is saved."""
-        names = [n for n in ("bi", "iterative_bi", "greedy", "sublayers") if n in self.whole]
-        return [curves.Panel(measure, f"of {label} removed", names) for measure, label in SAVED.items()]
+        """The same against all that is saved, a row a measure."""
+        return [panel for measure in SAVED for panel in self.against(measure)]
+
+    @property
+    def _groups(self) -> list[list[str]]:
+        return [[n for n in self.whole if ORDERS[n].once], [n for n in self.whole if n == "bi" or not ORDERS[n].once]]
 
     @property
     def bands(self) -> str:
@@ -147,20 +159,27 @@ class Pruned:
     @property
     def strategies(self) -> pd.DataFrame:
         """Table 3: what the paper's strategies take out first, and what that gives here."""
-        rows = [(ORDERS[n].title, said, _listed(self._order(n)[: self.quarter])) for n, said in STRATEGIES.items() if n in self.whole]
-        return pd.DataFrame(rows, columns=["strategy", "removes blocks", f"the first {self.quarter} here"])
+        rows = [
+            (ORDERS[n].title, said, _listed(self._order(n)[: self.quarter]), self._rise(self.whole[n][self.quarter].blocks))
+            for n, said in STRATEGIES.items()
+            if n in self.whole
+        ]
+        return pd.DataFrame(rows, columns=["strategy", "removes blocks", f"the first {self.quarter} here", "rise in loss"])
 
     @property
     def removed(self) -> pd.DataFrame:
-        """Table 4: the blocks that each order has taken out at the paper's number of them."""
-        rows = [
-            (title, _listed(sorted(self.whole[name][self.quarter].blocks)))
-            for name, title in self.titles.items()
-            if ORDERS[name].kinds == BLOCKS
-        ]
+        """Table 4: the blocks that each order has taken out at the paper's number of them, and what that gives here."""
+        sets: dict[str, Iterable[int]] = {}
         if printed := removed_in_paper(self.model.spec.name):
-            rows.insert(0, ("the paper, Table 4", _listed(sorted(printed))))
-        return pd.DataFrame(rows, columns=["order", f"{self.quarter} of {self.n_blocks} blocks removed"])
+            sets["the paper, Table 4"] = printed
+        sets |= {title: self.whole[name][self.quarter].blocks for name, title in self.titles.items() if ORDERS[name].kinds == BLOCKS}
+        rows = [(title, _listed(sorted(blocks)), self._rise(blocks)) for title, blocks in sets.items()]
+        return pd.DataFrame(rows, columns=["order", f"{self.quarter} of {self.n_blocks} blocks removed", "rise in loss"])
+
+    def _rise(self, blocks: Iterable[int]) -> str:
+        """With its interval; empty for a set that was not scored."""
+        out = Ablation(blocks=frozenset(blocks))
+        return bounded(self.scored.rise(out)) if out in self.scored.nll else ""
 
     def _order(self, name: str) -> list[int]:
         path = self.whole[name]
@@ -173,44 +192,54 @@ class Pruned:
 
     @cached_property
     def contest(self) -> str:
-        """Which order is best where."""
+        """Which order is best where: orders of blocks where as many are removed, and all where as many parameters are."""
         names = [name for name in self.whole if ORDERS[name].kinds == BLOCKS]
-        return findings.contest(self.scored, names, self.titles, self.null)
+        return f"{findings.contest(self.scored, names, self.titles, self.null)} {findings.at_equal_size(self.scored, self.titles)}".strip()
 
     @property
     def gain(self) -> pd.DataFrame:
         """What removal buys, as a table of text and numbers."""
-        rows = self.bought.assign(memory=self.bought["memory"] / 2**20, parameters=self.bought["parameters"] / 1e6)
+        units = {"parameters": 1e6, "memory": 1e6, "file": 1e6, "prefill": 1.0, "decode": 1.0}
         names = {
             "parameters": "parameters (M)",
-            "memory": "weights (MB)",
+            "memory": "in memory (MB)",
+            "file": "file (MB)",
             "prefill": "prompt (tokens/s)",
             "decode": "generation (tokens/s)",
         }
-        return rows.rename(columns=names)[["model", *names.values()]]
+        return pd.DataFrame({"model": self.bought["model"]} | {names[c]: self.bought[c] / units[c] for c in names if c in self.bought})
 
     @cached_property
     def speedup(self) -> str:
         """How much faster and smaller, in words."""
         dense, short = self.bought.to_dict("records")
-        smaller = (
-            f"With {self.quarter} of {self.n_blocks} blocks removed the weights take {number(100 * short['memory'] / dense['memory'])} %"
-        )
-        return f"{smaller} of the memory and of the file. {findings.faster(dense, short)}"
+        left = [
+            f"{number(100 * short[column] / dense[column])}\u00a0% of the {place}"
+            for column, place in (("memory", "memory"), ("file", "file"))
+            if column in self.bought
+        ]
+        blocks = f"{self.quarter} of {self.n_blocks} blocks"
+        return f"With {blocks} removed the weights take {' and '.join(left)}. {findings.faster(dense, short)}"
 
     @cached_property
     def conclusion(self) -> str:
         return f"{findings.free_blocks(self.scored, 'bi', ORDERS['bi'].title)} {self.contest}"
 
-    limits = LIMITS
+    @property
+    def limits(self) -> str:
+        zero = any(0 in ablation.blocks for ablation in self.scored.nll)
+        return f"{LIMITS} {REROOTED}" if self.model.spec.variant == "7" and zero else LIMITS
 
 
 def _listed(blocks: list[int]) -> str:
     return ", ".join(map(str, blocks))
 
 
-def removal(model: BlockModel, setting: Setting) -> Pruned:
-    """Finds every order that the budget holds on calibration text, and scores its sets on held-out text."""
+def removal(model: BlockModel, setting: Setting, source: Source | None = None) -> Pruned:
+    """Finds every order that the budget holds on calibration text, and scores its sets on held-out text.
+
+    `source`: the model's files, when the size of pruned ones is asked for.
+    """
     setting = setting.within(model)
     budget, progress = setting.budget, setting.progress
     text = setting.text(setting.documents or budget.documents)
@@ -224,9 +253,12 @@ def removal(model: BlockModel, setting: Setting) -> Pruned:
     scored = score(model, study.plan.ablations, sums, thin)
     progress("speed", 0)
     result = Pruned(model, study.text, calibration, found.paths, scored, found.seconds, found.searched, pd.DataFrame())
-    short = pruned(model, found.paths["bi"][result.quarter].blocks)
+    removed = found.paths["bi"][result.quarter].blocks
+    short = pruned(model, removed)
     bought = speeds(
         {"dense": model, f"without {result.quarter} block{'s' * (result.quarter > 1)}": short}, min(budget.window, model.spec.max_len // 2)
     )
+    if source:
+        bought["file"] = [n_bytes(source.without(out)) for out in (frozenset[int](), removed)]
     progress("speed", 1)
     return replace(result, bought=bought)

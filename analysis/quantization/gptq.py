@@ -62,9 +62,10 @@ def require(spec: ModelSpec) -> None:
     """Raises StrataError when a model cannot be quantised, with the reason."""
     require_floats(spec, "quantisation")
     if spec.family != "llama":
+        read = {"baichuan": "; a GPTQ checkpoint of it can be read"}.get(spec.family, "")
         raise StrataError(
             f"{spec.name} ({spec.family}) cannot be quantised: llmcompressor works on models of transformers, and others come with code "
-            "that is not run here; a quantised checkpoint of it can be read"
+            f"that is not run here{read}"
         )
     if find_spec("llmcompressor") is None:
         raise StrataError("llmcompressor is not installed: run `pip install llmcompressor -c constraints.txt`, which keeps torch as it is")
@@ -80,6 +81,7 @@ class Recipe:
     removed: tuple[int, ...] = ()  # blocks that are taken out before
     text: tuple[Batch, ...] = ()  # calibration
     seed: int = 0
+    damping: float = 0.01  # of the mean of the second moments' diagonal, added to the diagonal
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -111,7 +113,8 @@ class Recipe:
             "removed_before": list(self.removed),
             "scheme": self.scheme,
             "weights": self.weights,
-            **({"calibration": calibration, "seed": self.seed} if SCHEMES[self.scheme].calibrated else {}),
+            **({"calibration": calibration, "seed": self.seed, "damping": self.damping} if SCHEMES[self.scheme].calibrated else {}),
+            "device": device(),
             "versions": made,
         }
 
@@ -164,7 +167,7 @@ def _oneshot(model: Any, recipe: Recipe) -> None:
     try:
         if rows := recipe.rows:
             data = Dataset.from_dict({"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]})
-            modifier: Any = GPTQModifier(config_groups=groups, ignore=["lm_head"])
+            modifier: Any = GPTQModifier(config_groups=groups, ignore=["lm_head"], dampening_frac=recipe.damping)
             oneshot(model=model, recipe=modifier, dataset=data, num_calibration_samples=len(rows), shuffle_calibration_samples=False)
         else:
             oneshot(model=model, recipe=QuantizationModifier(config_groups=groups, ignore=["lm_head"]))
@@ -172,7 +175,10 @@ def _oneshot(model: Any, recipe: Recipe) -> None:
         logger.remove(sink)
     if failed:  # such matrices would be rounded to nearest, with a warning alone
         names = failed[0].strip().rpartition("modules: ")[2]
-        raise StrataError(f"GPTQ cannot invert the second moments of {names}, even damped by 1 %: give more calibration text, or other")
+        raise StrataError(
+            f"GPTQ cannot invert the second moments of {names}, damped by {recipe.damping:g} of their mean diagonal: give more calibration "
+            f"text, with a larger window; ten times the damping, Recipe(damping={max(0.01, 10 * recipe.damping):g}), fixes it too"
+        )
 
 
 @contextmanager
@@ -183,6 +189,12 @@ def _quiet() -> Iterator[None]:
 
         configure_logger(LoggerConfig(console_log_level=None))
         yield
+
+
+def device() -> str:
+    """Where llmcompressor computes: on the accelerator that there is, whatever the model's device; nothing sets it."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found else "cpu"
 
 
 def _widths(model: BlockModel) -> set[int]:

@@ -15,8 +15,9 @@ from adapters.export import Source
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
 from analysis.figures import bounded, escape, number
+from analysis.methods.accuracy import METRIC, has_options
 from analysis.plan import plan
-from analysis.pruning.paper import QUANTISED, quarter
+from analysis.pruning.paper import QUANTISED, named_in_paper, quarter
 from analysis.pruning.speed import memory
 from analysis.quantization import findings
 from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
@@ -84,9 +85,17 @@ class Quantised:
         return pd.DataFrame(rows, columns=[*names, *next(iter(self.variants.values())).tasks])
 
     @property
+    def about_tasks(self) -> str:
+        """What the columns of benchmarks hold; a sentence for captions."""
+        if not next(iter(self.variants.values())).tasks:
+            return ""
+        return f" Accuracy is {METRIC} of lm_eval; a task without options has its loss, in nats a token."
+
+    @property
     def paper(self) -> pd.DataFrame:
         """Table 2 of the paper (v1); no rows for other models."""
-        rows = QUANTISED if "llama-2-7b" in self.model.spec.name.lower() else ()
+        name = self.model.spec.name.lower().removesuffix("-gptq")
+        rows = QUANTISED if named_in_paper(name) == "llama-2-7b" else ()
         return pd.DataFrame(rows, columns=["paper, v1", "blocks", "perplexity", "MMLU"])
 
     @cached_property
@@ -138,8 +147,10 @@ def quantization(source: str, model: BlockModel, setting: Setting, tasks: Sequen
     """Quantises `model`, loaded from `source`, before and after blocks are removed, and scores all on held-out text.
 
     Quantised checkpoints are kept beside the runs. A model that is quantised already is only measured and pruned.
-    Raises StrataError as `gptq.Recipe.make` does.
+    Raises StrataError as `gptq.Recipe.make` and `has_options` do.
     """
+    for one in tasks:
+        has_options(one)  # before anything is scored
     if not model.spec.quantised:
         require(model.spec)
     setting = setting.within(model)

@@ -11,6 +11,7 @@ from adapters.base import BlockModel
 from adapters.export import Source, pruned
 from adapters.registry import load
 from analysis.corpora.text import Text, batches
+from analysis.methods.accuracy import METRIC
 from analysis.pruning.checkpoint import find_path
 from analysis.pruning.paper import quarter
 from analysis.quantization.gptq import SCHEMES, Recipe, stored
@@ -89,7 +90,7 @@ class Variants:
         if removed:
             setting = replace(setting, out=setting.out / f"without-{content_hash(sorted(removed))[:8]}")
         shown = [
-            (one, f"accuracy (guessing: {one.chance['accuracy']:.2f})", "acc") if one.has_options else (one, "loss", one.loss)
+            (one, f"accuracy (guessing: {one.chance['accuracy']:.2f})", METRIC) if one.has_options else (one, "loss", one.loss)
             for one in benchmarks(model, self.tasks, [], setting)
         ]
         return {f"{one.task}, {what}": one.dense(metric) for one, what, metric in shown}

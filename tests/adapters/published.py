@@ -20,7 +20,9 @@ class Keys(Store):
 def published(build: Callable, config: dict, block: Mapping[str, tuple[int, ...]]) -> BlockModel:
     """The model of a config.json and of a key list in Hugging Face's layout with the given keys in each block."""
     d, vocab = config["hidden_size"], config["vocab_size"]
-    shapes = {"model.embed_tokens.weight": (vocab, d), "model.norm.weight": (d,), "lm_head.weight": (vocab, d)}
+    shapes = {"model.embed_tokens.weight": (vocab, d), "model.norm.weight": (d,)}
+    if not config["tie_word_embeddings"]:
+        shapes["lm_head.weight"] = (vocab, d)
     for i in range(config["num_hidden_layers"]):
         shapes |= {f"model.layers.{i}.{key}": shape for key, shape in block.items()}
     return build(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from adapters import Ablation, BlockModel, load
+from adapters import Ablation, BlockModel, load, registry
 from adapters import export as exporting
 from adapters.contract import assert_close
 from adapters.errors import StrataError
@@ -22,12 +22,13 @@ from tests.reference import baichuan, variants
 from tests.reference.hf import tiny
 from tests.reference.models import save_reader
 from tests.reference.rwkv_checkpoints import flash_linear_attention_7, hugging_face_4, random_checkpoint
+from tests.reference.rwkv_package import package_logits
 
 HERE = {"transformers": by_transformers, "strata": by_strata}  # the rwkv package holds one version in a process
 IDS = torch.randint(3, 97, (2, 12), generator=torch.Generator().manual_seed(0))
 
 
-def export(path: Path, removed: list[int], out: Path, format: str = "auto") -> tuple[BlockModel, str]:
+def export(path: Path | str, removed: list[int], out: Path, format: str = "auto") -> tuple[BlockModel, str]:
     """The model in memory, and the reader of what was written to `out`."""
     model = load(path, device="cpu", dtype="float32")
     source = Source.of(str(path), model.spec)
@@ -58,6 +59,41 @@ def test_llama(tmp_path: Path, removed: list[int], tied: bool) -> None:
     tiny("llama", tie_word_embeddings=tied).save_pretrained(tmp_path / "dense")
     assert assert_reads_as_ablation(tmp_path / "dense", removed, tmp_path / "out", fresh=tied and removed == [0]) == "transformers"
     assert ("lm_head.weight" in load_file(tmp_path / "out" / "model.safetensors")) is not tied
+
+
+def test_a_tied_head_in_a_pickle_shares_its_storage_and_is_left_out(tmp_path: Path) -> None:
+    dense = tiny("llama", tie_word_embeddings=True)
+    (tmp_path / "dense").mkdir()
+    dense.config.save_pretrained(tmp_path / "dense")
+    torch.save(dense.state_dict(), tmp_path / "dense" / "pytorch_model.bin")
+    assert assert_reads_as_ablation(tmp_path / "dense", [1], tmp_path / "out") == "transformers"
+    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    assert "lm_head.weight" not in tensors
+    assert sum(t.numel() for t in tensors.values()) == load(tmp_path / "out", device="cpu").spec.n_params
+
+
+def test_tensors_of_one_storage_are_written_each(tmp_path: Path) -> None:
+    dense = tiny("llama")
+    state = dense.state_dict()
+    state["model.layers.2.mlp.up_proj.weight"] = state["model.layers.1.mlp.up_proj.weight"]
+    (tmp_path / "dense").mkdir()
+    dense.config.save_pretrained(tmp_path / "dense")
+    torch.save(state, tmp_path / "dense" / "pytorch_model.bin")
+    assert_reads_as_ablation(tmp_path / "dense", [0], tmp_path / "out")
+
+
+def test_what_belongs_to_a_model_is_copied_and_its_code_is_not(tmp_path: Path) -> None:
+    tiny("llama").save_pretrained(tmp_path / "dense")
+    files = {
+        "generation_config.json": '{"eos_token_id": [2, 7], "temperature": 0.6}',
+        "chat_template.jinja": "{{ messages }}",
+        "LICENSE": "MIT",
+    }
+    for name, content in (files | {"modeling.py": "raise SystemExit"}).items():
+        (tmp_path / "dense" / name).write_text(content)
+    export(tmp_path / "dense", [1], tmp_path / "out")
+    assert {name: (tmp_path / "out" / name).read_text() for name in files} == files
+    assert not (tmp_path / "out" / "modeling.py").exists()
 
 
 @pytest.mark.parametrize("kind", ["mistral", "qwen2", "qwen3"])
@@ -104,6 +140,38 @@ def test_baichuan_keeps_its_fused_weights_and_its_head_as_published(tmp_path: Pa
     assert "auto_map" not in config
     assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == {"add_bos_token": False}
     assert not list((tmp_path / "out").glob("*.py"))
+
+
+def test_code_on_the_hub_is_named_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense, classes = tmp_path / "dense", {"AutoConfig": "configuration_baichuan.BaichuanConfig", "AutoModelForCausalLM": "other/code--m.C"}
+    dense.mkdir()
+    variants.save("baichuan2-7b", dense, auto_map=classes)
+    (dense / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["tokenization_baichuan.BaichuanTokenizer", null]}}')
+    monkeypatch.setattr(registry, "_download", lambda hub_id, revision: dense)
+    export("baichuan-inc/Baichuan2-7B-Base", [0], tmp_path / "out")
+    said = {name: json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("config", "tokenizer_config")}
+    assert said["config"]["num_hidden_layers"] == variants.BLOCKS - 1
+    assert said["config"]["auto_map"] == {
+        "AutoConfig": "baichuan-inc/Baichuan2-7B-Base--configuration_baichuan.BaichuanConfig",
+        "AutoModelForCausalLM": "other/code--m.C",
+    }
+    assert said["tokenizer_config"]["auto_map"] == {
+        "AutoTokenizer": ["baichuan-inc/Baichuan2-7B-Base--tokenization_baichuan.BaichuanTokenizer", None]
+    }
+
+
+@pytest.mark.long  # two processes import the package and torch
+@pytest.mark.parametrize("versions", [variants.RWKV[:-1], variants.RWKV[-1:]], ids=["4-6", "7"])
+def test_every_version_of_native_rwkv_has_its_logits_in_the_rwkv_package(versions: tuple[str, ...], tmp_path: Path) -> None:
+    expected, written = [], []
+    for variant in versions:
+        model, _ = export(variants.save(variant, tmp_path), [0], tmp_path / f"{variant}-out")
+        with torch.inference_mode():
+            expected.append(pruned(model, [0]).run(IDS[:1])[0])
+        (file,) = (tmp_path / f"{variant}-out").glob("*.pth")
+        written.append((torch.load(file, weights_only=True), IDS[0]))
+    for found, logits in zip(package_logits(written, tmp_path), expected, strict=True):
+        assert_close(found, logits, 1e-4)
 
 
 @pytest.mark.parametrize("variant", variants.RWKV)

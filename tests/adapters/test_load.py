@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adapters import StrataError, load
+from adapters.catalogue import CONVERTED
 from adapters.layout import open_store
+from adapters.registry import BESIDE
 from tests.reference.hf import tiny
 
 
@@ -309,12 +312,25 @@ def test_hub_id_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         load("somebody/something")
 
 
+def test_all_that_a_checkpoint_takes_along_comes_from_the_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    asked: list[str] = []
+
+    def snapshot(hub_id: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.extend(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert load("somebody/something").spec.name == "something"
+    assert all(any(fnmatch(name, pattern) for pattern in asked) for name in BESIDE)
+    assert not any(fnmatch("modeling_llama.py", pattern) for pattern in asked)
+
+
 def test_corrupt_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
     (tmp_path / "model.gguf").write_bytes(b"GGUF but then nothing that makes sense")
     with pytest.raises(StrataError, match=r"cannot convert .*model\.gguf"):
         load(tmp_path / "model.gguf")
-    assert not list((tmp_path / "cache" / "models").iterdir()), "something half-written was left behind"
+    assert not list((tmp_path / "cache" / CONVERTED).iterdir()), "something half-written was left behind"
 
 
 def test_other_tensors_beside_the_weights_are_left_alone(folder: Path) -> None:

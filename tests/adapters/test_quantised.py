@@ -18,7 +18,8 @@ from adapters.export import Source
 from adapters.layout import Store
 from adapters.quantised import as_floats, require_floats
 from adapters.stock import by_strata, reader_of
-from tests.reference.gptq import save_gptq
+from tests.reference import baichuan
+from tests.reference.gptq import floats, random_linear, save_gptq, tensors
 from tests.reference.hf import observe
 from tests.reference.models import spec
 
@@ -103,6 +104,26 @@ def test_blocks_are_removed_from_the_file_without_touching_the_rest(removed: lis
     name = "model.layers.{}.mlp.down_proj.qweight"
     assert torch.equal(after[name.format(0)], before[name.format(kept)])
     assert load(tmp_path / "less", device="cpu").spec.quantised == model.spec.quantised
+
+
+@pytest.mark.parametrize("variant", ["baichuan2-7b", "baichuan-13b"])
+def test_baichuan_s_fused_weight_is_read(variant: str, tmp_path: Path) -> None:
+    """Codes of the queries, keys and values in one, against published operations on the floats that slow loops make of them."""
+    config, plain = baichuan.tiny(**baichuan.KINDS[variant])
+    held, made = dict(plain), dict(plain)
+    for seed, key in enumerate(key for key in plain if key.endswith(("W_pack.weight", "_proj.weight"))):
+        rows, columns = plain[key].shape
+        linear = random_linear(rows, columns, bits=4, size=16, sym=False, desc_act=False, seed=seed)
+        del held[key]
+        held |= {f"{key.removesuffix('.weight')}.{name}": t.contiguous() for name, t in tensors(linear, 4, 1).items()}
+        made[key] = floats(linear)
+    quantised = {"quant_method": "gptq", "bits": 4, "group_size": 16, "sym": False, "desc_act": False}
+    baichuan.save(tmp_path, config | {"quantization_config": quantised}, held)
+    assert "model.layers.0.self_attn.W_pack.qweight" in held
+    expected, _ = baichuan.naive(config, made, IDS, alibi="13b" in variant, norm_head="2" in variant)
+    model = load(tmp_path, device="cpu")
+    assert_close(model.run(IDS), expected)
+    assert model.spec.quantised == "4-bit weights, groups of 16 (gptq)"
 
 
 SCHEMES: dict[str, dict] = {

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adapters import NONE, Ablation, BlockModel
+from adapters.export import pruned
 from analysis.generation import generate
 from tests.reference import variants
 from tests.reference.models import pair
@@ -31,6 +32,13 @@ def test_cached_generation_is_uncached_generation(variant: str, ablation: Ablati
 def test_deleted_blocks_generate_as_ablated_ones(variant: str) -> None:
     model = pair("llama")[0] if variant == "llama" else variants.model(variant)
     assert torch.equal(generate(model.with_blocks(model.blocks[1:]), IDS, 7), generate(model, IDS, 7, ABLATIONS[1]))
+
+
+@pytest.mark.parametrize("variant", ["llama", *variants.VARIANTS])
+def test_cached_generation_of_a_pruned_model_without_block_0(variant: str) -> None:
+    """RWKV-7 as its checkpoint is read: rerooted."""
+    model = pruned(pair("llama")[0] if variant == "llama" else variants.model(variant), [0])
+    assert torch.equal(generate(model, IDS, 7), uncached(model, IDS, 7, NONE))
 
 
 def test_generation_of_transformers() -> None:

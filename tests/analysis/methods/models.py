@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from adapters import BlockModel
-from adapters.llama import build
+from adapters import BlockModel, baichuan, llama
 from analysis.corpora.text import Batch
 from tests.adapters.published import published
-from tests.adapters.test_llama import LLAMA_2_7B, LLAMA_2_13B, block_shapes
+from tests.adapters.test_baichuan import PUBLISHED
+from tests.adapters.test_llama import LLAMA_2, LLAMA_2_7B, LLAMA_2_13B, block_shapes
 from tests.reference import variants
 from tests.reference.models import pair
 
@@ -35,7 +35,20 @@ def llama_2(size: str) -> BlockModel:
     """The shape of Llama-2, without numbers."""
     config, ffn = {"7b": (LLAMA_2_7B, 11008), "13b": (LLAMA_2_13B, 13824)}[size]
     d = config["hidden_size"]
-    return published(build, config, block_shapes(d, d, ffn, old=True))
+    return published(llama.build, config, block_shapes(d, d, ffn, old=True))
+
+
+def smollm2() -> BlockModel:
+    """The shape of SmolLM2-135M, without numbers."""
+    heads = {"num_attention_heads": 9, "num_key_value_heads": 3, "num_hidden_layers": 30}
+    sizes = {"hidden_size": 576, "intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": True}
+    return published(llama.build, LLAMA_2 | heads | sizes, block_shapes(576, 192, 1536, old=False))
+
+
+def baichuan2_7b() -> BlockModel:
+    """The shape of Baichuan2-7B, without numbers."""
+    config, block, _ = PUBLISHED["baichuan2-7b"]
+    return published(baichuan.build, config, block)
 
 
 def text(*lengths: int, seed: int = 0, vocab: int = 97) -> Batch:

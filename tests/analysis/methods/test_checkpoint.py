@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from adapters import load
 from analysis.corpora.text import Text, batches
 from analysis.methods.checkpoint import bases
+from analysis.methods.method import calibration_for, solve
 from analysis.methods.table import METHODS
 from analysis.pruning import checkpoint
 from reports import cli
@@ -43,8 +44,9 @@ def saved(variant: str, folder: Path) -> Path:
 
 @pytest.fixture
 def prune(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], prose: Path, tmp_path: Path) -> Callable:
-    def run(model: Path, *words: object) -> tuple[int, str, str]:
-        given = ["--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--device", "cpu", "--out", tmp_path / "out", "--json"]
+    def run(model: Path, *words: object, out: bool = True) -> tuple[int, str, str]:
+        given = ["--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--device", "cpu", "--json"]
+        given += ["--out", tmp_path / "out"] if out else []
         monkeypatch.setattr(sys, "argv", ["strata", "prune", *map(str, [model, *given, *words])])
         code = 0
         try:
@@ -106,3 +108,28 @@ def test_refusals(prune: Callable, tmp_path: Path) -> None:
         assert code == 2
         assert expected in errors
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("method", "ratio"), [("slicegpt", 0.2), ("llm_pruner", 0.3)])
+def test_what_no_file_holds_is_measured(method: str, ratio: float, prune: Callable, prose: Path, tmp_path: Path) -> None:
+    source = saved("llama", tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, said, errors = prune(source, "--method", method, "--ratio", ratio, out=False)
+    assert code == 0, errors
+    record, model = json.loads(said), load(source, device="cpu")
+    held_out = Text(corpus=str(prose), window=32, documents=14)
+    solved = solve(METHODS[method], model, list(batches(calibration_for(model, held_out).windows(model), model)), ratio)
+    assert record["removed"] == solved.size._asdict()
+    assert record["parameters"]["pruned"] == solved.model.spec.n_params
+    nll = tokens = 0.0
+    for batch in batches(held_out.windows(model), model):
+        for row, n in zip(batch.ids, batch.lengths.tolist(), strict=True):
+            logits = solved.model.run(row[None, :n])[0, :-1].double().log_softmax(-1)
+            nll, tokens = nll - float(logits.gather(-1, row[1:n, None]).sum()), tokens + n - 1
+    assert record["loss"]["pruned"] == pytest.approx(nll / tokens, rel=1e-5)
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
+    code, said, errors = prune(source, "--method", method, "--ratio", ratio, "--max-nll-increase", -9, out=False)
+    assert (code, "more than -9" in errors) == (1, True)
+    for words in (["--remove", 1], ["--ratio", ratio, "--blocks", "1"]):
+        code, _, errors = prune(source, "--method", method, *words, out=False)
+        assert (code, "takes a share of the block parameters out: give --ratio 0.25 alone" in errors) == (2, True)

@@ -62,6 +62,8 @@ def test_rows_that_contradict_themselves_are_found() -> None:
     assert marked["ShortGPT"] == ["the average is not the mean of the scores"]
     exact = rows[0]._replace(average=rows[0].mean, retained=100 * rows[0].mean / dense.average)
     assert exact.contradictions(dense) == []
+    assert (dense.score("mmlu"), dense.score("race_middle"), dense.score("coqa"), dense.score("xsum_loss")) == (45.39, 34.19, None, None)
+    assert dense.over(["mmlu", "piqa", "arc_easy"]) == pytest.approx((45.39 + 77.91) / 2)
     assert exact._replace(retained=exact.retained + 1).contradictions(dense) == ["the retained share is not that of the averages"]
 
 

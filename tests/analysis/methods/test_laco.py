@@ -12,7 +12,7 @@ from torch import Tensor
 from adapters.errors import StrataError
 from analysis.methods import laco
 from analysis.methods.laco import Layer, collapse, collapsed, counts, merge_width
-from analysis.methods.method import size
+from analysis.methods.method import size, solve
 from analysis.methods.table import METHODS
 from tests.analysis.methods.deep import BLOCKS, deep, text
 from tests.reference import variants
@@ -110,6 +110,12 @@ def test_similarity_equals_hugging_face(mode: str) -> None:
         cosines.append(float(a @ b / (a.norm() * b.norm())))
     assert result.similarities[-1] == pytest.approx(sum(cosines) / len(cosines), abs=1e-7)  # norms are in fp32 in both
     assert min(result.similarities) > result.threshold
+
+
+def test_the_threshold_and_c_are_said() -> None:
+    for name, mode in (("laco", "official"), ("laco_eq1", "eq1")):
+        solved = solve(METHODS[name], deep("llama"), text(), 3 / BLOCKS)
+        assert solved.note == f"C {merge_width(BLOCKS)}, threshold {found('llama', mode).threshold:g}"
 
 
 def test_the_threshold_is_the_highest_found() -> None:

@@ -146,6 +146,9 @@ def test_bad_input() -> None:
     dead = replace(model.blocks[0], weights=model.blocks[0].weights | {"down": torch.zeros_like(model.blocks[0].weights["down"])})
     with pytest.raises(StrataError, match=r"the covariance of what the ffn of block 0 gives .* is singular .*it gives nothing"):
         fit(model.with_blocks([dead, *model.blocks[1:]]), text(12), (1, 1))
+    broken = replace(dead, weights=dead.weights | {"down": dead.weights["down"] * torch.nan})
+    with pytest.raises(StrataError, match=r"what the ffn of block 0 gives .* is not finite, .*: look for damaged weights"):
+        fit(model.with_blocks([broken, *model.blocks[1:]]), text(12), (1, 1))
     low = model.blocks[0].weights["down"].clone()
     low[1] = low[0]
     flat = replace(model.blocks[0], weights=model.blocks[0].weights | {"down": low})

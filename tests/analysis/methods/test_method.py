@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from adapters import BlockModel
 from adapters.errors import StrataError
 from analysis.corpora.text import Batch
-from analysis.methods.method import Method, Remembered, Size, first_documents, nearest, require, size, solve
+from analysis.methods.method import TOLERANCE, Method, Remembered, Size, UnreachableError, first_documents, nearest, require, size, solve
 from analysis.methods.table import METHODS
 from analysis.pruning.orders import ORDERS, Calibration
 from tests.analysis.methods.deep import BLOCKS, deep, text
+from tests.analysis.methods.models import baichuan2_7b, smollm2
 
 
 def parameters(tables: list[dict[str, torch.Tensor]]) -> int:
@@ -53,7 +55,7 @@ def test_targets_that_no_knob_reaches() -> None:
         StrataError, match=r"does not come within 1.5 % of 25 % .* nearest that it reaches are 16.7 % \(knob 1\) and 33.3 % \(k"
     ):
         solve(METHODS["shortgpt"], model, text(), 0.25)
-    with pytest.raises(StrataError, match=r"the nearest that it reaches are 83.3 % \(knob 5\)$"):
+    with pytest.raises(StrataError, match=r"the nearest that it reaches is 83.3 % \(knob 5\)$"):
         solve(METHODS["shortgpt"], model, text(), 0.95)
     assert solve(METHODS["shortgpt"], model, text(), 0.25, tolerance=0.1).knob in (1, 2)
     for target in (0, 1, 25):
@@ -61,6 +63,33 @@ def test_targets_that_no_knob_reaches() -> None:
             solve(METHODS["shortgpt"], model, text(), target)
     with pytest.raises(StrataError, match=r"LaCo takes nothing out of .*, which has 2 blocks: take a deeper model"):
         solve(METHODS["laco"], model.with_blocks(model.blocks[:2]), text(), 0.5)
+
+
+REACHED = {  # percent of the block parameters on the shapes of SmolLM2-135M and Baichuan2-7B, when a quarter is asked for
+    "blocks": (23.3, 25.0),
+    "slicegpt": (24.7, 25.0),
+    "llm_pruner": (26.5, 25.5),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("shape", [smollm2, baichuan2_7b])
+def test_a_quarter_of_published_shapes_is_met_or_the_nearest_are_named(shape: Callable[[], BlockModel], name: str) -> None:
+    model, method = shape(), METHODS[name]
+    (_, found), *others = nearest(method, model, 0.25)
+    assert round(100 * found.block_params, 1) == REACHED.get(name, REACHED["blocks"])[shape is baichuan2_7b]
+    assert all(abs(found.block_params - 0.25) <= abs(other.block_params - 0.25) for _, other in others)
+    if abs(found.block_params - 0.25) > TOLERANCE:
+        assert (shape, name in REACHED) == (smollm2, False), "7 and 8 of 30 blocks"
+        with pytest.raises(UnreachableError, match=r"the nearest that it reaches are 23.3 % \(knob 7\) and 26.7 % \(knob 8\)$"):
+            solve(method, model, [], 0.25)
+
+
+def test_the_size_that_counts_is_that_of_the_pruned_model() -> None:
+    """A method whose count is off, as it can be where blocks differ."""
+    off = replace(METHODS["shortgpt"], count=lambda model, knob: Size(0.25, 0, 0))
+    with pytest.raises(UnreachableError, match=r"does not come within 1.5 % of 25 % .* the nearest that it reaches is 16.7 % \(knob 1\)$"):
+        solve(off, deep("llama"), text(), 0.25)
 
 
 def test_a_method_with_a_fine_knob() -> None:

@@ -43,8 +43,10 @@ def test_benchmarks(folder: Path, tmp_path: Path) -> None:  # noqa: F811
     (data / "arc_easy.jsonl").write_text("\n".join(map(json.dumps, rows)))
     source = saved("baichuan2-13b", folder, tmp_path)
     study = notebook(source, folder, tmp_path, tasks="arc_easy", data=str(tmp_path / "data"), limit=14)
-    table = study.scores
+    table = study.scores.table
     assert list(table.columns) == ["method", "removed", "arc\\_easy", "mean", "retained"]
     assert len(table) == 1 + len(study.reached)
     assert "(" in table["mean"][0]
+    assert "(" in table["arc\\_easy"][0], "each task has its interval"
+    assert set(study.scores.accuracies["chance"]) == {0.25}
     assert set(table["method"][1:]) <= {method.title for method in METHODS.values()}

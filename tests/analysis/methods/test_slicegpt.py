@@ -99,8 +99,14 @@ def test_counts_are_of_what_is_there(name: str) -> None:
     assert (pruned.weights["embed"].shape[1], pruned.weights["head"].shape[1]) == (kept, d)
     assert (last.weights["down"].shape[0], last.ffn_skip.shape) == (d, (kept, d)), "what the last block gives is not sliced"
     assert pruned.blocks[0].ffn_skip.shape == pruned.blocks[0].mixer_skip.shape == (kept, kept)
-    assert 0 < pruned.blocks[0].spec.mixer_params < pruned.blocks[0].spec.n_params < m.blocks[0].spec.n_params
-    assert pruned.blocks[0].spec.flops_per_token < m.blocks[0].spec.flops_per_token
+    for block, whole in zip(pruned.blocks, m.blocks, strict=True):
+        matrices = {role: t.numel() for role, t in block.weights.items() if t.dim() == 2}
+        mixer = sum(matrices[role] for role in "qkvo") + block.mixer_skip.numel()
+        assert block.spec.flops_per_token == 2 * (sum(matrices.values()) + block.mixer_skip.numel() + block.ffn_skip.numel())
+        assert block.spec.mixer_flops == 2 * mixer
+        assert block.spec.flops_per_token < whole.spec.flops_per_token
+        biases = sum(t.numel() for role, t in block.weights.items() if t.dim() == 1 and role[0] in "qkvo")
+        assert block.spec.mixer_params == mixer + biases < block.spec.n_params < whole.spec.n_params
 
 
 def test_an_untied_head_can_make_a_model_larger() -> None:

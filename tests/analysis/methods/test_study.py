@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from adapters import BlockModel, load
+from adapters import BlockModel, StrataError, load
 from analysis.budgets import Budget
 from analysis.corpora.text import batches
 from analysis.figures import bounded
 from analysis.methods import bench, study
+from analysis.methods.accuracy import Answers, answers
 from analysis.methods.method import solve
 from analysis.methods.study import Compared, compare_methods, targets_of
 from analysis.methods.table import METHODS
 from analysis.setting import Setting
 from analysis.statistics import ratio
+from analysis.tasks import TaskSet, load_tasks
+from analysis.tasks.benchmark import benchmarks
 from tests.analysis.methods.deep import deep
+from tests.analysis.tasks.makers import table_1
 from tests.reference.models import save_reader
 
 BLOCKS = 8
@@ -82,9 +87,13 @@ def test_tables(found: tuple[Compared, Path]) -> None:
     assert (result.table["all parameters"] <= result.table["block parameters"]).all()
     assert len(result.sizes) == 12
     assert result.missed == "Every method reached every size."
+    assert result.sizes["knob"].str.contains("threshold").tolist() == [title == "LaCo" for title in result.sizes["method"]]
+    facts = result.facts.set_index("")["measured"]
+    assert facts["Dense loss"] == f"{bounded(ratio(result.nll, result.tokens))} nats a token"
+    assert "within 1.5 points where met" in facts["Sizes"]
     assert result.paper.empty
     assert "no row of" in result.compared_with
-    assert result.scores.empty
+    assert result.scores.table.empty
 
 
 def test_beside_the_paper(found: tuple[Compared, Path]) -> None:
@@ -101,9 +110,78 @@ def test_beside_the_paper(found: tuple[Compared, Path]) -> None:
     (ours,) = (p for p in result.at_quarter if p.method == "laco")
     assert beside.loc["LaCo", "rise in loss here"] == bounded(result.rise(ours))
     assert beside.loc["SliceGPT", "rise in loss here"] == "", "it was not asked for"
-    scored = replace(result, tasks=("mmlu",), right=(np.ones(20),), points=tuple(replace(p, right=(np.ones(20),)) for p in result.points))
-    assert scored.scores["mmlu"].tolist()[-5:] == ["45.39", "23.33", "28.92", "26.45", "43.96"]
-    assert "LaCo, printed (v1)" in set(scored.scores["method"])
+    assert not [name for name in beside if "retained" in name], "no task is in both"
+
+
+def test_printed_means_are_over_the_tasks_that_are_here(found: tuple[Compared, Path]) -> None:
+    """Of 20 questions each dense answer is right, and pruned ones are right in half of PIQA, in a fifth of ARC, all of MMLU."""
+    result, _ = found
+    named = result.model.with_blocks(result.model.blocks)
+    named.spec = replace(named.spec, name="Llama-2-7b-hf")
+    ones, tenth = np.ones(20), np.arange(20) % 10
+    dense = (Answers(ones, ones, 0.25), Answers(ones, ones, 0.5), Answers(ones, ones, 0.25), Answers(3 * ones, 2 * ones, None))
+    pruned = (dense[0], Answers((tenth < 5) + 0.0, ones, 0.5), Answers((tenth < 2) + 0.0, ones, 0.25), dense[3])
+    points = tuple(replace(p, answers=pruned) for p in result.points)
+    scored = replace(result, model=named, tasks=("mmlu", "piqa", "arc_easy", "coqa_loss"), answers=dense, points=points)
+    table = scored.scores.table.set_index("method")
+    assert table.loc["LaCo, printed (v1)"].tolist()[1:5] == ["26.45", "69.80", "", ""], "CoQA is of generated text"
+    over = (26.45 + 69.8) / 2, 100 * (26.45 + 69.8) / (45.39 + 77.91)
+    assert table.loc["LaCo, printed (v1)"].tolist()[5:] == [f"{x:.2f} (over 2 of 3)" for x in over]
+    assert table.loc["dense", "coqa\\_loss"] == "1.50"
+    assert table.loc["dense", "mean"] == "100 (100 to 100)", "a loss has no part in it"
+    assert table.loc["LaCo", "retained"].iloc[0].startswith(f"{100 * (1 + 0.5 + 0.2) / 3:.1f} (")
+    beside = scored.beside.set_index("method")
+    assert beside.loc["LaCo", "retained, printed (over 2 of 13 tasks)"] == f"{over[1]:.2f}"
+    assert beside.loc["LaCo", "retained here (the same 2)"].startswith("75.0 ("), "ARC, which the paper lacks, has no part in it"
+    assert "coqa\\_loss: loss of the right answer" in scored.scores.caption
+    assert "acc of lm_eval" in scored.scores.caption
+    assert "CoQA and XSum" in scored.scores.caption
+
+
+def test_accuracy_by_method_is_drawn(found: tuple[Compared, Path]) -> None:
+    """At the paper's size, with intervals, beside the dense model and guessing (Figure 1)."""
+    result, _ = found
+    half = Answers(np.arange(20) % 2 + 0.0, np.ones(20), 0.25)
+    points = tuple(replace(p, answers=(half, half, half, half)) for p in result.points)
+    tasks = ("mmlu", "piqa", "boolq", "wsc")
+    scores = replace(result, tasks=tasks, answers=(half, half, half, half._replace(chance=0.5)), points=points).scores
+    assert scores.accuracies["method"].unique().tolist() == ["dense", "ShortGPT", "LaCo", "linear replacement"]
+    assert (scores.accuracies["ci_low"] < 0.5).all()
+    figure = scores.figure
+    drawn = [ax for ax in figure.axes if ax.axison]
+    assert [ax.get_title() for ax in drawn] == list(tasks)
+    assert [float(ax.lines[-1].get_xdata()[0]) for ax in drawn] == [0.25, 0.25, 0.25, 0.5], "the dotted line is guessing"
+    assert scores.table.loc[1, "mmlu"] == "50.0", "four tasks leave no room for intervals"
+
+
+def test_accuracy_is_that_of_other_notebooks_and_refusals_come_first(model: BlockModel, prose: Path, tmp_path: Path) -> None:
+    table_1(tmp_path, 14)
+    piqa, coqa = (load_tasks(name, limit=14, data=tmp_path) for name in ("piqa", "coqa_loss"))
+    setting = Setting(SIZES, tmp_path / "runs", str(prose))
+    both = TaskSet("both", piqa.tasks | coqa.tasks, {}, piqa.items + coqa.items)
+    bare = TaskSet("bare", {"piqa": WithoutAccuracy(piqa.tasks["piqa"])}, {}, piqa.items)
+    for tasks, says in ((both, "both has tasks with options and tasks without"), (bare, "piqa has options and no acc in lm_eval")):
+        with pytest.raises(StrataError, match=says):
+            compare_methods(model, setting, tasks=[tasks], methods=FEW)
+    assert not (tmp_path / "runs").exists()
+    for tasks, metric in ((piqa, "acc"), (coqa, "nll")):
+        (shown,) = benchmarks(model, [tasks], [], setting)
+        found = answers(model, tasks, tmp_path / "answers" / tasks.name)
+        assert found.interval == pytest.approx(shown.dense(metric))
+        assert found.chance == (shown.chance or {"accuracy": None})["accuracy"]
+
+
+class WithoutAccuracy:
+    """A task of lm_eval that gives acc_norm alone."""
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def process_results(self, *arguments: Any) -> dict:
+        return {"acc_norm": self.task.process_results(*arguments)["acc_norm"]}
 
 
 def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +193,26 @@ def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: P
     assert result.missed.startswith("Not at 30.0")
 
 
+def test_a_model_with_quantised_weights_loses_whole_blocks_alone(model: BlockModel, prose: Path, tmp_path: Path) -> None:
+    quantised = model.with_blocks(model.blocks)
+    quantised.spec = replace(model.spec, quantised="4-bit weights")
+    result = compare_methods(quantised, Setting(SIZES, tmp_path, str(prose)))
+    assert {p.method for p in result.reached} == {p.method for p in result.points} == {"shortgpt", "one_shot"}
+    said = result.missed.splitlines()[-1].replace("\\", "")
+    assert said.startswith("Not for quantised weights (4-bit weights), which they compute with as floats: LaCo, ")
+
+
+def test_errors_that_are_not_about_sizes_are_raised(
+    model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(dense: BlockModel, read: list, knob: float) -> BlockModel:
+        return METHODS["slicegpt"].prune(dense, [], 0.25)  # without any text
+
+    monkeypatch.setitem(bench.METHODS, "linear", replace(METHODS["linear"], prune=short))
+    with pytest.raises(StrataError, match="0 calibration tokens do not show 48 axes"):
+        compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods={"linear": METHODS["linear"]})
+
+
 def test_targets_are_numbers_of_blocks() -> None:
     six = targets_of(deep("llama"))
     assert six == pytest.approx([1 / 6, 2 / 6, 3 / 6])
@@ -123,7 +221,9 @@ def test_targets_are_numbers_of_blocks() -> None:
 
 def test_families() -> None:
     assert study.known(deep("rwkv-4"), METHODS) == ["shortgpt", "one_shot", "laco", "laco_eq1", "linear"]
+    assert study.left_out(deep("rwkv-4"), METHODS) == ("Not for rwkv: SliceGPT, LLM-Pruner.",)
     assert study.known(deep("llama"), METHODS) == list(METHODS)
+    assert study.left_out(deep("llama"), METHODS) == ()
 
 
 def test_every_method(model: BlockModel, prose: Path, tmp_path: Path) -> None:

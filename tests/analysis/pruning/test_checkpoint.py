@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from adapters import load
+from adapters import Ablation, load, registry
 from adapters.errors import StrataError
 from adapters.export import Source
+from adapters.rwkv.tokenizers import ByteTokenizer
 from adapters.stock import by_strata
-from analysis.corpora.text import Batch, Text, batches
+from analysis.corpora.text import Batch, Text, batches, tokenizer_of
 from analysis.importance import measure
 from analysis.pruning import checkpoint
 from analysis.pruning.checkpoint import count_of, measure_loss, verify
@@ -78,9 +79,15 @@ def test_prune_by_bi_is_read_by_transformers(prune: Callable, folder: Path, pros
     assert sum(p.numel() for p in reloaded.parameters()) == record["parameters"]["pruned"]
     losses = [np.sum([nll(out, b) for b in batches(Text(corpus=str(prose), window=32, documents=14).windows(model), model)])]
     assert record["loss"]["pruned"] == pytest.approx(losses[0] / record["loss"]["n_tokens"], rel=1e-5)
+    weights = (out / "model.safetensors").stat().st_size
+    assert record["files"]["pruned"] == weights
+    assert f"files {weights:,} of {record['files']['dense']:,} bytes" in said
+    assert (folder / "model.safetensors").stat().st_size == pytest.approx(record["files"]["dense"], rel=0.1)  # but for the header
     assert record["loss"]["rise"]["ci_low"] <= record["loss"]["rise"]["value"] <= record["loss"]["rise"]["ci_high"]
     card = (out / "README.md").read_text()
     assert f"Blocks {', '.join(map(str, record['blocks']['removed']))} (0-based)" in card
+    assert "byte for byte" in card
+    assert f"File: {weights / 1e6:,.1f} MB of " in card
     assert (out / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
@@ -107,14 +114,27 @@ def test_given_blocks_and_ratio(prune: Callable, tmp_path: Path, monkeypatch: py
     assert len(json.loads(said)["blocks"]["removed"]) == 2
 
 
-def test_rwkv_7_without_block_0_is_measured_as_it_is_written(prune: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rwkv_7_without_block_0_is_measured_as_it_is_written(
+    prune: Callable, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "stock_logits", here)
     code, said, errors = prune("--blocks", "0", "--json", model=variants.save("rwkv-7", tmp_path))
     assert code == 0, errors
     record = json.loads(said)
     assert record["rerooted"]
+    model, rows = load(tmp_path / "out", device="cpu"), []
+    for b in batches(Text(corpus=str(prose), window=32, documents=14).windows(model), model):
+        for row, n in zip(b.ids, b.lengths.tolist(), strict=True):
+            rows.append(-model.run(row[None, :n])[0].double().log_softmax(-1)[:-1].gather(-1, row[1:n, None]).sum())
+    assert record["loss"]["pruned"] == pytest.approx(float(sum(rows)) / record["loss"]["n_tokens"], rel=1e-6)
+    kept = load(tmp_path / "rwkv-7.pth", device="cpu")  # the other reading of its removal has another loss
+    with torch.inference_mode():
+        other = kept.run(torch.arange(20)[None], Ablation(frozenset({0})))
+    assert not torch.allclose(other, model.run(torch.arange(20)[None]), atol=1e-3)
     assert [path.name for path in (tmp_path / "out").glob("*.pth")] == ["rwkv-7.pth"]
-    assert "source of RWKV-7's v_first" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "source of RWKV-7's v_first" in card
+    assert "rows above it without block 0 keep its v_first" in card
 
 
 def test_the_gate_exits_1_and_writes_nothing(prune: Callable, tmp_path: Path, folder: Path, prose: Path) -> None:
@@ -124,6 +144,52 @@ def test_the_gate_exits_1_and_writes_nothing(prune: Callable, tmp_path: Path, fo
     assert code == 1
     assert "nothing is written" in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_a_gate_that_passes(prune: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    code, said, errors = prune("--blocks", 2, "--max-nll-increase", 5, "--json")
+    assert code == 0, errors
+    assert json.loads(said)["loss"]["rise"]["value"] < 5
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+def test_a_folder_that_holds_something_is_left_alone(prune: Callable, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    code, _, errors = prune("--blocks", 1)
+    assert code == 2
+    assert "is not empty: give another --out" in errors
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_a_converted_source_is_not_said_to_be_copied(
+    prune: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(registry, "converted_gguf", lambda path: folder)
+    (tmp_path / "model.gguf").touch()
+    code, _, errors = prune("--blocks", 1, model=tmp_path / "model.gguf")
+    assert code == 0, errors
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "all other weights are those of the source, as converted to fp32." in card
+    assert "byte for byte" not in card
+
+
+def test_the_loss_is_of_the_tokens_that_a_comparison_scores(folder: Path, prose: Path) -> None:
+    """Beside a tokenizer of bytes without BOS the first token of a window is not scored."""
+    model = load(folder, device="cpu")
+    text = Text(str(prose), window=32, documents=14, tokenizers=(tokenizer_of(model), ByteTokenizer()))
+    found = measure_loss(model, nested([2]), text)
+    total = [0.0, 0.0]
+    for batch in batches(text.windows(model), model):
+        assert batch.first is not None
+        assert (batch.first > 1).all()
+        for row, n, first in zip(batch.ids, batch.lengths.tolist(), batch.first.tolist(), strict=True):
+            for i, out in enumerate(found.path):
+                logits = model.run(row[None, :n], out)[0].double().log_softmax(-1)
+                total[i] -= float(logits[:-1].gather(-1, row[1:n, None])[first - 1 :].sum())
+    assert found.nll.sum(1) == pytest.approx(total, rel=1e-6)
 
 
 @pytest.mark.parametrize("change", [1e-6, 1.0])
@@ -162,6 +228,8 @@ def test_other_logits_of_the_same_bytes_are_seen(folder: Path, tmp_path: Path, m
         (["--blocks", "5"], "has blocks 0 to 4"),
         (["--blocks", "one"], "not a list of block indices"),
         (["--ratio", "0.25"], "which is no number of them: give --remove 1 (ratio 0.200) or --remove 2 (ratio 0.400)"),
+        (["--ratio", "nan"], "a ratio of nan is no share of the blocks: give one between 0 and 1"),
+        (["--ratio", "inf"], "a ratio of inf is no share of the blocks"),
         (["--by", "bj", "--remove", "1"], "bi"),
         ([], "one of --remove"),
         (["--remove", "1", "--ratio", "0.2"], "one of --remove"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_breaks_of_sub_layers_and_of_several_blocks_at_once() -> None:
     assert "at 4 removed (blocks 0, 1, 2, 3)" in findings.breaks(scored(curve(coarse, 0, 1.0), order=coarse), "order")
 
 
+def test_the_other_half_of_a_block_is_named_alone() -> None:
+    mixer = Ablation(mixers=frozenset({1}))
+    halves = (NONE, mixer, Ablation(frozenset({1})))
+    s = scored(curve(halves, 0, 0.1, 1.0), halves=halves)
+    assert "at 1 removed (ffn 1): " in findings.breaks(s, "halves")
+
+
+def test_blocks_that_come_back_are_named() -> None:
+    spans = (NONE, Ablation(frozenset({3})), Ablation(frozenset({1, 2})))
+    s = scored(curve(spans, 0, 0.1, 1.0), spans=spans)
+    assert "at 2 removed (blocks 1, 2, in the place of block 3): " in findings.breaks(s, "spans")
+
+
 def losses(*means: float, noise: float = 0.02) -> dict[str, Array]:
     rng = np.random.default_rng(1)
     text = rng.normal(3, 0.5, DOCUMENTS)
@@ -88,8 +102,16 @@ def contest(forward: tuple[float, ...], backward: tuple[float, ...], null: tuple
 
 def test_a_planted_winner_is_named_where_it_wins() -> None:
     said = contest((0, 0.5, 0.6, 2.0, 3), (0, 1.0, 1.2, 1.5, 3), (0, 2.0, 2.0, 2.5, 3))
-    assert "With 1, 2 blocks removed forward has the lowest loss, below every other order." in said
+    one, two, three = (re.search(rf"at {k} by ([\d.]+) \(([\d.]+) to ([\d.]+)\) nats per token below", said) for k in (1, 2, 3))
+    assert one is not None
+    assert two is not None
+    assert three is not None
+    assert "With 1, 2 blocks removed forward has the lowest loss, below every other order (at 1 by" in said
     assert "With 3 blocks removed backward has the lowest loss" in said
+    for found, gap in ((one, 0.5), (two, 0.6), (three, 0.5)):
+        value, low, high = map(float, found.groups())
+        assert low < value < high
+        assert value == pytest.approx(gap, abs=0.03)
     assert "random" not in said
 
 
@@ -97,6 +119,7 @@ def test_noise_has_no_winner() -> None:
     said = contest((0,) * 5, (0,) * 5, (0,) * 5, noise=0.3)
     assert "has the lowest" not in said
     assert "no single order is best" in said
+    assert "the first with a rise of " in said
     assert "cannot be told from the best of 1 random ones" in said
 
 
@@ -110,6 +133,36 @@ def test_few_documents_have_no_winner() -> None:
     assert "is open: too few documents" in contest((0, 1, 1, 1, 1), (0, 2, 2, 2, 2), (0, 3, 3, 3, 3), documents=6)
 
 
+def mixers_first() -> Path:
+    """Every mixer from the front, then every ffn but the last."""
+    path = [NONE]
+    for i in range(2 * N - 1):
+        part = frozenset({i % N})
+        path.append(path[-1] | (Ablation(mixers=part) if i < N else Ablation(ffns=part)))
+    return tuple(path)
+
+
+def test_sub_layers_are_compared_where_as_many_parameters_are_gone() -> None:
+    """The loss is a line in the parameters that are gone, three times as steep for sub-layers."""
+    halves = mixers_first()
+    bare = scored({}, forward=FORWARD, halves=halves)
+    rises = {a: (3.0 if a.mixers or a.ffns else 1.0) * bare.share("block parameters", a) for a in bare.nll if a}
+    s = scored(rises, forward=FORWARD, halves=halves)
+    said = findings.at_equal_size(s, {"forward": "forward", "halves": "halves"})
+    assert said.startswith("Sub-layers are not in this contest by blocks. Where 25 % of the blocks' parameters are gone forward has")
+    for share in (0.25, 0.5):  # one of five blocks is more than 10 %
+        found = re.search(rf"Where {100 * share:.0f} % of the .*? lowest rise, ([\d.]+) \(.*?\) nats per token, below every other", said)
+        assert found
+        assert float(found[1]) == pytest.approx(share, abs=0.03)
+    noise = findings.at_equal_size(scored({}, noise=0.3, forward=FORWARD, halves=halves), {"forward": "forward", "halves": "halves"})
+    assert "below every other" not in noise
+    assert "which cannot be told from " in noise
+    same = findings.at_equal_size(scored({}, halves=halves, again=halves), {"halves": "halves", "again": "again"})
+    assert "halves and again have the lowest rise" in same
+    assert findings.at_equal_size(scored({}, documents=6, halves=halves), {"halves": "halves"}) == ""
+    assert findings.at_equal_size(scored({}, forward=FORWARD), {"forward": "forward"}) == ""
+
+
 def test_how_far_an_order_goes_until_perplexity_doubles() -> None:
     s = scored(curve(FORWARD, 0, 0.1, 0.5, 1.5, 3), order=FORWARD)
     assert findings.doubled(s, "order") == FORWARD[3]
@@ -119,6 +172,10 @@ def test_how_far_an_order_goes_until_perplexity_doubles() -> None:
     near = findings.free_blocks(scored(curve(FORWARD, 0, 0.1, 0.5, 0.70, 3), noise=0.1, order=FORWARD), "order", "norm")
     assert pytest.approx(0.693, abs=1e-3) == findings.DOUBLED
     assert "the interval of the latter reaches below that" in near or "between 3 and 4 of 5" in near
+    below = scored(curve(FORWARD, 0, 0.1, 0.66, 1.5, 3), noise=0.2, order=FORWARD)
+    assert below.rise(FORWARD[2]).value < findings.DOUBLED < (below.rise(FORWARD[2]).high or 0)
+    said = findings.free_blocks(below, "order", "norm")
+    assert "between 2 and 3 of 5 blocks removed (the interval of the former reaches above that); with 2 removed" in said
     few = scored(curve(FORWARD, 0, 0.1, 0.5, 1.5, 3), documents=6, order=FORWARD)
     assert "too few documents" in findings.free_blocks(few, "order", "norm")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -38,9 +39,10 @@ def loss(model: BlockModel, ablation: Ablation, text: Sequence[Batch]) -> float:
     """Nll summed over all documents, one run after the other."""
     total = 0.0
     for batch in text:
-        for row, length in zip(batch.ids, batch.lengths.tolist(), strict=True):
+        firsts = [1] * len(batch.ids) if batch.first is None else batch.first.tolist()
+        for row, length, first in zip(batch.ids, batch.lengths.tolist(), firsts, strict=True):
             logits = model.run(row[None, :length], ablation)[0]
-            total += float(-logits.double().log_softmax(-1)[:-1].gather(-1, row[1:length, None]).sum())
+            total += float(-logits.double().log_softmax(-1)[:-1].gather(-1, row[1:length, None])[first - 1 :].sum())
     return total
 
 
@@ -80,20 +82,50 @@ def test_greedy_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert greedy(model, text, parts, N - 1) == expected
 
 
-def test_greedy_runs_each_rounds_tree_without_the_prefix_of_the_base() -> None:
-    model = llama()
+@pytest.mark.parametrize(("n", "most"), [(N, N - 1), (30, 8)])
+def test_greedy_runs_each_rounds_tree_without_the_prefix_of_the_base(n: int, most: int) -> None:
+    model = pair("llama", num_hidden_layers=n)[0]
     recorders = [Recorder(block) for block in model.blocks]
     text = batches(model, 1)
-    path = greedy(model.with_blocks(recorders), text, singles(model.spec, ["blocks"]), N - 1)
+    path = greedy(model.with_blocks(recorders), text, singles(model.spec, ["blocks"]), most)
     rounds, prefix = 0, 0
-    for k in range(N - 1):
-        m = N - k  # blocks left: the base runs all of them, the one without the i-th those behind it
+    for k in range(most):
+        m = n - k  # blocks left: the base runs all of them, the one without the i-th those behind it
         rounds += m + m * (m - 1) // 2 - prefix
         (gone,) = path[k + 1].blocks - path[k].blocks
         prefix = len(set(range(gone)) - path[k].blocks)
     for runs in (sum(sum(r.mixed) for r in recorders), sum(sum(r.fed) for r in recorders)):
         assert runs == rounds * len(text[0].ids)
-    assert rounds < sum(m * (m + 1) // 2 for m in range(2, N + 1))
+    assert rounds < sum(m * (m + 1) // 2 for m in range(n - most + 1, n + 1))
+
+
+@pytest.mark.parametrize("n", [N, 12])
+def test_greedy_of_sub_layers_runs_each_rounds_tree_without_the_prefix_of_the_base(n: int) -> None:
+    """A model without mixer i leaves the base in front of its ffn i, one without ffn i behind it; the base's mixer i is run
+    again for the latter, for streams are kept in front of blocks."""
+    model, most = pair("llama", num_hidden_layers=n)[0], 8
+    recorders = [Recorder(block) for block in model.blocks]
+    text = batches(model, 1)
+    path = greedy(model.with_blocks(recorders), text, singles(model.spec, ["mixers", "ffns"]), most)
+    mixed, fed, known = 0, 0, 0
+    for before, after in pairwise(path):
+        mixers, ffns = (set(range(n)) - before.blocks - out for out in (before.mixers, before.ffns))
+        mixed += sum(i >= known or i in ffns for i in mixers) + sum(i > j for left in (mixers, ffns) for j in left for i in mixers)
+        fed += sum(i >= known for i in ffns) + sum(i >= j for j in mixers for i in ffns) + sum(i > j for j in ffns for i in ffns)
+        known = greedily.changed(before, after)
+    assert sum(sum(r.mixed) for r in recorders) == mixed * len(text[0].ids)
+    assert sum(sum(r.fed) for r in recorders) == fed * len(text[0].ids)
+
+
+def test_tokens_in_front_of_the_first_that_is_scored_count_for_no_order() -> None:
+    model = llama()
+    text = [batch._replace(first=torch.tensor([9, 2]), tokens=np.array([5, 7])) for batch in batches(model)]
+    parts = singles(model.spec, ["blocks"])
+    path = brute_force(model, text, parts, N - 1)
+    assert path != brute_force(model, batches(model), parts, N - 1)
+    assert list(greedy(model, text, parts, N - 1)) == path
+    alone = [loss(model, part, text) - loss(model, NONE, text) for part in parts]
+    assert Calibration(model, text).alone["nll"] - loss(model, NONE, text) == pytest.approx(alone, rel=1e-4)
 
 
 @pytest.mark.parametrize("metric", ["bi", "relative_magnitude", "norm", "sequential", "reverse_order"])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from adapters import BlockModel, load
+from adapters.export import Source
 from analysis.budgets import Budget
 from analysis.corpora.text import batches
+from analysis.figures import bounded
 from analysis.pruning import curves, search, study
 from analysis.pruning.speed import memory, speeds
 from analysis.setting import Setting
@@ -95,8 +99,53 @@ def test_tables_words_and_figures(found: tuple[study.Pruned, Path]) -> None:
     lines = {str(line.get_label()): line for line in figure.axes[1].lines}
     greedy = result.table[result.table["order"] == "greedy"]
     assert np.asarray(lines["greedy blocks"].get_ydata()) == pytest.approx(greedy["value"].to_numpy())
-    assert len(curves.removal_curves(result.table, result.titles, result.random, result.savings).axes[0].lines) == 4
+    figure = curves.removal_curves(result.table, result.titles, result.random, result.savings)
+    assert [len(ax.lines) for ax in figure.axes] == [6, 6] * 3
+    assert {str(line.get_label()) for ax in figure.axes for line in ax.lines} == set(result.titles.values())
+    shares = {str(line.get_label()): line for line in figure.axes[1].lines}["greedy blocks"].get_xdata()
+    assert np.asarray(shares) == pytest.approx(greedy["block parameters"].to_numpy())
     assert len(curves.removed_map(result.sets, BLOCKS).axes[0].get_yticks()) == len(result.sets)
+
+
+def test_tables_3_and_4_say_what_their_sets_give(found: tuple[study.Pruned, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _ = found
+    for table, title in ((result.strategies, "strategy"), (result.removed, "order")):
+        for name in ("sequential", "bi"):
+            (row,) = table[table[title] == result.titles[name]]["rise in loss"]
+            assert row == bounded(result.scored.rise(result.whole[name][1]))
+    paths = {name: path if name in result.null else (path[0], path[-1]) for name, path in result.scored.paths.items()}
+    sets = {a for path in paths.values() for a in path}
+    thin = replace(result.scored, paths=paths, nll={a: nll for a, nll in result.scored.nll.items() if a in sets - {result.whole["bi"][1]}})
+    assert replace(result, scored=thin).removed.set_index("order").loc["Block Influence", "rise in loss"] == ""
+    out = sorted(result.whole["greedy"][1].blocks)
+    monkeypatch.setattr(study, "removed_in_paper", lambda name: tuple(out))
+    first = result.removed.iloc[0]
+    assert first.tolist() == ["the paper, Table 4", str(out[0]), bounded(result.scored.rise(result.whole["greedy"][1]))]
+
+
+def test_the_size_of_the_file_is_that_of_what_is_written(
+    model: BlockModel, found: tuple[study.Pruned, Path], prose: Path, tmp_path: Path
+) -> None:
+    _, out = found
+    dense = tmp_path / "dense"
+    dense.mkdir()
+    save_reader(dense, num_hidden_layers=BLOCKS)
+    source = Source.of(str(dense), model.spec)
+    result = study.removal(model, Setting(SIZES, out, str(prose)), source)
+    (tmp_path / "short").mkdir()
+    source.write(result.whole["bi"][1].blocks, tmp_path / "short", "safetensors")
+    for size, folder in zip(result.gain["file (MB)"], (dense, tmp_path / "short"), strict=True):
+        tensors = load_file(folder / "model.safetensors")
+        assert size == sum(t.nbytes for t in tensors.values()) / 1e6
+    assert "% of the file" in result.speedup
+    assert "file (MB)" not in found[0].gain
+
+
+def test_what_an_rwkv_7_without_block_0_is_measured_as_is_said(found: tuple[study.Pruned, Path]) -> None:
+    result, _ = found
+    seven = variants.model("rwkv-7")
+    assert "v_first" in replace(result, model=seven).limits
+    assert "v_first" not in result.limits
 
 
 @pytest.mark.parametrize("variant", ["llama", "baichuan2-7b", "rwkv-6"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from adapters.export import Source
 from adapters.layout import open_store
 from adapters.stock import READERS, reader_of
 from analysis.corpora.text import Text, batches
+from analysis.quantization import gptq
 from analysis.quantization.gptq import Recipe, group_of, require, stored, widest
 from tests.reference.gptq import save_gptq
 from tests.reference.models import save_reader, spec
@@ -158,22 +158,33 @@ def test_calibration_text_that_is_too_short(recipe: Recipe, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_second_moments_that_cannot_be_inverted_are_an_error(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where llmcompressor would round to nearest with a warning. A negative damping makes any matrix such."""
-    from llmcompressor.modifiers import gptq
-
-    monkeypatch.setattr(gptq, "GPTQModifier", partial(gptq.GPTQModifier, dampening_frac=-1.0))
-    with pytest.raises(StrataError, match=r"second moments of .*q_proj.*, even damped by 1 %: give more calibration text"):
-        recipe.make(tmp_path)
+def test_second_moments_that_cannot_be_inverted_are_an_error(recipe: Recipe, tmp_path: Path) -> None:
+    """Where llmcompressor would round to nearest with a warning. A negative damping makes any matrix such; the one named mends it."""
+    says = r"second moments of .*q_proj.*, damped by -1 of .*: give more calibration text, .*Recipe\(damping=0.01\), fixes it too"
+    with pytest.raises(StrataError, match=says):
+        replace(recipe, damping=-1.0).make(tmp_path)
     assert not list(tmp_path.iterdir())
+    assert (replace(recipe, damping=0.01).make(tmp_path) / "model.safetensors").is_file()
+
+
+def test_what_the_result_depends_on(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmcompressor.utils.dev import get_main_device
+
+    made = recipe.identity
+    assert (made["damping"], made["device"]) == (0.01, get_main_device().type), "where llmcompressor computes, whatever is asked of us"
+    assert replace(recipe, damping=0.1).folder(Path()) != recipe.folder(Path())
+    monkeypatch.setattr(gptq, "device", lambda: "other")
+    assert recipe.identity != made
 
 
 def test_what_cannot_be_quantised(recipe: Recipe, tmp_path: Path) -> None:
     save_gptq(tmp_path)
     with pytest.raises(StrataError, match=r"quantisation computes with float weights, and .* has 4-bit weights"):
         require(load(tmp_path, device="cpu").spec)
-    with pytest.raises(StrataError, match=r"rwkv.* cannot be quantised.* a quantised checkpoint of it can be read"):
+    with pytest.raises(StrataError, match=r"rwkv.* cannot be quantised.* that is not run here$"):
         require(replace(spec(2), family="rwkv"))
+    with pytest.raises(StrataError, match=r"baichuan.* cannot be quantised.*; a GPTQ checkpoint of it can be read$"):
+        require(replace(spec(2), family="baichuan"))
     block = recipe.model.blocks[0]
     odd = replace(block, weights=block.weights | {"down": torch.zeros(64, 90)})
     with pytest.raises(StrataError, match="rows of dense have 64, 90, 96 weights: groups of 128 or 32 do not fit; take int8"):

@@ -107,6 +107,10 @@ def test_a_model_that_is_quantised_is_measured_and_pruned(prose: Path, tmp_path:
     assert list(study.variants) == [("dense", ""), ("dense", "after")]
     assert study.table["model"].tolist() == ["as it is", "1 block out"]
     assert study.paper["perplexity"].tolist() == [8.4999, 42.6951]
+    for name, rows in (("Llama-2-7b-hf", 2), ("llama-2-7b-gptq", 2), ("Llama-2-7b-chat", 0), ("Llama-2-7b-chat-GPTQ", 0)):
+        named = study.model.with_blocks(study.model.blocks)
+        named.spec = replace(named.spec, name=name)
+        assert len(replace(study, model=named).paper) == rows, name
     assert study.chosen is None
     assert "4-bit weights, groups of 16 (gptq)" in study.facts["measured"].to_list()
 
