@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -55,10 +56,10 @@ class Along:
         return removal_curves(ours, removed.titles, random, [*removed.panels, *removed.against(SAVING)], ylabel=ylabel, levels=levels)
 
     def _of(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:
-        """A table as `Scored.table` with the metric for the loss."""
+        """A table as `Scored.table` with the metric for the loss, without intervals: over few questions they would hide each other."""
         paths = self.removed.scored.paths
-        values = [self.value(ablation, metric) for name in table["order"].unique() for ablation in paths[name]]
-        return table.assign(**pd.DataFrame(values, columns=["value", "ci_low", "ci_high"]).astype(float))
+        values = [self.value(ablation, metric).value for name in table["order"].unique() for ablation in paths[name]]
+        return table.assign(value=values, ci_low=np.nan, ci_high=np.nan)
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -74,7 +75,9 @@ class Along:
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        return self.removed.bands_over(self.found.n_documents, "questions")
+        n = self.found.n_documents
+        said = f"Intervals over {n} questions are in the table" if n >= ENOUGH else f"There are no intervals: {too_few(n)}"
+        return f"{said}; {self.removed.grey}"
 
     @cached_property
     def table(self) -> pd.DataFrame:

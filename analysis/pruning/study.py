@@ -104,12 +104,14 @@ class Pruned:
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        return self.bands_over(len(self.scored.tokens), "documents")
+        n = len(self.scored.tokens)
+        intervals = f"95\u00a0% bootstrap intervals over {n} documents" if n >= ENOUGH else f"missing: {conclusions.too_few(n)}"
+        return f"Coloured bands are {intervals}; {self.grey}"
 
-    def bands_over(self, n: int, units: str) -> str:
-        """The same for `n` units of the bootstrap, the noun in the plural."""
-        intervals = f"95\u00a0% bootstrap intervals over {n} {units}" if n >= ENOUGH else f"missing: {conclusions.too_few(n)}"
-        return f"Coloured bands are {intervals}; the grey one reaches from the best to the worst of {len(self.null)} random orders."
+    @property
+    def grey(self) -> str:
+        """What the band of random orders is; a clause for captions."""
+        return f"the grey band reaches from the best to the worst of {len(self.null)} random orders."
 
     @cached_property
     def facts(self) -> pd.DataFrame:
