@@ -26,7 +26,7 @@ class Budget:
         return replace(self, window=min(self.window, *(model.spec.max_len - 1 for model in models)))
 
 
-BUDGETS = {"quick": Budget(128, 24, 240), "full": Budget(512, 64, None)}
+BUDGETS = {"quick": Budget(128, 24, 180), "full": Budget(512, 64, None)}
 
 
 def budget(name: str) -> Budget:

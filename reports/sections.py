@@ -40,10 +40,11 @@ def _quantization(spec: ModelSpec) -> int | None:
 
 
 class Section(NamedTuple):
-    """`work`: about the FLOPs for each token of as many documents as intervals need; None: it is not for such a model."""
+    """`work`: about the FLOPs for each token; None: it is not for such a model."""
 
     notebook: str
     work: Callable[[ModelSpec], float | None]
+    as_depth: bool = False  # reads the documents of depth's sweep, else about as many as intervals need
 
     @property
     def question(self) -> str:
@@ -52,8 +53,10 @@ class Section(NamedTuple):
 
 # In the order of the report, and of what a short budget holds first.
 SECTIONS = (
-    Section("depth.ipynb", lambda spec: _passes(spec, KINDS) + _passes(spec)),
-    Section("importance.ipynb", lambda spec: 25 * _passes(spec)),  # metrics and gradients of some texts; depth's sweep is there
+    Section("depth.ipynb", lambda spec: _passes(spec, KINDS) + _passes(spec), as_depth=True),
+    Section(
+        "importance.ipynb", lambda spec: 25 * _passes(spec), as_depth=True
+    ),  # metrics and gradients of some texts; depth's sweep is there
     Section("width.ipynb", _width),
     Section("depth_vs_width.ipynb", lambda spec: _passes(spec, KINDS) + (_width(spec) or 0) + 30 * _passes(spec)),
     Section("pruning.ipynb", lambda spec: 8 * len(spec.blocks) * _passes(spec)),
@@ -100,11 +103,15 @@ def choose(models: Sequence[str], load: Load, size: str, budget: Budget, only: S
 
 
 def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
-    window = budget.within(model).window
-    documents = budget.documents if budget.seconds is None else ENOUGH
-    tokens, rate = documents * window, speed(model, window)
-    work = {section.notebook: section.work(model.spec) for section in SECTIONS}
-    return {notebook: OVERHEAD + flops * tokens / rate for notebook, flops in work.items() if flops is not None}
+    budget = budget.within(model)
+    few, rate = budget.documents if budget.seconds is None else ENOUGH, speed(model, budget.window)
+    of_depth = fit(model, plan(model.spec, singles(model.spec, KINDS)), budget)
+    work = {section: section.work(model.spec) for section in SECTIONS}
+    return {
+        section.notebook: OVERHEAD + flops * (of_depth if section.as_depth else few) * budget.window / rate
+        for section, flops in work.items()
+        if flops is not None
+    }
 
 
 class Reader(NamedTuple):

@@ -67,7 +67,7 @@ def curves(rows: pd.DataFrame) -> Figure:
     low, high = np.nanmin([-0.03, *rows["value"]]), np.nanmax([1.0, *rows["value"]])
     ax.set(
         xlabel="share of the blocks removed",
-        ylabel="rise of the loss (share of the margin)",
+        ylabel="rise (share of the margin)",
         ylim=(low, min(TOP, 1.05 * high)),
     )
     return finished(figure, ax)
