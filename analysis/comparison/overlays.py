@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -79,14 +80,18 @@ def training(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     `rows`: model, group, step, measure, value, ci_low, ci_high (`analysis.comparison.trajectory`). Raises ValueError for a measure
     that has no row.
     """
-    figure, axes = plt.subplots(1, len(titles), figsize=(WIDTH, 2.6), squeeze=False)
+    figure, axes = plt.subplots(1, len(titles), figsize=(WIDTH, 2.8), squeeze=False)
+    steps = sorted(rows["step"].unique())
+    shown = sorted({steps[0], steps[len(steps) // 2], steps[-1]})
     for ax, (measure, title) in zip(axes.flat, titles.items(), strict=True):
         part = rows[rows["measure"] == measure]
         if part.empty:
             raise ValueError(f"no rows of {measure!r}")
         _lines(ax, part, "step", _styles(rows))
         ax.set_xscale("symlog", linthresh=max(1.0, float(rows.loc[rows["step"] > 0, "step"].min())))
-        ax.set(xlabel="training step", title=title)
+        ax.set_xticks(shown, [f"{step:,}" for step in shown])
+        ax.set_xticks([], minor=True)
+        ax.set(xlabel="training step", title=textwrap.fill(title, 20))
     return finished(figure, axes.flat[0])
 
 
