@@ -238,8 +238,8 @@ def _facts(
 ) -> dict[str, str]:
     sizes = BUDGETS[size]
     cuda = torch.cuda.is_available() and options["device"] != "cpu"
-    also = [f"--compare {shlex.quote(','.join(compared))}"] if compared and list(compared) != list(models) else []
-    also += [f"--only {','.join(only)}"] if only else []
+    also = ["--compare", ",".join(compared)] if compared and list(compared) != list(models) else []
+    also += ["--only", ",".join(only)] if only else []
     processor = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
     limit = f", about {sizes.seconds / 60:.0f} minutes a sweep" if sizes.seconds else ""
     return {
@@ -248,7 +248,7 @@ def _facts(
         **({"Compared": ", ".join(compared)} if compared else {}),
         "Budget": f"{size}: windows of {sizes.window} tokens from up to {sizes.documents} documents{limit}",
         "Machine": f"{platform.system()} {platform.machine()}, {processor}",
-        "Command": " ".join([f"strata {command}", shlex.join(models), *also, f"--budget {size}", shlex.join(_words(options))]),
+        "Command": shlex.join(["strata", command, *models, *also, "--budget", size, *_words(options)]),
         "Versions": f"strata {version('llm-strata')}, torch {torch.__version__}, transformers {version('transformers')}",
     }
 
