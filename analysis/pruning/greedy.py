@@ -15,6 +15,7 @@ from analysis.plan import Plan
 from analysis.scores import TextScores
 from analysis.sweep import Executor, Windows, default_memory, stream_bytes, streams_within
 
+Path = tuple[Ablation, ...]  # by the number of parts that are out
 Streams = dict[int, Tensor]  # of the base, by the block that they enter
 
 
@@ -35,9 +36,16 @@ def greedy_flops(spec: ModelSpec, parts: Sequence[Ablation], most: int) -> int:
 
 @torch.inference_mode()
 def greedy(
-    model: BlockModel, batches: Sequence[Batch], parts: Sequence[Ablation], most: int, tell: Callable[[float], None] = lambda done: None
-) -> tuple[Ablation, ...]:
+    model: BlockModel,
+    batches: Sequence[Batch],
+    parts: Sequence[Ablation],
+    most: int,
+    begun: Path = (NONE,),
+    keep: Callable[[Path], None] = lambda path: None,
+) -> Path:
     """What is out after 0, 1, ... `most` rounds; each takes out the part of `parts` without which the nll is lowest.
+
+    Goes on from the rounds that are `begun`; the path is given to `keep` after each.
 
     A round is one sweep. Streams in front of the part that has just gone are those of the round before: they are kept, for
     as many batches as fit into memory, and not computed again. Raises StrataError when a loss is not finite.
@@ -47,21 +55,21 @@ def greedy(
     for batch in batches:
         room -= (len(model.blocks) + 1) * stream_bytes(model, *batch.ids.shape)
         known.append({} if room >= 0 else None)
-    path = [NONE]
-    for k in range(most):
+    path = begun
+    while len(path) <= most:
         plan = round_plan(model.spec, path[-1], parts)
         nll = torch.stack([_score(model, plan, b, streams) for b, streams in zip(batches, known, strict=True)]).sum(0)
         if not torch.isfinite(nll).all():
             raise StrataError(
                 f"the loss of {model.spec.name} is not finite without {plan.ablations[int((~torch.isfinite(nll)).nonzero()[0])]}"
             )
-        path.append(plan.ablations[1 + int(nll[1:].argmin())])
+        path = (*path, plan.ablations[1 + int(nll[1:].argmin())])
         first = changed(path[-2], path[-1])
         for streams in filter(None, known):
             for i in [i for i in streams if i > first]:
                 del streams[i]
-        tell((k + 1) / most)
-    return tuple(path)
+        keep(path)
+    return path
 
 
 def changed(before: Ablation, after: Ablation) -> int:

@@ -17,16 +17,17 @@ from analysis.corpora.text import Batch
 from analysis.importance import measure
 from analysis.importance.spans import all_spans, angular
 from analysis.plan import plan
-from analysis.pruning.greedy import greedy, greedy_flops
+from analysis.pruning.greedy import Path, greedy, greedy_flops
 from analysis.sweep import sweep
 
-Path = tuple[Ablation, ...]  # by the number of parts that are out
+Keep = Callable[[Path], None]  # is given a path whenever it has grown
+
 RANDOM = 10  # orders, the null that others are held against
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What an order is found on. Orders that take long `tell` which they are, and the share that is done."""
+    """What an order is found on. An order that is found step by step will `tell` its title and the share that is done."""
 
     model: BlockModel
     batches: Sequence[Batch]
@@ -53,27 +54,28 @@ def nested(order: Iterable[int]) -> Path:
     return tuple(path)
 
 
-def by_metric(metric: str, found_on: Calibration, most: int) -> Path:
+def by_metric(metric: str, found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
     """Blocks in ascending order of a metric of `analysis.importance`, measured once (paper, Table 3)."""
     return nested(removal_order(_values(metric, found_on, found_on.model))[:most])
 
 
-def one_shot(score: str, found_on: Calibration, most: int) -> Path:
+def one_shot(score: str, found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
     """Blocks in ascending order of the loss (`nll`) or the divergence (`kl`) when each is taken out alone."""
     return nested(removal_order(found_on.alone[score])[:most])
 
 
-def iterative_bi(found_on: Calibration, most: int) -> Path:
+def iterative_bi(found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
     """The block of lowest Block Influence, which is measured again after each removal."""
-    model, left, order = found_on.model, list(range(len(found_on.model.blocks))), list[int]()
-    for k in range(most):
+    model, path = found_on.model, begun
+    while len(path) <= most:
+        left = [i for i in range(len(model.blocks)) if i not in path[-1].blocks]
         values = _values("bi", found_on, model.with_blocks([model.blocks[i] for i in left]))
-        order.append(left.pop(removal_order(values)[0]))
-        found_on.tell("iterative BI", (k + 1) / most)
-    return nested(order)
+        path = (*path, path[-1] | Ablation(blocks=frozenset({left[removal_order(values)[0]]})))
+        keep(path)
+    return path
 
 
-def angular_spans(found_on: Calibration, most: int) -> Path:
+def angular_spans(found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
     """The contiguous span that turns the last token's stream least (Gromov et al., arXiv 2403.17887). The sets are not nested."""
     totals = found_on.total(lambda b: angular(found_on.model, b.ids, b.lengths)["angular_last"])
     spans = all_spans(len(found_on.model.blocks))
@@ -81,9 +83,8 @@ def angular_spans(found_on: Calibration, most: int) -> Path:
     return (NONE, *(Ablation(blocks=frozenset(range(spans[s][0], spans[s][0] + k))) for k, s in best.items()))
 
 
-def greedily(kinds: Sequence[str], found_on: Calibration, most: int) -> Path:
-    tell = partial(found_on.tell, f"greedy {' and '.join(kinds)}")
-    return greedy(found_on.model, found_on.batches, singles(found_on.model.spec, kinds), most, tell)
+def greedily(kinds: Sequence[str], found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
+    return greedy(found_on.model, found_on.batches, singles(found_on.model.spec, kinds), most, begun, keep)
 
 
 def random_order(n_blocks: int, seed: int) -> Path:
@@ -102,7 +103,7 @@ class Order(NamedTuple):
     """
 
     title: str
-    find: Callable[[Calibration, int], Path]
+    search: Callable[[Calibration, int, Path, Keep], Path]
     flops: Callable[[ModelSpec, int], int]
     kinds: tuple[str, ...] = ("blocks",)  # of the parts that it removes
     searched: bool = False
@@ -110,6 +111,15 @@ class Order(NamedTuple):
 
     def parts(self, spec: ModelSpec) -> int:
         return len(singles(spec, self.kinds))
+
+    def find(self, found_on: Calibration, most: int, begun: Path = (NONE,), keep: Keep = lambda path: None) -> Path:
+        """The path up to `most` removals. Found step by step, it goes on from what is `begun` and is given to `keep` after each."""
+
+        def grown(path: Path) -> None:
+            keep(path)
+            found_on.tell(self.title, (len(path) - 1) / most)
+
+        return self.search(found_on, most, begun, grown)
 
 
 def _pass(spec: ModelSpec, most: int) -> int:

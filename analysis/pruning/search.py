@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from adapters.ablation import Ablation
+from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from analysis.corpora.text import Text, batches
 from analysis.pruning.orders import ORDERS, Calibration
@@ -49,19 +49,25 @@ def find_paths(model: BlockModel, calibration: Text, setting: Setting, rate: flo
 
 
 def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: bool) -> Removal | None:
-    """A path from the run folder, or else found now; None when it is not affordable."""
+    """A path from the run folder, or else found now, from where it was left; None when it is not affordable."""
     order, model = ORDERS[name], found_on.model
+    most = order.parts(model.spec) - 1
     what = identity(model, text) | {"order": name, "documents": text.documents}
     folder = run_folder(out, f"order-{name}", what)
     file = folder / "path.json"
-    if file.is_file():
-        return tuple(Ablation.from_json(data) for data in json.loads(file.read_text()))
+    path = tuple(Ablation.from_json(data) for data in json.loads(file.read_text())) if file.is_file() else (NONE,)
+    if len(path) > most:
+        return path
     if not affordable:
         return None
     run = Run(folder, what)
-    path = order.find(found_on, order.parts(model.spec) - 1)
-    with run.writing({}):
+
+    def keep(path: Removal) -> None:
         run.write_json("path.json", [ablation.to_json() for ablation in path])
+
+    with run.writing({}):
+        path = order.find(found_on, most, path, keep)
+        keep(path)
     return path
 
 

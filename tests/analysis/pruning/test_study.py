@@ -17,6 +17,7 @@ from analysis.corpora.text import batches
 from analysis.figures import bounded
 from analysis.pruning import curves, search, study
 from analysis.pruning.speed import memory, speeds
+from analysis.runs import Run
 from analysis.setting import Setting
 from tests.reference import variants
 from tests.reference.models import pair, save_reader
@@ -68,10 +69,31 @@ def test_a_second_execution_scores_nothing_again(
     found: tuple[study.Pruned, Path], model: BlockModel, prose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, out = found
-    monkeypatch.setattr(search, "ORDERS", {n: o._replace(find=None) for n, o in search.ORDERS.items()})
+    monkeypatch.setattr(search, "ORDERS", {n: o._replace(search=None) for n, o in search.ORDERS.items()})
     again = study.removal(model, Setting(SIZES, out, str(prose)))
     assert again.whole == first.whole
     assert again.table.equals(first.table)
+
+
+def test_a_search_that_is_killed_goes_on_with_the_round_it_was_in(
+    found: tuple[study.Pruned, Path], model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, orders = Run.write_json, ("iterative_bi", "greedy", "sublayers")
+    lengths: list[int] = []
+
+    def killed(run: Run, name: str, data: object) -> None:
+        write(run, name, data)
+        if name == "path.json" and run.identity["order"] in orders:
+            lengths.append(len(list(data)))  # type: ignore[call-overload]
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_json", killed)
+        for _ in range(12):  # 3 + 3 + 6 removals, a kill after each
+            with pytest.raises(KeyboardInterrupt):
+                study.removal(model, Setting(SIZES, tmp_path, str(prose)))
+    assert lengths == [2, 3, 4, 2, 3, 4, 2, 3, 4, 5, 6, 7]
+    assert study.removal(model, Setting(SIZES, tmp_path, str(prose))).whole == found[0].whole
 
 
 def test_a_short_budget_says_what_it_leaves_out(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
