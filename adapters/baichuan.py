@@ -28,6 +28,11 @@ LAYOUT = Layout(
 BIAS_NUMBERS = 1 << 24  # of biases that exist at once: 64 MB; all 40 heads x 4096 x 4096 of them would be 2.7 GB
 
 
+def layout(store: Store) -> Layout:
+    """That of every checkpoint of the family."""
+    return LAYOUT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlibiContext(AttentionContext):
     slopes: Tensor  # (n_heads,)

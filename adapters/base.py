@@ -50,6 +50,25 @@ class ModelSpec:
     source_hash: str = ""  # of the weights' keys, shapes and bytes
     quantised: str = ""  # how the file holds its weights: bits, groups, format; empty: as floats
 
+    @property
+    def has_heads(self) -> bool:
+        return all(block.n_heads is not None for block in self.blocks)
+
+    @property
+    def block_params(self) -> int:
+        """Parameters of all blocks: no embeddings, final norm or head."""
+        return sum(block.n_params for block in self.blocks)
+
+    @property
+    def head_flops(self) -> int:
+        """Of the head for one token, as in `flops_per_token`."""
+        return 2 * self.d_model * self.vocab_size
+
+    @property
+    def flops_per_token(self) -> int:
+        """Of all blocks and the head: two for each weight of a matrix product; what grows with the context is left out."""
+        return sum(block.flops_per_token for block in self.blocks) + self.head_flops
+
 
 class Past(Protocol):
     """What a later call on the same rows needs. It ends at each row's last real token."""
@@ -124,6 +143,10 @@ class Block(Protocol):
     @property
     def weights(self) -> dict[str, Tensor]: ...  # by role
 
+    def with_weights(self, weights: dict[str, Tensor]) -> Block:
+        """The same block on other weights by role; its spec stays. Raises StrataError when it was changed before (`wrapped.py`)."""
+        ...
+
     def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput: ...
 
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
@@ -131,30 +154,6 @@ class Block(Protocol):
         ...
 
     def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]: ...
-
-
-@dataclass(eq=False)
-class WrappedBlock:
-    """A block that does what `block` does. What it is made for overrides a part of that."""
-
-    block: Block
-
-    @property
-    def spec(self) -> BlockSpec:
-        return self.block.spec
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        return self.block.weights
-
-    def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput:
-        return self.block.mix(x, ctx, past)
-
-    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        return self.block.project(z, heads)
-
-    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
-        return self.block.ffn(x, ctx, past)
 
 
 Item = TypeVar("Item")
@@ -247,6 +246,11 @@ class BlockModel(ABC):
     @property
     def dtype(self) -> torch.dtype:
         return self.weights["embed"].dtype
+
+
+def shapes_of(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same roles on the meta device, without numbers: what is made of them has the size of the real thing and takes no memory."""
+    return {role: torch.empty_like(t, device="meta") for role, t in weights.items()}
 
 
 def _distinct(items: Iterable[Item]) -> list[Item]:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
+
+HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free some space or give another --out") | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), "; give another --out"
+)
 
 
 class StrataError(Exception):
@@ -16,6 +22,11 @@ def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:
     near = difflib.get_close_matches(found, valid, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     return StrataError(f"unknown {noun} {found!r}: {hint}valid: {', '.join(valid)}")
+
+
+def unwritable(place: Path, error: OSError) -> StrataError:
+    """What the disk said while `place` was written to, with the file that it is about and the hint that fits."""
+    return StrataError(f"cannot write to {error.filename or place}: {error.strerror or error}{HINTS.get(error.errno or 0, '')}")
 
 
 def one_line(error: Exception) -> str:

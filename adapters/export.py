@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +17,17 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapters import baichuan, llama
 from adapters.base import BlockModel, ModelSpec
 from adapters.catalogue import MODELS
 from adapters.errors import StrataError, unknown
 from adapters.layout import Layout, Store, open_store, read_json
 from adapters.quantised import ENDINGS
-from adapters.registry import BESIDE, is_hub_id, locate
-from adapters.rwkv.layouts import detect
+from adapters.registry import BESIDE, FAMILIES, is_hub_id, locate
+from adapters.rwkv.layouts import V_FIRST, VALUE_RESIDUAL
 from adapters.rwkv.model import RwkvModel
 
-FORMATS = {"llama": ("safetensors",), "baichuan": ("safetensors",), "rwkv": ("safetensors", "pth")}  # that a stock loader reads
 SHARD = 4 << 30  # bytes of one file: what is held while writing
 PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry for each block
-FIRST_LACKS = ("v0", "v1", "v2")  # roles of RWKV-7: its first block is the source of v_first and reads none
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,7 @@ class Source:
         _, path = locate(source, revision)
         folder, store = path if path.is_dir() else path.parent, open_store(path)
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-        layout = {"llama": llama.LAYOUT, "baichuan": baichuan.LAYOUT}.get(spec.family) or detect(store)[1]
-        return cls(source, revision, spec, folder, config, store, layout)
+        return cls(source, revision, spec, folder, config, store, FAMILIES[spec.family].adapter.layout(store))
 
     @property
     def hub_id(self) -> str | None:
@@ -66,7 +62,8 @@ class Source:
     @property
     def format(self) -> str:
         """The format that it comes in, or the safe one."""
-        return "pth" if self.spec.family == "rwkv" and self.store.path.suffix == ".pth" else "safetensors"
+        own = self.store.path.suffix.removeprefix(".")
+        return own if own in self.layout.formats else "safetensors"
 
     def without(self, removed: Iterable[int], changed: Mapping[str, Tensor] | None = None) -> Store:
         """The tensors that stay, under their new keys. A head that tied models share with the embedding is left out, as stock
@@ -80,7 +77,7 @@ class Source:
             slot.key.format(i=new): slot.key.format(i=old)
             for new, old in enumerate(kept)
             for role, slot in self.layout.block.items()
-            if new or role not in FIRST_LACKS
+            if new or role not in VALUE_RESIDUAL
         }
         keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}
@@ -130,12 +127,14 @@ def pruned(model: BlockModel, removed: Iterable[int]) -> BlockModel:
     return kept.rerooted() if isinstance(kept, RwkvModel) else kept
 
 
+def rerooted(spec: ModelSpec, removed: Collection[int]) -> bool:
+    """Whether `pruned` is another model than the ablation: RWKV-7 without block 0, whose v_first then comes from the next that stays."""
+    return spec.variant in V_FIRST and 0 in removed
+
+
 def choose_format(source: Source, format: str) -> str:
-    """`format` or, for `auto`, the source's. Raises StrataError when no stock loader of the family reads it."""
-    valid = FORMATS[source.spec.family] if source.format in FORMATS[source.spec.family] else ("safetensors",)
-    if source.layout.model["embed"].key != "emb.weight":
-        valid = ("safetensors",)  # only native RWKV weights are read from .pth
-    chosen = source.format if format == "auto" else format
+    """`format` or, for `auto`, the source's. Raises StrataError when no stock loader reads the source's layout from it."""
+    chosen, valid = source.format if format == "auto" else format, source.layout.formats
     if chosen not in valid:
         raise StrataError(f"{unknown('format', chosen, valid)}: no stock loader reads {source.spec.family} weights from another")
     return chosen

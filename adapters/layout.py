@@ -44,6 +44,7 @@ class Layout:
     model: Mapping[str, Slot]
     block: Mapping[str, Slot]
     ignored: tuple[str, ...] = ()  # endings of keys that hold no weights (buffers)
+    formats: tuple[str, ...] = ("safetensors",)  # of files that stock loaders read it from
 
     def read(self, store: Store, model: Shapes, blocks: Sequence[Shapes]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Weights by role, of the model and of each block, when the checkpoint holds exactly the given roles and shapes.

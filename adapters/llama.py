@@ -8,7 +8,7 @@ knows better is called: configuration classes, activations and rotary frequencie
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,7 @@ from adapters.attention import AttentionContext, KeyValuePast, attend
 from adapters.base import Block, BlockModel, BlockSpec, Context, MixerOutput, ModelSpec, right_padded
 from adapters.errors import StrataError, one_line, unknown
 from adapters.layout import Layout, Slot, Store
-
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+from adapters.registry import FAMILIES
 
 _LAYER = "model.layers.{i}."
 LAYOUT = Layout(
@@ -49,6 +48,11 @@ LAYOUT = Layout(
 )
 
 
+def layout(store: Store) -> Layout:
+    """That of every checkpoint of the family."""
+    return LAYOUT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotaryContext(AttentionContext):
     cos: Tensor  # (1 or D, T, head_dim)
@@ -64,6 +68,9 @@ class LlamaBlock:
     weights: dict[str, Tensor]  # by role, see _block_shapes
     eps: float
     act: Callable[[Tensor], Tensor]
+
+    def with_weights(self, weights: dict[str, Tensor]) -> LlamaBlock:
+        return replace(self, weights=weights)
 
     def mix(self, x: Tensor, ctx: AttentionContext, past: KeyValuePast | None = None) -> MixerOutput:
         w, h = self.weights, rms_norm(x, self.weights["mixer_norm"], self.eps)
@@ -106,7 +113,9 @@ class LlamaModel(BlockModel):
         try:
             self._rotary = LlamaRotaryEmbedding(config).to(self.device)
         except (KeyError, TypeError, ValueError) as error:
-            raise StrataError(f"config.json of {spec.name} has rope_parameters that are not complete: {error!r}") from error
+            raise StrataError(
+                f"config.json of {spec.name} has rope_parameters that are not complete ({error!r}): take the one that came with the weights"
+            ) from error
 
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, AttentionContext]:
         x = F.embedding(ids, self.weights["embed"])
@@ -150,9 +159,9 @@ def assemble(make: type[LlamaModel], cfg: PreTrainedConfig, layout: Layout, stor
 
 
 def configuration(config: dict, name: str) -> PreTrainedConfig:
-    model_type = config.get("model_type", "")
-    if model_type not in MODEL_TYPES:
-        raise unknown(f"model_type of {name}", model_type, MODEL_TYPES)
+    model_type, known = config.get("model_type", ""), FAMILIES["llama"].model_types
+    if model_type not in known:
+        raise unknown(f"model_type of {name}", model_type, known)
     try:
         cfg = CONFIG_MAPPING[model_type].from_dict(config)
     except Exception as error:  # transformers validates with many exception types

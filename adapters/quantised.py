@@ -12,7 +12,7 @@ of each column. compressed-tensors, `pack-quantized`: `weight_packed` (out, in /
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ class Format:
     """How files of one kind say what they hold."""
 
     key: str  # ending of the key that holds the codes
-    beside: tuple[str, ...]  # endings of what belongs to it
+    axes: Mapping[str, int]  # of every tensor that a weight can have, by the ending of its key
+    needs: Callable[[Mapping[str, Any]], Sequence[str]]  # quantization_config -> endings of those that must be there beside the codes
     said: Callable[[Mapping[str, Any], str], str]  # quantization_config, name of the model -> bits and groups in words
     shape: Callable[[Store, str, Mapping[str, Any]], tuple[int, int]]  # of the float weight
     read: Callable[[Store, str, Mapping[str, Any]], Packed]
@@ -60,6 +61,12 @@ def unpack(words: Tensor, bits: int) -> Tensor:
     """int32 (rows, n) -> unsigned codes (rows, n * 32 / bits); the lowest bits come first."""
     shifts = torch.arange(0, WORD, bits, dtype=torch.int32)
     return ((words[..., None] >> shifts) & ((1 << bits) - 1)).flatten(-2)
+
+
+def _gptq_needs(config: Mapping[str, Any]) -> list[str]:
+    """Groups are even unless columns were taken out of their order."""
+    reordered = config.get("desc_act") and (config.get("group_size") or -1) > 0
+    return [".qzeros", ".scales", *([".g_idx"] if reordered else [])]
 
 
 def _gptq_said(config: Mapping[str, Any], name: str) -> str:
@@ -83,6 +90,14 @@ def _gptq_read(store: Store, stem: str, config: Mapping[str, Any]) -> Packed:
     index = f"{stem}.g_idx"
     group = read(index).long() if index in store.shapes else _even(codes.shape[1], scales.shape[0], stem)
     return Packed(codes, unpack(read(f"{stem}.qzeros") + one_in_each, bits).T, scales.T, group)
+
+
+def _packed_needs(config: Mapping[str, Any]) -> list[str]:
+    """What layers do not have in common cannot be asked of all."""
+    weights = [scheme["weights"] for scheme in config["config_groups"].values()]
+    uneven = all(w.get("actorder") in ("group", "dynamic", True) for w in weights)
+    zeros = not any(w.get("symmetric", True) for w in weights)
+    return [".weight_scale", ".weight_shape", *([".weight_zero_point"] if zeros else []), *([".weight_g_idx"] if uneven else [])]
 
 
 def _packed_said(config: Mapping[str, Any], name: str) -> str:
@@ -116,16 +131,17 @@ def _packed_read(store: Store, stem: str, config: Mapping[str, Any]) -> Packed:
 
 
 FORMATS = {
-    "gptq": Format(".qweight", (".qzeros", ".scales", ".g_idx"), _gptq_said, _gptq_shape, _gptq_read),
+    "gptq": Format(".qweight", {".qweight": 2, ".qzeros": 2, ".scales": 2, ".g_idx": 1}, _gptq_needs, _gptq_said, _gptq_shape, _gptq_read),
     "compressed-tensors": Format(
         ".weight_packed",
-        (".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx"),
+        {".weight_packed": 2, ".weight_scale": 2, ".weight_shape": 1, ".weight_zero_point": 2, ".weight_g_idx": 1},
+        _packed_needs,
         _packed_said,
         _packed_shape,
         _packed_read,
     ),
 }
-ENDINGS = tuple(ending for format in FORMATS.values() for ending in (format.key, *format.beside))
+ENDINGS = tuple(ending for format in FORMATS.values() for ending in format.axes)
 
 
 def config_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -139,7 +155,8 @@ def config_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def as_floats(store: Store, config: Mapping[str, Any], name: str) -> Store:
     """A view of `store` that holds `X.weight` where the file holds packed codes; `config` is that of `config_of`.
 
-    The view's hash is the file's. Raises StrataError on what is not read, and on parts that do not fit together.
+    The view's hash is the file's. Raises StrataError on what is not read, on a part that is missing, and on parts that do not fit
+    together.
     """
     method = str(config.get("quant_method") or "unknown")
     format = FORMATS.get(method)
@@ -148,7 +165,8 @@ def as_floats(store: Store, config: Mapping[str, Any], name: str) -> Store:
         found = f"{name} is quantised ({method}{', but its weights are not packed' if format else ''})"
         raise StrataError(f"{found}: {READ}; use the checkpoint it was made from")
     said = format.said(config, name)
-    parts = {stem + ending for stem in stems for ending in (format.key, *format.beside)}
+    parts = {stem + ending for stem in stems for ending in format.axes}
+    _require(store, stems, format.axes, format.needs(config))
     # Some writers of GPTQ files leave a bias of zeros beside every weight, whether the model has one or not.
     parts |= {bias for stem in stems if (bias := f"{stem}.bias") in store.shapes and not store.read(bias).any()}
     made = {f"{stem}.weight": stem for stem in stems}
@@ -165,6 +183,18 @@ def require_floats(spec: ModelSpec, what: str) -> None:
     """Raises StrataError when the weights come from a quantised file; `what` computes with them."""
     if spec.quantised:
         raise StrataError(f"{what} computes with float weights, and {spec.name} has {spec.quantised}: use the model it was made from")
+
+
+def _require(store: Store, stems: Iterable[str], axes: Mapping[str, int], needed: Sequence[str]) -> None:
+    """Raises StrataError unless each weight has the parts `needed`, and every part as many axes as it should."""
+    for stem in sorted(stems):
+        shapes = {ending: store.shapes[stem + ending] for ending in axes if stem + ending in store.shapes}
+        wrong = [f"{stem}{ending} is missing" for ending in needed if ending not in shapes]
+        wrong += [
+            f"{stem}{end} has axes {list(shape)}, expected {axes[end]} of them" for end, shape in shapes.items() if len(shape) != axes[end]
+        ]
+        if wrong:
+            raise StrataError(f"{store.path}: {wrong[0]}; download it again, or use the checkpoint it was made from")
 
 
 def _checked(weight: Packed, store: Store, key: str) -> Packed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -26,11 +27,16 @@ BESIDE = (  # files that belong to a model; code is never among them
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One adapter: `module.build(config, store, name)` makes the model; imported only when it is needed."""
+    """One adapter: `module.build(config, store, name)` makes the model, `module.layout(store)` says how its files hold it."""
 
     module: str
     model_types: tuple[str, ...]  # of config.json
     key: str = ""  # by which weights without a model_type are known
+
+    @property
+    def adapter(self) -> ModuleType:
+        """The module, imported only when it is needed."""
+        return importlib.import_module(self.module)
 
 
 FAMILIES = {
@@ -58,7 +64,7 @@ def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtyp
     chosen = _family(config, family, name, store)
     store.device = _device(device)
     store.dtype = _dtype(dtype, store.device, config)
-    model = importlib.import_module(FAMILIES[chosen].module).build(config, store, name)
+    model = FAMILIES[chosen].adapter.build(config, store, name)
     model.spec = replace(model.spec, quantised=store.quantised)
     model.tokenizer = model.tokenizer or find_tokenizer(folder)
     self_check(model)
@@ -77,7 +83,7 @@ def self_check(model: BlockModel) -> None:
         cause = "its weights are corrupt, or the dtype is too small (try --dtype float32)"
         raise StrataError(f"{model.spec.name} gives non-finite logits in {model.dtype}: {cause}")
     if (a[:, :3] - b[:, :3]).abs().max() > 1e-2 * a.float().std():
-        raise StrataError(f"{model.spec.name} is not a causal language model: a later token changes earlier logits")
+        raise StrataError(f"{model.spec.name} is not a causal language model (a later token changes earlier logits): take one that is")
 
 
 def locate(source: str, revision: str | None) -> tuple[str, Path]:

@@ -38,12 +38,14 @@ def by_transformers(path: Path, ids: Tensor, device: str, dtype: str) -> Tensor:
         what: sorted(keys)[:3] for what, keys in info.items() if keys and what in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
     if wrong:
-        raise StrataError(f"transformers finds {wrong} in {path}")
+        raise StrataError(f"transformers finds {wrong} in {path}: config.json and weights are not of one model, download the source again")
     model = model.to(device).eval()
     logits = model(ids, use_cache=False).logits
     made = model.generate(ids[:1, :4], max_new_tokens=3, min_new_tokens=3, do_sample=False)
     if made.shape[1] != 7:
-        raise StrataError(f"transformers generates {made.shape[1] - 4} tokens from {path}, 3 were asked for")
+        raise StrataError(
+            f"transformers generates {made.shape[1] - 4} tokens from {path}, 3 were asked for: see what generation_config.json says"
+        )
     return logits
 
 
@@ -84,7 +86,8 @@ def stock_logits(reader: str, path: Path, ids: Tensor, device: str, dtype: str) 
         done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip() or "no message").splitlines()[-1]
-            raise StrataError(f"{reader} cannot read what was written: {last}")
+            fix = "see whether it reads the source, and install another version of it if it does not"
+            raise StrataError(f"{reader} cannot read what was written ({last}): {fix}")
         return load_file(made)["logits"]
 
 

@@ -21,7 +21,7 @@ def _kv_groups(spec: ModelSpec) -> list[Ablation]:
 
 
 def _groups(spec: ModelSpec, sizes: list[int]) -> list[Ablation]:
-    if any(block.n_heads is None for block in spec.blocks):
+    if not spec.has_heads:
         raise StrataError(f"{spec.name} ({spec.variant}) has no heads: use --kind blocks, mixers or ffns")
     return [
         Ablation(heads=frozenset((i, first + j) for j in range(size)))

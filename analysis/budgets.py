@@ -10,7 +10,7 @@ import torch
 
 from adapters.base import BlockModel
 from adapters.errors import unknown
-from analysis.plan import Plan, plan
+from analysis.plan import Plan
 from analysis.statistics import ENOUGH
 from analysis.sweep import call_bytes, call_tokens, documents_per_batch, stream_bytes, streams_within
 
@@ -20,13 +20,14 @@ class Budget:
     window: int  # tokens
     documents: int  # at most
     seconds: float | None  # that one sweep may take; None: as long as it takes
+    report: float | None = None  # seconds for all sections of a report and its comparison; None: it holds everything
 
     def within(self, *models: BlockModel) -> Budget:
         """The same with a window that the context of every model holds, with a token to spare for BOS."""
         return replace(self, window=min(self.window, *(model.spec.max_len - 1 for model in models)))
 
 
-BUDGETS = {"quick": Budget(128, 24, 180), "full": Budget(512, 64, None)}
+BUDGETS = {"quick": Budget(128, 24, 180, report=520), "full": Budget(512, 64, None)}
 
 
 def budget(name: str) -> Budget:
@@ -71,7 +72,7 @@ def fit(model: BlockModel, sweep: Plan, budget: Budget) -> int:
 def speed(model: BlockModel, window: int) -> float:
     """FLOPs a second of a plain forward pass with head over as many rows as a call takes: the best of three."""
     ids = torch.zeros(max(1, call_tokens(model.device) // window), window, dtype=torch.long, device=model.device)
-    work = ids.numel() * plan(model.spec, []).flops_per_token
+    work = ids.numel() * model.spec.flops_per_token
     return work / min(_seconds(lambda: model.run(ids).float().logsumexp(-1), model.device) for _ in range(3))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.agreement import chance, documents_needed
-from analysis.figures import number
 from analysis.statistics import ENOUGH, Interval
+from analysis.words import listed, number, signed
 
 NOUNS = {"blocks": "block", "mixers": "mixer", "ffns": "ffn", "heads": "head"}
 
@@ -30,7 +30,7 @@ def redundancy(table: pd.DataFrame, kind: str = "blocks") -> str:
     if documents < ENOUGH:
         return (
             f"Whether any {noun} can be told from the dense model is open: {too_few(documents)}. "
-            f"The largest rise seen is {_signed(top)} nats per token, without {noun} {top['label']}."
+            f"The largest rise seen is {signed(top['delta_nll'])} nats per token, without {noun} {top['label']}."
         )
     told = parts["told"] == 1
     rate = "(false discovery rate 5 %)"
@@ -74,7 +74,7 @@ def _parts(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 def _costliest(top: pd.Series, noun: str) -> str:
     interval = f"(95 % interval {number(top['ci_low'])} to {number(top['ci_high'])})"
     perplexity = f"perplexity {number(top['ppl'])} against {number(top['dense_ppl'])}"
-    return f"{noun.capitalize()} {top['label']} costs most: {_signed(top)} nats per token {interval}, {perplexity}."
+    return f"{noun.capitalize()} {top['label']} costs most: {signed(top['delta_nll'])} nats per token {interval}, {perplexity}."
 
 
 def _tie(rivals: pd.DataFrame, noun: str) -> str:
@@ -88,7 +88,7 @@ def _concentration(worse: pd.DataFrame, parts: pd.DataFrame, kind: str) -> str:
     few = ranked[: int(np.searchsorted(ranked["delta_nll"].cumsum(), total / 2)) + 1]
     low, others = few["ci_low"].clip(lower=0).sum(), parts.drop(few.index)["ci_high"].clip(lower=0).sum()
     least = low / (low + others)  # every interval at its unfavourable end
-    share = f"{kind} {_listed(few.sort_index()['label'])}" if len(few) > 1 else f"{NOUNS[kind]} {few['label'].iloc[0]}"
+    share = f"{kind} {listed(few.sort_index()['label'])}" if len(few) > 1 else f"{NOUNS[kind]} {few['label'].iloc[0]}"
     if not least > len(few) / len(parts):
         return "Whether few of them hold most of the loss is not settled by these documents."
     return (
@@ -130,7 +130,7 @@ def best_metric(taus: Mapping[str, Interval], gaps: Mapping[str, Interval], *, n
     if not (taus[leader].low or 0) > 0:
         return f"No metric is the best: even {leader}, which has the highest tau ({number(taus[leader].value)}), may not agree at all."
     if rivals := [name for name, gap in gaps.items() if not (gap.low or 0) > 0]:
-        return f"{first}, but a winner is not supported: it cannot be told from {_listed(rivals)}."
+        return f"{first}, but a winner is not supported: it cannot be told from {listed(rivals)}."
     return f"{first} and beats every other metric ({', '.join(gaps)})." if gaps else f"{first}; no other metric was measured."
 
 
@@ -167,7 +167,7 @@ def cheapest(table: pd.DataFrame, kind: str = "blocks") -> str:
     parts, noun = _parts(table, kind), NOUNS[kind]
     least = parts.iloc[int(parts["delta_nll"].to_numpy().argmin())]
     n = int(parts["n_documents"].min())
-    found = f"The {noun} that costs least is {least['label']}: {_signed(least)} nats per token"
+    found = f"The {noun} that costs least is {least['label']}: {signed(least['delta_nll'])} nats per token"
     if n < ENOUGH:
         return f"{found}. Whether others cost as little is open: {too_few(n)}."
     found += f" (95 % interval {number(least['ci_low'])} to {number(least['ci_high'])})."
@@ -204,15 +204,6 @@ def intervals(n_documents: int, what: str = "bars") -> str:
     return f"{what.capitalize()} are 95\u00a0% bootstrap intervals over {n_documents} documents."
 
 
-def _signed(part: pd.Series) -> str:
-    return ("+" if part["delta_nll"] > 0 else "") + number(part["delta_nll"])
-
-
 def _named(noun: str, labels: Iterable[str], word: str = "and") -> str:
     labels = list(labels)
-    return f"{noun}{'s' if len(labels) > 1 else ''} {_listed(labels, word)}"
-
-
-def _listed(labels: Iterable[str], word: str = "and") -> str:
-    *firsts, last = labels
-    return f"{', '.join(firsts)} {word} {last}" if firsts else last
+    return f"{noun}{'s' if len(labels) > 1 else ''} {listed(labels, word)}"

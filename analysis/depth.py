@@ -17,10 +17,11 @@ from analysis.budgets import BUDGETS
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
 from analysis.effects import Effects
-from analysis.figures import escape, number
 from analysis.plan import Plan
 from analysis.setting import Setting, run_folder, share
+from analysis.statistics import Interval
 from analysis.study import ImportanceStudy
+from analysis.words import INTERVALS, bounded, escape, number
 
 KINDS = ("blocks", "mixers", "ffns")
 LIMITS = (
@@ -87,7 +88,7 @@ class Depth:
             "Dense model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
             "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {rows[0]:,} rows through mixers and "
             f"{rows[1]:,} through ffns for each document, where one run after the other takes {naive:,} of each",
-            "Intervals": "95\u00a0%, BCa bootstrap over documents, 2,000 resamples; differences are paired",
+            "Intervals": INTERVALS,
             "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% within each kind",
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
@@ -130,8 +131,7 @@ def _bounds(low: float, high: float) -> str:
 
 
 def _interval(rows: pd.DataFrame, metric: str) -> str:
-    value, low, high = rows.loc[metric, ["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
-    return f"{value:.4g}" if np.isnan(low) else f"{value:.4g} ({low:.4g} to {high:.4g})"
+    return bounded(Interval(*rows.loc[metric, ["value", "ci_low", "ci_high"]]), "{:.4g}".format)
 
 
 def depth(model: BlockModel, setting: Setting) -> Depth:

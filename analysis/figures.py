@@ -1,7 +1,7 @@
 """How every notebook looks: vector figures with captions, short tables, and the figures themselves.
 
 `show`, `table` and `text` put a caption into the output's metadata, where reports/convert.py finds it. Captions and
-texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `escape` first.
+texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `words.escape` first.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,13 +25,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from tabulate import tabulate
 
-from analysis.statistics import Interval
+from analysis.words import escape, number
 
 WIDTH = 6.3  # inches: 16 cm, the text width of an A4 report, so that letters keep their size
 PALETTE = dict(zip(("blocks", "mixers", "ffns", "heads"), sns.color_palette("colorblind", 4), strict=True))
 MARKERS = {"blocks": "o", "mixers": "s", "ffns": "^", "heads": "D"}
 NAMES = {"ppl": "perplexity", "delta_nll": "rise in nll (nats per token)", "kl": "KL divergence (nats per token)", "bi": "Block Influence"}
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 HIDDEN = {"strata": {"hidden": True}}  # Jupyter shows the caption from this output, a report from the figure's metadata
 
 
@@ -52,34 +50,6 @@ def _fonts() -> list[str]:
     for file in chinese:
         font_manager.fontManager.addfont(file)
     return ["DejaVu Sans", *(font_manager.FontProperties(fname=str(file)).get_name() for file in chinese)]
-
-
-def escape(name: object) -> str:
-    """Text from outside as Markdown that shows exactly that text, on one line."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(name).split()))
-
-
-def number(value: float | None) -> str:
-    """Three significant digits (whole numbers in full), thousands separated, a true minus; empty when there is no value."""
-    if value is None or value is pd.NA or math.isnan(value):
-        return ""
-    if isinstance(value, (int, np.integer)) or not math.isfinite(value):
-        return f"{value:,}".replace("-", "−")
-    power = math.floor(math.log10(abs(float(f"{value:.3g}")))) if value else 2  # of the rounded value: 99.96 is 100, not 100.0
-    if power < -4:
-        return f"{value / 10.0**power:.2f}×10{str(power).translate(SUPERSCRIPT)}".replace("-", "−")
-    return f"{value:,.{max(0, 2 - power)}f}".replace("-", "−")
-
-
-def hundredths(value: float) -> str:
-    """Two decimals and a true minus: what a rank correlation needs."""
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus in front of zero
-
-
-def bounded(interval: Interval, write: Callable[[float], str] = number) -> str:
-    """A value with its interval, where it has one, as text."""
-    value, low, high = (math.nan if x is None else float(x) for x in interval)
-    return write(value) if math.isnan(low) else f"{write(value)} ({write(low)} to {write(high)})"
 
 
 def text(markdown: str) -> None:

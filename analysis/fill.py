@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, Parts, WrappedBlock
+from adapters.base import BlockModel, Parts
 from adapters.errors import StrataError
+from adapters.wrapped import WrappedBlock
 from analysis.corpora.text import Batch
 from analysis.importance import counted
 
@@ -40,7 +41,7 @@ def head_means(model: BlockModel, batches: Iterable[Batch]) -> list[Tensor]:
     Wang et al. (arXiv 2211.00593) ablate to such means.
     Raises StrataError on a model without heads, on no text, and on a value that is not finite.
     """
-    if any(block.n_heads is None for block in model.spec.blocks):
+    if not model.spec.has_heads:
         raise StrataError(f"{model.spec.name} ({model.spec.variant}) has no heads whose mean could be left behind")
     sums, tokens = [torch.zeros((), dtype=torch.float64)] * len(model.blocks), 0
     for batch in batches:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from adapters import BlockModel, StrataError, load
 from analysis.budgets import Budget, budget
 from analysis.setting import Setting, Tell
+from analysis.words import minutes
 
 if TYPE_CHECKING:
     from analysis.tasks import TaskSet
@@ -148,12 +149,8 @@ def progress_on_stderr() -> Tell:
             start, first = now, done  # what was there already says nothing of the speed
         if now - last >= max(2, (now - begun) / 30) or done >= 1:
             left = (now - start) / (done - first) * (1 - done) if done > first else 0
-            ending = f", {_minutes(left)} left" if 0 < done < 1 and left else ""
+            ending = f", {minutes(left)} left" if 0 < done < 1 and left else ""
             print(f"{what} {done:.0%}{ending}", file=sys.stderr, flush=True)
             last = now
 
     return tell
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -75,11 +75,7 @@ class Plan:
             spec.mixer_flops * mixers + (spec.flops_per_token - spec.mixer_flops) * ffns
             for spec, (_, mixers, ffns) in zip(self.spec.blocks, self.levels, strict=True)
         )
-        return blocks + len(self.ablations) * self.head_flops
-
-    @property
-    def head_flops(self) -> int:
-        return 2 * self.spec.d_model * self.spec.vocab_size
+        return blocks + len(self.ablations) * self.spec.head_flops
 
     @cached_property
     def minimum(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, unwritable
 
 SCHEMA = 1
 LEFT_BEHIND = (".lock", "scores")  # in a folder whose first writer was killed before it wrote the manifest
@@ -75,7 +75,7 @@ class Run:
         except Timeout:
             raise StrataError(f"another process is writing to {self.folder}: wait for it, or give another --out") from None
         except OSError as error:
-            raise StrataError(f"cannot write to {self.folder}: {error.strerror or error}; free some space or give another --out") from error
+            raise unwritable(self.folder, error) from error
 
     def add(self, documents: Sequence[str], scores: Mapping[str, np.ndarray]) -> None:
         """Appends one record, whole or not at all: `scores` by metric, (ablations, documents) or (documents,)."""

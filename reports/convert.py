@@ -26,7 +26,7 @@ import pypandoc
 import typst
 
 from adapters.errors import StrataError
-from analysis.figures import escape
+from analysis.words import escape
 
 HERE = Path(__file__).parent
 # Markdown as Jupyter reads it, every cell on its own, and no way to smuggle markup in

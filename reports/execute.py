@@ -96,15 +96,14 @@ def execute(
     *,
     progress: Callable[[Progress], object] = lambda _: None,
 ) -> list[Path]:
-    """Runs the notebooks and returns the executed ones, `out`/notebooks/NAME.ipynb; `progress` is called as they run.
+    """Runs the notebooks and returns the executed ones, `out`/NAME.ipynb; `progress` is called as they run.
 
     Each notebook gets the parameters that it has. Raises StrataError for a bad parameter, before anything runs, and
     when a notebook raised one; NotebookError when a notebook failed otherwise.
     """
     given = check_parameters(notebooks, parameters or {})
-    folder = out / "notebooks"
-    folder.mkdir(parents=True, exist_ok=True)
-    targets = [folder / path.name for path in notebooks]
+    out.mkdir(parents=True, exist_ok=True)
+    targets = [out / path.name for path in notebooks]
     for path, target, values in zip(notebooks, targets, given, strict=True):
         _run(path, target, values, _Reporter(path, progress))
     return targets

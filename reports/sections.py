@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapters.base import BlockModel, ModelSpec
-from adapters.errors import unknown
 from analysis.ablation import singles
 from analysis.budgets import Budget, fit, speed
 from analysis.depth import KINDS
-from analysis.figures import escape
 from analysis.plan import plan
 from analysis.quantization.gptq import GROUPS
 from analysis.statistics import ENOUGH
+from analysis.words import escape, minutes
 
 OVERHEAD = 15.0  # seconds that a notebook takes beside its passes: a kernel, imports, resampling, figures
-ALLOWED = {"quick": 520.0}  # seconds for all sections and the comparison together; other budgets hold everything
 
 Load = Callable[[str], BlockModel]
 
@@ -30,7 +28,7 @@ def _passes(spec: ModelSpec, kinds: Sequence[str] = ()) -> int:
 
 
 def _width(spec: ModelSpec) -> int | None:
-    return _passes(spec, ["heads"]) + 30 * _passes(spec) if all(block.n_heads for block in spec.blocks) else None
+    return _passes(spec, ["heads"]) + 30 * _passes(spec) if spec.has_heads else None
 
 
 def _quantization(spec: ModelSpec) -> int | None:
@@ -79,19 +77,15 @@ class Choice:
         return self.notebook.removesuffix(".ipynb")
 
 
-def choose(models: Sequence[str], load: Load, size: str, budget: Budget, only: Sequence[str] = (), aside: float = 0.0) -> list[Choice]:
+def choose(models: Sequence[str], load: Load, budget: Budget, only: Sequence[str] = (), aside: float = 0.0) -> list[Choice]:
     """Every section that is for a model, by model; held are the first and those that fit into what is allowed, section by section.
 
-    `aside`: seconds that are spent on something else. With `only` those sections, all held. Raises StrataError for a name that
-    is none.
+    `aside`: seconds that are spent on something else. With `only` those sections, all held.
     """
-    names = [section.question for section in SECTIONS]
-    if wrong := [name for name in only if name not in names]:
-        raise unknown("section", wrong[0], names)
     takes = {model: _seconds(load(model), budget) for model in models}
     if only:
         return [c for m in models for n, t in takes[m].items() if (c := Choice(m, n, t, True)).question in only]
-    left = ALLOWED.get(size, float("inf")) - aside
+    left = (budget.report or float("inf")) - aside
     held = set()
     for section in SECTIONS:
         for model in models:
@@ -137,7 +131,7 @@ def _reader(model: BlockModel, budget: Budget) -> Reader:
     budget, spec = budget.within(model), model.spec
     each = budget.window / speed(model, budget.window)
     singly = _passes(spec, KINDS) + 2 * _passes(spec, ["blocks"]) + _passes(spec)  # their order and their path, and Block Influence
-    heads = _passes(spec, ["heads"]) * each if all(block.n_heads for block in spec.blocks) else float("inf")
+    heads = _passes(spec, ["heads"]) * each if spec.has_heads else float("inf")
     return Reader(fit(model, plan(spec, singles(spec, KINDS)), budget), singly * each, heads)
 
 
@@ -163,7 +157,7 @@ def left_out(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) 
             missing.setdefault(choice.model, []).append(choice)
     if not missing:
         return ""
-    rows = [f"| {escape(model)} | {', '.join(f'{c.question} ({_minutes(c.seconds)})' for c in left)} |" for model, left in missing.items()]
+    rows = [f"| {escape(model)} | {', '.join(f'{c.question} ({minutes(c.seconds)})' for c in left)} |" for model, left in missing.items()]
     head = "| model | left out, and about how long it takes on this machine |\n| --- | --- |\n"
     said = (
         "This budget does not hold the sections below. These commands make them, with enough text for intervals; more text resolves more."
@@ -178,7 +172,3 @@ def command(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -
     target = out.with_name(f"{out.name}-{Path(model).name}")
     some = [] if "--documents" in options else ["--documents", str(ENOUGH)]
     return shlex.join(["strata", "report", model, "--only", only, *some, *options, "--out", str(target)])
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

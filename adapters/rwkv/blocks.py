@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,9 @@ class RwkvBlock:
     version: str
     norm_eps: float
     head_norm_eps: float
+
+    def with_weights(self, weights: dict[str, Tensor]) -> RwkvBlock:
+        return replace(self, weights=weights)
 
     def mix(self, x: Tensor, ctx: RwkvContext, past: RwkvPast | None = None) -> MixerOutput:
         h, shifted, last = self._shifted(x, "mixer_norm", ctx, past)

@@ -13,6 +13,8 @@ from adapters.errors import StrataError
 from adapters.layout import Layout, Slot, Store
 
 VERSIONS = ("4", "5.0", "5.1", "5.2", "6", "7")
+V_FIRST = ("7",)  # versions whose blocks mix in the values of the first one
+VALUE_RESIDUAL = ("v0", "v1", "v2")  # roles with which they do; the first block has none
 Shape = tuple[int, ...]
 
 REFUSED = {  # part of a key -> what it is
@@ -71,8 +73,8 @@ def _native(version: str) -> Layout:
         **{f"ffn_mix_{c}": Slot(f"{ffn}{mix}{c}", lead=2) for c in "kr"},
     }
     # ln0 of later blocks, and the value residual of the first, are in some files and used by no implementation
-    unused = (".ln0.weight", ".ln0.bias", "blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2")
-    return Layout(model=_model("emb.weight", "blocks.0.ln0", "ln_out"), block=slots, ignored=unused)
+    unused = (".ln0.weight", ".ln0.bias", *(f"blocks.0.att.{role}" for role in VALUE_RESIDUAL))
+    return Layout(model=_model("emb.weight", "blocks.0.ln0", "ln_out"), block=slots, ignored=unused, formats=("safetensors", "pth"))
 
 
 _FINCH = {"mix_w1": "maa_w1", "mix_w2": "maa_w2", "decay_w1": "decay_w1", "decay_w2": "decay_w2"}

@@ -13,7 +13,7 @@ from adapters.base import BlockModel, ModelSpec, right_padded
 from adapters.errors import StrataError
 from adapters.layout import Layout, Store
 from adapters.rwkv.blocks import RwkvBlock, RwkvContext, block_spec
-from adapters.rwkv.layouts import Sizes, block_shapes, detect, measure, model_shapes
+from adapters.rwkv.layouts import V_FIRST, VALUE_RESIDUAL, Sizes, block_shapes, detect, measure, model_shapes
 from adapters.rwkv.tokenizers import find_tokenizer
 
 NORM_EPS, GROUP_NORM_EPS = 1e-5, 64e-5  # official; the second is 1e-5 times the square of the divisor 8 in training
@@ -40,7 +40,7 @@ class RwkvModel(BlockModel):
         x = self._norm(F.embedding(ids, self.weights["embed"]), "embed_norm")
         lengths = right_padded(ids, lengths)
         real = None if lengths is None else torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        v_first, v_carry = self.source.value(x, lengths) if self.spec.variant == "7" else (None, None)
+        v_first, v_carry = self.source.value(x, lengths) if self.spec.variant in V_FIRST else (None, None)
         return x, RwkvContext(documents=len(ids), lengths=lengths, real=real, v_first=v_first, v_carry=v_carry)
 
     def norm(self, x: Tensor) -> Tensor:
@@ -52,10 +52,10 @@ class RwkvModel(BlockModel):
         What a pruned RWKV-7 must be saved as. Other versions have no such source and stay as they are.
         """
         first = self.blocks[0]
-        if self.spec.variant != "7" or first is self.source:
+        if self.spec.variant not in V_FIRST or first is self.source:
             return self
         assert isinstance(first, RwkvBlock)
-        weights = {role: t for role, t in first.weights.items() if role not in ("v0", "v1", "v2")}
+        weights = {role: t for role, t in first.weights.items() if role not in VALUE_RESIDUAL}
         root = replace(first, weights=weights, spec=block_spec(weights, first.spec.n_heads))
         other = self.with_blocks([root, *self.blocks[1:]])
         assert isinstance(other, RwkvModel)
@@ -66,6 +66,11 @@ class RwkvModel(BlockModel):
         return F.layer_norm(x, x.shape[-1:], self.weights[role], self.weights[role + "_bias"], self.norm_eps)
 
 
+def layout(store: Store) -> Layout:
+    """That of the checkpoint, by its keys. Raises StrataError, by name, on variants that are not supported."""
+    return detect(store)[1]
+
+
 def build(config: dict, store: Store, name: str) -> RwkvModel:
     """A model from a checkpoint whose keys tell its version and sizes; `config` may be empty.
 
@@ -73,13 +78,13 @@ def build(config: dict, store: Store, name: str) -> RwkvModel:
     norm_eps, context_length or max_position_embeddings. Raises StrataError when weights are missing, unknown, of another
     shape, of an unsupported variant, or contradict the configuration.
     """
-    version, layout = detect(store)
-    sizes = measure(store, version, layout)
+    version, found = detect(store)
+    sizes = measure(store, version, found)
     _check(config, sizes, name)
     norm_eps = _number(config, ("layer_norm_epsilon", "norm_eps"), NORM_EPS)
     scaled = norm_eps * sizes.head_dim if config.get("norm_eps") and sizes.head_dim else GROUP_NORM_EPS  # flash-linear-attention's
     head_norm_eps = _number(config, ("group_norm_eps",), scaled)
-    weights, blocks = layout.read(store, model_shapes(sizes), [block_shapes(sizes, i) for i in range(sizes.n_blocks)])
+    weights, blocks = found.read(store, model_shapes(sizes), [block_shapes(sizes, i) for i in range(sizes.n_blocks)])
     built = [RwkvBlock(block_spec(w, sizes.n_heads), w, version, norm_eps, head_norm_eps) for w in blocks]
     spec = ModelSpec(
         family="rwkv",
@@ -92,7 +97,7 @@ def build(config: dict, store: Store, name: str) -> RwkvModel:
         n_params=sum(t.numel() for table in (weights, *blocks) for t in table.values()),
         source_hash=store.hash,
     )
-    model = RwkvModel(spec, layout, weights, built, norm_eps)
+    model = RwkvModel(spec, found, weights, built, norm_eps)
     model.tokenizer = find_tokenizer(store.path if store.path.is_dir() else store.path.parent, sizes.vocab_size)
     return model
 
@@ -101,9 +106,11 @@ def _check(config: dict, sizes: Sizes, name: str) -> None:
     for key, size in _SIZES.items():
         said, found = config.get(key), getattr(sizes, size)
         if said is not None and found is not None and said != found:
-            raise StrataError(f"{name}: config.json says {key} {said}, the weights say {found}: config.json is of another model")
+            raise StrataError(
+                f"{name}: config.json says {key} {said}, the weights say {found}: take the config.json that came with the weights"
+            )
     if config.get("hidden_act", "sqrelu") != "sqrelu":
-        raise StrataError(f"{name}: hidden_act {config['hidden_act']} is not supported: RWKV's is sqrelu")
+        raise StrataError(f"{name}: hidden_act {config['hidden_act']} is not supported: take a model with sqrelu, RWKV's own")
 
 
 def _number(config: dict, keys: tuple[str, ...], default: float) -> float:

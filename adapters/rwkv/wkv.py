@@ -1,4 +1,4 @@
-"""The recurrences of RWKV: a loop over tokens as the definition of each, and the form that is fast.
+"""The recurrences of RWKV, in the form that is fast where they run.
 
 Shapes: rows R, time T, heads H, head size N. Everything here is computed in fp32 (fp64 stays fp64), and a state is what
 `past` carries from one call to the next. A token with k = 0 and logw = 0 (RWKV-7: b = 0 too) leaves the state as it was,
@@ -59,16 +59,6 @@ def average(k: Tensor, v: Tensor, logw: Tensor, u: Tensor, state: Tensor, real: 
     return (old * a + new * v) / (old * b + new), states[:, -1]
 
 
-def linear_loop(r: Tensor, k: Tensor, v: Tensor, logw: Tensor, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """`linear`, token by token."""
-    out, w = [], logw.exp().expand_as(k)
-    for t in range(r.shape[1]):
-        kv = k[:, t, :, :, None] * v[:, t, :, None]  # (R, H, N, N)
-        out.append((r[:, t, :, None] @ (state + u[..., None] * kv)).squeeze(-2))
-        state = w[:, t, ..., None] * state + kv
-    return torch.stack(out, 1), state
-
-
 def linear_chunked(r: Tensor, k: Tensor, v: Tensor, logw: Tensor, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """`linear` by chunks of CHUNK tokens: scores inside a chunk, a loop over the states between chunks.
 
@@ -95,16 +85,6 @@ def linear_chunked(r: Tensor, k: Tensor, v: Tensor, logw: Tensor, u: Tensor, sta
         states.append(decay * states[-1] + added)
     out = scores @ v + (r * before) @ torch.stack(states[:-1], 2)
     return out.flatten(2, 3).transpose(1, 2)[:, :time], states[-1]
-
-
-def delta_loop(r: Tensor, logw: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """`delta`, token by token."""
-    out, w = [], logw.exp()
-    for t in range(r.shape[1]):
-        seen = a[:, t, :, None] @ state  # (R, H, 1, N)
-        state = w[:, t, ..., None] * state + b[:, t, ..., None] * seen + k[:, t, ..., None] * v[:, t, :, None]
-        out.append((r[:, t, :, None] @ state).squeeze(-2))
-    return torch.stack(out, 1), state
 
 
 def delta_chunked(r: Tensor, logw: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -187,7 +187,7 @@ def _heads(model: BlockModel, text: Text) -> SweepStudy:
 
 def _no_heads(model: BlockModel, text: Text, setting: Setting) -> str:
     """Why heads are not swept; empty where they are, or have been before."""
-    if any(block.n_heads is None for block in model.spec.blocks):
+    if not model.spec.has_heads:
         return "has none"
     study = _heads(model, text)
     most = setting.budget.seconds

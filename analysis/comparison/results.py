@@ -17,8 +17,8 @@ from analysis.comparison.compare import UNITS, Compared, Measured
 from analysis.comparison.groups import Group, matching, one_training, unequal_steps
 from analysis.comparison.overlays import bands
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
-from analysis.figures import bounded, escape, number
 from analysis.statistics import ratio
+from analysis.words import bounded, escape, number
 
 MAIN = "area"  # the summary that words are about
 LIMITS = (

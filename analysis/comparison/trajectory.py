@@ -26,9 +26,9 @@ from analysis.comparison.overlays import bands
 from analysis.comparison.redundancy import SUMMARIES, Estimate, mean
 from analysis.comparison.results import MAIN
 from analysis.corpora.text import tokenizer_hash
-from analysis.figures import escape
 from analysis.setting import Setting
 from analysis.statistics import ratio
+from analysis.words import escape
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.release import finished
 

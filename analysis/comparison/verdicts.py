@@ -14,8 +14,8 @@ from scipy import stats
 
 from analysis.comparison.redundancy import Summary
 from analysis.conclusions import too_few
-from analysis.figures import bounded, number
 from analysis.statistics import ENOUGH, Interval
+from analysis.words import bounded, capital, number
 
 SEEDS = 3  # of each side, from which on architectures can be spoken of
 NO_MARGIN = "a model that is no better than a byte unigram has nothing to lose"
@@ -35,8 +35,8 @@ def difference(summary: Summary, a: Side, b: Side, gap: Interval, *, told: bool,
     matched by in a controlled training ("equal tokens", "equal loss"); empty if they were not.
     """
     if not np.isfinite([*a.values, *b.values]).all():
-        return f"{_capital(summary.title)} cannot be compared: {NO_MARGIN}."
-    found = f"{_capital(summary.title)}: {_mean(a)} for {a.name}, {_mean(b)} for {b.name}"
+        return f"{capital(summary.title)} cannot be compared: {NO_MARGIN}."
+    found = f"{capital(summary.title)}: {_mean(a)} for {a.name}, {_mean(b)} for {b.name}"
     if n_documents < ENOUGH:
         return f"{found}. Whether they differ is open: {too_few(n_documents)}."
     found += f"; difference {bounded(gap)}."
@@ -61,7 +61,7 @@ def spread(name: str, summary: Summary, values: Sequence[float], document: Inter
     """How far seeds lie apart, beside what other documents would change; `document`: interval of the mean over seeds."""
     if len(values) < 2 or not np.isfinite(values).all():
         return ""
-    found = f"{_capital(summary.title)} of {name}: {len(values)} seeds lie between {number(min(values))} and {number(max(values))}"
+    found = f"{capital(summary.title)} of {name}: {len(values)} seeds lie between {number(min(values))} and {number(max(values))}"
     if document.low is None or document.high is None:
         return f"{found}."
     width = document.high - document.low
@@ -154,7 +154,3 @@ def _mean(side: Side) -> str:
 def _these(a: Side, b: Side, what: str = "models") -> str:
     n = len(a.values) + len(b.values)
     return f"these {'two' if n == 2 else n} {what}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

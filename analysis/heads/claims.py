@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.conclusions import too_few
-from analysis.figures import number
-from analysis.heads.costs import Comparison, Path
+from analysis.heads.costs import Comparison, CostedPath
 from analysis.statistics import ENOUGH, told_from_zero
+from analysis.words import capital, listed, number, percent, signed
 
 PATTERNS = {"depth": "depth", "block": "the block", "position": "the place in the group"}
 RATE = 0.05
@@ -28,7 +28,7 @@ def heads_sentence(rows: pd.DataFrame) -> str:
     if documents < ENOUGH:
         return (
             f"Whether any of {n} heads can be told from the dense model is open: {too_few(documents)}. "
-            f"The largest rise seen is {_signed(top['value'])} nats per token, without head {top['label']}."
+            f"The largest rise seen is {signed(top['value'])} nats per token, without head {top['label']}."
         )
     if not told.any():
         return (
@@ -44,7 +44,7 @@ def heads_sentence(rows: pd.DataFrame) -> str:
     if not top["told"] or top["value"] < 0:
         return " ".join(sentences)
     rivals = rows[rows["ci_high"] >= top["ci_low"]]["label"].tolist()
-    bounds = f"{_signed(top['value'])} nats per token (95 % interval {number(top['ci_low'])} to {number(top['ci_high'])})"
+    bounds = f"{signed(top['value'])} nats per token (95 % interval {number(top['ci_low'])} to {number(top['ci_high'])})"
     if len(rivals) == 1:
         return " ".join([*sentences, f"Head {top['label']} costs most: {bounds}."])
     others = "one other interval overlaps" if len(rivals) == 2 else f"{len(rivals) - 1} other intervals overlap"
@@ -55,7 +55,7 @@ def _by_number(label: str) -> tuple[int, ...]:
     return tuple(map(int, label.split(".")))
 
 
-def order_of_heads(paths: Mapping[str, Path], n_heads: int) -> str:
+def order_of_heads(paths: Mapping[str, CostedPath], n_heads: int) -> str:
     """Which order removes a quarter of the heads at least cost, and from which others it can be told."""
     quarter = {name: path.rise(np.array([0, *(len(a.heads) for a in path.ablations)]), n_heads / 4) for name, path in paths.items()}
     rises = {name: rise for name, rise in quarter.items() if rise is not None}
@@ -63,14 +63,14 @@ def order_of_heads(paths: Mapping[str, Path], n_heads: int) -> str:
         return "Orders cannot be compared: too few heads."
     tokens = next(iter(paths.values())).tokens
     first, *others = sorted(rises, key=lambda name: rises[name].sum())
-    costs = ", ".join(f"{name} {_signed(rises[name].sum() / tokens.sum())}" for name in (first, *others))
+    costs = ", ".join(f"{name} {signed(rises[name].sum() / tokens.sum())}" for name in (first, *others))
     found = f"Of the orders that remove a quarter of the heads, that by {first} raises the loss least ({costs} nats per token)"
     if len(tokens) < ENOUGH:
         return f"{found}. Whether the orders differ is open: {too_few(len(tokens))}."
     told = told_from_zero(np.array([rises[name] - rises[first] for name in others]))
     if told.all():
         return f"{found}, and it can be told from all others."
-    return f"{found}, but it cannot be told from that by {_listed([n for n, apart in zip(others, told, strict=True) if not apart])}."
+    return f"{found}, but it cannot be told from that by {listed([n for n, apart in zip(others, told, strict=True) if not apart])}."
 
 
 def pattern_sentence(table: pd.DataFrame, *, n_heads: int, n_documents: int) -> str:
@@ -87,14 +87,14 @@ def pattern_sentence(table: pd.DataFrame, *, n_heads: int, n_documents: int) -> 
         where = "" if row["effects"] == "all" else ", extreme effects brought in to the others"
         scope = " within blocks" if row["pattern"] == "position" else ""
         name = PATTERNS[row["pattern"]]
-        explained = f"{_percent(row['explained'])} of the variance of head effects{scope} ({_percent(row['chance'])} by chance{where})"
-        said.append(f"{name[0].upper()}{name[1:]} explains {explained}: a pattern is supported.")
+        explained = f"{percent(row['explained'])} of the variance of head effects{scope} ({percent(row['chance'])} by chance{where})"
+        said.append(f"{capital(name)} explains {explained}: a pattern is supported.")
     rest = table[~table["pattern"].isin(supported["pattern"]) & (table["effects"] == "all")]
-    shares = [f"{PATTERNS[r['pattern']]} ({_percent(r['explained'])}, {_percent(r['chance'])} by chance)" for r in rest.to_dict("records")]
+    shares = [f"{PATTERNS[r['pattern']]} ({percent(r['explained'])}, {percent(r['chance'])} by chance)" for r in rest.to_dict("records")]
     if not said:
-        return f"No pattern is supported: {_listed(shares)} explain no more of the variance of head effects than chance or noise does."
+        return f"No pattern is supported: {listed(shares)} explain no more of the variance of head effects than chance or noise does."
     if shares:
-        said.append(f"More than chance or noise is not supported: {_listed(shares)}.")
+        said.append(f"More than chance or noise is not supported: {listed(shares)}.")
     return " ".join(said)
 
 
@@ -123,18 +123,18 @@ def more_documents(n_documents: int, seconds: float) -> str:
 
 def cheapest_kind(comparison: Comparison, *, n_documents: int) -> str:
     """Which kind of part costs least where as much is saved, and from which others it can be told."""
-    rises, share = comparison.rises, f"{_percent(comparison.share)} of {comparison.measure}"
+    rises, share = comparison.rises, f"{percent(comparison.share)} of {comparison.measure}"
     if len(rises) < 2:
         return f"At {share} kinds cannot be compared: {f'only {next(iter(rises))}' if rises else 'none'} can save just as much."
     first, *others = sorted(rises, key=lambda kind: rises[kind].value)
-    costs = ", ".join(f"{kind} {_signed(rises[kind].value)}" for kind in (first, *others))
+    costs = ", ".join(f"{kind} {signed(rises[kind].value)}" for kind in (first, *others))
     found = f"At {share} removing {first} raises the loss least ({costs} nats per token)"
     if n_documents < ENOUGH:
         return f"{found}. Whether the kinds differ is open: {too_few(n_documents)}."
     told = [kind for kind in others if comparison.told.get((first, kind), comparison.told.get((kind, first)))]
     if len(told) == len(others):
         return f"{found}, and it can be told from all others."
-    rest = _listed([kind for kind in others if kind not in told])
+    rest = listed([kind for kind in others if kind not in told])
     return f"{found}, but it cannot be told from {rest}: which is cheapest is open."
 
 
@@ -145,7 +145,7 @@ def depth_or_width(comparisons: Sequence[Comparison], *, n_documents: int) -> st
         if {"heads", "blocks"} <= c.rises.keys():
             apart = c.told.get(("blocks", "heads"), c.told.get(("heads", "blocks"), False))
             verdict = "open" if not apart else "cheaper" if c.rises["heads"].value < c.rises["blocks"].value else "dearer"
-            said[verdict].append(f"{_percent(c.share)} of {c.measure}")
+            said[verdict].append(f"{percent(c.share)} of {c.measure}")
     if not any(said.values()):
         return "Heads and blocks cannot be compared: at none of these costs are there sets of both that save as much."
     if n_documents < ENOUGH:
@@ -155,17 +155,4 @@ def depth_or_width(comparisons: Sequence[Comparison], *, n_documents: int) -> st
         "dearer": "Removing heads costs more than removing blocks at {}.",
         "open": "Heads and blocks cannot be told apart at {}.",
     }
-    return " ".join(sentence.format(_listed(said[verdict])) for verdict, sentence in sentences.items() if said[verdict])
-
-
-def _signed(value: float) -> str:
-    return ("+" if value > 0 else "") + number(value)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.{0 if share >= 0.01 else 1}f} %"
-
-
-def _listed(labels: Sequence[str]) -> str:
-    *firsts, last = labels or [""]
-    return f"{', '.join(firsts)} and {last}" if firsts else last
+    return " ".join(sentence.format(listed(said[verdict])) for verdict, sentence in sentences.items() if said[verdict])

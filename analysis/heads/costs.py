@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from adapters.ablation import Ablation
-from adapters.base import Block, BlockModel, ModelSpec
-from adapters.llama import LlamaBlock
-from adapters.rwkv.blocks import RwkvBlock
+from adapters.base import BlockModel, ModelSpec, shapes_of
 from analysis.pruning.heads import delete_heads
 from analysis.statistics import Array, Interval, ratio, told_from_zero
 
@@ -35,37 +32,22 @@ def saved(model: BlockModel, ablation: Ablation) -> Saved:
         if not action.mixer or len(action.heads) == spec.n_heads:
             gone.append(mixer)
         elif action.heads:
-            left = delete_heads(_shape(block), action.heads).spec
+            left = delete_heads(block.with_weights(shapes_of(block.weights)), action.heads).spec
             gone.append(Saved(spec.n_params - left.n_params, spec.flops_per_token - left.flops_per_token))
         total = [total[0] + sum(s.params for s in gone), total[1] + sum(s.flops for s in gone)]
     return Saved(*total)
 
 
-def _shape(block: Block) -> Block:
-    """The block without numbers in its weights: deleting heads from it copies nothing."""
-    if isinstance(block, LlamaBlock | RwkvBlock):
-        return replace(block, weights={role: torch.empty_like(t, device="meta") for role, t in block.weights.items()})
-    return block
-
-
-def _blocks(spec: ModelSpec) -> int:
-    return sum(block.n_params for block in spec.blocks)
-
-
-def _flops(spec: ModelSpec) -> int:
-    return sum(block.flops_per_token for block in spec.blocks) + 2 * spec.d_model * spec.vocab_size
-
-
 # What is equal when costs are: the share of the whole that is saved.
 MEASURES: dict[str, Callable[[ModelSpec, Saved], float]] = {
-    "block parameters": lambda spec, s: s.params / _blocks(spec),
+    "block parameters": lambda spec, s: s.params / spec.block_params,
     "all parameters": lambda spec, s: s.params / spec.n_params,
-    "FLOPs": lambda spec, s: s.flops / _flops(spec),
+    "FLOPs": lambda spec, s: s.flops / spec.flops_per_token,
 }
 
 
 @dataclass(frozen=True)
-class Path:
+class CostedPath:
     """Losses along a removal path, the dense model first."""
 
     ablations: tuple[Ablation, ...]
@@ -99,7 +81,7 @@ class Comparison(NamedTuple):
     told: dict[tuple[str, str], bool]  # pairs of kinds: can their losses be told apart?
 
 
-def compare(paths: Mapping[str, Path], spec: ModelSpec, measures: Sequence[str], shares: Sequence[float]) -> list[Comparison]:
+def compare(paths: Mapping[str, CostedPath], spec: ModelSpec, measures: Sequence[str], shares: Sequence[float]) -> list[Comparison]:
     """Rises of every kind wherever as much is saved, and which of them differ.
 
     Differences are paired over documents; false discoveries are held to 5 % among all pairs of one measure.
@@ -107,7 +89,7 @@ def compare(paths: Mapping[str, Path], spec: ModelSpec, measures: Sequence[str],
     return [comparison for measure in measures for comparison in _at(paths, spec, measure, shares)]
 
 
-def _at(paths: Mapping[str, Path], spec: ModelSpec, measure: str, shares: Sequence[float]) -> list[Comparison]:
+def _at(paths: Mapping[str, CostedPath], spec: ModelSpec, measure: str, shares: Sequence[float]) -> list[Comparison]:
     found = [{kind: path.rise(path.shares(measure, spec), share) for kind, path in paths.items()} for share in shares]
     there = [{kind: rise for kind, rise in rises.items() if rise is not None} for rises in found]
     pairs = [(i, a, b) for i, rises in enumerate(there) for a, b in combinations(rises, 2)]

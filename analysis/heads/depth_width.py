@@ -10,15 +10,14 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis.conclusions import intervals
 from analysis.corpora.text import Text
-from analysis.figures import bounded, escape, number
 from analysis.heads import claims
-from analysis.heads.costs import MEASURES, Comparison, compare
-from analysis.heads.costs import Path as Removal
+from analysis.heads.costs import MEASURES, Comparison, CostedPath, compare
 from analysis.heads.paths import nested
 from analysis.heads.removals import NAMES, Removals
 from analysis.heads.width import curve
 from analysis.setting import Setting
 from analysis.statistics import ENOUGH
+from analysis.words import bounded, escape, number
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
 LIMIT = 0.3  # of the blocks' parameters go along a path
@@ -33,7 +32,7 @@ class DepthWidth:
     text: Text
     calibration: Text
     order: str  # by which importance parts are removed, as in `removals.NAMES`
-    paths: dict[str, Removal]  # by kind
+    paths: dict[str, CostedPath]  # by kind
 
     @property
     def name(self) -> str:
@@ -118,7 +117,7 @@ def depth_width(model: BlockModel, setting: Setting) -> DepthWidth:
     order: by what each part costs alone when the budget holds these sweeps, else by Taylor.
     """
     removals = Removals(model, setting.within(model))
-    kinds = ["blocks", "mixers", "ffns", *(["heads"] if all(b.n_heads for b in model.spec.blocks) else [])]
+    kinds = ["blocks", "mixers", "ffns", *(["heads"] * model.spec.has_heads)]
     held_out, calibration = removals.texts(setting.documents or ENOUGH)
     causal = removals.limited(ORDER).causal(kinds, calibration)
     scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}

@@ -13,7 +13,8 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.figures import MARKERS, NAMES, PALETTE, WIDTH, axis_scale, number, scale_of
+from analysis.figures import MARKERS, NAMES, PALETTE, WIDTH, axis_scale, scale_of
+from analysis.words import number
 
 
 def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:

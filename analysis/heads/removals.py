@@ -70,14 +70,14 @@ class Removals:
         """What each part takes of the whole."""
         return np.array([costs.MEASURES[measure](self.model.spec, costs.saved(self.model, part)) for part in parts])
 
-    def paths(self, noun: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, costs.Path], Text]:
+    def paths(self, noun: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, costs.CostedPath], Text]:
         """Losses of nested sets, by name, in one sweep; and the text, as much of it as the setting holds."""
         study = SweepStudy.of(self.model, [a for path in sets.values() for a in path], text, kl=False)
         study, folder = self.sized(noun, study)
         sums = study.scores(folder, share(self.setting.progress, noun, study.steps * study.text.documents))
         place = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
         return {
-            name: costs.Path(
+            name: costs.CostedPath(
                 tuple(path), tuple(costs.saved(self.model, a) for a in path), sums["nll"][[0, *(place[a] for a in path)]], sums["tokens"]
             )
             for name, path in sets.items()

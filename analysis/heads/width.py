@@ -15,9 +15,8 @@ from analysis.agreement import Scores, agreement, reliability
 from analysis.budgets import cost
 from analysis.conclusions import intervals
 from analysis.corpora.text import Text
-from analysis.figures import bounded, escape
 from analysis.heads import claims
-from analysis.heads.costs import Path as Removal
+from analysis.heads.costs import CostedPath
 from analysis.heads.paths import nested
 from analysis.heads.pattern import patterns, places
 from analysis.heads.removals import NAMES, Removals
@@ -25,6 +24,7 @@ from analysis.plan import Plan
 from analysis.setting import Setting, share
 from analysis.statistics import ENOUGH, ratio
 from analysis.study import SweepStudy
+from analysis.words import INTERVALS, bounded, escape
 
 SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
 LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps
@@ -43,7 +43,7 @@ class Width:
     sweep: pd.DataFrame
     rises: Scores  # of every head, on held-out text
     importance: dict[str, Scores]  # of every head, on calibration text, by name as in `removals.NAMES`
-    paths: dict[str, Removal]  # by the same names
+    paths: dict[str, CostedPath]  # by the same names
     path_text: Text
     seconds: float  # that a sweep of ENOUGH documents takes on this machine
 
@@ -90,7 +90,7 @@ class Width:
             "A head that is out": "gives nothing (zero): the same as deleting its rows and columns",
             "Orders": f"{self.text.corpus}, calibration: {self.calibration.documents} documents",
             "Removal paths": f"held-out: {self.path_text.documents} documents",
-            "Intervals": "95\u00a0%, BCa bootstrap over documents, 2,000 resamples; differences are paired",
+            "Intervals": INTERVALS,
             "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% among all heads",
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
@@ -161,7 +161,7 @@ class Width:
         return f"{self.found} {self.pattern}"
 
 
-def curve(path: Removal, x: list[float]) -> pd.DataFrame:
+def curve(path: CostedPath, x: list[float]) -> pd.DataFrame:
     """A removal path as a line from the dense model on: x, value, ci_low, ci_high."""
     rows = [(0.0, 0.0, None, None), *((at, *ratio(nll - path.nll[0], path.tokens)) for at, nll in zip(x, path.nll[1:], strict=True))]
     return pd.DataFrame(rows, columns=["x", "value", "ci_low", "ci_high"]).astype(float)

@@ -10,8 +10,8 @@ from scipy import stats
 
 from analysis.agreement import chance
 from analysis.conclusions import too_few
-from analysis.figures import number
 from analysis.statistics import ENOUGH, Interval
+from analysis.words import listed, number, percent
 
 
 def overlap(causal: Sequence[int], others: Mapping[str, Sequence[int]], k: int, *, n_documents: int) -> str:
@@ -30,7 +30,7 @@ def overlap(causal: Sequence[int], others: Mapping[str, Sequence[int]], k: int, 
     better = [name for name, m in shared.items() if len(others) * stats.hypergeom.sf(m - 1, n, k, k) <= 0.05]
     if not better:
         return f"{found}. With {len(others)} to choose from, none is more than chance can explain."
-    return f"{found}. More than chance can explain: {_listed(better)}."
+    return f"{found}. More than chance can explain: {listed(better)}."
 
 
 TEXTS = {"sample": "samples of calibration text", "corpus": "corpora"}  # what an order may depend on, and several of it
@@ -42,8 +42,8 @@ def stability(pairs: pd.DataFrame, score: str, n_blocks: int, of: str = "sample"
         return f"Whether other calibration text gives the same order by {score} is open: there is one {of}."
     k, least = int(pairs["k"].iloc[0]), float(pairs["tau"].min())
     found = (
-        f"Any two {TEXTS[of]} share {_percent(pairs['overlap'].mean())} of the first {_counted(k)} by {score} "
-        f"on average ({_percent(pairs['chance'].iloc[0])} by chance), and a Kendall tau of at least {number(least)}"
+        f"Any two {TEXTS[of]} share {percent(pairs['overlap'].mean())} of the first {_counted(k)} by {score} "
+        f"on average ({percent(pairs['chance'].iloc[0])} by chance), and a Kendall tau of at least {number(least)}"
     )
     if chance(least, n_blocks) > 0.05 or least < 0:
         return f"{found}: that is no more than random orders of {n_blocks} blocks have."
@@ -95,7 +95,7 @@ def linear(maps: pd.DataFrame, n_tokens: int, d_model: int) -> str:
         named = [span(int(start), int(length)) for start, length in zip(maps["start"][those], maps["length"][those], strict=True)]
         if named:
             one = len(named) == 1 and maps["length"][those].iloc[0] == 1
-            said.append(sentence.format(f"{_listed(named)} {'does' if one else 'do'}") + ".")
+            said.append(sentence.format(f"{listed(named)} {'does' if one else 'do'}") + ".")
     return " ".join(said)
 
 
@@ -123,17 +123,8 @@ def span(start: int, length: int) -> str:
 
 
 def _blocks(indices: Sequence[int]) -> str:
-    return f"block{'s' if len(indices) > 1 else ''} {_listed(indices)}"
+    return f"block{'s' if len(indices) > 1 else ''} {listed(indices)}"
 
 
 def _counted(k: int) -> str:
     return "block" if k == 1 else f"{k} blocks"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _listed(labels: Sequence[object]) -> str:
-    *firsts, last = map(str, labels)
-    return f"{', '.join(firsts)} and {last}" if firsts else last

@@ -13,7 +13,8 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import MARKERS, PALETTE, WIDTH, axis_scale, hundredths
+from analysis.figures import MARKERS, PALETTE, WIDTH, axis_scale
+from analysis.words import hundredths
 
 
 def profiles(rows: pd.DataFrame, titles: Mapping[str, str], *, kinds: Sequence[str], columns: int = 3) -> Figure:

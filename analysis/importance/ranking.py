@@ -17,12 +17,12 @@ from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
 from analysis.depth import KINDS
 from analysis.effects import Effects
-from analysis.figures import bounded, escape, hundredths
 from analysis.importance import METRICS, findings
 from analysis.importance.straight import Straight, straight
 from analysis.setting import Setting, run_folder, share
-from analysis.statistics import ENOUGH, Array, Interval
+from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval
 from analysis.study import ImportanceStudy
+from analysis.words import bounded, escape, hundredths
 
 NAMES = {
     "bi": "Block Influence",
@@ -92,7 +92,7 @@ class Ranking:
             "Samples": f"the removal order is measured on {1 + len(self.samples)} samples of calibration text of the same size"
             + (f", and on calibration text of {self._sizes}" if self.corpora else ""),
             "Linear maps": self.straight.fact,
-            "Intervals": "95\u00a0%, bootstrap over documents, 2,000 resamples: percentiles for correlations, BCa for all else",
+            "Intervals": f"95\u00a0%, bootstrap over documents, {RESAMPLES:,} resamples: percentiles for correlations, BCa for all else",
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 

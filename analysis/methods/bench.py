@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from adapters.base import BlockModel
 from analysis.corpora import windows_hash
@@ -15,12 +18,14 @@ from analysis.methods.accuracy import Answers, answers
 from analysis.methods.method import Knob, Size, Solved, UnreachableError, solve
 from analysis.methods.table import METHODS
 from analysis.plan import plan
-from analysis.runs import Run
+from analysis.runs import Run, content_hash
 from analysis.setting import run_folder
 from analysis.statistics import Array
 from analysis.study import SweepStudy, identity
 from analysis.sweep import documents_per_batch, sweep
 from analysis.tasks import TaskSet
+
+SIZE, ANSWERS = "size.json", "answers.json"  # beside the losses of a point: what was solved, and answers by what was asked
 
 
 @dataclass(frozen=True)
@@ -51,38 +56,55 @@ class Bench:
     def read(self) -> list[Batch]:
         return list(batches(self.calibration.windows(self.model), self.model))
 
+    @cached_property
+    def asked(self) -> list[str]:
+        """A hash of each task: of its name, what it asks and which answers are right."""
+        return [content_hash([t.name, t.requests(self.model), [t.gold(item) for item in t.items]]) for t in self.tasks]
+
     def dense(self) -> tuple[dict[str, Array], tuple[Answers, ...]]:
         study = SweepStudy.of(self.model, [], self.text, kl=False)
-        sums = study.scores(run_folder(self.out, "dense", study.identity))
-        return {"nll": sums["nll"][0], "tokens": sums["tokens"]}, self._answers(self.model, run_folder(self.out, "dense", study.identity))
+        folder = run_folder(self.out, "dense", study.identity)
+        sums = study.scores(folder)
+        return {"nll": sums["nll"][0], "tokens": sums["tokens"]}, tuple(self._answers(self.model, folder))
 
     def point(self, name: str, target: float) -> Point:
         """From the run folder as far as it is there. A size that the method does not reach is a point without a loss."""
         read = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
-        what = identity(self.model, self.text) | {"method": name, "target": target, "calibration": read}
-        folder = run_folder(self.out, f"method-{name}", what)
-        run, windows, held = Run(folder, what), self.text.windows(self.model), folder / "size.json"
-        missing = not held.is_file() or any(window.id not in run.scores() for window in windows)
-        try:
-            solved = solve(METHODS[name], self.model, self.read, target) if missing or self.tasks else None
-        except UnreachableError as error:
-            return Point(name, target, why=str(error))
-        sums = self._losses(run, solved)
-        if solved:
-            run.write_json("size.json", {"knob": solved.knob, "note": solved.note, **solved.size._asdict()})
-        found = self._answers(solved.model, folder) if solved else ()
-        said = json.loads(held.read_text())
-        return Point(name, target, said.pop("knob"), nll=sums["nll"], answers=found, note=said.pop("note", ""), size=Size(**said))
+        what = identity(self.model, self.text) | {"method": name, "target": target, "calibration": read, **METHODS[name].about}
+        run = Run(run_folder(self.out, f"method-{name}", what), what)
+        if not self._whole(run):
+            try:
+                self._score(run, solve(METHODS[name], self.model, self.read, target))
+            except UnreachableError as error:
+                return Point(name, target, why=str(error))
+        said, kept, done = _json(run, SIZE), _json(run, ANSWERS), run.scores()
+        nll = np.stack([done[window.id]["nll"] for window in self.text.windows(self.model)])
+        found = tuple(Answers(np.array(values), np.array(counts), chance) for values, counts, chance in (kept[key] for key in self.asked))
+        return Point(name, target, said.pop("knob"), nll=nll, answers=found, note=said.pop("note", ""), size=Size(**said))
 
-    def _losses(self, run: Run, solved: Solved | None) -> Mapping[str, Array]:
-        model = solved.model if solved else self.model  # which nothing is left to do for
-        dense = plan(model.spec, [])
+    def _whole(self, run: Run) -> bool:
+        """Is everything there?"""
+        done, kept = run.scores(), _json(run, ANSWERS)
+        return bool(_json(run, SIZE)) and all(w.id in done for w in self.text.windows(self.model)) and all(a in kept for a in self.asked)
+
+    def _score(self, run: Run, solved: Solved) -> None:
+        """What the folder does not hold yet."""
+        model, dense = solved.model, plan(solved.model.spec, [])
 
         def score(batch: Batch) -> dict[str, Array]:
             return {"nll": sweep(model, dense, batch.ids, batch.lengths, first=batch.first, kl=False)["nll"][0].numpy()}
 
         size = documents_per_batch(model, dense, self.text.window + 2, None)
-        return score_documents(run, model, self.text.windows(self.model), size, score, {"spec": asdict(model.spec)})
+        score_documents(run, model, self.text.windows(self.model), size, score, {"spec": asdict(model.spec)})
+        run.write_json(SIZE, {"knob": solved.knob, "note": solved.note, **solved.size._asdict()})
+        found = [(a.values.tolist(), a.counts.tolist(), a.chance) for a in self._answers(model, run.folder)]
+        run.write_json(ANSWERS, _json(run, ANSWERS) | dict(zip(self.asked, found, strict=True)))
 
-    def _answers(self, model: BlockModel, folder: Path) -> tuple[Answers, ...]:
-        return tuple(answers(model, tasks, folder / f"task-{tasks.name}") for tasks in self.tasks)
+    def _answers(self, model: BlockModel, folder: Path) -> list[Answers]:
+        return [answers(model, tasks, folder / f"task-{tasks.name}") for tasks in self.tasks]
+
+
+def _json(run: Run, name: str) -> dict[str, Any]:
+    """A file of a run; empty when it is not there."""
+    path = run.folder / name
+    return json.loads(path.read_text()) if path.is_file() else {}

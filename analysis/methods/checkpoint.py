@@ -13,8 +13,6 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError, unknown
 from adapters.export import Source
-from adapters.llama import LlamaBlock
-from adapters.rwkv.blocks import RwkvBlock
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text, batches
 from analysis.methods.method import Solved, calibration_for, require, solve
@@ -62,7 +60,7 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
 
 
 @dataclass(frozen=True)
-class Measured:
+class InMemory:
     """A pruned model that no file holds."""
 
     model: BlockModel  # the dense one
@@ -83,15 +81,14 @@ class Measured:
         }
 
 
-def measure(model: BlockModel, text: Text, name: str, target: float) -> Measured:
+def measure(model: BlockModel, text: Text, name: str, target: float) -> InMemory:
     """What a method of IN_MEMORY leaves of a model, and what that costs; `target` is the share of the block parameters that goes.
 
     `text` is held-out; calibration text is taken from the same corpus. Raises StrataError as `solve` and the method do.
     """
     method = METHODS[name]
-    require(method, model)
     solved = solve(method, model, list(batches(calibration_for(model, text).windows(model), model)), target)
-    return Measured(model, method.title, solved, _loss(model, solved.model, NONE, text))
+    return InMemory(model, method.title, solved, _loss(model, solved.model, NONE, text))
 
 
 def bases(model: BlockModel, made: BlockModel) -> list[int]:
@@ -101,8 +98,7 @@ def bases(model: BlockModel, made: BlockModel) -> list[int]:
 
 
 def _with(block: Block, weights: dict[str, Tensor]) -> Block:
-    assert isinstance(block, LlamaBlock | RwkvBlock)
-    return replace(block, weights=block.weights | {role: t.to(block.weights[role].dtype) for role, t in weights.items()})
+    return block.with_weights(block.weights | {role: t.to(block.weights[role].dtype) for role, t in weights.items()})
 
 
 def _loss(model: BlockModel, made: BlockModel, removed: Ablation, text: Text) -> Loss:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from analysis.conclusions import too_few
 from analysis.pruning.findings import winners
 from analysis.statistics import ENOUGH, Array, told_from_zero
+from analysis.words import listed
 
 Losses = Mapping[str, Array]  # sums over documents (documents,), by method
 
@@ -20,12 +21,12 @@ def best(losses: Losses) -> str:
     documents = len(next(iter(losses.values())))
     if documents < ENOUGH:
         return f"which method is best is open: {too_few(documents)}"
-    first = winners(losses)
+    (first,) = winners(losses)
     if len(first) == 1:
         return f"{first[0]} has the lowest loss, below every other method"
     lowest = min(first, key=lambda name: losses[name].sum())
     others = [name for name in first if name != lowest]
-    return f"no single method is best: the lowest loss, of {lowest}, cannot be told from that of {_listed(others)}"
+    return f"no single method is best: the lowest loss, of {lowest}, cannot be told from that of {listed(others)}"
 
 
 def against(name: str, losses: Losses) -> str:
@@ -43,9 +44,9 @@ def against(name: str, losses: Losses) -> str:
         "has a higher loss than": [o for o, (yes, sum_) in told.items() if yes and sum_ > 0],
         "cannot be told from": [o for o, (yes, _) in told.items() if not yes],
     }
-    return f"{name} {', '.join(f'{verb} {_listed(found)}' for verb, found in groups.items() if found)}"
+    return f"{name} {', '.join(f'{verb} {listed(found)}' for verb, found in groups.items() if found)}"
 
 
-def _listed(names: list[str]) -> str:
-    *firsts, last = names
-    return f"{', '.join(firsts)} and {last}" if firsts else last
+def besides(missing: Sequence[str]) -> str:
+    """What a clause about all others leaves out, to stand behind it; empty when nothing is."""
+    return f" (not measured: {listed(missing)})" if missing else ""

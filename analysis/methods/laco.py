@@ -8,14 +8,15 @@ The norms on the stream stay those of the block that takes in, everything else i
 
 The knob is the number of blocks that go. The threshold at which so many go is found by bisection in steps of 0.01: the highest
 one wherever a lower threshold takes out no fewer blocks, which is the rule but no law. The last merge takes in no more blocks
-than are asked for. What is left is then what the published loop has made at that threshold when it has taken out as many.
+than are asked for. What is left is then what the published loop has made at that threshold when it has taken out as many. Its
+INTERVAL is 1 here, as in the notebooks: whether a merge is kept or not, the next one begins a block further down.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -25,14 +26,11 @@ from torch import Tensor
 
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError
-from adapters.llama import LlamaBlock
-from adapters.rwkv.blocks import RwkvBlock
 from analysis.corpora.text import Batch
 from analysis.importance import require_finite
 from analysis.methods.method import Knob, Method, Remembered, first_documents, without_last
 
 DOCUMENTS, TOKENS = 5, 128  # whose hidden states are compared, and of how many tokens of each: as few snippets as in the notebooks
-STEP = 1  # the notebooks' INTERVAL: how far down the next merge begins
 KEPT = ("mixer_norm", "mixer_norm_bias", "ffn_norm", "ffn_norm_bias")  # roles that are not merged
 THRESHOLDS = [step / 100 for step in range(99, -101, -1)]
 
@@ -61,11 +59,10 @@ MODES: Mapping[str, Callable[[Sequence[Layer]], Layer]] = {"official": official,
 
 
 class Collapsed(NamedTuple):
-    """What is left, the threshold at which so little is, and the similarity of every merge that was kept."""
+    """What is left, and the threshold at which so little is."""
 
     layers: tuple[Layer, ...]
     threshold: float
-    similarities: tuple[float, ...]
 
 
 def merge_width(n_blocks: int) -> int:
@@ -79,16 +76,13 @@ def merge_width(n_blocks: int) -> int:
 def descend(n_blocks: int, low: int, most: int, merge: Callable, accept: Callable[[tuple[Layer, ...]], bool]) -> tuple[Layer, ...]:
     """The notebooks' loop over `n_blocks`, down to block `low`, until `most` blocks are gone; `accept` judges each candidate."""
     width, layers = merge_width(n_blocks), tuple(Layer(i, ((i, 1),)) for i in range(n_blocks))
-    at = n_blocks - 1 - width
-    while at >= low and (left := most - (n_blocks - len(layers))):
+    for at in range(n_blocks - 1 - width, low - 1, -1):
+        if not (left := most - (n_blocks - len(layers))):
+            break
         end = min(at + width, at + 1 + left, len(layers))
         candidate = (*layers[:at], merge(layers[at:end]), *layers[end:])
         if accept(candidate):
-            layers, at = candidate, at - STEP
-            if at >= len(layers):
-                at = len(layers) - 1 - width
-        else:
-            at -= 1
+            layers = candidate
     return layers
 
 
@@ -112,10 +106,7 @@ def _block(model: BlockModel, layer: Layer) -> Block:
     base = model.blocks[layer.norms]
     if layer.weights == ((layer.norms, 1),):
         return base
-    if not isinstance(base, LlamaBlock | RwkvBlock):
-        raise StrataError(f"LaCo cannot merge a {type(base).__name__}: merge blocks before anything else is changed")
-    weights = {role: t if role in KEPT else _sum(model, role, layer) for role, t in base.weights.items()}
-    return replace(base, weights=weights)
+    return base.with_weights({role: t if role in KEPT else _sum(model, role, layer) for role, t in base.weights.items()})
 
 
 def _sum(model: BlockModel, role: str, layer: Layer) -> Tensor:
@@ -167,6 +158,7 @@ def similarity_on(model: BlockModel, batches: Sequence[Batch]) -> Similarity:
     return Similarity(model, [b._replace(ids=b.ids[:, :TOKENS], lengths=b.lengths.clamp(max=TOKENS)) for b in few])
 
 
+@Remembered
 def collapse(model: BlockModel, batches: Sequence[Batch], count: int, mode: str) -> Collapsed:
     """Merges until `count` blocks are gone. Raises StrataError when there are no documents or the loop cannot take out so many."""
     if not batches:
@@ -182,14 +174,7 @@ def collapse(model: BlockModel, batches: Sequence[Batch], count: int, mode: str)
         return descend(n, low, count, MODES[mode], lambda candidate: similarity(candidate) > threshold)
 
     threshold = THRESHOLDS[bisect_left(THRESHOLDS, count, key=lambda t: n - len(at(t)))]
-    kept: list[float] = []
-
-    def accept(candidate: tuple[Layer, ...]) -> bool:
-        if good := similarity(candidate) > threshold:
-            kept.append(similarity(candidate))
-        return good
-
-    return Collapsed(descend(n, low, count, MODES[mode], accept), threshold, tuple(kept))
+    return Collapsed(at(threshold), threshold)
 
 
 def prune(mode: str, model: BlockModel, batches: Sequence[Batch], knob: Knob) -> BlockModel:
@@ -197,7 +182,7 @@ def prune(mode: str, model: BlockModel, batches: Sequence[Batch], knob: Knob) ->
 
 
 def note(mode: str, model: BlockModel, batches: Sequence[Batch], knob: Knob) -> str:
-    """Costs no forward pass after `prune`: similarities are remembered."""
+    """Costs nothing after `prune`, whose search is remembered."""
     return f"C {merge_width(len(model.blocks))}, threshold {collapse(model, batches, int(knob), mode).threshold:g}"
 
 

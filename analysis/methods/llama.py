@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
-from torch import Tensor
-
-from adapters.base import BlockModel
+from adapters.base import BlockModel, shapes_of
 from adapters.errors import StrataError
 from adapters.llama import LlamaBlock
 from analysis.methods.method import Method, require
@@ -32,10 +27,6 @@ def llama_blocks(model: BlockModel, method: Method) -> list[LlamaBlock]:
 
 def shapes(model: BlockModel, method: Method) -> BlockModel:
     """The model without numbers in its weights: what is made of it has the size of the real thing and takes no memory."""
-    other = model.with_blocks([replace(block, weights=_meta(block.weights)) for block in llama_blocks(model, method)])
-    other.weights = _meta(model.weights)
+    other = model.with_blocks([block.with_weights(shapes_of(block.weights)) for block in llama_blocks(model, method)])
+    other.weights = shapes_of(model.weights)
     return other
-
-
-def _meta(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {role: torch.empty_like(t, device="meta") for role, t in weights.items()}

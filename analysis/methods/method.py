@@ -6,8 +6,8 @@ A module for each method ends with its `Method` (`SLICEGPT`, `LLM_PRUNER`, `LACO
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from adapters.base import BlockModel, ModelSpec
@@ -18,11 +18,11 @@ from analysis.corpora.text import Batch, Text
 Found = TypeVar("Found")
 Knob = float  # what a method is told (a number of blocks, a sparsity, a ratio)
 TOLERANCE = 0.015  # of the block parameters
-TOKENS = 4  # of calibration text for each dimension of the stream, at least: maps and axes are fitted to them
+TOKENS = 16  # of calibration text for each dimension of the stream, at least: a linear map fitted to 4 can cost more than none
 
 
 class UnreachableError(StrataError):
-    """No knob of a method comes near the size that was asked for."""
+    """A method does not make a model of the size that was asked for: no knob comes near it, or it would take too long."""
 
 
 class Size(NamedTuple):
@@ -39,8 +39,7 @@ def size(dense: BlockModel, pruned: BlockModel) -> Size:
 
 
 def _totals(spec: ModelSpec) -> tuple[int, int, int]:
-    flops = sum(block.flops_per_token for block in spec.blocks) + 2 * spec.d_model * spec.vocab_size
-    return sum(block.n_params for block in spec.blocks), spec.n_params, flops
+    return spec.block_params, spec.n_params, spec.flops_per_token
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Method:
     stock: bool  # can stock loaders hold the result?
     floats: bool = True  # does it compute with weights? Whole blocks can also go from quantised models
     note: Callable[[BlockModel, Sequence[Batch], Knob], str] = lambda model, batches, knob: ""
+    about: Mapping[str, object] = field(default_factory=dict)  # what else runs of it must agree in to be compared
 
 
 def without_last(model: BlockModel, knob: Knob) -> Size:
@@ -69,15 +69,15 @@ def without_last(model: BlockModel, knob: Knob) -> Size:
 
 
 class Remembered(Generic[Found]):
-    """The last result of a function of a model and its calibration text, so that one method's knobs share it."""
+    """The last result of a function of a model, its calibration text and more, so that one method's knobs share it."""
 
-    def __init__(self, function: Callable[[BlockModel, Sequence[Batch]], Found]) -> None:
-        self.function, self.last = function, list[tuple[BlockModel, Sequence[Batch], Found]]()
+    def __init__(self, function: Callable[..., Found]) -> None:
+        self.function, self.last = function, list[tuple[BlockModel, Sequence[Batch], tuple[object, ...], Found]]()
 
-    def __call__(self, model: BlockModel, batches: Sequence[Batch]) -> Found:
-        if not self.last or self.last[0][0] is not model or self.last[0][1] is not batches:
-            self.last = [(model, batches, self.function(model, batches))]
-        return self.last[0][2]
+    def __call__(self, model: BlockModel, batches: Sequence[Batch], *more: object) -> Found:
+        if not self.last or self.last[0][0] is not model or self.last[0][1] is not batches or self.last[0][2] != more:
+            self.last = [(model, batches, more, self.function(model, batches, *more))]
+        return self.last[0][3]
 
 
 def first_documents(batches: Sequence[Batch], documents: int) -> list[Batch]:

@@ -8,10 +8,12 @@ from adapters.base import BlockModel
 from adapters.export import pruned
 from analysis.corpora.text import Batch
 from analysis.methods.method import Knob, Method, Remembered, first_documents, without_last
-from analysis.pruning.orders import ORDERS, Calibration, Path
+from analysis.pruning.orders import ORDERS, Calibration
+from analysis.pruning.paths import RemovalPath
 from analysis.pruning.search import SEARCHED
 
 FAMILIES = ("llama", "baichuan", "rwkv")
+DOCUMENTS = SEARCHED[False]  # that an order reads which runs many ablated models, as in the study of orders
 
 
 def counts(model: BlockModel) -> Sequence[int]:
@@ -20,15 +22,12 @@ def counts(model: BlockModel) -> Sequence[int]:
 
 
 def method(name: str, title: str, source: str) -> Method:
-    """The knob is the number of blocks that go, the first of an order, whose sets are nested.
-
-    An order that runs many ablated models reads as few documents of the calibration text as in the study of orders.
-    """
+    """The knob is the number of blocks that go, the first of an order, whose sets are nested."""
     order = ORDERS[name]
 
     @Remembered
-    def path(model: BlockModel, batches: Sequence[Batch]) -> Path:
-        read = first_documents(batches, SEARCHED[False]) if order.searched else batches
+    def path(model: BlockModel, batches: Sequence[Batch]) -> RemovalPath:
+        read = first_documents(batches, DOCUMENTS) if order.searched else batches
         return order.find(Calibration(model, read), len(model.blocks) - 1)
 
     def prune(model: BlockModel, batches: Sequence[Batch], knob: Knob) -> BlockModel:

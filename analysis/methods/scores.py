@@ -12,18 +12,19 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.figures import WIDTH, bounded, escape, number
+from analysis.figures import WIDTH
 from analysis.methods.accuracy import METRIC, Answers, mean, retained
 from analysis.methods.bench import Point
 from analysis.methods.paper import TASKS, VERSION, WRITTEN, Printed, printed
 from analysis.methods.table import METHODS
 from analysis.statistics import ENOUGH, Array, Interval
+from analysis.words import bounded, escape, number
 
 ROOM = 3  # tasks whose intervals a table has room for, and panels side by side
 
 
 @dataclass(frozen=True)
-class Scores:
+class Accuracies:
     """Answers of one model and of what methods make of it, to the same questions."""
 
     model: str

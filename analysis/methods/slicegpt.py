@@ -5,6 +5,10 @@ scales go into the matrices that read the norms, the axes into all matrices, and
 axes in front of a sub-layer and those behind it. Of the axes, d' are kept: floor((1 - s) d) for a sparsity s, down to a
 multiple of 8. They are principal axes of the stream as it comes out of the sub-layers before, when these are sliced already.
 What the last block gives is turned and not sliced, nor is the head, which is no longer tied to the embeddings.
+
+Two things that the published code does are not done here. It takes the mean over channels from every embedding, which LayerNorm does
+not see and RMSNorm does: without any slice its Llama would be another model already. And its script turns the axes that are kept by
+a random rotation at the end, which changes no output in exact arithmetic and adds a seed (its library leaves them as they are).
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.ablation import Action
-from adapters.base import Advance, Block, BlockModel, BlockPast, Context, Edge, MixerOutput, Past, WrappedBlock
+from adapters.base import Advance, Block, BlockModel, BlockPast, Context, Edge, MixerOutput, Past
 from adapters.errors import StrataError
 from adapters.llama import LlamaBlock, LlamaModel, rms_norm
+from adapters.wrapped import WrappedBlock
 from analysis.corpora.text import Batch
 from analysis.importance import counted
 from analysis.methods.llama import llama_blocks, shapes
@@ -128,7 +133,8 @@ def principal_axes(moment: Tensor, what: str, damping: float = DAMPING) -> Tenso
     if values[0] <= negligible:
         rank = int((values > negligible).sum())
         raise StrataError(
-            f"the second moment of {what} is singular (rank {rank} of {d}): a damping of {DAMPING:g} of its mean diagonal fixes it"
+            f"the second moment of {what} is singular (rank {rank} of {d}, with {damping:g} of its mean diagonal added): the damping "
+            f"that is taken by default, principal_axes(..., damping={DAMPING:g}), fixes it"
         )
     return vectors.flip(1)
 

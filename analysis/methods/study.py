@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,31 +11,33 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis import conclusions
 from analysis.corpora.text import Text
-from analysis.figures import bounded, escape
 from analysis.heads.costs import MEASURES
-from analysis.methods import findings
+from analysis.methods import findings, laco, removal
 from analysis.methods.accuracy import Answers, has_options
 from analysis.methods.bench import Bench, Point
-from analysis.methods.method import TOLERANCE, Method, calibration_for, without_last
+from analysis.methods.method import TOLERANCE, calibration_for, without_last
 from analysis.methods.paper import COLUMNS, VERSION, printed
-from analysis.methods.scores import Scores, percent
+from analysis.methods.scores import Accuracies, percent
 from analysis.methods.table import METHODS
 from analysis.pruning.curves import Panel
 from analysis.pruning.paper import quarter
 from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
 from analysis.tasks import TaskSet
+from analysis.words import bounded, escape
 
 OTHERS = (1 / 8, 3 / 8, 1 / 2)  # of the blocks, besides the paper's quarter
 LIMITS = (
     "Methods are equal in block parameters, not in all parameters: a narrower stream needs an output matrix of its own, where blocks "
     "that go leave the embeddings alone. Nothing is trained after pruning; training repairs a part of the loss, and not the same part "
-    "for all methods. Each method read the same calibration text, which need not be what its authors used."
+    "for all methods. All take from the same calibration text, which need not be what their authors used: LaCo reads the first "
+    f"{laco.DOCUMENTS} documents, {laco.TOKENS} tokens of each at most, one-shot removal the first {removal.DOCUMENTS} documents, the "
+    f"others all of it. Sizes differ from what was asked for by up to {100 * TOLERANCE:g} points either way."
 )
 
 
 @dataclass(frozen=True)
-class Compared:
+class Methods:
     """Results of one model: its methods at every size, on the same held-out text."""
 
     model: BlockModel
@@ -47,7 +49,7 @@ class Compared:
     answers: tuple[Answers, ...]  # of the dense model, by task
     tasks: tuple[str, ...]
     points: tuple[Point, ...]
-    left_out: tuple[str, ...] = ()  # sentences on methods that the model is not for
+    left_out: tuple[str, ...] = ()  # sentences on methods, with the reason
 
     @property
     def name(self) -> str:
@@ -97,7 +99,8 @@ class Compared:
         spec, read = self.model.spec, self.calibration
         facts = {
             "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
-            "Calibration": f"{read.corpus}: {read.documents} documents, one window of {read.window} tokens each, the same for all methods",
+            "Calibration": f"{read.corpus}: {read.documents} documents, one window of {read.window} tokens each; LaCo and one-shot "
+            "removal read the first of them",
             "Losses": f"{self.text.corpus}, held-out: {len(self.tokens)} documents, {int(self.tokens.sum()):,} tokens scored",
             "Dense loss": f"{bounded(ratio(self.nll, self.tokens))} nats a token",
             "Sizes": f"{', '.join(map(percent, self.targets))} of the block parameters, within {100 * TOLERANCE:g} points where met",
@@ -128,8 +131,8 @@ class Compared:
         return [point for point in self.reached if point.target == self.quarter]
 
     @cached_property
-    def scores(self) -> Scores:
-        return Scores(self.model.spec.name, self.tasks, self.answers, tuple(self.reached), self.quarter)
+    def scores(self) -> Accuracies:
+        return Accuracies(self.model.spec.name, self.tasks, self.answers, tuple(self.reached), self.quarter)
 
     @cached_property
     def paper(self) -> pd.DataFrame:
@@ -168,7 +171,7 @@ class Compared:
 
     @property
     def missed(self) -> str:
-        """Which methods did not reach a size, and which the model is not for, with reasons."""
+        """Which methods did not reach a size, and which were left out, with reasons."""
         said: dict[str, list[str]] = {}
         for p in self.points:
             if p.nll is None:
@@ -181,11 +184,16 @@ class Compared:
         """Which method is best at each size, and where the paper's stands at its own."""
         clauses: dict[str, list[str]] = {}
         for target in self.targets:
-            losses = {METHODS[p.method].title: p.nll for p in self.reached if p.target == target and p.nll is not None}
-            clauses.setdefault(findings.best(losses), []).append(percent(target))
+            clauses.setdefault(findings.best(self._losses(target)) + self._besides(target), []).append(percent(target))
         said = [f"With {' and '.join(targets)} of the block parameters gone {clause}." for clause, targets in clauses.items()]
-        losses = {METHODS[p.method].title: p.nll for p in self.at_quarter if p.nll is not None}
-        return " ".join([*said, f"At the paper's size {findings.against(METHODS['shortgpt'].title, losses)}."])
+        stands = findings.against(METHODS["shortgpt"].title, self._losses(self.quarter)) + self._besides(self.quarter)
+        return " ".join([*said, f"At the paper's size {stands}."])
+
+    def _losses(self, target: float) -> dict[str, Array]:
+        return {METHODS[p.method].title: p.nll for p in self.points if p.target == target and p.nll is not None}
+
+    def _besides(self, target: float) -> str:
+        return findings.besides([METHODS[p.method].title for p in self.points if p.target == target and p.nll is None])
 
     limits, version = LIMITS, VERSION
 
@@ -203,16 +211,16 @@ def targets_of(model: BlockModel) -> tuple[float, ...]:
 
 
 def compare_methods(
-    model: BlockModel, setting: Setting, *, tasks: Sequence[TaskSet] = (), methods: Mapping[str, Method] | None = None
-) -> Compared:
-    """Prunes `model` by every method that it is for, at every size, and scores the results.
+    model: BlockModel, setting: Setting, *, tasks: Sequence[TaskSet] = (), methods: Sequence[str] = tuple(METHODS)
+) -> Methods:
+    """Prunes `model` by every one of `methods` that is for it, at every size, and scores the results.
 
     `tasks` are scored as well. A size that a method does not reach is a point without a loss.
     Raises StrataError as `Text.windows`, `has_options` and the methods do.
     """
     for one in tasks:
         has_options(one)  # before anything is scored
-    setting, methods = setting.within(model), METHODS if methods is None else methods
+    setting = setting.within(model)
     text = setting.text().at_most(setting.documents or setting.budget.documents, model)
     calibration = calibration_for(model, text)
     bench, targets = Bench(model, text, calibration, tasks, setting.out), targets_of(model)
@@ -224,21 +232,29 @@ def compare_methods(
         points.append(bench.point(name, target))
     setting.progress("methods", 1)
     names, measured = tuple(one.name for one in tasks), (dense["nll"], dense["tokens"], found)
-    return Compared(model, text, calibration, targets, *measured, names, tuple(points), left_out(model, methods))
+    return Methods(model, text, calibration, targets, *measured, names, tuple(points), left_out(model, methods))
 
 
-def known(model: BlockModel, methods: Mapping[str, Method]) -> list[str]:
-    """Methods for the model's architecture, and its weights."""
-    return [name for name, method in methods.items() if _is_for(model, method) and not (method.floats and model.spec.quantised)]
+def known(model: BlockModel, methods: Sequence[str]) -> list[str]:
+    """Those of `methods` that are for the model."""
+    return [name for name in methods if not _reason(name, model)]
 
 
-def left_out(model: BlockModel, methods: Mapping[str, Method]) -> tuple[str, ...]:
-    """Sentences on the other methods."""
-    strange = [method.title for method in methods.values() if not _is_for(model, method)]
-    floats = [method.title for method in methods.values() if _is_for(model, method) and method.floats and model.spec.quantised]
-    said = {model.spec.family: strange, f"quantised weights ({model.spec.quantised}), which they compute with as floats": floats}
-    return tuple(f"Not for {what}: {', '.join(titles)}." for what, titles in said.items() if titles)
+def left_out(model: BlockModel, methods: Sequence[str]) -> tuple[str, ...]:
+    """Sentences on the others."""
+    said: dict[str, list[str]] = {}
+    for name in methods:
+        if why := _reason(name, model):
+            said.setdefault(why, []).append(METHODS[name].title)
+    return tuple(f"{why}: {', '.join(titles)}." for why, titles in said.items())
 
 
-def _is_for(model: BlockModel, method: Method) -> bool:
-    return model.spec.family in method.families
+def _reason(name: str, model: BlockModel) -> str:
+    """Why a method is left out; empty when it is not."""
+    method, spec = METHODS[name], model.spec
+    reasons = {
+        f"Not for {spec.family}": spec.family not in method.families,
+        f"Not for quantised weights ({spec.quantised}), which they compute with as floats": method.floats and bool(spec.quantised),
+        "The same as LaCo where it makes one block of two": name == "laco_eq1" and laco.merge_width(len(spec.blocks)) == 2,
+    }
+    return next((why for why, holds in reasons.items() if holds), "")

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from adapters.ablation import NONE, Ablation
 from analysis.conclusions import too_few
-from analysis.figures import bounded
 from analysis.pruning.curves import removal_curves
 from analysis.pruning.paths import size
 from analysis.pruning.study import Pruned
@@ -22,6 +21,7 @@ from analysis.statistics import ENOUGH, Interval
 from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.benchmark import Benchmark, by_task
 from analysis.tasks.study import TaskStudy, by_ablation
+from analysis.words import bounded
 
 SAVING = "all parameters"  # what benchmarks are drawn against beside blocks removed (paper, Figures 2b, 5 and 9)
 PLACES = {"accuracy": "acc", "loss": "log_loss"}  # of a task with options

@@ -16,20 +16,20 @@ from torch import Tensor
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from adapters.export import Source, file_bytes, finished_or_nothing, n_bytes, pruned, remaining, write_json
+from adapters.export import Source, file_bytes, finished_or_nothing, n_bytes, pruned, remaining, rerooted, write_json
 from adapters.layout import open_store
 from adapters.stock import reader_of, stock_logits
 from analysis.conclusions import too_few
 from analysis.corpora import require_disjoint, windows_hash
 from analysis.corpora.text import Text, batches
-from analysis.figures import bounded, escape, number
 from analysis.plan import plan
 from analysis.pruning.orders import ORDERS, Calibration, nested
-from analysis.pruning.orders import Path as Removal
+from analysis.pruning.paths import RemovalPath
 from analysis.runs import VERSIONS
 from analysis.setting import Tell, silent
 from analysis.statistics import Interval, ratio
 from analysis.sweep import sweep
+from analysis.words import bounded, escape, number
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # largest error of logits over their standard deviation
 HALF = 5e-2  # in half precision, whose sums depend on their order
@@ -39,7 +39,7 @@ HALF = 5e-2  # in half precision, whose sums depend on their order
 class Loss:
     """What a removal path costs on held-out text; nats a token."""
 
-    path: Removal  # up to the removed set
+    path: RemovalPath  # up to the removed set
     nll: np.ndarray  # (sets, documents); the last is of the model as it is written
     tokens: np.ndarray
 
@@ -57,7 +57,7 @@ class Loss:
         return ratio(self.nll[-1], self.tokens)
 
 
-def find_path(model: BlockModel, text: Text, by: str, most: int, tell: Tell) -> Removal:
+def find_path(model: BlockModel, text: Text, by: str, most: int, tell: Tell) -> RemovalPath:
     """The first `most` removals of an order, found on the calibration text."""
     return ORDERS[by].find(Calibration(model, list(batches(text.windows(model), model)), text.seed, tell), most)
 
@@ -74,7 +74,7 @@ def count_of(ratio: float, n_blocks: int) -> int:
     raise StrataError(f"a ratio of {ratio:g} is {ratio * n_blocks:.4g} of {n_blocks} blocks, which is no number of them: give {said}")
 
 
-def measure_loss(model: BlockModel, path: Removal, text: Text) -> Loss:
+def measure_loss(model: BlockModel, path: RemovalPath, text: Text) -> Loss:
     """The loss along the path, and of the pruned model itself: RWKV-7 without block 0 is another model when it is rerooted."""
     final, steps = pruned(model, path[-1].blocks), plan(model.spec, path)
     rows, tokens = [], []
@@ -160,7 +160,7 @@ class Pruning:
                 "n_documents": len(loss.tokens),
                 "n_tokens": int(loss.tokens.sum()),
             },
-            "rerooted": spec.variant == "7" and 0 in self.removed,
+            "rerooted": rerooted(spec, self.removed),
             "written": {"hash": written_hash, "read_by": reader, "max_error_over_std": error},
             "computed": {"dtype": str(self.model.dtype).removeprefix("torch."), "device": self.model.device.type},
             "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()},
@@ -225,7 +225,7 @@ def verify(
     time = min(32, model.spec.max_len - 1)
     ids = torch.randint(0, model.spec.vocab_size, (2, time), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        if rewritten is None and model.spec.variant == "7" and 0 in removed:
+        if rewritten is None and rerooted(model.spec, removed):
             rewritten = pruned(model, removed)
         run = rewritten.run if rewritten else lambda x: model.run(x, Ablation(blocks=frozenset(removed)))
         expected = run(ids.to(model.device)).float().cpu()

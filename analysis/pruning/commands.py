@@ -14,12 +14,12 @@ from adapters.errors import StrataError, unknown
 from adapters.export import Source, choose_format
 from adapters.registry import load
 from analysis.corpora.text import Text
-from analysis.figures import bounded
 from analysis.methods.checkpoint import IN_MEMORY, REWRITING, measure, require_stock, rewrite
 from analysis.notebook import progress_on_stderr
 from analysis.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, required, windows_of
 from analysis.pruning.checkpoint import count_of, prepare
 from analysis.pruning.orders import BLOCKS, ORDERS
+from analysis.words import bounded
 
 ORDER_NAMES = [name for name, order in ORDERS.items() if order.kinds == BLOCKS]
 

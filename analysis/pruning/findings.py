@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, groupby
+from itertools import combinations
 
 import numpy as np
 
 from adapters.ablation import Ablation
 from analysis.conclusions import too_few
-from analysis.figures import bounded, number
-from analysis.heads.costs import Path as Costed
-from analysis.heads.costs import compare
+from analysis.heads.costs import CostedPath, compare
 from analysis.pruning.paths import Scored, size
 from analysis.statistics import ENOUGH, Array, told_from_zero
+from analysis.words import bounded, number
 
 MEASURE, SHARES = "block parameters", (0.1, 0.25, 0.5)  # where orders of different parts are compared
 DOUBLED = float(np.log(2))  # rise in loss at which perplexity is twice the dense model's
@@ -62,57 +61,62 @@ def doubled(scored: Scored, name: str) -> Ablation | None:
     return next((a for a in scored.paths[name] if scored.rise(a).value >= DOUBLED), None)
 
 
-def winners(losses: Mapping[str, Array]) -> list[str]:
-    """Names of lowest loss (documents,): one that beats every other, or all that cannot be told from the lowest.
+def winners(*contests: Mapping[str, Array]) -> list[list[str]]:
+    """Of each contest the names of lowest loss (documents,): one that beats every other, or all that cannot be told from the lowest.
 
-    Paired t-tests over documents, false discoveries held to 5 % among all pairs. Equal losses are equal sets.
+    Paired t-tests over documents, false discoveries held to 5 % among all pairs of all contests. Equal losses are equal sets.
     """
-    names = list(losses)
-    pairs = list(combinations(names, 2))
-    told = told_from_zero(np.array([losses[a] - losses[b] for a, b in pairs])) if pairs else np.array([])
-    apart = {frozenset(pair) for pair, yes in zip(pairs, told, strict=True) if yes}
-    lowest = min(names, key=lambda name: losses[name].sum())
-    return [name for name in names if name == lowest or frozenset((name, lowest)) not in apart]
+    pairs = [(i, a, b) for i, losses in enumerate(contests) for a, b in combinations(losses, 2)]
+    told = told_from_zero(np.array([contests[i][a] - contests[i][b] for i, a, b in pairs]))
+    apart = {(i, frozenset((a, b))) for (i, a, b), yes in zip(pairs, told, strict=True) if yes}
+    lowest = [min(losses, key=lambda name: losses[name].sum()) for losses in contests]
+    return [
+        [name for name in losses if name == best or (i, frozenset((name, best))) not in apart]
+        for i, (losses, best) in enumerate(zip(contests, lowest, strict=True))
+    ]
 
 
 def contest(scored: Scored, names: Sequence[str], titles: Mapping[str, str], null: Sequence[str]) -> str:
     """Which order wins after how many removals and by how much, and where the orders are no better than the best random one.
 
-    All are orders of the same kind of parts.
+    All are orders of the same kind of parts. False discoveries are held to 5 % over all sizes: among all pairs of orders, and
+    among the comparisons with random ones.
     """
     documents = len(scored.tokens)
     if documents < ENOUGH:
         return f"Which order is best is open: {too_few(documents)}."
     at = {name: {size(a): a for a in scored.paths[name]} for name in (*names, *null)}
-    shared = sorted(set.intersection(*(set(sets) for sets in at.values())) - {0.0})[:-1]  # with all but one out nothing is left to choose
-    found: list[tuple[float, tuple[str, ...]]] = []
-    evidence: dict[float, str] = {}
-    lucky = []
-    for k in shared:
-        sets = {name: at[name][k] for name in names}
-        first = winners({name: scored.nll[a] for name, a in sets.items()})
-        alone = tuple(first) if len({sets[n] for n in first}) == 1 else ()
-        found.append((k, alone))
-        evidence[k] = _margin(scored, sets, alone, titles) if alone else _tied(scored, sets, first, titles)
-        best = min((scored.nll[at[name][k]] for name in null), key=np.sum)
-        lead = min((scored.nll[a] for a in sets.values()), key=np.sum)
-        if not (told_from_zero((lead - best)[None])[0] and lead.sum() < best.sum()):
-            lucky.append(k)
-    if not found:
+    shared = sorted(set.intersection(*(set(sets) for sets in at.values())) - {0.0})
+    if not shared:
         return "No number of removed blocks was scored for all orders."
-    sentences = []
-    for who, group in groupby(sorted(found, key=lambda f: f[1]), key=lambda f: f[1]):
-        ks = [k for k, _ in group]
-        where, shown = f"{_numbers(ks)} blocks removed", "; ".join(f"at {k:g} {evidence[k]}" for k in dict.fromkeys((ks[0], ks[-1])))
-        if who:
-            leaders = " and ".join(titles[name] for name in who)
-            verb = "have" if len(who) > 1 else "has"
-            sentences.append(f"With {where} {leaders} {verb} the lowest loss, below every other order ({shown}).")
-        else:
-            sentences.append(f"With {where} no single order is best: the lowest cannot be told from others ({shown}).")
-    if lucky:
-        sentences.append(f"With {_numbers(lucky)} blocks removed the best order cannot be told from the best of {len(null)} random ones.")
+    sets = [{name: at[name][k] for name in names} for k in shared]
+    found: dict[tuple[str, ...], dict[float, str]] = {}  # evidence by size, by who is best alone
+    for k, of, first in zip(shared, sets, winners(*({n: scored.nll[a] for n, a in of.items()} for of in sets)), strict=True):
+        alone = tuple(first) if len({of[name] for name in first}) == 1 else ()
+        found.setdefault(alone, {})[k] = _margin(scored, of, alone, titles) if alone else _tied(scored, of, first, titles)
+    sentences = [_said(who, evidence, titles, len(names)) for who, evidence in sorted(found.items())]
+    leads = np.array([_lowest(scored, of.values()) - _lowest(scored, (at[n][k] for n in null)) for k, of in zip(shared, sets, strict=True)])
+    better = told_from_zero(leads) & (leads.sum(1) < 0)
+    if lucky := [k for k, yes in zip(shared, better, strict=True) if not yes]:
+        sentences.append(f"With {_blocks(lucky)} removed the best order cannot be told from the best of {len(null)} random ones.")
     return " ".join(sentences)
+
+
+def _lowest(scored: Scored, sets: Iterable[Ablation]) -> Array:
+    """Losses (documents,) of the set that has the lowest."""
+    return min((scored.nll[ablation] for ablation in sets), key=np.sum)
+
+
+def _said(who: Sequence[str], evidence: Mapping[float, str], titles: Mapping[str, str], orders: int) -> str:
+    """A sentence on the sizes at which the same orders are best alone, or none is; shown at the smallest and at the largest."""
+    shown = "; ".join(f"at {k:g} {evidence[k]}" for k in dict.fromkeys((min(evidence), max(evidence))))
+    where = f"With {_blocks(evidence)} removed"
+    if not who:
+        return f"{where} no single order is best: the lowest cannot be told from others ({shown})."
+    if len(who) == orders:
+        return f"{where} all orders take out the same blocks."
+    leaders, have = " and ".join(titles[name] for name in who), "have" if len(who) > 1 else "has"
+    return f"{where} {leaders} {have} the lowest loss, below every other order found ({shown})."
 
 
 def _margin(scored: Scored, sets: Mapping[str, Ablation], leaders: Sequence[str], titles: Mapping[str, str]) -> str:
@@ -120,7 +124,7 @@ def _margin(scored: Scored, sets: Mapping[str, Ablation], leaders: Sequence[str]
     best = sets[leaders[0]]
     others = [name for name in sets if sets[name] != best]
     if not others:
-        return "all take out the same blocks"
+        return ""
     second = min(others, key=lambda name: scored.nll[sets[name]].sum())
     return f"by {bounded(scored.rise(sets[second], best))} nats per token below {titles[second]}"
 
@@ -148,7 +152,7 @@ def at_equal_size(scored: Scored, titles: Mapping[str, str], shares: Sequence[fl
         lowest = found.rises[ranked[0]]
         leaders = [name for name in ranked if found.rises[name] == lowest]  # of the same sets
         rivals = [titles[n] for n in ranked if n not in leaders and not found.told.get((ranked[0], n), found.told.get((n, ranked[0])))]
-        tail = f"which cannot be told from {', '.join(rivals)}" if rivals else "below every other order"
+        tail = f"which cannot be told from {', '.join(rivals)}" if rivals else "below every other order found"
         sentences.append(
             f"Where {100 * found.share:.0f} % of the blocks' parameters are gone {' and '.join(titles[n] for n in leaders)} "
             f"{'have' if len(leaders) > 1 else 'has'} the lowest rise, {bounded(lowest)} nats per token, {tail}."
@@ -156,9 +160,9 @@ def at_equal_size(scored: Scored, titles: Mapping[str, str], shares: Sequence[fl
     return " ".join(sentences)
 
 
-def _costed(scored: Scored, name: str) -> Costed:
+def _costed(scored: Scored, name: str) -> CostedPath:
     path = scored.paths[name]
-    return Costed(path[1:], tuple(scored.costs[a] for a in path[1:]), np.stack([scored.nll[a] for a in path]), scored.tokens)
+    return CostedPath(path[1:], tuple(scored.costs[a] for a in path[1:]), np.stack([scored.nll[a] for a in path]), scored.tokens)
 
 
 def faster(dense: Mapping, short: Mapping) -> str:
@@ -172,15 +176,16 @@ def faster(dense: Mapping, short: Mapping) -> str:
     return f"{'; '.join(said)}.".capitalize()
 
 
-def _numbers(values: Iterable[float]) -> str:
-    """Numbers as a list in which runs of three or more are ranges."""
+def _blocks(values: Iterable[float]) -> str:
+    """Numbers of blocks as a list in which runs of three or more are ranges."""
     out: list[list[float]] = []
     for k in sorted(values):
         if out and k == out[-1][-1] + 1:
             out[-1].append(k)
         else:
             out.append([k])
-    return ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 2 else ", ".join(f"{k:g}" for k in run) for run in out)
+    said = ", ".join(f"{run[0]:g} to {run[-1]:g}" if len(run) > 2 else ", ".join(f"{k:g}" for k in run) for run in out)
+    return f"{said} block{'s' * (said != '1')}"
 
 
 def free_blocks(scored: Scored, name: str, title: str) -> str:

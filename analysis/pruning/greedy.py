@@ -12,10 +12,10 @@ from adapters.base import BlockModel, Edge, ModelSpec
 from adapters.errors import StrataError
 from analysis.corpora.text import Batch
 from analysis.plan import Plan
+from analysis.pruning.paths import RemovalPath
 from analysis.scores import TextScores
 from analysis.sweep import Executor, Windows, default_memory, stream_bytes, streams_within
 
-Path = tuple[Ablation, ...]  # by the number of parts that are out
 Streams = dict[int, Tensor]  # of the base, by the block that they enter
 
 
@@ -40,9 +40,9 @@ def greedy(
     batches: Sequence[Batch],
     parts: Sequence[Ablation],
     most: int,
-    begun: Path = (NONE,),
-    keep: Callable[[Path], None] = lambda path: None,
-) -> Path:
+    begun: RemovalPath = (NONE,),
+    keep: Callable[[RemovalPath], None] = lambda path: None,
+) -> RemovalPath:
     """What is out after 0, 1, ... `most` rounds; each takes out the part of `parts` without which the nll is lowest.
 
     Goes on from the rounds that are `begun`; the path is given to `keep` after each.

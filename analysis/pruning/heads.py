@@ -16,10 +16,11 @@ from torch import Tensor
 
 from adapters.attention import AttentionContext, KeyValuePast
 from adapters.baichuan import AlibiContext
-from adapters.base import Block, BlockSpec, MixerOutput, WrappedBlock
+from adapters.base import Block, BlockSpec, MixerOutput
 from adapters.errors import StrataError
 from adapters.llama import LlamaBlock
 from adapters.rwkv.blocks import RwkvBlock, RwkvContext
+from adapters.wrapped import WrappedBlock
 
 # Axis along which a role's weight holds one piece for each head; keys and values of attention: for each key-value head.
 AXES = {

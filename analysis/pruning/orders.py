@@ -17,10 +17,11 @@ from analysis.corpora.text import Batch
 from analysis.importance import measure
 from analysis.importance.spans import all_spans, angular
 from analysis.plan import plan
-from analysis.pruning.greedy import Path, greedy, greedy_flops
+from analysis.pruning.greedy import greedy, greedy_flops
+from analysis.pruning.paths import RemovalPath
 from analysis.sweep import sweep
 
-Keep = Callable[[Path], None]  # is given a path whenever it has grown
+Keep = Callable[[RemovalPath], None]  # is given a path whenever it has grown
 
 RANDOM = 10  # orders, the null that others are held against
 
@@ -46,7 +47,7 @@ class Calibration:
         return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}
 
 
-def nested(order: Iterable[int]) -> Path:
+def nested(order: Iterable[int]) -> RemovalPath:
     """The sets that an order of blocks gives."""
     path = [NONE]
     for i in order:
@@ -54,17 +55,17 @@ def nested(order: Iterable[int]) -> Path:
     return tuple(path)
 
 
-def by_metric(metric: str, found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
+def by_metric(metric: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
     """Blocks in ascending order of a metric of `analysis.importance`, measured once (paper, Table 3)."""
     return nested(removal_order(_values(metric, found_on, found_on.model))[:most])
 
 
-def one_shot(score: str, found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
+def one_shot(score: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
     """Blocks in ascending order of the loss (`nll`) or the divergence (`kl`) when each is taken out alone."""
     return nested(removal_order(found_on.alone[score])[:most])
 
 
-def iterative_bi(found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
+def iterative_bi(found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
     """The block of lowest Block Influence, which is measured again after each removal."""
     model, path = found_on.model, begun
     while len(path) <= most:
@@ -75,7 +76,7 @@ def iterative_bi(found_on: Calibration, most: int, begun: Path, keep: Keep) -> P
     return path
 
 
-def angular_spans(found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
+def angular_spans(found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
     """The contiguous span that turns the last token's stream least (Gromov et al., arXiv 2403.17887). The sets are not nested."""
     totals = found_on.total(lambda b: angular(found_on.model, b.ids, b.lengths)["angular_last"])
     spans = all_spans(len(found_on.model.blocks))
@@ -83,11 +84,11 @@ def angular_spans(found_on: Calibration, most: int, begun: Path, keep: Keep) -> 
     return (NONE, *(Ablation(blocks=frozenset(range(spans[s][0], spans[s][0] + k))) for k, s in best.items()))
 
 
-def greedily(kinds: Sequence[str], found_on: Calibration, most: int, begun: Path, keep: Keep) -> Path:
+def greedily(kinds: Sequence[str], found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
     return greedy(found_on.model, found_on.batches, singles(found_on.model.spec, kinds), most, begun, keep)
 
 
-def random_order(n_blocks: int, seed: int) -> Path:
+def random_order(n_blocks: int, seed: int) -> RemovalPath:
     """All but one of the blocks in an order that nothing was measured for."""
     return nested(np.random.default_rng(seed).permutation(n_blocks)[: n_blocks - 1].tolist())
 
@@ -103,7 +104,7 @@ class Order(NamedTuple):
     """
 
     title: str
-    search: Callable[[Calibration, int, Path, Keep], Path]
+    search: Callable[[Calibration, int, RemovalPath, Keep], RemovalPath]
     flops: Callable[[ModelSpec, int], int]
     kinds: tuple[str, ...] = ("blocks",)  # of the parts that it removes
     searched: bool = False
@@ -112,10 +113,10 @@ class Order(NamedTuple):
     def parts(self, spec: ModelSpec) -> int:
         return len(singles(spec, self.kinds))
 
-    def find(self, found_on: Calibration, most: int, begun: Path = (NONE,), keep: Keep = lambda path: None) -> Path:
+    def find(self, found_on: Calibration, most: int, begun: RemovalPath = (NONE,), keep: Keep = lambda path: None) -> RemovalPath:
         """The path up to `most` removals. Found step by step, it goes on from what is `begun` and is given to `keep` after each."""
 
-        def grown(path: Path) -> None:
+        def grown(path: RemovalPath) -> None:
             keep(path)
             found_on.tell(self.title, (len(path) - 1) / most)
 

@@ -13,18 +13,19 @@ import pandas as pd
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from analysis.heads.costs import MEASURES, Saved, saved
-from analysis.pruning.orders import Path
 from analysis.statistics import Array, Interval, ratio
+
+RemovalPath = tuple[Ablation, ...]  # what is out, by the number of parts that are
 
 COLUMNS = ["order", "removed", "out", *MEASURES, "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
 
 
-def thinned(path: Path, points: int) -> Path:
+def thinned(path: RemovalPath, points: int) -> RemovalPath:
     """At most `points` of a path's sets, spread evenly; the first and the last stay."""
     return tuple(path[i] for i in np.unique(np.linspace(0, len(path) - 1, min(points, len(path))).round().astype(int)))
 
 
-def union(paths: Mapping[str, Path]) -> list[Ablation]:
+def union(paths: Mapping[str, RemovalPath]) -> list[Ablation]:
     """Every set of any path, once."""
     return list(dict.fromkeys(ablation for path in paths.values() for ablation in path))
 
@@ -34,7 +35,7 @@ class Scored:
     """Losses of all sets of some paths, as sums per document."""
 
     model: BlockModel
-    paths: dict[str, Path]  # what was scored of each
+    paths: dict[str, RemovalPath]  # what was scored of each
     nll: dict[Ablation, Array]  # (documents,)
     tokens: Array
 
@@ -70,6 +71,6 @@ def size(ablation: Ablation) -> float:
     return len(ablation.blocks) + (len(ablation.mixers) + len(ablation.ffns)) / 2
 
 
-def score(model: BlockModel, ablations: Sequence[Ablation], sums: Mapping[str, Array], paths: dict[str, Path]) -> Scored:
+def score(model: BlockModel, ablations: Sequence[Ablation], sums: Mapping[str, Array], paths: dict[str, RemovalPath]) -> Scored:
     """From the sums of a sweep of `ablations` (SweepStudy.scores)."""
     return Scored(model, paths, dict(zip(ablations, sums["nll"], strict=True)), sums["tokens"])

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
+from analysis.corpora import windows_hash
 from analysis.corpora.text import Text, batches
 from analysis.pruning.orders import ORDERS, Calibration
-from analysis.pruning.orders import Path as Removal
-from analysis.pruning.paths import thinned, union
+from analysis.pruning.paths import RemovalPath, thinned, union
 from analysis.runs import Run
 from analysis.setting import Setting, run_folder
 from analysis.statistics import ENOUGH
@@ -26,7 +26,7 @@ SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models 
 class Found(NamedTuple):
     """Paths by the name of their order."""
 
-    paths: dict[str, Removal]
+    paths: dict[str, RemovalPath]
     seconds: dict[str, float]  # of the orders that the budget does not hold: what they would take
     searched: int  # documents that orders of many ablated models read
 
@@ -48,11 +48,11 @@ def find_paths(model: BlockModel, calibration: Text, setting: Setting, rate: flo
     return result
 
 
-def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: bool) -> Removal | None:
+def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: bool) -> RemovalPath | None:
     """A path from the run folder, or else found now, from where it was left; None when it is not affordable."""
     order, model = ORDERS[name], found_on.model
     most = order.parts(model.spec) - 1
-    what = identity(model, text) | {"order": name, "documents": text.documents}
+    what = identity(model, text) | {"order": name, "windows": windows_hash(text.windows(model))}
     folder = run_folder(out, f"order-{name}", what)
     file = folder / "path.json"
     path = tuple(Ablation.from_json(data) for data in json.loads(file.read_text())) if file.is_file() else (NONE,)
@@ -62,7 +62,7 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
         return None
     run = Run(folder, what)
 
-    def keep(path: Removal) -> None:
+    def keep(path: RemovalPath) -> None:
         run.write_json("path.json", [ablation.to_json() for ablation in path])
 
     with run.writing({}):
@@ -72,8 +72,8 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
 
 
 def sized_paths(
-    model: BlockModel, paths: Mapping[str, Removal], text: Text, setting: Setting, rate: float
-) -> tuple[SweepStudy, dict[str, Removal], Path]:
+    model: BlockModel, paths: Mapping[str, RemovalPath], text: Text, setting: Setting, rate: float
+) -> tuple[SweepStudy, dict[str, RemovalPath], Path]:
     """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there."""
     budget = setting.budget
     choices = []

@@ -11,21 +11,20 @@ import pandas as pd
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.export import Source, n_bytes, pruned
+from adapters.export import Source, n_bytes, pruned, rerooted
 from analysis import conclusions
 from analysis.budgets import speed
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.figures import bounded, escape, number
 from analysis.pruning import curves, findings
 from analysis.pruning.orders import BLOCKS, ORDERS, RANDOM, random_order
-from analysis.pruning.orders import Path as Removal
 from analysis.pruning.paper import STRATEGIES, quarter, removed_in_paper
-from analysis.pruning.paths import Scored, score, size
+from analysis.pruning.paths import RemovalPath, Scored, score, size
 from analysis.pruning.search import find_paths, sized_paths
 from analysis.pruning.speed import speeds
 from analysis.setting import Setting, share
 from analysis.statistics import ENOUGH
+from analysis.words import INTERVALS, bounded, escape, number
 
 SAVED = {"block parameters": "the blocks' parameters", "all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
@@ -45,7 +44,7 @@ class Pruned:
     model: BlockModel
     text: Text
     calibration: Text
-    whole: dict[str, Removal]  # every set of each order
+    whole: dict[str, RemovalPath]  # every set of each order
     scored: Scored  # of some sets, random orders among them
     seconds: dict[str, float]  # of the orders that the budget does not hold: what they would take
     searched: int  # documents that orders of many ablated models read
@@ -125,7 +124,7 @@ class Pruned:
             "Losses": f"{self.text.corpus}, held-out: {len(self.scored.tokens)} documents, one window of {self.text.window} tokens each, "
             f"{int(self.scored.tokens.sum()):,} tokens scored",
             "Sets": f"{total:,} sets of blocks and sub-layers: up to {points} of each order, from none removed to all but one",
-            "Intervals": "95\u00a0%, BCa bootstrap over documents, 2,000 resamples; differences are paired",
+            "Intervals": INTERVALS,
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
@@ -229,8 +228,8 @@ class Pruned:
 
     @property
     def limits(self) -> str:
-        zero = any(0 in ablation.blocks for ablation in self.scored.nll)
-        return f"{LIMITS} {REROOTED}" if self.model.spec.variant == "7" and zero else LIMITS
+        other = any(rerooted(self.model.spec, ablation.blocks) for ablation in self.scored.nll)
+        return f"{LIMITS} {REROOTED}" if other else LIMITS
 
 
 def _listed(blocks: list[int]) -> str:

@@ -1,43 +1,73 @@
-"""What can be said about quantised models: functions of intervals over documents, which claim no more than these allow."""
+"""What can be said about quantised models: functions of differences over documents, which claim no more than these allow."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from analysis.conclusions import too_few
-from analysis.figures import bounded, number
-from analysis.statistics import Interval
+from analysis.statistics import Array, Interval, ratio, told_from_zero
+from analysis.words import bounded
 
 
-def cost(what: str, rise: Interval, n_documents: int) -> str:
-    """What a change of the model does to the loss; `rise` in nats a token, paired over documents."""
-    x = _size(rise)
+class Effect(NamedTuple):
+    """A difference of losses."""
+
+    size: Interval  # nats a token, paired over documents
+    told: bool  # from zero
+    n_documents: int
+
+    @property
+    def side(self) -> str:
+        """Where it lies: above or below zero, neither, or open when there is no interval."""
+        if self.size.low is None or self.size.high is None:
+            return "open"
+        return "neither" if not self.told else "above" if self.size.value > 0 else "below"
+
+    @property
+    def text(self) -> str:
+        """Without its sign below zero, where the sentence has it."""
+        value, low, high = self.size
+        turned = Interval(-value, -high, -low) if self.side == "below" and low is not None and high is not None else self.size
+        return f"{bounded(turned)} nats a token"
+
+
+def effects(differences: Array, tokens: Array) -> list[Effect]:
+    """Of differences (effects, documents); false discoveries are held to 5 % among all of them."""
+    sizes, told = [ratio(row, tokens) for row in differences], told_from_zero(differences)
+    return [Effect(size, bool(yes), len(tokens)) for size, yes in zip(sizes, told, strict=True)]
+
+
+def cost(what: str, rise: Effect) -> str:
+    """What a change of the model does to the loss."""
+    x = rise.text
     return {
-        "open": f"{what}: the loss moves by {x}. Whether that is a cost is open: {too_few(n_documents)}.",
+        "open": f"{what}: the loss moves by {x}. Whether that is a cost is open: {too_few(rise.n_documents)}.",
         "above": f"{what} costs {x}.",
         "below": f"{what} lowers the loss, by {x}.",
-        "neither": f"{what} costs nothing that these documents show: {x}.",
-    }[_side(rise)]
+        "neither": f"{what} costs nothing that these documents show (false discovery rate 5 %): {x}.",
+    }[rise.side]
 
 
-def order(gap: Interval, n_documents: int) -> str:
+def order(gap: Effect) -> str:
     """Quantise first or remove first? `gap`: loss when blocks go first, minus that when the model is quantised first."""
-    x = _size(gap)
+    x = gap.text
     return {
-        "open": f"Which order is better is open: {too_few(n_documents)}.",
+        "open": f"Which order is better is open: {too_few(gap.n_documents)}.",
         "above": f"Quantising first and removing blocks afterwards is better, by {x}.",
         "below": f"Removing blocks first and quantising what is left is better, by {x}.",
         "neither": f"That the order matters is not supported: blocks first makes a difference of {x}.",
-    }[_side(gap)]
+    }[gap.side]
 
 
-def together(extra: Interval, n_documents: int) -> str:
+def together(extra: Effect) -> str:
     """Do the costs add up? `extra`: the rise with both, minus the rises of each alone."""
-    x, sum_ = _size(extra), "the sum of what each costs alone"
+    x, sum_ = extra.text, "the sum of what each costs alone"
     return {
-        "open": f"Whether the two costs add up is open: {too_few(n_documents)}.",
+        "open": f"Whether the two costs add up is open: {too_few(extra.n_documents)}.",
         "above": f"Together they cost {x} more than {sum_}.",
         "below": f"Together they cost {x} less than {sum_}.",
         "neither": f"That they do more together than {sum_} is not supported: {x} beyond it.",
-    }[_side(extra)]
+    }[extra.side]
 
 
 def same_blocks(dense: tuple[int, ...], quantised: tuple[int, ...], name: str) -> str:
@@ -48,18 +78,3 @@ def same_blocks(dense: tuple[int, ...], quantised: tuple[int, ...], name: str) -
     return (
         f"Block Influence chooses other blocks in the {name} model: {gained} in place of {lost}. The ones of the dense model are removed."
     )
-
-
-def _side(interval: Interval) -> str:
-    """Where an interval lies: above or below zero, neither, or open when there is none."""
-    if interval.low is None or interval.high is None:
-        return "open"
-    return "above" if interval.low > 0 else "below" if interval.high < 0 else "neither"
-
-
-def _size(interval: Interval) -> str:
-    """The interval as text; without its sign when all of it is below zero."""
-    if interval.low is None or interval.high is None:
-        return f"{number(interval.value)} nats a token"
-    turned = Interval(-interval.value, -interval.high, -interval.low) if interval.high < 0 else interval
-    return f"{bounded(turned)} nats a token"

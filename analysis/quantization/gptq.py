@@ -177,7 +177,7 @@ def _oneshot(model: Any, recipe: Recipe) -> None:
         names = failed[0].strip().rpartition("modules: ")[2]
         raise StrataError(
             f"GPTQ cannot invert the second moments of {names}, damped by {recipe.damping:g} of their mean diagonal: give more calibration "
-            f"text, with a larger window; ten times the damping, Recipe(damping={max(0.01, 10 * recipe.damping):g}), fixes it too"
+            f"text, with a larger window; from Python more damping, gptq.Recipe(damping={max(0.01, 10 * recipe.damping):g}), fixes it too"
         )
 
 

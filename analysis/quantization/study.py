@@ -14,7 +14,6 @@ from adapters.base import BlockModel
 from adapters.export import Source
 from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
-from analysis.figures import bounded, escape, number
 from analysis.methods.accuracy import METRIC, has_options
 from analysis.plan import plan
 from analysis.pruning.paper import QUANTISED, named_in_paper, quarter
@@ -25,9 +24,11 @@ from analysis.quantization.variants import Variant, Variants, lowest
 from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
 from analysis.tasks import TaskSet
+from analysis.words import INTERVALS, bounded, capital, escape, number
 
 CALIBRATION = 32  # documents of calibration text at least
-BOTH, GPTQ, LESS = ("gptq", "after"), ("gptq", ""), ("dense", "after")  # keys of variants, see Variant
+DENSE, INT8, GPTQ = ("dense", ""), ("int8", ""), ("gptq", "")  # keys of variants, see Variant
+LESS, BOTH, BEFORE = ("dense", "after"), ("gptq", "after"), ("gptq", "before")
 LIMITS = (
     "This is about one model, one kind of text and one removed set, with nothing retrained. Losses are those of the quantised weights "
     "computed with as floats: they say nothing about speed. A model that was converted from a quantised file, as the offline smollm2 "
@@ -61,7 +62,7 @@ class Quantised:
             return blocks if order else title
         return {"": title, "after": f"{title}, then {blocks}", "before": f"{blocks}, then {title}"}[order]
 
-    def rise(self, key: tuple[str, str], base: tuple[str, str] = ("dense", "")) -> Interval:
+    def rise(self, key: tuple[str, str], base: tuple[str, str] = DENSE) -> Interval:
         """Of the loss over that of `base`, in nats a token, paired over documents."""
         return ratio(self.variants[key].nll - self.variants[base].nll, self.tokens)
 
@@ -77,7 +78,7 @@ class Quantised:
         rows = []
         for key, v in self.variants.items():
             perplexity = float(np.exp(v.nll.sum() / self.tokens.sum()))
-            rise = "" if key == ("dense", "") else bounded(self.rise(key))
+            rise = "" if key == DENSE else bounded(self.rise(key))
             rows.append(
                 (self.title(key), v.parameters / 1e6, v.file / 1e6, v.half / 1e6, perplexity, rise, *map(bounded, v.tasks.values()))
             )
@@ -111,36 +112,33 @@ class Quantised:
             "Losses": f"{self.text.corpus}, held-out: {len(self.tokens)} documents, {int(self.tokens.sum()):,} tokens scored",
             "In memory": f"as much as the file where packed weights are computed with; here floats, {memory(self.model) / 1e6:,.0f} MB "
             f"in {str(self.model.dtype).removeprefix('torch.')} with every block",
-            "Intervals": "95\u00a0%, BCa bootstrap over documents, 2,000 resamples; differences are paired",
+            "Intervals": INTERVALS,
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
     @cached_property
     def conclusion(self) -> str:
-        """What each costs, whether the order matters and whether costs add up."""
-        n = len(self.tokens)
-        said = [findings.cost(_capital(self.title(key)), self.rise(key), n) for key in (("int8", ""), GPTQ, LESS) if key in self.variants]
+        """What each costs, whether the order matters and whether costs add up: one family of effects."""
+        nll, alone = {key: v.nll for key, v in self.variants.items()}, [key for key in (INT8, GPTQ, LESS) if key in self.variants]
+        differences = [nll[key] - nll[DENSE] for key in alone]
         if self.chosen is not None:
-            both, before = self.variants[BOTH], self.variants["gptq", "before"]
-            extra = both.nll - self.variants[GPTQ].nll - self.variants[LESS].nll + self.variants["dense", ""].nll
-            said.append(findings.order(ratio(before.nll - both.nll, self.tokens), n))
-            said.append(findings.together(ratio(extra, self.tokens), n))
+            differences += [nll[BEFORE] - nll[BOTH], nll[BOTH] - nll[GPTQ] - nll[LESS] + nll[DENSE]]
+        effects = findings.effects(np.array(differences), self.tokens)
+        said = [findings.cost(capital(self.title(key)), effect) for key, effect in zip(alone, effects, strict=False)]
+        if self.chosen is not None:
+            said += [findings.order(effects[-2]), findings.together(effects[-1])]
             said.append(findings.same_blocks(self.removed, self.chosen, SCHEMES["gptq"].title))
         return " ".join([*said, self._sizes])
 
     @property
     def _sizes(self) -> str:
         """What is left of the file, floats counted at 16 bits."""
-        dense = self.variants["dense", ""].half
+        dense = self.variants[DENSE].half
         keys = [key for key in (GPTQ, LESS, BOTH) if key in self.variants]
         shares = ", ".join(f"{number(100 * self.variants[key].half / dense)}\u00a0% ({self.title(key)})" for key in keys)
         return f"With 16 bits for each float, these shares of the file are left: {shares}."
 
     limits = LIMITS
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def quantization(source: str, model: BlockModel, setting: Setting, tasks: Sequence[TaskSet] = ()) -> Quantised:
@@ -167,10 +165,10 @@ def quantization(source: str, model: BlockModel, setting: Setting, tasks: Sequen
         setting,
         tasks,
     )
-    found = {(v.scheme, v.order): v for v in job}
-    chosen = None if model.spec.quantised else lowest(job.made(job.recipe("gptq"))[0], calibration, setting.progress)
+    found, chosen = job.run()
     weights = model.spec.quantised or "; ".join(_words(job.recipe(scheme)) for scheme in SCHEMES)
-    return Quantised(model, text, calibration, job.removed, chosen, weights, found, job.scores(model)["tokens"])
+    variants = {(v.scheme, v.order): v for v in found}
+    return Quantised(model, text, calibration, job.removed, chosen, weights, variants, job.scores(model)["tokens"])
 
 
 def _words(recipe: Recipe) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from adapters.export import Source, pruned
 from adapters.registry import load
-from analysis.corpora.text import Text, batches
+from analysis.corpora.text import Batch, Text, batches
 from analysis.methods.accuracy import METRIC
 from analysis.pruning.checkpoint import find_path
 from analysis.pruning.paper import quarter
@@ -47,17 +48,24 @@ class Variants:
     setting: Setting
     tasks: Sequence[TaskSet]
 
-    def __iter__(self) -> Iterator[Variant]:
-        yield from self.measured("dense", self.model, self.source)
+    def run(self) -> tuple[list[Variant], tuple[int, ...] | None]:
+        """All of them, and the blocks that Block Influence takes out of the GPTQ model; None: `model` was quantised before."""
+        found = self.measured("dense", self.model, self.source)
         if self.model.spec.quantised:
-            return
-        for scheme in reversed(SCHEMES):
-            yield from self.measured(scheme, *self.made(self.recipe(scheme)))
-        yield from self.measured("gptq", *self.made(self.recipe("gptq", self.removed)), order="before")
+            return found, None
+        found += self.measured("int8", *self.made(self.recipe("int8")))
+        gptq, files = self.made(self.recipe("gptq"))
+        found += self.measured("gptq", gptq, files)
+        chosen = lowest(gptq, self.calibration, self.setting.progress)
+        del gptq
+        return [*found, *self.measured("gptq", *self.made(self.recipe("gptq", self.removed)), order="before")], chosen
+
+    @cached_property
+    def read(self) -> tuple[Batch, ...]:
+        return tuple(batches(self.calibration.windows(self.model), self.model))
 
     def recipe(self, scheme: str, removed: tuple[int, ...] = ()) -> Recipe:
-        text = tuple(batches(self.calibration.windows(self.model), self.model))
-        return Recipe(self.model, self.source, scheme, removed, text, self.text.seed)
+        return Recipe(self.model, self.source, scheme, removed, self.read, self.text.seed)
 
     def made(self, recipe: Recipe) -> tuple[BlockModel, Source]:
         """A quantised model and its files; made unless they are there."""
@@ -75,14 +83,15 @@ class Variants:
         study = self.study(model)
         return study.scores(run_folder(self.setting.out, "quantization", study.identity))
 
-    def measured(self, scheme: str, model: BlockModel, source: Source, order: str = "") -> Iterator[Variant]:
+    def measured(self, scheme: str, model: BlockModel, source: Source, order: str = "") -> list[Variant]:
         self.setting.progress("losses", 0)
+        found = []
         for ablation, nll in zip(self.study(model).plan.ablations, self.scores(model)["nll"], strict=True):
             left, store = pruned(model, ablation.blocks), source.without(ablation.blocks)
             scored = self._benchmarks(left, ablation.blocks)
-            yield Variant(
-                scheme, order if ablation == NONE else "after", left.spec.n_params, stored(store), stored(store, half=True), nll, scored
-            )
+            when = order if ablation == NONE else "after"
+            found.append(Variant(scheme, when, left.spec.n_params, stored(store), stored(store, half=True), nll, scored))
+        return found
 
     def _benchmarks(self, model: BlockModel, removed: Iterable[int]) -> dict[str, Interval]:
         """By what the table shows; `removed` blocks are out of `model` already, which has the dense one's name all the same."""

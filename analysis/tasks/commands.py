@@ -8,12 +8,11 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.registry import load
+from analysis import printed
 from analysis.ablation import singles
 from analysis.options import bar
 from analysis.tasks import SEED, TaskSet, load_tasks
@@ -98,12 +97,12 @@ def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, m
     with bar(f"{tasks.name} without parts of {model.spec.name}", study.steps) as advance:
         table = study.run(out, advance)
     if as_json:
-        print(table.to_json(orient="records"))
+        printed.records(table)
         return
     if study.cut:
         print(f"{study.cut} requests are longer than the context of {model.spec.max_len} tokens and were cut on the left, as lm_eval does")
     _show(table, tasks.name if tasks.name in set(table["task"]) else str(table["task"].iloc[0]))
-    print(f"wrote {out / 'summary.csv'}")
+    printed.wrote(out / "summary.csv")
 
 
 def _show(table: pd.DataFrame, task: str) -> None:
@@ -111,16 +110,7 @@ def _show(table: pd.DataFrame, task: str) -> None:
     loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
     dense = rows[rows["kind"] == "dense"].set_index("metric")
     for metric in [m for m in dense.index if m not in ("told", "beats_chance")]:
-        print(f"dense {task} {metric} {_interval(dense.loc[metric])}")
+        print(f"dense {task} {metric} {printed.interval(dense.loc[metric])}")
     if "beats_chance" in dense.index and not dense.loc["beats_chance", "value"]:
         print(f"the dense model cannot be told from chance on {task}: what ablations do to its accuracy means nothing")
-    effects = rows[rows["metric"] == f"delta_{loss}"].sort_values("value", ascending=False)
-    printed = Table("kind", "block", "head", f"delta_{loss}", title="most important first")
-    for row in effects.head(20).to_dict("records"):
-        printed.add_row(row["kind"], *("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head")), _interval(row))
-    Console().print(printed)
-
-
-def _interval(row: pd.Series | dict) -> str:
-    bounds = "" if pd.isna(row["ci_low"]) else f" ({row['ci_low']:.4f} to {row['ci_high']:.4f})"
-    return f"{row['value']:.4f}{bounds}"
+    printed.ranked(rows, f"delta_{loss}")

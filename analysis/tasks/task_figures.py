@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.comparison import overlays
-from analysis.figures import WIDTH, number, points
+from analysis.figures import WIDTH, points
 from analysis.heads import head_figures
 from analysis.tasks.benchmark import PARTS, Benchmark
+from analysis.words import number
 
 TITLES = {"accuracy": "accuracy", "loss": "loss of the right option (nats)"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.conclusions import NOUNS, too_few
-from analysis.figures import bounded, number
 from analysis.statistics import ENOUGH, Interval
+from analysis.words import bounded, number
 
 RATE = "(false discovery rate 5\u00a0%)"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Architecture:
         """The adapter's model of these weights; it holds copies in fp32."""
         tensors = self.layout.write(weights, blocks)
         store = Store(Path(name), {key: tuple(t.shape) for key, t in tensors.items()}, tensors.__getitem__, torch.device(device))
-        return importlib.import_module(FAMILIES[self.family].module).build(dict(self.config), store, name)
+        return FAMILIES[self.family].adapter.build(dict(self.config), store, name)
 
 
 def transformer(d_ffn: int, n_kv_heads: int = HEADS) -> Initial:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, unwritable
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.texts import Rows, Texts
 
@@ -176,6 +176,6 @@ def _atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise StrataError(f"cannot write {path}: {error.strerror or error}; free some space or give another --out") from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,10 +15,10 @@ from adapters import Ablation, BlockModel, load, registry
 from adapters import export as exporting
 from adapters.contract import assert_close
 from adapters.errors import StrataError
-from adapters.export import Source, choose_format, finished_or_nothing, pruned, pruned_config, remaining
+from adapters.export import Source, choose_format, finished_or_nothing, pruned, pruned_config, remaining, rerooted
 from adapters.layout import open_store
 from adapters.stock import by_strata, by_transformers, reader_of, stock_logits
-from tests.reference import baichuan, variants
+from tests.reference import baichuan, cousin, variants
 from tests.reference.hf import tiny
 from tests.reference.models import save_reader
 from tests.reference.rwkv_checkpoints import flash_linear_attention_7, hugging_face_4, random_checkpoint
@@ -48,7 +48,7 @@ def assert_reads_as_ablation(path: Path, removed: list[int], out: Path, format: 
     with torch.inference_mode():
         read = stock_logits(reader, out, IDS, "cpu", "float32") if fresh else HERE.get(reader, by_strata)(out, IDS, "cpu", "float32")
     assert_close(read, in_memory, 1e-4)
-    if model.spec.variant != "7" or 0 not in removed:
+    if not rerooted(model.spec, removed):
         assert_close(in_memory, ablated)
     return reader
 
@@ -181,6 +181,15 @@ def test_native_rwkv_in_the_rwkv_package(tmp_path: Path, variant: str) -> None:
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".pth"]
 
 
+@pytest.mark.parametrize("variant", variants.RWKV)
+def test_rwkv_7_without_block_0_alone_is_another_model(variant: str) -> None:
+    model = variants.model(variant)
+    for removed in ([0], [1], [0, 1]):
+        with torch.inference_mode():
+            apart = (pruned(model, removed).run(IDS) - model.run(IDS, Ablation(frozenset(removed)))).abs().max()
+        assert rerooted(model.spec, removed) == (float(apart) > 1e-3) == (variant == "rwkv-7" and 0 in removed)
+
+
 def test_native_rwkv_as_safetensors(tmp_path: Path) -> None:
     assert assert_reads_as_ablation(variants.save("rwkv-7", tmp_path), [0, 1], tmp_path / "out", "safetensors") == "strata"
     assert "blocks.0.att.v1" not in load_file(tmp_path / "out" / "model.safetensors")
@@ -250,6 +259,20 @@ def test_a_disk_that_fills_up_while_writing(tmp_path: Path, format: str) -> None
 def test_sets_that_cannot_be_removed(removed: list[int], message: str) -> None:
     with pytest.raises(StrataError, match=message):
         remaining(variants.model("rwkv-4").spec, removed)
+
+
+@pytest.mark.parametrize("format", ["auto", "pth"])
+def test_a_new_family_is_a_line_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+    monkeypatch.setitem(registry.FAMILIES, "cousin", registry.Family(cousin.__name__, ("cousin",)))
+    dense = tiny("llama")
+    (tmp_path / "dense").mkdir()
+    save_file({cousin.PREFIX + key: t for key, t in dense.state_dict().items()}, tmp_path / "dense" / "model.safetensors")
+    (tmp_path / "dense" / "config.json").write_text(json.dumps(dense.config.to_dict() | {"model_type": "cousin"}))
+    if format == "auto":
+        assert assert_reads_as_ablation(tmp_path / "dense", [0], tmp_path / "out") == "strata"
+    else:
+        with pytest.raises(StrataError, match="unknown format 'pth': valid: safetensors"):
+            export(tmp_path / "dense", [0], tmp_path / "out", format)
 
 
 @pytest.mark.parametrize(("variant", "format"), [("baichuan-7b", "pth"), ("rwkv-6", "gguf")])

@@ -187,6 +187,11 @@ def drop(ending: str) -> Callable[[Path], None]:
     return spoil
 
 
+def without_order(folder: Path) -> None:
+    rewrite(folder, desc_act=True)
+    drop("g_idx")(folder)
+
+
 def wrong_groups(folder: Path) -> None:
     path = folder / "model.safetensors"
     save_file({k: t + 1 if k.endswith("g_idx") else t for k, t in load_file(path).items()}, path, metadata={"format": "pt"})
@@ -199,6 +204,9 @@ BAD: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "awq": (lambda folder: rewrite(folder, quant_method="awq"), ("is quantised (awq)", "use the checkpoint")),
     "groups": (wrong_groups, ("layers.0.self_attn.q_proj.weight", "do not fit together", "download it again")),
     "no codes": (drop("qweight"), ("not packed", "use the checkpoint")),
+    "no scales": (drop("scales"), ("layers.0.mlp.down_proj.scales is missing", "download it again")),
+    "no zeros": (drop("layers.1.mlp.up_proj.qzeros"), ("layers.1.mlp.up_proj.qzeros is missing", "download it again")),
+    "no order": (without_order, ("layers.0.mlp.down_proj.g_idx is missing", "download it again")),
     "activations": (
         lambda folder: rewrite(
             folder,
@@ -220,6 +228,25 @@ def test_what_is_not_read_is_refused(kind: str, tmp_path: Path) -> None:
         load(tmp_path, device="cpu")
     assert "\n" not in str(caught.value)
     assert all(part in str(caught.value) for part in parts), caught.value
+
+
+@pytest.mark.parametrize(
+    ("weights", "changed", "says"),
+    [
+        ({}, {"weight_scale": None}, "x.weight_scale is missing"),
+        ({}, {"weight_scale": torch.ones(24)}, r"x.weight_scale has axes \[24\], expected 2 of them"),
+        ({"symmetric": False}, {}, "x.weight_zero_point is missing"),
+        ({"actorder": "group"}, {}, "x.weight_g_idx is missing"),
+    ],
+)
+def test_parts_of_packed_weights_that_are_missing_are_named(weights: dict, changed: dict, says: str) -> None:
+    shape = torch.tensor([24, 96])
+    parts = {"weight_packed": torch.zeros(24, 12, dtype=torch.int32), "weight_scale": torch.ones(24, 3), "weight_shape": shape} | changed
+    held = {f"x.{name}": t for name, t in parts.items() if t is not None}
+    store = Store(Path("x"), {key: tuple(t.shape) for key, t in held.items()}, held.__getitem__)
+    groups = {"0": {"weights": {"num_bits": 4} | weights}}
+    with pytest.raises(StrataError, match=f"{says}; download it again"):
+        as_floats(store, {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": groups}, "x")
 
 
 def test_methods_that_need_floats_can_refuse(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.reference import rwkv_cpp
 from tests.reference.rwkv_checkpoints import VERSIONS, flash_linear_attention_7, hugging_face_4, random_checkpoint
 from tests.reference.rwkv_naive import naive
 from tests.reference.rwkv_package import package_logits
+from tests.reference.wkv_loops import delta_loop, linear_loop
 from tests.shared_data import shared
 
 SHAPES = (
@@ -163,7 +164,7 @@ def linear_inputs(time: int, decay: float, seed: int = 0, varying: bool = True) 
 @pytest.mark.parametrize("time", [1, 2, 3, 63, 64, 65, 200])
 def test_chunks_equal_the_loop(time: int, decay: float, varying: bool) -> None:
     inputs = linear_inputs(time, decay, varying=varying)
-    for found, expected in zip(wkv.linear_chunked(*inputs), wkv.linear_loop(*inputs), strict=True):
+    for found, expected in zip(wkv.linear_chunked(*inputs), linear_loop(*inputs), strict=True):
         assert_close(found, expected)
 
 
@@ -182,7 +183,7 @@ def test_delta_chunks_equal_the_loop(time: int, decays: tuple[float, float]) -> 
     a = torch.nn.functional.normalize(a, dim=-1)
     logw = -math.exp(-0.5) * (torch.rand(r.shape, generator=g) * (decays[1] - decays[0]) + decays[0])
     inputs = (r, logw, k, v, -a, a * torch.rand(r.shape, generator=g), torch.randn(2, 3, 16, 16, generator=g))
-    for found, expected in zip(wkv.delta_chunked(*inputs), wkv.delta_loop(*inputs), strict=True):
+    for found, expected in zip(wkv.delta_chunked(*inputs), delta_loop(*inputs), strict=True):
         assert_close(found, expected)
 
 

@@ -6,7 +6,6 @@ import pytest
 from matplotlib.colors import same_color
 
 from analysis import figures
-from analysis.statistics import Interval
 
 PPL = [55097.0, 301.0, 18.4, 17.8, 332.0]
 
@@ -76,25 +75,6 @@ def test_scatter_labels_every_block():
         figures.scatter_agreement({3: 0.1, 4: 0.2}, {3: 1.0}, xlabel="BI", ylabel="nll")
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (55097.4, "55,097"),
-        (17.25, "17.2"),
-        (-0.5, "−0.500"),
-        (0, "0"),
-        (0.0, "0"),
-        (12, "12"),
-        (None, ""),
-        (float("nan"), ""),
-        (1e-7, "1.00×10⁻⁷"),
-        (99.96, "100"),
-    ],
-)
-def test_number(value, text):
-    assert figures.number(value) == text
-
-
 def test_show_keeps_the_caption_with_the_figure(shown):
     figures.show(figures.depth_profile(sweep_table(), "ppl"), "A sentence.")
     (data, metadata), (_, hidden) = shown
@@ -111,10 +91,3 @@ def test_table_is_markdown_with_plain_cells(shown):
         ["1", "", "c", "no"],
     ]
     assert metadata == {"strata": {"caption": "A sentence."}}
-
-
-def test_bounded():
-    assert figures.bounded(Interval(0.634, 0.5, -0.712)) == "0.634 (0.500 to −0.712)"
-    assert figures.bounded(Interval(0.634, 0.5, -0.712), figures.hundredths) == "0.63 (0.50 to −0.71)"
-    assert figures.bounded(Interval(0.634, None, None)) == figures.bounded(Interval(0.634, float("nan"), float("nan"))) == "0.634"
-    assert figures.hundredths(-0.001) == "0.00"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+import typer
 
 from analysis.study import COLUMNS
 from reports import cli
@@ -163,8 +164,14 @@ def test_an_unknown_model_names_the_nearest(strata: Callable[..., Done], tmp_pat
 
 
 def test_every_command_has_an_example(strata: Callable[..., Done]) -> None:
-    for command in ("fetch", "models", "sweep", "importance", "spans", "report"):
+    for command in ("fetch", "models", "sweep", "importance", "spans", "prune", "report", "compare"):
         assert "Example: strata" in strata(command, "--help").stdout.replace("\n", " "), command
+
+
+@pytest.mark.parametrize("command", ["sweep", "importance", "spans", "prune", "report", "compare"])
+def test_every_option_has_help(command: str) -> None:
+    parameters = typer.main.get_command(cli._app()).commands[command].params
+    assert [p.name for p in parameters if not getattr(p, "help", None)] == []
 
 
 def test_a_report_on_a_full_disk(strata: Callable[..., Done], tiny_folder: Path, prose: Path, small_disk: Path) -> None:
@@ -242,7 +249,6 @@ def test_a_sweep_until_all_is_resolved(strata: Callable[..., Done], sweep: list[
     ("words", "says"),
     [
         (["--tasks", "piqqa"], "piqa"),
-        (["--tasks", "piqa", "--limit", 0], "give at least 1"),
         (["--tasks", "piqa", "--data", "nowhere"], "nowhere"),
         (["--tasks", "piqa", "--only", "importance"], "importance shows no benchmarks"),
         (["--data", "texts"], "name them by --tasks"),

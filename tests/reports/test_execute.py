@@ -36,7 +36,7 @@ def test_runs_in_this_interpreter_with_parameters_and_tells_progress(tmp_path):
     out, seen = tmp_path / "{braces}", []
     source = "import sys\nprint('half\\rdone', file=sys.stderr, flush=True)\nprint(sys.executable, tokens, seed)"
     (made,) = execute([notebook(tmp_path / "{a}.ipynb", source)], out, {"tokens": 8, "seed": 3}, progress=seen.append)
-    assert made == out / "notebooks" / "{a}.ipynb"
+    assert made == out / "{a}.ipynb"
     outputs = nbformat.read(made, as_version=4).cells[-1].outputs
     assert [o.text for o in outputs if o.name == "stdout"] == [f"{sys.executable} 8 3\n"]
     assert [p.note for p in seen if p.note] == ["done"]
@@ -46,7 +46,7 @@ def test_runs_in_this_interpreter_with_parameters_and_tells_progress(tmp_path):
 def test_project_error_of_a_cell_is_passed_on(tmp_path):
     path = notebook(tmp_path / "a.ipynb", "from adapters.errors import StrataError\nraise StrataError('corpus too short')")
     with pytest.raises(StrataError, match=r"^corpus too short$"):
-        execute([path], tmp_path)
+        execute([path], tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_project_error_of_a_cell_is_passed_on(tmp_path):
 def test_other_failures_name_the_file_that_keeps_the_traceback(tmp_path, source, message):
     with pytest.raises(NotebookError, match=message) as caught:
         execute([notebook(tmp_path / "a.ipynb", source)], tmp_path / "out")
-    kept = tmp_path / "out" / "notebooks" / "a.ipynb"
+    kept = tmp_path / "out" / "a.ipynb"
     assert str(kept) in str(caught.value)
     assert kept.is_file()
 
@@ -89,4 +89,4 @@ def test_file_that_is_no_notebook_is_one_line(tmp_path):
     (tmp_path / "a.ipynb").write_text("[]")
     for path in (tmp_path / "a.ipynb", tmp_path / "missing.ipynb"):
         with pytest.raises(StrataError, match="cannot be read as a notebook"):
-            execute([path], tmp_path)
+            execute([path], tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +10,8 @@ import pytest
 import torch
 
 from adapters import load
-from adapters.errors import StrataError
 from analysis.budgets import BUDGETS
-from reports import report, sections
+from reports import sections
 from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, left_out
 from tests.reference.rwkv_checkpoints import random_checkpoint
 
@@ -20,7 +20,7 @@ LOADED = partial(load, device="cpu", dtype="float32")
 
 
 def test_a_small_model_has_every_section(tiny_folder: Path) -> None:
-    found = choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"])
+    found = choose([str(tiny_folder)], LOADED, BUDGETS["quick"])
     assert [c.notebook for c in found] == NOTEBOOKS[:-1], "its rows are no groups of weights"
     assert all(c.held for c in found)
     assert left_out(found, Path("out")) == ""
@@ -29,31 +29,31 @@ def test_a_small_model_has_every_section(tiny_folder: Path) -> None:
 def test_a_model_without_heads_has_no_section_on_them(tmp_path: Path) -> None:
     path = tmp_path / "rwkv4.pth"
     torch.save(random_checkpoint("4"), path)
-    found = [c.notebook for c in choose([str(path)], LOADED, "quick", BUDGETS["quick"])]
+    found = [c.notebook for c in choose([str(path)], LOADED, BUDGETS["quick"])]
     assert "depth.ipynb" in found
     assert not {"width.ipynb", "quantization.ipynb"} & set(found)
 
 
 def test_sections_are_held_in_their_order_for_all_models(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes its overhead at least, and the tiny model little more: three fit into three and a half."""
-    monkeypatch.setitem(sections.ALLOWED, "quick", 3.5 * sections.OVERHEAD)
+    budget = replace(BUDGETS["quick"], report=3.5 * sections.OVERHEAD)
     monkeypatch.setattr(sections, "SECTIONS", SECTIONS[:3])
     twin = tiny_folder.with_name("twin")
     twin.symlink_to(tiny_folder)
-    found = choose([str(tiny_folder), str(twin)], LOADED, "quick", BUDGETS["quick"])
+    found = choose([str(tiny_folder), str(twin)], LOADED, budget)
     assert [c.held for c in found] == [True, True, False, True, False, False]
-    assert all(c.held for c in choose([str(twin)], LOADED, "full", BUDGETS["full"]))
+    assert all(c.held for c in choose([str(twin)], LOADED, BUDGETS["full"]))
 
 
 def test_a_comparison_is_set_aside(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a tiny model it takes the overhead of one notebook and little more."""
-    monkeypatch.setitem(sections.ALLOWED, "quick", 2.5 * sections.OVERHEAD)
+    budget = replace(BUDGETS["quick"], report=2.5 * sections.OVERHEAD)
     monkeypatch.setattr(sections, "SECTIONS", SECTIONS[:2])
     twin = tiny_folder.with_name("compared")
     twin.symlink_to(tiny_folder)
     both = [str(tiny_folder), str(twin)]
-    assert [c.held for c in choose(both[:1], LOADED, "quick", BUDGETS["quick"])] == [True, True]
-    assert [c.held for c in choose(both[:1], LOADED, "quick", BUDGETS["quick"], aside=sections.OVERHEAD)] == [True, False]
+    assert [c.held for c in choose(both[:1], LOADED, budget)] == [True, True]
+    assert [c.held for c in choose(both[:1], LOADED, budget, aside=sections.OVERHEAD)] == [True, False]
     one, two = (comparison_seconds(models, LOADED, BUDGETS["quick"]) for models in (both[:1], both))
     assert sections.OVERHEAD < one < two
     assert comparison_seconds([], LOADED, BUDGETS["quick"]) == 0
@@ -66,12 +66,9 @@ def test_what_a_comparison_takes_is_finite_without_heads(tmp_path: Path) -> None
     assert comparison_seconds(names, LOADED, BUDGETS["full"]) < 1e6
 
 
-def test_sections_that_are_named_are_held(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sections.ALLOWED, "quick", 0.0)
-    found = choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"], ["pruning", "width"])
+def test_sections_that_are_named_are_held(tiny_folder: Path) -> None:
+    found = choose([str(tiny_folder)], LOADED, replace(BUDGETS["quick"], report=1.0), ["pruning", "width"])
     assert [(c.question, c.held) for c in found] == [("width", True), ("pruning", True)]
-    with pytest.raises(StrataError, match=r"unknown section 'wdth'.*width"):
-        choose([str(tiny_folder)], LOADED, "quick", BUDGETS["quick"], ["wdth"])
 
 
 def test_what_is_left_out_is_named_with_its_command() -> None:
@@ -97,11 +94,3 @@ def test_a_report_that_goes_on_keeps_its_sections(tmp_path: Path) -> None:
     assert kept(path, {"seed": 0}, lambda: first) == first
     assert kept(path, {"seed": 0}, lambda: second) == first
     assert kept(path, {"seed": 1}, lambda: second) == second
-
-
-def test_the_zoo_is_all_of_it_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "zoo", lambda: {"zoo-a": tmp_path, "zoo-b": tmp_path})
-    assert report.everything(["x", "zoo", "y"]) == ["x", "zoo-a", "zoo-b", "y"]
-    monkeypatch.setattr(report, "zoo", dict)
-    with pytest.raises(StrataError, match="holds no models: train them"):
-        report.everything(["zoo"])

@@ -7,7 +7,7 @@ import pytest
 
 from adapters import Ablation
 from analysis.heads.claims import cheapest_kind, depth_or_width, more_documents, order_of_heads
-from analysis.heads.costs import MEASURES, Comparison, Path, Saved, compare, saved
+from analysis.heads.costs import MEASURES, Comparison, CostedPath, Saved, compare, saved
 from analysis.heads.paths import nested, order
 from analysis.pruning.heads import delete_heads
 from tests.reference import variants
@@ -50,7 +50,7 @@ def test_order_and_nested_sets() -> None:
     assert [len(a.blocks) for a in nested(by_unit, np.full(5, 0.01), 1.0, points=2)] == [1, 5], "what cannot reach it goes as far as it can"
 
 
-def path(kind: str, rises: list[float], each: int, *, documents: int = 40, noise: float = 0.02, seed: int = 0) -> Path:
+def path(kind: str, rises: list[float], each: int, *, documents: int = 40, noise: float = 0.02, seed: int = 0) -> CostedPath:
     """A path whose true rises are given, each step of which saves `each` parameters and twice as many FLOPs."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(80, 120, documents)
@@ -60,7 +60,7 @@ def path(kind: str, rises: list[float], each: int, *, documents: int = 40, noise
     sets = tuple(
         Ablation(**{kind: range(k + 1)}) if kind != "heads" else Ablation(heads={(0, h) for h in range(k + 1)}) for k in range(len(rises))
     )
-    return Path(sets, tuple(Saved(each * (k + 1), 2 * each * (k + 1)) for k in range(len(rises))), nll, tokens)
+    return CostedPath(sets, tuple(Saved(each * (k + 1), 2 * each * (k + 1)) for k in range(len(rises))), nll, tokens)
 
 
 def test_losses_are_compared_on_a_line_between_sets() -> None:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from adapters import load
 from analysis.corpora.text import Text, batches
+from analysis.methods import laco
 from analysis.methods.checkpoint import bases
 from analysis.methods.method import calibration_for, solve
 from analysis.methods.table import METHODS
@@ -83,13 +84,17 @@ def test_transformers_reads_what_is_written(method: str, prune: Callable, prose:
 @pytest.mark.parametrize("variant", ["half", "baichuan2-7b", "baichuan-13b", "rwkv-4", "rwkv-6", "rwkv-7"])
 @pytest.mark.parametrize("method", ["laco_eq1", "linear"])
 def test_other_files(method: str, variant: str, prune: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fused and rounded weights: the logits that the command compares are of what it measured."""
+    """Fused and rounded weights: the logits that the command compares are of what it measured. One block of it is new."""
     monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(laco, "merge_width", lambda n: 3)  # of two blocks LaCo makes one that is there already
     source = saved(variant, tmp_path)
     code, said, errors = prune(source, "--method", method, "--ratio", 0.4)
     assert code == 0, errors
     record = json.loads(said)
     assert len(record["blocks"]["kept"]) == BLOCKS - 2
+    dense, written = (load(path, device="cpu", dtype="float32") for path in (source, tmp_path / "out"))
+    held = [block.weights["down"] for block in dense.blocks]
+    assert sum(not any(torch.equal(block.weights["down"], down) for down in held) for block in written.blocks) == 1
     if variant == "half":
         assert {t.dtype for t in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
 

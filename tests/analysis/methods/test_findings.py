@@ -39,6 +39,8 @@ def test_too_little_data() -> None:
     assert findings.best({"A": BASE}) == "only A was measured"
     assert findings.best({}) == "no method was measured"
     assert findings.against("A", {"B": BASE}) == "A is beside no other method"
+    assert findings.besides(["C", "D"]) == " (not measured: C and D)"
+    assert findings.besides([]) == ""
 
 
 def test_the_table_is_transcribed() -> None:

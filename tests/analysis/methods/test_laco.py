@@ -49,8 +49,9 @@ def test_official_is_the_reordered_blocks_with_the_norms_kept(variant: str) -> N
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_eq1_is_the_sum_of_the_differences(variant: str) -> None:
-    """The weights by the paper's equation, applied to copies merge after merge."""
+def test_eq1_is_the_sum_of_the_differences(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights by the paper's equation, applied to copies merge after merge; three blocks become one, and two."""
+    monkeypatch.setattr(laco, "merge_width", lambda n: 3)
     model = deep(variant)
     log: list[tuple[int, int]] = []  # (base, how many it took in)
     blocks: list[dict[str, Tensor]] = [dict(block.weights) for block in model.blocks]
@@ -67,7 +68,8 @@ def test_eq1_is_the_sum_of_the_differences(variant: str) -> None:
         taken, base = blocks[at + 1 : at + 1 + took], blocks[at]
         blocks[at] = {role: w if is_norm(role) else w + sum(t[role] - w for t in taken) for role, w in base.items()}
         del blocks[at + 1 : at + 1 + took]
-    assert sum(took for _, took in log) == 3
+    assert [took for _, took in log] == [2, 1]
+    assert any(len(layer.weights) > 1 for layer in layers)
     for block, expected in zip(collapsed(model, layers).blocks, blocks, strict=True):
         for role, weight in block.weights.items():
             torch.testing.assert_close(weight, expected[role], rtol=1e-12, atol=1e-12)
@@ -83,11 +85,13 @@ def test_eq1_of_merged_blocks() -> None:
 
 
 @pytest.mark.parametrize("mode", laco.MODES)
-def test_similarity_equals_hugging_face(mode: str) -> None:
-    """That of every merge that was kept, from hidden states behind the final norm of the merged Hugging Face model."""
+def test_similarity_equals_hugging_face(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the last merge, from hidden states behind the final norm of the merged Hugging Face model."""
+    monkeypatch.setattr(laco, "merge_width", lambda n: 3)
     model, reference = pair("llama", "float64", num_hidden_layers=BLOCKS)
     batches = text(8)
     result = collapse(model, batches, 3, mode)
+    assert any(len(layer.weights) > 1 for layer in result.layers) == (mode == "eq1")
     ids, lengths = batches[0].ids, batches[0].lengths  # 4 documents, and one of the second batch
     rows = [row[:n] for batch in batches for row, n in zip(batch.ids, batch.lengths.tolist(), strict=True)][: laco.DOCUMENTS]
     assert len(ids) < laco.DOCUMENTS
@@ -108,8 +112,9 @@ def test_similarity_equals_hugging_face(mode: str) -> None:
     for row in rows:
         a, b = (m.model(row[None], use_cache=False).last_hidden_state.flatten() for m in (merged, dense))
         cosines.append(float(a @ b / (a.norm() * b.norm())))
-    assert result.similarities[-1] == pytest.approx(sum(cosines) / len(cosines), abs=1e-7)  # norms are in fp32 in both
-    assert min(result.similarities) > result.threshold
+    similarity = laco.similarity_on(model, batches)(result.layers)
+    assert similarity == pytest.approx(sum(cosines) / len(cosines), abs=1e-7)  # norms are in fp32 in both
+    assert similarity > result.threshold
 
 
 def test_the_threshold_and_c_are_said() -> None:

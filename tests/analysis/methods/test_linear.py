@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from adapters import Ablation, BlockModel
-from adapters.base import WrappedBlock
 from adapters.errors import StrataError
 from adapters.llama import LlamaBlock
+from adapters.wrapped import WrappedBlock
 from analysis.importance.spans import Span
 from analysis.methods import linear
 from analysis.methods.linear import fit, fold, straightest
-from analysis.methods.method import size, solve
+from analysis.methods.method import UnreachableError, size, solve
 from analysis.methods.table import METHODS
 from tests.analysis.methods.deep import BLOCKS, deep, text
 from tests.reference.models import pair
@@ -66,7 +66,7 @@ def test_the_fit_is_least_squares(variant: str) -> None:
             block = model.blocks[1]
             plain = replace(block, weights={role: w for role, w in block.weights.items() if role != "receptance"})
             m = plain.ffn(parts[1].x_mid, ctx)[0]
-            rows.append([t[0, 1:].numpy() for t in (m, parts[1].delta_ffn, parts[3].x_out - parts[1].x_mid)])
+            rows.append([t[0].numpy() for t in (m, parts[1].delta_ffn, parts[3].x_out - parts[1].x_mid)])
     m, out, target = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     gate = out / m
     expected = np.stack([np.linalg.lstsq(m * gate[:, [c]], target[:, c], rcond=None)[0] for c in range(m.shape[1])], 1)
@@ -139,9 +139,18 @@ def test_solved(variant: str) -> None:
     assert torch.isfinite(solved.model.run(text()[0].ids)).all()
 
 
+def test_a_fit_that_would_take_days_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a gate there is one for every channel."""
+    monkeypatch.setattr(linear, "MOST", 1e6)
+    says = r"fitted channel by channel: 24 channels and \d+ calibration tokens take \d.* operations in fp64, of at most 1e\+06"
+    with pytest.raises(UnreachableError, match=says):
+        fit(deep("rwkv-6"), text(12), (1, 1))
+    fit(deep("rwkv-7"), text(12), (1, 1))
+
+
 def test_bad_input() -> None:
     model = deep("llama")
-    with pytest.raises(StrataError, match="27 calibration tokens fit any linear map of 48 dimensions: give several times as many"):
+    with pytest.raises(StrataError, match="29 calibration tokens fit any linear map of 48 dimensions: give several times as many"):
         fit(model, text(2, 15), (1, 1))
     dead = replace(model.blocks[0], weights=model.blocks[0].weights | {"down": torch.zeros_like(model.blocks[0].weights["down"])})
     with pytest.raises(StrataError, match=r"the covariance of what the ffn of block 0 gives .* is singular .*it gives nothing"):
@@ -153,8 +162,8 @@ def test_bad_input() -> None:
     low[1] = low[0]
     flat = replace(model.blocks[0], weights=model.blocks[0].weights | {"down": low})
     degenerate = model.with_blocks([flat, *model.blocks[1:]])
-    with pytest.raises(StrataError, match=r"is singular with a damping of 0: a damping of 1e-06 fixes it"):
+    with pytest.raises(StrataError, match=r"is singular with a damping of 0: more calibration text .* linear.fit\(..., damping=1e-06\)$"):
         fit(degenerate, text(12), (1, 1), damping=0)
     assert torch.isfinite(fit(degenerate, text(12), (1, 1), damping=1e-6)).all()
-    with pytest.raises(StrataError, match="cannot go into the ffn of a WrappedBlock"):
-        linear.fold(model.with_blocks([WrappedBlock(b) for b in model.blocks]), (1, 1), torch.eye(48))
+    with pytest.raises(StrataError, match="once it is a WrappedBlock: do this before anything else is changed"):
+        linear.fold(model.with_blocks([WrappedBlock(b) for b in model.blocks]), (1, 1), torch.eye(48, dtype=torch.float64))

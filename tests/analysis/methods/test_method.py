@@ -123,6 +123,8 @@ def test_remembered_until_the_text_or_the_model_changes() -> None:
     model, one, two = deep("llama"), text(), text()
     assert [remembered(model, b) for b in (one, one, two, two, one)] == [1, 1, 2, 2, 3]
     assert remembered(model.with_blocks(model.blocks), one) == 4
+    searched = Remembered(lambda model, batches, count: asked.append(1) or (count, len(asked)))
+    assert [searched(model, one, count) for count in (2, 2, 3)] == [(2, 5), (2, 5), (3, 6)]
 
 
 def test_removal_is_the_order() -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from analysis.methods.study import Compared
+from analysis.methods.study import Methods
 from analysis.methods.table import METHODS
 from tests.analysis.test_notebooks_on_variants import folder, run, saved  # noqa: F401  # a fixture
 
 
-def notebook(source: Path, folder: Path, tmp_path: Path, **more: object) -> Compared:  # noqa: F811
+def notebook(source: Path, folder: Path, tmp_path: Path, **more: object) -> Methods:  # noqa: F811
     given = {"corpus": str(folder / "text.txt"), "documents": 12, "window": 32, "device": "cpu", "out": str(tmp_path / "runs")}
     study = run("methods", model=str(source), **given, **more)["study"]
-    assert isinstance(study, Compared)
+    assert isinstance(study, Methods)
     return study
 
 

@@ -185,7 +185,8 @@ def test_bad_input() -> None:
 def test_a_singular_moment_is_named_with_the_damping_that_fixes_it() -> None:
     x = torch.randn(3, 6, dtype=torch.float64)
     with pytest.raises(
-        StrataError, match=r"second moment of x is singular \(rank 3 of 6\): a damping of 0.01 of its mean diagonal fixes it"
+        StrataError,
+        match=r"second moment of x is singular \(rank 3 of 6, with 0 of .* added\): .* principal_axes\(..., damping=0.01\), fixes",
     ):
         principal_axes(x.T @ x, "x", damping=0)
     axes = principal_axes(x.T @ x, "x", damping=0.01)

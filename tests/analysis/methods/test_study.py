@@ -12,23 +12,23 @@ import pytest
 from adapters import BlockModel, StrataError, load
 from analysis.budgets import Budget
 from analysis.corpora.text import batches
-from analysis.figures import bounded
 from analysis.methods import bench, study
 from analysis.methods.accuracy import Answers, answers
 from analysis.methods.method import solve
-from analysis.methods.study import Compared, compare_methods, targets_of
+from analysis.methods.study import LIMITS, Methods, compare_methods, targets_of
 from analysis.methods.table import METHODS
 from analysis.setting import Setting
 from analysis.statistics import ratio
 from analysis.tasks import TaskSet, load_tasks
 from analysis.tasks.benchmark import benchmarks
+from analysis.words import bounded
 from tests.analysis.methods.deep import deep
 from tests.analysis.tasks.makers import table_1
 from tests.reference.models import save_reader
 
 BLOCKS = 8
 SIZES = Budget(24, 14, None)
-FEW = {name: METHODS[name] for name in ("shortgpt", "laco", "linear")}
+FEW = ("shortgpt", "laco", "linear")
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
 
 
 @pytest.fixture(scope="module")
-def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Compared, Path]:
+def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Methods, Path]:
     out = tmp_path_factory.mktemp("runs")
     return compare_methods(model, Setting(SIZES, out, str(prose)), methods=FEW), out
 
 
-def test_losses_are_those_of_the_pruned_models(found: tuple[Compared, Path], model: BlockModel) -> None:
+def test_losses_are_those_of_the_pruned_models(found: tuple[Methods, Path], model: BlockModel) -> None:
     result, _ = found
     read = list(batches(result.calibration.windows(model), model))
     assert result.targets == (1 / 8, 2 / 8, 3 / 8, 4 / 8)
@@ -63,20 +63,31 @@ def test_losses_are_those_of_the_pruned_models(found: tuple[Compared, Path], mod
 
 
 def test_a_second_time_nothing_is_pruned(
-    found: tuple[Compared, Path], model: BlockModel, prose: Path, monkeypatch: pytest.MonkeyPatch
+    found: tuple[Methods, Path], model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With tasks too, unless others are asked for."""
     result, out = found
+    table_1(tmp_path, 14)
+    piqa, fewer, coqa = (load_tasks(name, limit=n, data=tmp_path) for name, n in (("piqa", 14), ("piqa", 13), ("coqa_loss", 14)))
+    setting = Setting(SIZES, out, str(prose))
+    asked = compare_methods(model, setting, methods=FEW, tasks=[piqa, coqa])
 
     def never(*arguments: object) -> None:
         raise AssertionError("it is there already")
 
     monkeypatch.setattr(bench, "solve", never)
-    again = compare_methods(model, Setting(SIZES, out, str(prose)), methods=FEW)
-    assert again.table.equals(result.table)
-    assert again.conclusion == result.conclusion
+    for tasks in ([], [coqa, piqa]):
+        again = compare_methods(model, setting, methods=FEW, tasks=tasks)
+        assert again.table.equals(result.table)
+        assert again.conclusion == result.conclusion
+    for p, q in zip(asked.points, again.points, strict=True):
+        assert [a.chance for a in q.answers] == [a.chance for a in p.answers[::-1]]
+        assert [a.interval for a in q.answers] == [a.interval for a in p.answers[::-1]]
+    with pytest.raises(AssertionError, match="it is there already"):
+        compare_methods(model, setting, methods=FEW, tasks=[fewer])
 
 
-def test_tables(found: tuple[Compared, Path]) -> None:
+def test_tables(found: tuple[Methods, Path]) -> None:
     result, _ = found
     assert list(result.rises["method"]) == ["ShortGPT", "LaCo", "linear replacement"]
     assert list(result.rises.columns[1:]) == ["12.5\u00a0%", "25.0\u00a0%", "37.5\u00a0%", "50.0\u00a0%"]
@@ -96,7 +107,7 @@ def test_tables(found: tuple[Compared, Path]) -> None:
     assert result.scores.table.empty
 
 
-def test_beside_the_paper(found: tuple[Compared, Path]) -> None:
+def test_beside_the_paper(found: tuple[Methods, Path]) -> None:
     result, _ = found
     named = result.model.with_blocks(result.model.blocks)
     named.spec = replace(named.spec, name="Llama-2-7b-hf")
@@ -113,7 +124,7 @@ def test_beside_the_paper(found: tuple[Compared, Path]) -> None:
     assert not [name for name in beside if "retained" in name], "no task is in both"
 
 
-def test_printed_means_are_over_the_tasks_that_are_here(found: tuple[Compared, Path]) -> None:
+def test_printed_means_are_over_the_tasks_that_are_here(found: tuple[Methods, Path]) -> None:
     """Of 20 questions each dense answer is right, and pruned ones are right in half of PIQA, in a fifth of ARC, all of MMLU."""
     result, _ = found
     named = result.model.with_blocks(result.model.blocks)
@@ -138,7 +149,7 @@ def test_printed_means_are_over_the_tasks_that_are_here(found: tuple[Compared, P
     assert "CoQA and XSum" in scored.scores.caption
 
 
-def test_accuracy_by_method_is_drawn(found: tuple[Compared, Path]) -> None:
+def test_accuracy_by_method_is_drawn(found: tuple[Methods, Path]) -> None:
     """At the paper's size, with intervals, beside the dense model and guessing (Figure 1)."""
     result, _ = found
     half = Answers(np.arange(20) % 2 + 0.0, np.ones(20), 0.25)
@@ -186,11 +197,16 @@ class WithoutAccuracy:
 
 def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "targets_of", lambda model: (0.3, 0.25))
-    few = {"linear": METHODS["linear"]}
-    result = compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=few)
+    result = compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=["linear"])
     assert [p.target for p in result.reached] == [0.25]
     assert "linear replacement does not come within" in result.missed
     assert result.missed.startswith("Not at 30.0")
+    more = compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=["shortgpt", "linear", "slicegpt"])
+    first, quarter, stands = more.conclusion.split(". ")
+    assert first.endswith("gone no method was measured (not measured: ShortGPT, linear replacement and SliceGPT)")
+    assert quarter.endswith("(not measured: SliceGPT)"), "whoever is best of the others"
+    assert stands.startswith("At the paper's size ShortGPT ")
+    assert stands.endswith("linear replacement (not measured: SliceGPT).")
 
 
 def test_a_model_with_quantised_weights_loses_whole_blocks_alone(model: BlockModel, prose: Path, tmp_path: Path) -> None:
@@ -210,7 +226,7 @@ def test_errors_that_are_not_about_sizes_are_raised(
 
     monkeypatch.setitem(bench.METHODS, "linear", replace(METHODS["linear"], prune=short))
     with pytest.raises(StrataError, match="0 calibration tokens do not show 48 axes"):
-        compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods={"linear": METHODS["linear"]})
+        compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=["linear"])
 
 
 def test_targets_are_numbers_of_blocks() -> None:
@@ -220,16 +236,23 @@ def test_targets_are_numbers_of_blocks() -> None:
 
 
 def test_families() -> None:
-    assert study.known(deep("rwkv-4"), METHODS) == ["shortgpt", "one_shot", "laco", "laco_eq1", "linear"]
-    assert study.left_out(deep("rwkv-4"), METHODS) == ("Not for rwkv: SliceGPT, LLM-Pruner.",)
-    assert study.known(deep("llama"), METHODS) == list(METHODS)
-    assert study.left_out(deep("llama"), METHODS) == ()
+    assert study.known(deep("rwkv-4"), tuple(METHODS)) == ["shortgpt", "one_shot", "laco", "linear"]
+    twins = "The same as LaCo where it makes one block of two: LaCo (its equation)."
+    assert study.left_out(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not for rwkv: SliceGPT, LLM-Pruner.")
+    wide = deep("llama").with_blocks(deep("llama").blocks * 4)
+    assert study.known(wide, tuple(METHODS)) == list(METHODS)
+    assert study.left_out(wide, tuple(METHODS)) == ()
+
+
+def test_what_each_method_reads_is_said() -> None:
+    assert "LaCo reads the first 5 documents, 128 tokens of each at most, one-shot removal the first 16 documents" in LIMITS
+    assert "by up to 1.5 points either way" in LIMITS
 
 
 def test_every_method(model: BlockModel, prose: Path, tmp_path: Path) -> None:
     """All sizes are met, or said to be out of reach."""
     result = compare_methods(model, Setting(SIZES, tmp_path, str(prose)))
-    assert {p.method for p in result.points} == set(METHODS)
+    assert {p.method for p in result.points} == set(METHODS) - {"laco_eq1"}
     for p in result.points:
         assert "does not come within" in p.why if p.size is None else abs(p.size.block_params - p.target) <= 0.015
     assert np.isfinite([p.nll.sum() for p in result.reached if p.nll is not None]).all()

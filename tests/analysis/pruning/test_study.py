@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from adapters import BlockModel, load
 from adapters.export import Source
 from analysis.budgets import Budget
 from analysis.corpora.text import batches
-from analysis.figures import bounded
 from analysis.pruning import curves, search, study
+from analysis.pruning.orders import Calibration
+from analysis.pruning.paths import RemovalPath
 from analysis.pruning.speed import memory, speeds
 from analysis.runs import Run
 from analysis.setting import Setting
+from analysis.words import bounded
 from tests.reference import variants
 from tests.reference.models import pair, save_reader
 
@@ -73,6 +76,25 @@ def test_a_second_execution_scores_nothing_again(
     again = study.removal(model, Setting(SIZES, out, str(prose)))
     assert again.whole == first.whole
     assert again.table.equals(first.table)
+
+
+def test_orders_are_found_again_when_the_corpus_has_changed(
+    model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, text = tmp_path / "corpus.txt", prose.read_text(encoding="utf-8")
+    read, bi = [], search.ORDERS["bi"]
+
+    def noted(found_on: Calibration, *rest: Any) -> RemovalPath:
+        read.append([window.id for batch in found_on.batches for window in batch.windows])
+        return bi.search(found_on, *rest)
+
+    monkeypatch.setattr(search, "ORDERS", {"bi": bi._replace(search=noted)})
+    setting = Setting(SIZES, tmp_path / "runs", str(corpus))
+    for part in (text[: len(text) // 2], text[: len(text) // 2], text[len(text) // 2 :]):
+        corpus.write_text(part, encoding="utf-8")
+        search.find_paths(model, setting.text(8).at_most(8, model), setting, 1e12)
+    assert len(read) == 2  # the second study finds what the first has kept
+    assert not set(read[0]) & set(read[1])
 
 
 def test_a_search_that_is_killed_goes_on_with_the_round_it_was_in(

@@ -6,19 +6,23 @@ import numpy as np
 import pytest
 
 from analysis.quantization import findings
-from analysis.statistics import Interval, ratio
+from analysis.quantization.findings import Effect, effects
 
 
-def interval(effect: float, documents: int = 24, noise: float = 0.05) -> Interval:
-    differences = np.random.default_rng(0).normal(0, noise, documents)
-    return ratio((differences - differences.mean() + effect) * 100, np.full(documents, 100))
+def effect(mean: float, documents: int = 24, noise: float = 0.05, among: int = 0) -> Effect:
+    """A planted one, in a family with `among` others that are nothing."""
+    rng = np.random.default_rng(0)
+    noises = rng.normal(0, noise, (1 + among, documents))
+    family = noises - noises.mean(1, keepdims=True)
+    family[0] += mean
+    return effects(family * 100, np.full(documents, 100))[0]
 
 
 @pytest.mark.parametrize(
     ("say", "positive", "negative", "null"),
     [
         (
-            lambda i, n: findings.cost("GPTQ", i, n),
+            lambda rise: findings.cost("GPTQ", rise),
             "GPTQ costs 0.300 (0.2",
             "GPTQ lowers the loss, by 0.300 (0.2",
             "costs nothing that these",
@@ -33,16 +37,25 @@ def interval(effect: float, documents: int = 24, noise: float = 0.05) -> Interva
     ],
 )
 def test_planted_effects(say, positive: str, negative: str, null: str) -> None:
-    assert positive in say(interval(0.3), 24)
-    assert negative in say(interval(-0.3), 24)
-    assert null in say(interval(0.0), 24)
-    few = say(interval(0.3, documents=11), 11)
-    assert "open: too few documents for an interval (11, needs 12)" in few
+    assert positive in say(effect(0.3))
+    assert negative in say(effect(-0.3))
+    assert null in say(effect(0.0))
+    assert "open: too few documents for an interval (11, needs 12)" in say(effect(0.3, documents=11))
+
+
+def test_false_discoveries_are_held_over_the_family() -> None:
+    """An effect of 2.4 standard errors stands alone, and not as one of five, whatever its interval."""
+    mean = 2.4 * 0.05 / 24**0.5
+    alone, one_of_five = effect(mean), effect(mean, among=4)
+    assert alone.size == one_of_five.size
+    assert (alone.side, one_of_five.side) == ("above", "neither")
+    assert "costs nothing that these documents show (false discovery rate 5 %)" in findings.cost("GPTQ", one_of_five)
 
 
 def test_bounds_of_a_negative_effect_stay_in_order() -> None:
-    low, high = interval(-0.3)[1:]
-    assert f"({-high:.3f} to {-low:.3f})" in findings.order(interval(-0.3), 24)
+    found = effect(-0.3)
+    _, low, high = found.size
+    assert f"({-high:.3f} to {-low:.3f})" in findings.order(found)
 
 
 def test_blocks_that_are_chosen() -> None:

@@ -1,0 +1,40 @@
+"""Blocks around blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from adapters.base import Block, BlockSpec, MixerOutput, Past
+from adapters.errors import StrataError
+
+
+@dataclass(eq=False)
+class WrappedBlock:
+    """A block that does what `block` does. What it is made for overrides a part of that."""
+
+    block: Block
+
+    @property
+    def spec(self) -> BlockSpec:
+        return self.block.spec
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return self.block.weights
+
+    def with_weights(self, weights: dict[str, Tensor]) -> Block:
+        """Raises StrataError: what the wrapping does was made for the weights that are there."""
+        raise StrataError(f"a block cannot take other weights once it is a {type(self).__name__}: do this before anything else is changed")
+
+    def mix(self, x: Tensor, ctx: Any, past: Any = None) -> MixerOutput:
+        return self.block.mix(x, ctx, past)
+
+    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        return self.block.project(z, heads)
+
+    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
+        return self.block.ffn(x, ctx, past)

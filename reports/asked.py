@@ -1,0 +1,146 @@
+"""What a report is asked for: the models, the text and the folder, checked and put into words."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapters.base import BlockModel
+from adapters.catalogue import ZOO, zoo
+from adapters.errors import StrataError, unknown
+from adapters.registry import load, locate
+from analysis.budgets import Budget, budget
+from analysis.comparison.groups import groups, zoo_facts
+from analysis.corpora import documents
+from analysis.notebook import Tasks
+from analysis.words import listed
+from reports.execute import parameters_of
+from reports.sections import SECTIONS
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+COMPARISON = NOTEBOOKS / "compare.ipynb"
+DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "seed": 0}  # of the options
+
+Options = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The sections of `models`, and `compared` side by side at the end; without `models` the comparison alone."""
+
+    models: Sequence[str]
+    compared: Sequence[str]
+    size: str  # a name of BUDGETS
+    out: Path
+    only: Sequence[str]  # sections, whatever they take; none: those that the budget holds
+    options: Options  # parameters of the notebooks
+
+    @classmethod
+    def of(cls, models: Sequence[str], compared: Sequence[str], size: str, out: Path, only: Sequence[str], options: Options) -> Asked:
+        """With all of the zoo for `zoo`, and several models compared when nothing else is said. Raises StrataError as `check`."""
+        models = everything(models)
+        compared = everything(compared or (models if len(models) > 1 and not only else ()))
+        asked = cls(models, compared, size, out, only, options)
+        asked.check()
+        return asked
+
+    def check(self) -> None:
+        """Raises StrataError for what can be known to be wrong before a model is loaded."""
+        budget(self.size)
+        next(documents(str(self.options["corpus"])))
+        if len(self.compared) == 1:
+            raise StrataError(f"{self.compared[0]} alone is no comparison: name two models or more, or use `strata report`")
+        for model in dict.fromkeys((*self.models, *self.compared)):
+            locate(model, None)
+        for models in (self.models, self.compared):
+            if len(set(models)) < len(models):
+                raise StrataError(f"a model is named twice: {', '.join(models)}")
+        if self.compared:
+            groups(self.compared, zoo_facts())
+        questions = [section.question for section in SECTIONS]
+        if wrong := [name for name in self.only if name not in questions]:
+            raise unknown("section", wrong[0], questions)
+        if "tasks" in self.options:
+            self._check_tasks()
+
+    def _check_tasks(self) -> None:
+        """Reads a question of each. Raises StrataError for an unknown task, files that cannot be read, and where none is shown."""
+        from analysis.tasks import load_tasks  # lm_eval is not needed where no task is named
+
+        sections = [NOTEBOOKS / s.notebook for s in SECTIONS if self.models and (not self.only or s.question in self.only)]
+        if not any("tasks" in parameters_of(notebook) for notebook in (*sections, *[COMPARISON] * bool(self.compared))):
+            raise StrataError(f"--tasks: {', '.join(self.only)} shows no benchmarks; name another section, such as depth, beside it")
+        for name in Tasks(tasks=str(self.options["tasks"])).names:
+            load_tasks(name, limit=1, data=Path(str(self.options["data"])).expanduser() if "data" in self.options else None)
+
+    def load(self, model: str) -> BlockModel:
+        """One of the models."""
+        return load(model, device=str(self.options["device"]), dtype=str(self.options["dtype"]))
+
+    @property
+    def budget(self) -> Budget:
+        return budget(self.size)
+
+    @property
+    def parameters(self) -> dict[str, str | int]:
+        """What every notebook is given beside its models."""
+        return {"budget": self.size, "out": str(self.out / "runs"), **self.options}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes two reports the same, as JSON."""
+        named = {"models": list(self.models), "compared": list(self.compared), "only": list(self.only)}
+        return {**named, "budget": self.size, "options": dict(self.options), "notebooks": [s.notebook for s in SECTIONS]}
+
+    @property
+    def title(self) -> str:
+        return f"Redundancy of {names(self.models)}" if self.models else f"{names(self.compared)} compared"
+
+    @property
+    def words(self) -> list[str]:
+        """Of the command line: the options that are not the defaults."""
+        return [word for name, value in self.options.items() if value != DEFAULTS.get(name) for word in (f"--{name}", str(value))]
+
+    @property
+    def command(self) -> str:
+        """What makes the same again, as a shell reads it."""
+        also = ["--compare", ",".join(self.compared)] if self.compared and list(self.compared) != list(self.models) else []
+        also += ["--only", ",".join(self.only)] if self.only else []
+        asked = ["report", *self.models, *also] if self.models else ["compare", *self.compared]
+        return shlex.join(["strata", *asked, "--budget", self.size, *self.words])
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What stands below the title."""
+        size, cuda = self.budget, torch.cuda.is_available() and self.options["device"] != "cpu"
+        limit = f", about {size.seconds / 60:.0f} minutes a sweep" if size.seconds else ""
+        processor = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+        return {
+            "Date": date.today().isoformat(),
+            "Models": ", ".join(self.models or self.compared),
+            **({"Compared": ", ".join(self.compared)} if self.models and self.compared else {}),
+            "Budget": f"{self.size}: windows of {size.window} tokens from up to {size.documents} documents{limit}",
+            "Machine": f"{platform.system()} {platform.machine()}, {processor}",
+            "Command": self.command,
+            "Versions": f"strata {version('llm-strata')}, torch {torch.__version__}, transformers {version('transformers')}",
+        }
+
+
+def everything(models: Sequence[str]) -> list[str]:
+    """The models by name, with all of the zoo for `zoo`. Raises StrataError when it is empty."""
+    if "zoo" in models and not zoo():
+        raise StrataError(f"{ZOO} holds no models: train them with `make zoo`, or name others")
+    return [name for model in models for name in (zoo() if model == "zoo" else [model])]
+
+
+def names(models: Sequence[str]) -> str:
+    """The models as a sentence lists them, without their folders."""
+    return listed(Path(model).name for model in models)

@@ -1,0 +1,23 @@
+"""An adapter of a made-up family, written as CONTRIBUTING.md says: Llama's block in files with other keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from adapters import llama
+from adapters.layout import Layout, Store
+
+PREFIX = "cousin."
+LAYOUT = Layout(
+    model={role: replace(slot, key=PREFIX + slot.key) for role, slot in llama.LAYOUT.model.items()},
+    block={role: replace(slot, key=PREFIX + slot.key) for role, slot in llama.LAYOUT.block.items()},
+)
+
+
+def layout(store: Store) -> Layout:
+    return LAYOUT
+
+
+def build(config: dict, store: Store, name: str) -> llama.LlamaModel:
+    cfg = llama.configuration(config | {"model_type": "llama"}, name)
+    return llama.assemble(llama.LlamaModel, cfg, LAYOUT, store, ("cousin", "cousin", name))
