@@ -7,8 +7,9 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "; free some space or give another --out") | dict.fromkeys(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG), "; give another --out"
+HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; free some space or give another --out") | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EBUSY, errno.ENAMETOOLONG),
+    "; give another --out",
 )
 
 
@@ -26,7 +27,9 @@ def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:
 
 def unwritable(place: Path, error: OSError) -> StrataError:
     """What the disk said while `place` was written to, with the file that it is about and the hint that fits."""
-    return StrataError(f"cannot write to {error.filename or place}: {error.strerror or error}{HINTS.get(error.errno or 0, '')}")
+    return StrataError(
+        f"cannot write to {error.filename2 or error.filename or place}: {error.strerror or error}{HINTS.get(error.errno or 0, '')}"
+    )
 
 
 def one_line(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from adapters.base import BlockModel, ModelSpec
 from adapters.catalogue import MODELS
-from adapters.errors import StrataError, unknown
+from adapters.errors import StrataError, unknown, unwritable
 from adapters.layout import Layout, Store, open_store, read_json
 from adapters.quantised import ENDINGS
 from adapters.registry import BESIDE, FAMILIES, is_hub_id, locate
@@ -60,9 +62,14 @@ class Source:
         return self.asked in MODELS or self.asked.endswith(".gguf")
 
     @property
+    def precision(self) -> str:
+        """What its tensors are held in; a clause."""
+        return "in fp32, to which the source's GGUF file was converted" if self.converted else "in the precision of the source"
+
+    @property
     def format(self) -> str:
         """The format that it comes in, or the safe one."""
-        own = self.store.path.suffix.removeprefix(".")
+        own = self.store.files[0].suffix.removeprefix(".")
         return own if own in self.layout.formats else "safetensors"
 
     def without(self, removed: Iterable[int], changed: Mapping[str, Tensor] | None = None) -> Store:
@@ -88,7 +95,13 @@ class Source:
         def read(key: str) -> Tensor:
             return changed[key] if key in changed else self.store.read(keys[key])
 
-        return Store(self.store.path, {new: self.store.shapes[old] for new, old in keys.items()}, read)
+        shapes, sizes = self.store.shapes, self.store.sizes
+        return Store(
+            self.store.path,
+            {new: shapes[old] for new, old in keys.items()},
+            read,
+            sizes={new: sizes[old] for new, old in keys.items() if old in sizes and new not in changed},
+        )
 
     def write(self, removed: Iterable[int], folder: Path, format: str, changed: Mapping[str, Tensor] | None = None) -> Store:
         """Writes weights, configuration and tokenizer into `folder`. Returns what should now stand there."""
@@ -162,34 +175,64 @@ def _on_hub(named: Any, hub_id: str) -> Any:
     return f"{hub_id}--{named}" if named and "--" not in named else named
 
 
+def require_empty(out: Path) -> Path:
+    """`out` as an absolute path. Raises StrataError when a finished folder cannot take its place: only an empty folder gives way."""
+    try:
+        out = out.resolve()
+    except RuntimeError:
+        raise StrataError(f"{out} is a link that leads to itself: give another --out") from None
+    with writing(out):
+        _require_empty(out)
+    return out
+
+
+def _require_empty(out: Path) -> None:
+    above = next((parent for parent in out.parents if parent.exists()), out)
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise StrataError(f"{above} is {'not writable' if above.is_dir() else 'a file'}, so that {out} cannot be made: give another --out")
+    if out.exists() and not out.is_dir():
+        raise StrataError(f"{out} is a file: --out is a new folder, or an empty one")
+    if out.exists() and any(out.iterdir()):
+        raise StrataError(f"{out} is not empty: give another --out")
+    if out.is_mount() or out == Path.cwd():
+        what = "a mount point" if out.is_mount() else "the folder that this runs in"
+        raise StrataError(f"{out} is {what} and cannot be replaced: name a new folder in it, for example --out {out / 'pruned'}")
+
+
 @contextmanager
 def finished_or_nothing(out: Path, needed: int) -> Iterator[Path]:
     """A folder beside `out` that takes its name at the end, or goes with everything in it when something fails.
 
-    Raises StrataError when `out` holds something, when fewer than `needed` bytes are free, and when the disk fills up.
+    Raises StrataError as `require_empty`, and when fewer than `needed` bytes are free.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StrataError(f"{out} is not empty: give another --out")
-    try:
+    out = require_empty(out)
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(out.parent).free) < needed:
-            raise OSError(f"{free / 2**20:,.0f} MB are free, {needed / 2**20:,.0f} are needed")
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-            folder = Path(temporary) / out.name
-            folder.mkdir()
-            yield folder
+            raise unwritable(out, OSError(errno.ENOSPC, f"{free / 2**20:,.0f} MB are free, {needed / 2**20:,.0f} are needed"))
+        temporary = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    with temporary:
+        folder = Path(temporary.name) / out.name
+        folder.mkdir()
+        yield folder
+        with writing(out):
             os.replace(folder, out)
-    except (OSError, SafetensorError) as error:
-        raise StrataError(f"cannot write {out}: {error}; free some space or give another --out") from error
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Raises StrataError in the place of what a disk raises."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(out, error) from error
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))  # it has no errno
+        raise unwritable(out, OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error))) from error
 
 
 def write_json(path: Path, data: object) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def n_bytes(store: Store) -> int:
-    """Of all tensors: as large as the file that holds them, but for its header."""
-    return sum(store.read(key).nbytes for key in store.shapes)
 
 
 def file_bytes(folder: Path) -> int:
@@ -201,7 +244,7 @@ def _write_pth(store: Store, path: Path) -> None:
     try:
         torch.save({key: store.read(key).clone() for key in store.shapes}, path)
     except RuntimeError as error:  # what torch's writer makes of a full disk
-        raise OSError("the disk is full, or the file cannot be written") from error
+        raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
 
 
 def _write_safetensors(store: Store, folder: Path) -> None:

@@ -96,6 +96,8 @@ class Store:
     dtype: torch.dtype = torch.float32
     origin: Store | None = None  # what the file holds, where this is a view of it
     quantised: str = ""  # how the file holds its weights, see ModelSpec
+    files: tuple[Path, ...] = ()  # that it was opened from
+    sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of the tensors, where they are known without reading them
 
     def take(self, slots: Mapping[str, Slot], shapes: Shapes) -> dict[str, Tensor]:
         """Tensors by role on the device, in the dtype."""
@@ -108,6 +110,11 @@ class Store:
             dtype = torch.promote_types(self.dtype, torch.float32) if slot.exact else self.dtype
             out[role] = tensor.reshape(shapes[role]).to(self.device, dtype, copy=True).contiguous()
         return out
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors: as large as the file that holds them, but for its header."""
+        return sum(self.sizes[key] if key in self.sizes else self.read(key).nbytes for key in self.shapes)
 
     @property
     def hash(self) -> str:
@@ -168,23 +175,33 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _join(path: Path, files: list[Path]) -> Store:
     shapes: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, int] = {}
     readers: dict[str, Callable[[str], Tensor]] = {}
     for file in files:
-        found, read = (_safetensors if file.suffix == ".safetensors" else _pickled)(file)
+        found, bytes_, read = (_safetensors if file.suffix == ".safetensors" else _pickled)(file)
         shapes |= found
+        sizes |= bytes_
         readers |= dict.fromkeys(found, read)
-    return Store(path, shapes, lambda key: readers[key](key))
+    return Store(path, shapes, lambda key: readers[key](key), files=tuple(files), sizes=sizes)
 
 
-def _safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+Opened = tuple[dict[str, tuple[int, ...]], dict[str, int], Callable[[str], Tensor]]  # shapes, bytes, how a tensor is read
+
+
+def _safetensors(path: Path) -> Opened:
     try:
         handle = safe_open(path, framework="pt")
-        return {key: tuple(handle.get_slice(key).get_shape()) for key in list(handle.keys())}, handle.get_tensor
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        keys = list(handle.keys())
+        ends = {key: header[key]["data_offsets"] for key in keys}
+        shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in keys}
+        return shapes, {key: end - start for key, (start, end) in ends.items()}, handle.get_tensor
     except (SafetensorError, OSError) as error:
         raise StrataError(f"{path} is truncated or corrupt ({error}); download it again") from error
 
 
-def _pickled(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Tensor]]:
+def _pickled(path: Path) -> Opened:
     try:
         zipped = zipfile.is_zipfile(path)  # as torch has written since version 1.6
         if not zipped and not _is_pickle(path):
@@ -196,7 +213,7 @@ def _pickled(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], Te
         raise StrataError(f"{path} is truncated or corrupt ({one_line(error)}); download it again") from error
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise StrataError(f"{path} is not a table of tensors: expected a state dict")
-    return {key: tuple(t.shape) for key, t in tensors.items()}, tensors.__getitem__
+    return {key: tuple(t.shape) for key, t in tensors.items()}, {key: t.nbytes for key, t in tensors.items()}, tensors.__getitem__
 
 
 def _is_pickle(path: Path) -> bool:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from adapters.base import ModelSpec
 from adapters.errors import StrataError
+from adapters.export import writing
 from adapters.layout import Store
 from adapters.registry import DTYPES, load
 
@@ -79,11 +80,14 @@ def stock_logits(reader: str, path: Path, ids: Tensor, device: str, dtype: str) 
     """Logits (D, T, vocab_size) in fp32 on the CPU. Raises StrataError, with its last line, when the process fails."""
     seven = any(key.endswith("att.r_k") for key in _keys(path)) if reader == "rwkv" else False
     environment = os.environ | {"RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0", "RWKV_V7_ON": str(int(seven)), "HF_HUB_OFFLINE": "1"}
-    with tempfile.TemporaryDirectory() as folder:
+    with writing(path), tempfile.TemporaryDirectory(dir=path.parent) as folder:  # on the disk that holds the checkpoint already
         given, made = Path(folder) / "ids.safetensors", Path(folder) / "logits.safetensors"
         save_file({"ids": ids.cpu()}, given)
         command = [sys.executable, "-m", "adapters.stock", reader, str(path.resolve()), str(given), str(made), device, dtype]
         done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        if done.returncode < 0:
+            fix = "most likely memory ran out, take a larger machine" if done.returncode == -9 else f"see whether {reader} reads the source"
+            raise StrataError(f"the process that reads what was written was stopped by signal {-done.returncode}: {fix}")
         if done.returncode:
             last = (done.stderr.strip() or "no message").splitlines()[-1]
             fix = "see whether it reads the source, and install another version of it if it does not"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -106,7 +105,7 @@ def sweep(
         sweep_task(read(), kinds, tasks, out, room, as_json)
         return
     text, loaded = windows_of(corpus, tokens, window, seed), read()
-    calibration = replace(text, split="calibration").at_most(text.documents, loaded) if fill == "mean" else None
+    calibration = text.calibration(loaded) if fill == "mean" else None
     study = SweepStudy.of(loaded, singles(loaded.spec, kinds), text, kl=kl, memory=room, fill=fill, calibration=calibration)
     if dry_run:
         printed.work(study, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,6 @@ from adapters.catalogue import MODELS, PACKAGES
 from analysis import conclusions
 from analysis.agreement import Scores, agreement
 from analysis.budgets import BUDGETS
-from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
 from analysis.effects import Effects
 from analysis.plan import Plan
@@ -138,8 +137,7 @@ def depth(model: BlockModel, setting: Setting) -> Depth:
     """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text."""
     effects = Effects.sized(model, KINDS, setting)
     text = effects.text
-    calibration = ImportanceStudy(model, replace(text, split="calibration").at_most(text.documents, model))
-    require_disjoint(text.windows(model), calibration.text.windows(model))
+    calibration = ImportanceStudy(model, text.calibration(model))
     measured = run_folder(setting.out, "importance", calibration.identity)
     importance = calibration.run(measured, share(setting.progress, "Block Influence", calibration.text.documents))
     sweep, nll = effects.run(setting.progress)

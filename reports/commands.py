@@ -20,7 +20,8 @@ Models = Annotated[
     typer.Argument(help="Names of `strata models`, folders, .gguf files or hub ids; `zoo` is all of the zoo.", show_default=False),
 ]
 Compared = Annotated[
-    str, typer.Option("--compare", help="The models of the comparison at the end, with commas; all of the report by default.")
+    str,
+    typer.Option("--compare", help="The models of the comparison at the end, with commas; all of the report by default, none with --only."),
 ]
 Only = Annotated[str, typer.Option(help="The sections that are wanted, whatever they take, with commas: depth,pruning.")]
 Size = Annotated[str, typer.Option("--budget", help="quick, or full, at which the conclusions are meant.")]
@@ -89,9 +90,8 @@ def _options(tasks: str, data: Path | None, limit: int, **text: str | int | None
     """Parameters of the notebooks; without `documents` they choose."""
     if data and not tasks:
         raise StrataError(f"--data {data} holds questions of benchmarks: name them by --tasks, or take --corpus for a text")
-    if tasks:
-        text |= {"tasks": tasks, "limit": limit, "data": str(data) if data else None}
-    return {name: value for name, value in text.items() if value is not None}
+    given = text | ({"tasks": tasks, "limit": limit, "data": str(data) if data else None} if tasks else {})
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _split(words: str) -> list[str]:

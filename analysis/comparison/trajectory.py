@@ -131,7 +131,7 @@ def trajectory(trainings: Mapping[str, Checkpoints], setting: Setting) -> Trajec
             if len(tokenizers) > 1:
                 raise StrataError(f"{name} has another tokenizer: trainings are compared on the same bytes, so give them one")
             text = setting.within(model).text().at_most(documents, model)
-            calibration = replace(text, split="calibration").at_most(documents, model)
+            calibration = text.calibration(model, documents)
             found[name][step] = measure(f"{name} at {step}", model, text, calibration, setting)
     return Trajectory(found)
 

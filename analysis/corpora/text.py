@@ -13,7 +13,7 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.tokenizers import Tokenizer
-from analysis.corpora import Window, sample
+from analysis.corpora import Window, require_disjoint, sample
 from analysis.corpora.sources import first_documents
 from analysis.runs import Run, content_hash
 
@@ -56,6 +56,15 @@ class Text:
         """The same with `documents` documents, or as many as the corpus has."""
         text = replace(self, documents=documents)
         return replace(text, documents=len(text._sample(model, fewer=True)))
+
+    def calibration(self, model: BlockModel, documents: int | None = None) -> Text:
+        """As much of the calibration part of the same corpus: as many documents, or `documents`, or as many as there are.
+
+        Raises StrataError when the two share a document.
+        """
+        found = replace(self, split="calibration").at_most(documents or self.documents, model)
+        require_disjoint(self._sample(model, fewer=True), found.windows(model))
+        return found
 
     def _sample(self, model: BlockModel, *, fewer: bool = False) -> list[Window]:
         tokenizers = self.tokenizers or tokenizer_of(model)

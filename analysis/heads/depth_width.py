@@ -126,5 +126,4 @@ def depth_width(model: BlockModel, setting: Setting) -> DepthWidth:
         ordered = removals.ordered(kind, scores[kind])
         sets[kind] = nested(ordered, removals.shares(ordered, "block parameters"), LIMIT)
     paths, text = removals.limited(PATHS).paths("depth and width", sets, held_out)
-    removals.check(text, calibration)
     return DepthWidth(model, text, calibration, "causal" if causal else "taylor", paths)

@@ -14,7 +14,6 @@ from adapters.base import BlockModel
 from analysis.ablation import singles
 from analysis.agreement import Scores
 from analysis.budgets import cost
-from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
 from analysis.heads import costs
 from analysis.heads.paths import order
@@ -92,8 +91,4 @@ class Removals:
     def texts(self, documents: int) -> tuple[Text, Text]:
         """Held-out and calibration text that share no document."""
         held_out = self.setting.text(documents)
-        calibration = replace(held_out, split="calibration").at_most(documents, self.model)
-        return held_out, calibration
-
-    def check(self, held_out: Text, calibration: Text) -> None:
-        require_disjoint(held_out.windows(self.model), calibration.windows(self.model))
+        return held_out, held_out.calibration(self.model)

@@ -175,10 +175,8 @@ def width(model: BlockModel, setting: Setting) -> Width:
     """
     removals = Removals(model, setting.within(model))
     parts = singles(model.spec, ["heads"])
-    held_out, _ = removals.texts(setting.documents or 1)
-    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, held_out))
+    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, removals.setting.text(setting.documents or 1)))
     text, calibration = study.text, removals.texts(max(setting.documents or 0, ENOUGH, study.text.documents))[1]
-    removals.check(text, calibration)
     sweep = study.run(folder, share(setting.progress, "single heads", study.steps * text.documents))
     sums = study.scores(folder)
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError, unknown
 from adapters.export import Source
-from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text, batches
 from analysis.methods.method import Solved, calibration_for, require, solve
 from analysis.methods.table import METHODS
-from analysis.plan import plan
-from analysis.pruning.checkpoint import Loss, Pruning, Rewritten
-from analysis.sweep import sweep
+from analysis.pruning.checkpoint import Loss, Pruning, Rewritten, measure_loss
 
 REWRITING = [name for name, method in METHODS.items() if method.stock and method.floats]  # blocks are removed by an order
 IN_MEMORY = [name for name, method in METHODS.items() if not method.stock]
@@ -44,9 +39,9 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     New weights are rounded to the dtype of the files first: what is measured is what is written. `text` is held-out;
     calibration text is taken from the same corpus. Raises StrataError on a model that the method cannot prune.
     """
-    method, calibration = METHODS[name], replace(text, split="calibration")
+    method = METHODS[name]
     require(method, model)
-    require_disjoint(text.windows(model), calibration.windows(model))
+    calibration = calibration_for(model, text)
     made = method.prune(model, list(batches(calibration.windows(model), model)), count)
     kept = bases(model, made)
     stored = source.store.read(source.layout.block["down"].key.format(i=0)).dtype
@@ -55,7 +50,7 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     made = made.with_blocks([_with(block, weights) for block, weights in zip(made.blocks, rounded, strict=True)])
     changed = {key: t.cpu() for key, t in source.layout.write({}, rounded).items()}
     removed = Ablation(blocks=frozenset(range(len(model.blocks))) - frozenset(kept))
-    loss = _loss(model, made, removed, text)
+    loss = measure_loss(model, (NONE, removed), text, made)
     return Pruning(model, source, None, text, calibration, loss, Rewritten(method.title, count, made, changed))
 
 
@@ -88,7 +83,7 @@ def measure(model: BlockModel, text: Text, name: str, target: float) -> InMemory
     """
     method = METHODS[name]
     solved = solve(method, model, list(batches(calibration_for(model, text).windows(model), model)), target)
-    return InMemory(model, method.title, solved, _loss(model, solved.model, NONE, text))
+    return InMemory(model, method.title, solved, measure_loss(model, (NONE, NONE), text, solved.model))
 
 
 def bases(model: BlockModel, made: BlockModel) -> list[int]:
@@ -99,12 +94,3 @@ def bases(model: BlockModel, made: BlockModel) -> list[int]:
 
 def _with(block: Block, weights: dict[str, Tensor]) -> Block:
     return block.with_weights(block.weights | {role: t.to(block.weights[role].dtype) for role, t in weights.items()})
-
-
-def _loss(model: BlockModel, made: BlockModel, removed: Ablation, text: Text) -> Loss:
-    rows, tokens = [], []
-    for batch in batches(text.windows(model), model):
-        sums = [sweep(m, plan(m.spec, []), batch.ids, batch.lengths, first=batch.first, kl=False)["nll"] for m in (model, made)]
-        rows.append(torch.cat(sums).numpy())
-        tokens.append(batch.tokens)
-    return Loss((NONE, removed), np.concatenate(rows, axis=1), np.concatenate(tokens))

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from adapters.base import BlockModel, ModelSpec
 from adapters.errors import StrataError
-from analysis.corpora import require_disjoint
 from analysis.corpora.text import Batch, Text
 
 Found = TypeVar("Found")
@@ -106,9 +105,7 @@ def calibration_for(model: BlockModel, text: Text) -> Text:
     Raises StrataError as `Text.windows` does.
     """
     enough = -(-TOKENS * model.spec.d_model // text.window)
-    read = replace(text, split="calibration").at_most(max(text.documents, enough), model)
-    require_disjoint(text.windows(model), read.windows(model))
-    return read
+    return text.calibration(model, max(text.documents, enough))
 
 
 def require(method: Method, model: BlockModel) -> None:

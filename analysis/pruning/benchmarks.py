@@ -15,7 +15,7 @@ from adapters.ablation import NONE, Ablation
 from analysis.conclusions import too_few
 from analysis.pruning.curves import removal_curves
 from analysis.pruning.paths import size
-from analysis.pruning.study import Pruned
+from analysis.pruning.results import Pruned
 from analysis.setting import Setting, run_folder, share
 from analysis.statistics import ENOUGH, Interval
 from analysis.tasks import TaskSet, verdicts
@@ -23,7 +23,6 @@ from analysis.tasks.benchmark import Benchmark, by_task
 from analysis.tasks.study import TaskStudy, by_ablation
 from analysis.words import bounded
 
-SAVING = "all parameters"  # what benchmarks are drawn against beside blocks removed (paper, Figures 2b, 5 and 9)
 PLACES = {"accuracy": "acc", "loss": "log_loss"}  # of a task with options
 
 
@@ -49,11 +48,15 @@ class Along:
         rows = self.found.table
         return {(a, m): v for a, m, *v in rows[["ablation", "metric", "value", "ci_low", "ci_high"]].itertuples(index=False)}  # type: ignore[misc]
 
-    def curves(self, metric: str, ylabel: str, levels: dict[str, float]) -> Figure:
-        """As `analysis.pruning.curves.removal_curves`, of a metric of the benchmark."""
+    def curves(self, metric: str, label: str, levels: dict[str, float]) -> dict[str, Figure]:
+        """As `analysis.pruning.curves.removal_curves`, of a metric of the benchmark: by what is drawn against what."""
         removed = self.removed
         ours, random = self._of(removed.table, metric), self._of(removed.random, metric)
-        return removal_curves(ours, removed.titles, random, [*removed.panels, *removed.against(SAVING)], ylabel=ylabel, levels=levels)
+        against = {"blocks removed": removed.panels, "what is saved": removed.savings}
+        return {
+            f"{label} against {what}": removal_curves(ours, removed.titles, random, panels, ylabel=label, levels=levels)
+            for what, panels in against.items()
+        }
 
     def _of(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:
         """A table as `Scored.table` with the metric for the loss, without intervals: over few questions they would hide each other."""
@@ -63,14 +66,15 @@ class Along:
 
     @property
     def figures(self) -> dict[str, Figure]:
-        """By what is drawn in it, against blocks removed and against parameters."""
+        """Each metric against blocks removed; and against the blocks' parameters, all parameters and FLOPs that are saved."""
         found = self.found
         if not found.has_options:
-            return {found.loss_name: self.curves("nll", found.loss_name, {})}
-        return {
-            label: self.curves(metric, label, {"guessing": found.chance[what]})
+            return self.curves("nll", found.loss_name, {})
+        drawn = [
+            self.curves(metric, label, {"guessing": found.chance[what]})
             for (what, metric), label in zip(PLACES.items(), ("accuracy", found.loss_name), strict=True)
-        }
+        ]
+        return {label: figure for figures in drawn for label, figure in figures.items()}
 
     @property
     def bands(self) -> str:
@@ -159,5 +163,5 @@ def along_paths(removed: Pruned, tasks: Sequence[TaskSet], setting: Setting) -> 
 
 def kinds_of(removed: Pruned, study: TaskStudy) -> list[str]:
     """Of each ablation. Sets of random orders alone are a kind of their own: most guess, and are there to be passed."""
-    ours = {ablation for name in removed.whole for ablation in removed.scored.paths[name]}
-    return ["dense" if not a else "sets" if a in ours else "random" for a in study.plan.ablations]
+    random, ours = ({a for name in names for a in removed.scored.paths[name]} for names in (removed.null, removed.whole))
+    return ["dense" if not a else "random" if a in random - ours else "sets" for a in study.plan.ablations]

@@ -32,7 +32,6 @@ class Calibration:
 
     model: BlockModel
     batches: Sequence[Batch]
-    seed: int = 0
     tell: Callable[[str, float], None] = lambda what, done: None
 
     def total(self, score: Callable[[Batch], np.ndarray]) -> np.ndarray:

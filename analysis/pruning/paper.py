@@ -34,7 +34,7 @@ def named_in_paper(name: str) -> str | None:
     return next((known for known in REMOVED if re.match(rf"{known}(-hf|-base)?$", plain)), None)
 
 
-def removed_in_paper(name: str) -> tuple[int, ...] | None:
-    """The blocks that the paper removed from a model; None for models that are not among its four."""
-    known = named_in_paper(name)
-    return REMOVED[known] if known else None
+def removed_in_paper(name: str, n_blocks: int) -> tuple[int, ...]:
+    """The blocks that the paper removed from a model; none for models that are not among its four, or of another depth."""
+    blocks = REMOVED.get(named_in_paper(name) or "", ())
+    return blocks if len(blocks) == quarter(n_blocks) else ()

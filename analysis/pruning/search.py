@@ -12,7 +12,8 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from analysis.corpora import windows_hash
 from analysis.corpora.text import Text, batches
-from analysis.pruning.orders import ORDERS, Calibration
+from analysis.pruning.orders import BLOCKS, ORDERS, Calibration
+from analysis.pruning.paper import quarter, removed_in_paper
 from analysis.pruning.paths import RemovalPath, thinned, union
 from analysis.runs import Run
 from analysis.setting import Setting, run_folder
@@ -35,7 +36,7 @@ def find_paths(model: BlockModel, calibration: Text, setting: Setting, rate: flo
     """Every order that the budget holds, found on calibration text at `rate` FLOPs a second; paths are kept beside the runs."""
     budget, progress = setting.budget, setting.progress
     few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
-    found_on = {t: Calibration(model, list(batches(t.windows(model), model)), t.seed, progress) for t in (calibration, few)}
+    found_on = {t: Calibration(model, list(batches(t.windows(model), model)), progress) for t in (calibration, few)}
     result = Found({}, {}, few.documents)
     for name, order in ORDERS.items():
         read = few if order.searched else calibration
@@ -74,17 +75,28 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
 def sized_paths(
     model: BlockModel, paths: Mapping[str, RemovalPath], text: Text, setting: Setting, rate: float
 ) -> tuple[SweepStudy, dict[str, RemovalPath], Path]:
-    """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there."""
+    """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there.
+
+    Sets of the paper's size are always scored beside them, and the one that it printed for the model.
+    """
     budget = setting.budget
     choices = []
     for points in POINTS:
         thin = {name: thinned(path, points) for name, path in paths.items()}
-        study = SweepStudy.of(model, union(thin), text, kl=False)
+        study = SweepStudy.of(model, [*union(thin), *_of_the_papers_size(model, paths)], text, kl=False)
         folder = run_folder(setting.out, "removal", study.identity)
         choices.append((study, thin, folder))
         seconds = study.plan.flops_per_token * ENOUGH * budget.window / rate
         if study.open(folder).planned or seconds <= (budget.seconds or seconds):
             break
     study, thin, folder = choices[-1]
-    n = setting.size(model, study.plan, study.open(folder).planned)
-    return replace(study, text=text.at_most(n, model)), thin, folder
+    documents = setting.size(model, study.plan, study.open(folder).planned)
+    return replace(study, text=text.at_most(documents, model)), thin, folder
+
+
+def _of_the_papers_size(model: BlockModel, paths: Mapping[str, RemovalPath]) -> list[Ablation]:
+    """The set that the paper printed for the model, and those that orders of blocks have taken out at its size."""
+    n = len(model.spec.blocks)
+    printed = removed_in_paper(model.spec.name, n)
+    ours = [path[quarter(n)] for name, path in paths.items() if name in ORDERS and ORDERS[name].kinds == BLOCKS]
+    return [Ablation(blocks=frozenset(printed)), *ours] if printed else ours

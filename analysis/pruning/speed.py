@@ -47,8 +47,13 @@ def memory(model: BlockModel) -> int:
 
 def _seconds(written: Iterator[Tensor], n: int, device: torch.device) -> float:
     """That the next `n` tokens take."""
+    _wait(device)  # for what is still being computed of the prompt
     start = time.perf_counter()
     list(islice(written, n))
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start

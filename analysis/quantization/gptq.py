@@ -21,7 +21,7 @@ import torch
 
 from adapters.base import BlockModel, ModelSpec
 from adapters.errors import StrataError
-from adapters.export import BESIDE, Source, finished_or_nothing, n_bytes, write_json
+from adapters.export import BESIDE, Source, finished_or_nothing, write_json, writing
 from adapters.layout import Store
 from adapters.quantised import require_floats
 from analysis.corpora.text import Batch
@@ -132,7 +132,7 @@ class Recipe:
         require(self.model.spec)
         out = self.folder(root)
         if not (out / "config.json").is_file():
-            with finished_or_nothing(out, 2 * n_bytes(self.source.store)) as folder:  # a plain copy lies there for a while
+            with finished_or_nothing(out, 2 * self.source.store.nbytes) as folder:  # a plain copy lies there for a while
                 write(self, folder)
         return out
 
@@ -142,15 +142,17 @@ def write(recipe: Recipe, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     with TemporaryDirectory(dir=folder.parent) as plain, _quiet(), torch.random.fork_rng():
-        recipe.source.write(recipe.removed, Path(plain), "safetensors")
+        with writing(folder):
+            recipe.source.write(recipe.removed, Path(plain), "safetensors")
         model: Any = AutoModelForCausalLM.from_pretrained(plain, dtype="auto")
         torch.manual_seed(recipe.seed)
         _oneshot(model, recipe)
-        model.save_pretrained(folder)
-        for name in BESIDE:
-            if (Path(plain) / name).is_file() and not (folder / name).is_file():
-                shutil.copyfile(Path(plain) / name, folder / name)
-    write_json(folder / "strata.json", recipe.identity)
+        with writing(folder):
+            model.save_pretrained(folder)
+            for name in BESIDE:
+                if (Path(plain) / name).is_file() and not (folder / name).is_file():
+                    shutil.copyfile(Path(plain) / name, folder / name)
+            write_json(folder / "strata.json", recipe.identity)
 
 
 def _oneshot(model: Any, recipe: Recipe) -> None:
@@ -201,7 +203,7 @@ def _widths(model: BlockModel) -> set[int]:
     return {w.shape[1] for block in model.blocks for w in block.weights.values() if w.dim() == 2}
 
 
-def stored(store: Store, *, half: bool = False) -> int:
-    """Bytes of a checkpoint's tensors; with `half`, floats count two bytes each whatever the file holds them in."""
+def half_bytes(store: Store) -> int:
+    """Of a checkpoint's tensors, where floats count two bytes each whatever the file holds them in."""
     tensors = (store.read(key) for key in store.shapes)
-    return sum(t.numel() * (2 if half and t.is_floating_point() else t.element_size()) for t in tensors)
+    return sum(t.numel() * (2 if t.is_floating_point() else t.element_size()) for t in tensors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,6 @@ import pandas as pd
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.export import Source
-from analysis.corpora import require_disjoint
 from analysis.corpora.text import Text
 from analysis.methods.accuracy import METRIC, has_options
 from analysis.plan import plan
@@ -154,8 +153,7 @@ def quantization(source: str, model: BlockModel, setting: Setting, tasks: Sequen
     setting = setting.within(model)
     some = plan(model.spec, [Ablation(blocks=frozenset(range(quarter(len(model.spec.blocks)))))])
     text = setting.text().at_most(setting.size(model, some), model)
-    calibration = replace(text, split="calibration").at_most(max(CALIBRATION, -(-2 * widest(model) // text.window)), model)
-    require_disjoint(text.windows(model), calibration.windows(model))
+    calibration = text.calibration(model, max(CALIBRATION, -(-2 * widest(model) // text.window)))
     job = Variants(
         model,
         Source.of(source, model.spec),

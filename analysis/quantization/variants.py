@@ -15,7 +15,7 @@ from analysis.corpora.text import Batch, Text, batches
 from analysis.methods.accuracy import METRIC
 from analysis.pruning.checkpoint import find_path
 from analysis.pruning.paper import quarter
-from analysis.quantization.gptq import SCHEMES, Recipe, stored
+from analysis.quantization.gptq import SCHEMES, Recipe, half_bytes
 from analysis.runs import content_hash
 from analysis.setting import Setting, Tell, run_folder
 from analysis.statistics import Array, Interval
@@ -90,7 +90,7 @@ class Variants:
             left, store = pruned(model, ablation.blocks), source.without(ablation.blocks)
             scored = self._benchmarks(left, ablation.blocks)
             when = order if ablation == NONE else "after"
-            found.append(Variant(scheme, when, left.spec.n_params, stored(store), stored(store, half=True), nll, scored))
+            found.append(Variant(scheme, when, left.spec.n_params, store.nbytes, half_bytes(store), nll, scored))
         return found
 
     def _benchmarks(self, model: BlockModel, removed: Iterable[int]) -> dict[str, Interval]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from adapters import Ablation, BlockModel, load, registry
 from adapters import export as exporting
 from adapters.contract import assert_close
 from adapters.errors import StrataError
-from adapters.export import Source, choose_format, finished_or_nothing, pruned, pruned_config, remaining, rerooted
+from adapters.export import Source, choose_format, finished_or_nothing, pruned, pruned_config, remaining, rerooted, writing
 from adapters.layout import open_store
 from adapters.stock import by_strata, by_transformers, reader_of, stock_logits
 from tests.reference import baichuan, cousin, variants
@@ -33,7 +36,7 @@ def export(path: Path | str, removed: list[int], out: Path, format: str = "auto"
     model = load(path, device="cpu", dtype="float32")
     source = Source.of(str(path), model.spec)
     chosen = choose_format(source, format)
-    with finished_or_nothing(out, 0) as folder:
+    with finished_or_nothing(out, 0) as folder, writing(out):
         store = source.write(removed, folder, chosen)
         assert open_store(next(iter(folder.glob("*.pth")), folder)).hash == store.hash
     return model, reader_of(model.spec, store, chosen)
@@ -190,6 +193,13 @@ def test_rwkv_7_without_block_0_alone_is_another_model(variant: str) -> None:
         assert rerooted(model.spec, removed) == (float(apart) > 1e-3) == (variant == "rwkv-7" and 0 in removed)
 
 
+def test_a_folder_with_native_weights_is_written_as_such(tmp_path: Path) -> None:
+    (tmp_path / "dense").mkdir()
+    variants.save("rwkv-6", tmp_path / "dense")
+    assert assert_reads_as_ablation(tmp_path / "dense", [1], tmp_path / "out") == "rwkv"
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".pth"]
+
+
 def test_native_rwkv_as_safetensors(tmp_path: Path) -> None:
     assert assert_reads_as_ablation(variants.save("rwkv-7", tmp_path), [0, 1], tmp_path / "out", "safetensors") == "strata"
     assert "blocks.0.att.v1" not in load_file(tmp_path / "out" / "model.safetensors")
@@ -226,17 +236,76 @@ def test_a_configuration_that_says_too_many_blocks_is_seen(tmp_path: Path) -> No
 
 
 def test_nothing_looks_finished_when_it_fails(tmp_path: Path) -> None:
-    with pytest.raises(StrataError, match=r"cannot write .*No space left.*free some space"), finished_or_nothing(tmp_path / "out", 0):
-        raise OSError(28, "No space left on device")
-    with pytest.raises(StrataError, match="MB are free"), finished_or_nothing(tmp_path / "out", 1 << 60):
+    out = tmp_path / "out"
+    for error, fix in (
+        (OSError(28, "No space left on device"), "free some space"),
+        (PermissionError(13, "Permission denied"), "give another"),
+    ):
+        with pytest.raises(StrataError, match=rf"cannot write .*{error.strerror}.*; {fix}"), finished_or_nothing(out, 0), writing(out):
+            raise error
+    with pytest.raises(StrataError, match=r"MB are free.*free some space"), finished_or_nothing(out, 1 << 60):
         pass
-    with pytest.raises(KeyboardInterrupt), finished_or_nothing(tmp_path / "out", 0):
+    with pytest.raises(KeyboardInterrupt), finished_or_nothing(out, 0):
         raise KeyboardInterrupt
+    with pytest.raises(OSError, match="of a reader"), finished_or_nothing(out, 0):
+        raise OSError("of a reader")
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
-    with pytest.raises(StrataError, match="is not empty"), finished_or_nothing(tmp_path / "full", 0):
-        pass
+    (tmp_path / "here").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.chdir(tmp_path / "here")
+    for out, message in (
+        (tmp_path / "full", "is not empty: give another --out"),
+        (tmp_path / "full" / "thesis.tex", "is a file: --out is a new folder"),
+        (tmp_path / "full" / "thesis.tex" / "out" / "out", "thesis.tex is a file, so that"),
+        (tmp_path / ("n" * 300), "File name too long; give another --out"),
+        (tmp_path / "loop", "is a link that leads to itself"),
+        (Path(), "is the folder that this runs in and cannot be replaced: name a new folder in it"),
+    ):
+        with pytest.raises(StrataError, match=message), finished_or_nothing(out, 0):
+            pytest.fail("the work has begun")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    with finished_or_nothing(tmp_path / "link", 0) as folder:
+        (folder / "made").touch()
+    assert (tmp_path / "empty" / "made").is_file()
+
+
+def test_what_came_there_meanwhile_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "thesis.tex").touch()
+    message = rf"cannot write to {re.escape(str(out))}: Directory not empty; give another --out"
+    with pytest.raises(StrataError, match=message), finished_or_nothing(out, 0):
+        shutil.copytree(tmp_path / "theirs", out)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "theirs", "thesis.tex", "thesis.tex"]
+
+
+def test_a_mount_point_cannot_be_replaced(small_disk: Path) -> None:
+    with pytest.raises(StrataError, match="is a mount point and cannot be replaced"), finished_or_nothing(small_disk, 0):
+        pytest.fail("the work has begun")
+
+
+def test_a_reader_that_is_killed_is_no_broken_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    with pytest.raises(StrataError, match="was stopped by signal 9: most likely memory ran out"):
+        stock_logits("strata", tmp_path, IDS, "cpu", "float32")
+
+
+def test_sizes_are_known_without_reading(tmp_path: Path) -> None:
+    tiny("llama").to(torch.bfloat16).save_pretrained(tmp_path / "dense")
+    for path, removed in ((tmp_path / "dense", [1]), (variants.save("rwkv-7", tmp_path), [0])):
+        source = Source.of(str(path), load(path, device="cpu").spec)
+        short = source.without(removed)
+        assert short.nbytes == sum(short.read(key).nbytes for key in short.shapes)
+        assert short.sizes.keys() == short.shapes.keys()
 
 
 @pytest.mark.parametrize("format", ["safetensors", "pth"])

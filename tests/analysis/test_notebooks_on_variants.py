@@ -11,7 +11,7 @@ from IPython.utils.io import capture_output
 from sentencepiece import SentencePieceTrainer
 
 from analysis.depth import KINDS, Depth
-from analysis.importance.ranking import Ranking
+from analysis.importance.results import Ranking
 from tests.reference.variants import BAICHUAN, BLOCKS, VARIANTS, save
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"

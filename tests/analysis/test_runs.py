@@ -260,3 +260,14 @@ def test_errors_of_others_are_not_hidden(tmp_path: Path) -> None:
         raise ZeroDivisionError
     with pytest.raises(StrataError, match="Input/output error"), Run(tmp_path, IDENTITY).writing({}):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_space_is_asked_for_when_the_disk_is_full_only(tmp_path: Path) -> None:
+    """A folder that cannot be there is named, and needs another place."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StrataError, match=r"cannot write to .*: Not a directory; give another --out$"):
+        Run(tmp_path / "file" / "run", IDENTITY).write_text("summary.csv", "")
+    with pytest.raises(StrataError, match=r"cannot write to .*: Input/output error$"), Run(tmp_path / "run", IDENTITY).writing({}):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(StrataError, match=r"free some space or give another --out$"), Run(tmp_path / "run", IDENTITY).writing({}):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -16,8 +16,9 @@ from analysis.agreement import removal_order
 from analysis.budgets import Budget
 from analysis.corpora.text import batches
 from analysis.depth import depth
-from analysis.importance.ranking import EFFECTS, NAMES, STREAM, Ranking, ranking
+from analysis.importance.ranking import ranking
 from analysis.importance.replacement import fit_maps, residuals
+from analysis.importance.results import EFFECTS, NAMES, STREAM, Ranking
 from analysis.setting import Setting
 from tests.reference import baichuan
 from tests.reference.models import save_reader

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from adapters import load
+from adapters import BlockModel, load
 from analysis.corpora.text import Text, batches
 from analysis.methods import laco
 from analysis.methods.checkpoint import bases
@@ -59,8 +59,8 @@ def prune(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], pr
     return run
 
 
-def calibration(prose: Path) -> Text:
-    return Text(corpus=str(prose), split="calibration", window=32, documents=14)
+def calibration(model: BlockModel, prose: Path) -> Text:
+    return calibration_for(model, Text(corpus=str(prose), window=32, documents=14))
 
 
 @pytest.mark.parametrize("method", ["laco", pytest.param("linear", marks=pytest.mark.long)])
@@ -69,7 +69,7 @@ def test_transformers_reads_what_is_written(method: str, prune: Callable, prose:
     code, said, errors = prune(source, "--method", method, "--remove", 2)
     assert code == 0, errors
     record, model = json.loads(said), load(source, device="cpu")
-    made = METHODS[method].prune(model, list(batches(calibration(prose).windows(model), model)), 2)
+    made = METHODS[method].prune(model, list(batches(calibration(model, prose).windows(model), model)), 2)
     assert record["written"]["read_by"] == "transformers"
     assert record["blocks"]["kept"] == bases(model, made)
     assert record["method"] == {"name": METHODS[method].title, "knob": 2}

@@ -16,16 +16,18 @@ from transformers import AutoModelForCausalLM
 from adapters import Ablation, load, registry
 from adapters.errors import StrataError
 from adapters.export import Source
+from adapters.layout import open_store
 from adapters.rwkv.tokenizers import ByteTokenizer
 from adapters.stock import by_strata
 from analysis.corpora.text import Batch, Text, batches, tokenizer_of
 from analysis.importance import measure
 from analysis.pruning import checkpoint
-from analysis.pruning.checkpoint import count_of, measure_loss, verify
+from analysis.pruning.checkpoint import count_of, measure_loss, tolerance, verify
 from analysis.pruning.orders import nested
 from reports import cli
 from tests.reference import variants
 from tests.reference.models import save_reader
+from tests.reference.rwkv_checkpoints import random_checkpoint
 
 BLOCKS = 5
 
@@ -88,6 +90,7 @@ def test_prune_by_bi_is_read_by_transformers(prune: Callable, folder: Path, pros
     assert f"Blocks {', '.join(map(str, record['blocks']['removed']))} (0-based)" in card
     assert "byte for byte" in card
     assert f"File: {weights / 1e6:,.1f} MB of " in card
+    assert ", in the precision of the source. `AutoModelForCausalLM" in card
     assert (out / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
@@ -137,6 +140,22 @@ def test_rwkv_7_without_block_0_is_measured_as_it_is_written(
     assert "rows above it without block 0 keep its v_first" in card
 
 
+@pytest.mark.parametrize("version", ["5.2", "7"])
+def test_half_precision_is_held_against_the_rwkv_package(version: str, prune: Callable, tmp_path: Path) -> None:
+    """The package computes in fp32: single logits are as far from those in bf16 as those of another model may be, all together are not."""
+    source = tmp_path / "dense.pth"
+    tensors = random_checkpoint(version, blocks=4, heads=4, head_size=16, vocab=256)
+    torch.save({key: t.bfloat16() for key, t in tensors.items()}, source)
+    code, said, errors = prune("--blocks", "0", "--dtype", "bfloat16", "--json", model=source)
+    assert code == 0, errors
+    written = json.loads(said)["written"]
+    assert (written["read_by"], written["error"]) == ("rwkv", "rms")
+    assert written["error_over_std"] < tolerance("rwkv", torch.bfloat16).most / 2
+    spec = load(source, device="cpu", dtype="bfloat16")
+    with pytest.raises(StrataError, match=r"is not the ablated model as rwkv reads it \(rms error"):
+        verify(spec, [1], tmp_path / "out", "rwkv", open_store(tmp_path / "out").hash)
+
+
 def test_the_gate_exits_1_and_writes_nothing(prune: Callable, tmp_path: Path, folder: Path, prose: Path) -> None:
     model, text = load(folder, device="cpu"), Text(corpus=str(prose), window=32, documents=14)
     rise = measure_loss(model, nested([2]), text).rises[-1].value  # below zero: random weights only get better
@@ -163,6 +182,27 @@ def test_a_folder_that_holds_something_is_left_alone(prune: Callable, tmp_path: 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("out", [".", "link", "afile/x", "afile"])
+def test_where_it_can_be_written_is_seen_before_the_work(
+    out: str, prune: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("empty", "here"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "afile").touch()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    if out == "link":
+        code, _, errors = prune("--blocks", 1, "--out", tmp_path / out)
+        assert code == 0, errors
+        assert (tmp_path / "empty" / "model.safetensors").is_file()
+        return
+    code, _, errors = prune("--out", out if out == "." else tmp_path / out)  # how much goes is not said either
+    assert code == 2
+    assert "cannot be replaced" in errors if out == "." else "is a file" in errors
+    assert not list((tmp_path / "here").iterdir())
+
+
 def test_a_converted_source_is_not_said_to_be_copied(
     prune: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +212,9 @@ def test_a_converted_source_is_not_said_to_be_copied(
     code, _, errors = prune("--blocks", 1, model=tmp_path / "model.gguf")
     assert code == 0, errors
     card = (tmp_path / "out" / "README.md").read_text()
+    assert "Block 1 (0-based) of " in card
     assert "all other weights are those of the source, as converted to fp32." in card
+    assert ", in fp32, to which the source's GGUF file was converted. " in card
     assert "byte for byte" not in card
 
 
@@ -205,7 +247,7 @@ def test_one_weight_changed_between_write_and_check(
     monkeypatch.setattr(checkpoint, "stock_logits", spoiled)
     code, _, errors = prune("--blocks", "1")
     assert code == 2
-    assert "is not the ablated model" in errors
+    assert "the weights on the disk are not those that were written" in errors
     assert not list(tmp_path.iterdir())
 
 
@@ -214,7 +256,7 @@ def test_other_logits_of_the_same_bytes_are_seen(folder: Path, tmp_path: Path, m
     model = load(folder, device="cpu")
     (tmp_path / "out").mkdir()
     store = Source.of(str(folder), model.spec).write([1], tmp_path / "out", "safetensors")
-    with pytest.raises(StrataError, match="is not the ablated model"):
+    with pytest.raises(StrataError, match=r"is not the ablated model as strata reads it \(largest error of its logits"):
         verify(model, [1], tmp_path / "out", "strata", store.hash)
 
 
@@ -231,6 +273,9 @@ def test_other_logits_of_the_same_bytes_are_seen(folder: Path, tmp_path: Path, m
         (["--ratio", "nan"], "a ratio of nan is no share of the blocks: give one between 0 and 1"),
         (["--ratio", "inf"], "a ratio of inf is no share of the blocks"),
         (["--by", "bj", "--remove", "1"], "bi"),
+        (["--by", "bi", "--blocks", "1"], "--by bi and --blocks both say which blocks go: leave one of them out"),
+        (["--by", "nll", "--method", "laco", "--remove", "1"], "--by nll and --method both say which blocks go"),
+        (["--by", "bi", "--method", "slicegpt", "--ratio", "0.2"], "--by bi and --method both say which blocks go"),
         ([], "one of --remove"),
         (["--remove", "1", "--ratio", "0.2"], "one of --remove"),
         (["--remove", "1", "--format", "gguf"], "no stock loader reads llama"),

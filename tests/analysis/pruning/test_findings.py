@@ -219,19 +219,20 @@ def test_thinned_paths_keep_both_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "n_blocks", "known"),
     [
-        ("Llama-2-7b-hf", "llama-2-7b"),
-        ("llama-2-13b", "llama-2-13b"),
-        ("Baichuan2-7B-Base", "baichuan-2-7b"),
-        ("Baichuan-2-13B", "baichuan-2-13b"),
-        ("Llama-2-70b-hf", None),
-        ("Llama-2-7b-chat-hf", None),
-        ("smollm2", None),
+        ("Llama-2-7b-hf", 32, "llama-2-7b"),
+        ("llama-2-13b", 40, "llama-2-13b"),
+        ("Baichuan2-7B-Base", 32, "baichuan-2-7b"),
+        ("Baichuan-2-13B", 40, "baichuan-2-13b"),
+        ("Llama-2-70b-hf", 80, None),
+        ("Llama-2-7b-chat-hf", 32, None),
+        ("llama-2-7b", 23, None),
+        ("smollm2", 30, None),
     ],
 )
-def test_printed_sets_are_found_by_name(name: str, known: str | None) -> None:
-    assert removed_in_paper(name) == (REMOVED[known] if known else None)
+def test_printed_sets_are_found_by_name(name: str, n_blocks: int, known: str | None) -> None:
+    assert removed_in_paper(name, n_blocks) == (REMOVED[known] if known else ())
 
 
 def test_faster_only_when_the_slowest_round_beats_the_fastest() -> None:

@@ -1,4 +1,4 @@
-"""The notebook on removal, and `strata prune`, run on other families than Llama."""
+"""The notebook on removal, run on other families than Llama."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters import load
-from analysis.pruning.study import Pruned
+from analysis.pruning.results import Pruned
 from tests.analysis.test_notebooks_on_variants import folder, run, saved  # noqa: F401  # a fixture
 from tests.reference.variants import BLOCKS
 

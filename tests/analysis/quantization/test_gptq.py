@@ -18,7 +18,7 @@ from adapters.layout import open_store
 from adapters.stock import READERS, reader_of
 from analysis.corpora.text import Text, batches
 from analysis.quantization import gptq
-from analysis.quantization.gptq import Recipe, group_of, require, stored, widest
+from analysis.quantization.gptq import Recipe, group_of, half_bytes, require, widest
 from tests.reference.gptq import save_gptq
 from tests.reference.models import save_reader, spec
 
@@ -137,16 +137,16 @@ def test_blocks_go_before_and_after(scheme: str, recipe: Recipe, tmp_path: Path)
     else:
         assert any(key.startswith("model.layers.1.") for key in a.keys() - same)
         assert {key for key in a if key.startswith("model.layers.0.")} <= same, "block 0 sees the same text in either order"
-    assert stored(source.without(removed)) == stored(open_store(before)) < stored(open_store(whole)) < stored(recipe.source.store)
+    assert source.without(removed).nbytes == open_store(before).nbytes < open_store(whole).nbytes < recipe.source.store.nbytes
 
 
 def test_size_with_halved_floats(recipe: Recipe, tmp_path: Path) -> None:
     store = open_store(recipe.make(tmp_path))
-    assert stored(recipe.source.store, half=True) * 2 == stored(recipe.source.store) == recipe.model.spec.n_params * 4
+    assert half_bytes(recipe.source.store) * 2 == recipe.source.store.nbytes == recipe.model.spec.n_params * 4
     matrices = sum(w.numel() for block in recipe.model.blocks for w in block.weights.values() if w.dim() == 2)
     others = recipe.model.spec.n_params - matrices
     shapes = 7 * len(recipe.model.blocks) * 2 * 8  # weight_shape: two int64 each
-    assert stored(store, half=True) == matrices // 2 + matrices // 32 * 2 + others * 2 + shapes
+    assert half_bytes(store) == matrices // 2 + matrices // 32 * 2 + others * 2 + shapes
 
 
 def test_calibration_text_that_is_too_short(recipe: Recipe, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from adapters.ablation import NONE, Ablation
 from analysis.budgets import BUDGETS, Budget
 from analysis.pruning.benchmarks import Along, along_paths, kinds_of
 from analysis.pruning.paths import size
-from analysis.pruning.study import Pruned, removal
+from analysis.pruning.results import Pruned
+from analysis.pruning.study import removal
 from analysis.setting import Setting
 from analysis.tasks import load_tasks
 from analysis.tasks.benchmark import by_task
@@ -55,10 +56,13 @@ def test_every_set_scores_as_the_model_without_its_blocks(removed: Pruned, found
 
 def test_figures_and_tables_show_every_order(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
     piqa, xsum, _ = found
-    assert list(piqa.figures) == ["accuracy", piqa.found.loss_name]
-    assert list(xsum.figures) == [xsum.found.loss_name]
+    against = ("against blocks removed", "against what is saved")
+    assert list(piqa.figures) == [f"{what} {x}" for what in ("accuracy", piqa.found.loss_name) for x in against]
+    assert list(xsum.figures) == [f"{xsum.found.loss_name} {x}" for x in against]
+    labels = [ax.get_xlabel() for ax in piqa.figures["accuracy against what is saved"].axes]
+    assert labels[::2] == [f"of {what} removed" for what in ("the blocks' parameters", "all parameters", "the FLOPs of a token")]
     greedy = removed.scored.paths["greedy"]
-    lines = {str(line.get_label()): line for line in piqa.figures["accuracy"].axes[1].lines}
+    lines = {str(line.get_label()): line for line in piqa.figures["accuracy against blocks removed"].axes[1].lines}
     assert np.asarray(lines["greedy blocks"].get_ydata()) == pytest.approx([piqa.value(a, "acc").value for a in greedy])
     assert np.asarray(lines["guessing"].get_ydata()) == pytest.approx(0.5)
     assert piqa.table["order"].tolist() == xsum.table["order"].tolist() == ["dense", *removed.titles.values()]
@@ -114,6 +118,16 @@ def test_a_model_that_guesses_has_no_reach(removed: Pruned, tmp_path: Path) -> N
     assert "so many blocks out" not in guesses.conclusion
     assert "cannot be told from the dense model's by any order" in guesses.conclusion
     assert set(guesses.table["better than guessing"]) == {"cannot be told"}
+
+
+def test_the_set_of_the_paper_is_not_a_random_one(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
+    scored = removed.scored
+    theirs = next(iter({a for name in removed.null for a in scored.paths[name]} - {a for n in removed.whole for a in scored.paths[n]}))
+    paths = {name: tuple(a for a in path if a != theirs) for name, path in scored.paths.items()}
+    study = TaskStudy.of(removed.model, [a for a in scored.nll if a], load_tasks("piqa", limit=14, data=found[2]))
+    kinds = dict(zip(study.plan.ablations, kinds_of(replace(removed, scored=replace(scored, paths=paths)), study), strict=True))
+    assert kinds[theirs] == "sets"
+    assert "random" in kinds.values()
 
 
 def test_random_orders_do_not_hide_what_the_dense_model_knows(removed: Pruned, tmp_path: Path) -> None:

@@ -1,0 +1,231 @@
+"""What a study of removal found: tables, words and panels (paper, Figures 2b, 5 and 9, Tables 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import pandas as pd
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from adapters.export import rerooted
+from analysis import conclusions
+from analysis.corpora.text import Text
+from analysis.pruning import curves, findings
+from analysis.pruning.orders import BLOCKS, ORDERS
+from analysis.pruning.paper import STRATEGIES, quarter, removed_in_paper
+from analysis.pruning.paths import RemovalPath, Scored, size
+from analysis.statistics import ENOUGH
+from analysis.words import INTERVALS, bounded, escape, number
+
+SAVED = {"block parameters": "the blocks' parameters", "all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
+LIMITS = (
+    "This is about one model on one kind of text, with nothing retrained after a removal; training repairs a part of the loss, and not "
+    "the same part for all orders. The loss says little about generation and about tasks."
+)
+REROOTED = (
+    "Sets with block 0 keep the v_first that it makes, though its parameters count as saved: a checkpoint without block 0 takes v_first "
+    "from the first block that is left, and has another loss."
+)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Results of one model: its paths, and their losses on held-out text."""
+
+    model: BlockModel
+    text: Text
+    calibration: Text
+    whole: dict[str, RemovalPath]  # every set of each order
+    scored: Scored  # of some sets, random orders among them
+    seconds: dict[str, float]  # of the orders that the budget does not hold: what they would take
+    searched: int  # documents that orders of many ablated models read
+    bought: pd.DataFrame  # `analysis.pruning.speed.speeds`, and `file` where files were given: bytes of what `strata prune` writes
+    precision: str = ""  # of these files, see `Source`
+
+    @property
+    def name(self) -> str:
+        """The model's name as Markdown."""
+        return escape(self.model.spec.name)
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.model.spec.blocks)
+
+    @property
+    def quarter(self) -> int:
+        """How many blocks the paper takes out, see `analysis.pruning.paper`."""
+        return quarter(self.n_blocks)
+
+    @property
+    def printed(self) -> tuple[int, ...]:
+        """The blocks that the paper removed from this model; none where it is not one of its four."""
+        return removed_in_paper(self.model.spec.name, self.n_blocks)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Of the orders that were found."""
+        return {name: ORDERS[name].title for name in self.whole}
+
+    @property
+    def null(self) -> list[str]:
+        return [name for name in self.scored.paths if name not in self.whole]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """As `Scored.table`, of the orders."""
+        return self.scored.table(list(self.whole))
+
+    @cached_property
+    def random(self) -> pd.DataFrame:
+        return self.scored.table(self.null)
+
+    @property
+    def panels(self) -> list[curves.Panel]:
+        """What is drawn against blocks removed: orders from one plain pass, and orders that look further, Block Influence in both."""
+        return [curves.Panel("removed", "blocks removed", names) for names in self._groups]
+
+    @property
+    def savings(self) -> list[curves.Panel]:
+        """The same against what is saved, a row a measure of SAVED."""
+        return [curves.Panel(measure, f"of {said} removed", names) for measure, said in SAVED.items() for names in self._groups]
+
+    @property
+    def _groups(self) -> list[list[str]]:
+        return [[n for n in self.whole if ORDERS[n].once], [n for n in self.whole if n == "bi" or not ORDERS[n].once]]
+
+    @property
+    def bands(self) -> str:
+        """What the bands of a figure are; a sentence for captions."""
+        n = len(self.scored.tokens)
+        intervals = f"95\u00a0% bootstrap intervals over {n} documents" if n >= ENOUGH else f"missing: {conclusions.too_few(n)}"
+        return f"Coloured bands are {intervals}; {self.grey}"
+
+    @property
+    def grey(self) -> str:
+        """What the band of random orders is; a clause for captions."""
+        return f"the grey band reaches from the best to the worst of {len(self.null)} random orders."
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        points, total = max(len(p) for p in self.scored.paths.values()), len(self.scored.nll)
+        spec = self.model.spec
+        facts = {
+            "Model": f"{spec.name}, {spec.variant}, {self.n_blocks} blocks, {spec.n_params / 1e6:,.1f} M parameters",
+            "Orders": f"{self.calibration.corpus}, calibration: {self.calibration.documents} documents; those that run many ablated models "
+            f"read {self.searched} of them",
+            "Losses": f"{self.text.corpus}, held-out: {len(self.scored.tokens)} documents, one window of {self.text.window} tokens each, "
+            f"{int(self.scored.tokens.sum()):,} tokens scored",
+            "Sets": f"{total:,} sets of blocks and sub-layers: up to {points} of each order, from none removed to all but one, "
+            f"and those without {self.quarter} block{'s' * (self.quarter > 1)}" + (", with the paper's" if self.printed else ""),
+            "Intervals": INTERVALS,
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @cached_property
+    def left_out(self) -> str:
+        """Which orders the budget does not hold, and what they would take."""
+        if not self.seconds:
+            return "Every order was found."
+        took = [f"{ORDERS[name].title} (about {seconds / 60:,.0f} minutes on this machine)" for name, seconds in self.seconds.items()]
+        return f"Left out, for this budget does not hold them: {', '.join(took)}. The full budget holds every order."
+
+    @cached_property
+    def breaks(self) -> str:
+        """Where each order's curve breaks."""
+        found: dict[str, list[str]] = {}
+        for name, title in self.titles.items():
+            found.setdefault(findings.breaks(self.scored, name), []).append(title)
+        return "\n\n".join(f"By {', '.join(titles)}: {clause}." for clause, titles in found.items())
+
+    @cached_property
+    def doubling(self) -> pd.DataFrame:
+        """How far each order goes before perplexity doubles."""
+        rows = []
+        for name, title in self.titles.items():
+            over = findings.doubled(self.scored, name)
+            last = next(a for a in reversed(self.scored.paths[name]) if over is None or size(a) < size(over))
+            rows.append((title, size(last), self.scored.share("all parameters", last), bounded(self.scored.rise(last))))
+        table = pd.DataFrame(rows, columns=["order", "blocks out", "of all parameters", "rise in loss"])
+        table["of all parameters"] = [f"{100 * value:.1f} %" for value in table["of all parameters"]]
+        table["blocks out"] = [f"{value:g}" for value in table["blocks out"]]
+        return table
+
+    @property
+    def strategies(self) -> pd.DataFrame:
+        """Table 3: what the paper's strategies take out first, and what that gives here."""
+        rows = [
+            (ORDERS[n].title, said, _listed(self._order(n)[: self.quarter]), self._rise(self.whole[n][self.quarter].blocks))
+            for n, said in STRATEGIES.items()
+            if n in self.whole
+        ]
+        return pd.DataFrame(rows, columns=["strategy", "removes blocks", f"the first {self.quarter} here", "rise in loss"])
+
+    @property
+    def removed(self) -> pd.DataFrame:
+        """Table 4: the blocks that each order has taken out at the paper's number of them, and what that gives here."""
+        sets: dict[str, Iterable[int]] = {"the paper, Table 4": self.printed} if self.printed else {}
+        sets |= {title: self.whole[name][self.quarter].blocks for name, title in self.titles.items() if ORDERS[name].kinds == BLOCKS}
+        rows = [(title, _listed(sorted(blocks)), self._rise(blocks)) for title, blocks in sets.items()]
+        return pd.DataFrame(rows, columns=["order", f"{self.quarter} of {self.n_blocks} blocks removed", "rise in loss"])
+
+    def _rise(self, blocks: Iterable[int]) -> str:
+        """With its interval."""
+        return bounded(self.scored.rise(Ablation(blocks=frozenset(blocks))))
+
+    def _order(self, name: str) -> list[int]:
+        path = self.whole[name]
+        return [next(iter(after.blocks - before.blocks)) for before, after in pairwise(path)]
+
+    @property
+    def sets(self) -> dict[str, list[list[int]]]:
+        """Sets of blocks by title, ascending in size."""
+        return {title: [sorted(a.blocks) for a in self.whole[n]] for n, title in self.titles.items() if ORDERS[n].kinds == BLOCKS}
+
+    @cached_property
+    def contest(self) -> str:
+        """Which order is best where: orders of blocks where as many are removed, and all where as many parameters are."""
+        names = [name for name in self.whole if ORDERS[name].kinds == BLOCKS]
+        return f"{findings.contest(self.scored, names, self.titles, self.null)} {findings.at_equal_size(self.scored, self.titles)}".strip()
+
+    @property
+    def gain(self) -> pd.DataFrame:
+        """What removal buys, as a table of text and numbers."""
+        units = {"parameters": 1e6, "memory": 1e6, "file": 1e6, "prefill": 1.0, "decode": 1.0}
+        names = {
+            "parameters": "parameters (M)",
+            "memory": "in memory (MB)",
+            "file": "file (MB)",
+            "prefill": "prompt (tokens/s)",
+            "decode": "generation (tokens/s)",
+        }
+        return pd.DataFrame({"model": self.bought["model"]} | {names[c]: self.bought[c] / units[c] for c in names if c in self.bought})
+
+    @cached_property
+    def speedup(self) -> str:
+        """How much faster and smaller, in words."""
+        dense, short = self.bought.to_dict("records")
+        left = [
+            f"{number(100 * short[column] / dense[column])}\u00a0% of the {place}"
+            for column, place in (("memory", "memory"), ("file", "file"))
+            if column in self.bought
+        ]
+        blocks = f"{self.quarter} of {self.n_blocks} blocks"
+        return f"With {blocks} removed the weights take {' and '.join(left)}. {findings.faster(dense, short)}"
+
+    @cached_property
+    def conclusion(self) -> str:
+        return f"{findings.free_blocks(self.scored, 'bi', ORDERS['bi'].title)} {self.contest}"
+
+    @property
+    def limits(self) -> str:
+        other = any(rerooted(self.model.spec, ablation.blocks) for ablation in self.scored.nll)
+        return f"{LIMITS} {REROOTED}" if other else LIMITS
+
+
+def _listed(blocks: list[int]) -> str:
+    return ", ".join(map(str, blocks))
