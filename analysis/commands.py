@@ -16,6 +16,7 @@ from analysis import printed, sequential
 from analysis.ablation import singles
 from analysis.importance import METRICS
 from analysis.importance.spans import SpanStudy
+from analysis.importance.study import ImportanceStudy
 from analysis.options import (
     AsJson,
     Corpus,
@@ -32,7 +33,7 @@ from analysis.options import (
     required,
     windows_of,
 )
-from analysis.study import ImportanceStudy, SweepStudy
+from analysis.study import SweepStudy
 from analysis.tasks import SEED, load_tasks
 from analysis.tasks.commands import Data, Limit, Shots, sweep_task
 

@@ -16,10 +16,10 @@ from analysis.agreement import Scores, agreement
 from analysis.budgets import BUDGETS
 from analysis.corpora.text import Text
 from analysis.effects import Effects
+from analysis.importance.study import ImportanceStudy
 from analysis.plan import Plan
 from analysis.setting import Setting, run_folder, share
 from analysis.statistics import Interval
-from analysis.study import ImportanceStudy
 from analysis.words import INTERVALS, bounded, escape, number
 
 KINDS = ("blocks", "mixers", "ffns")

@@ -18,8 +18,9 @@ from analysis.statistics import Interval
 from analysis.words import bounded
 
 if TYPE_CHECKING:
+    from analysis.importance.study import ImportanceStudy
     from analysis.sequential import Outcome
-    from analysis.study import ImportanceStudy, SweepStudy
+    from analysis.study import SweepStudy
 
 LINES = 40  # of a table; of a longer one both ends
 

@@ -25,6 +25,7 @@ from analysis.plan import plan
 from analysis.runs import content_hash
 from analysis.statistics import ENOUGH, Array
 from analysis.study import Progress, SweepStudy
+from analysis.tables import tidy
 
 RATE = 0.05  # of any wrong decision in a whole study
 COLUMNS = ["kind", "block", "head", "decision", "value", "low", "high", "n_documents"]
@@ -114,5 +115,5 @@ def until_resolved(study: SweepStudy, margin: float, folder: Path, progress: Pro
         open_ = [a for a, decision in zip(open_, decisions, strict=True) if decision == "open"]
         if not open_:
             break
-    table = pd.DataFrame([rows[a] for a in ablations], columns=COLUMNS).astype({"block": "Int64", "head": "Int64"})
+    table = tidy([rows[a] for a in ablations], COLUMNS)
     return Outcome(table, margin, work / (documents * study.plan.flops_per_token))

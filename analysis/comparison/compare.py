@@ -23,11 +23,12 @@ from analysis.comparison.unigram import unigram_bits
 from analysis.corpora import require_disjoint, sample
 from analysis.corpora.text import Text, tokenizer_hash
 from analysis.depth import KINDS
+from analysis.importance.study import ImportanceStudy
 from analysis.plan import plan
 from analysis.runs import Run
 from analysis.setting import Setting, run_folder, share
 from analysis.statistics import Array
-from analysis.study import ImportanceStudy, SweepStudy
+from analysis.study import SweepStudy
 
 Load = Callable[[str], BlockModel]
 UNITS = {"bits": "bits per byte", "share": "share of the margin"}  # of a loss: absolute, and relative to the margin

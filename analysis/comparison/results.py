@@ -18,6 +18,7 @@ from analysis.comparison.groups import Group, matching, one_training, unequal_st
 from analysis.comparison.overlays import bands
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
 from analysis.statistics import ratio
+from analysis.tables import tidy
 from analysis.words import bounded, escape, number
 
 MAIN = "area"  # the summary that words are about
@@ -97,7 +98,7 @@ class Comparison:
                         kind, block, head = place(ablation)
                         rows.append((*self._labels(m), kind, block, head, (block or 0) / last, unit, *ratio(bits, scores.tokens)))
         columns = ["model", "group", "kind", "block", "head", "depth", "unit", "value", "ci_low", "ci_high"]
-        return pd.DataFrame(rows, columns=columns).astype({"block": "Int64", "head": "Int64", "ci_low": float, "ci_high": float})
+        return tidy(rows, columns)
 
     @cached_property
     def bi(self) -> pd.DataFrame:

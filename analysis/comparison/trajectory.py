@@ -28,6 +28,7 @@ from analysis.comparison.results import MAIN
 from analysis.corpora.text import tokenizer_hash
 from analysis.setting import Setting
 from analysis.statistics import ratio
+from analysis.tables import tidy
 from analysis.words import escape
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.release import finished
@@ -54,7 +55,7 @@ class Trajectory:
                 found = {"bits": ratio(m.dense, m.bytes)} | {key: e.interval for key, e in m.summaries.items()}
                 rows += [(name, architecture(name), step, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
         columns = ["model", "group", "step", "measure", "value", "ci_low", "ci_high"]
-        return pd.DataFrame(rows, columns=columns).astype({"ci_low": float, "ci_high": float})
+        return tidy(rows, columns)
 
     @property
     def titles(self) -> dict[str, str]:

@@ -17,9 +17,10 @@ from analysis.budgets import cost
 from analysis.corpora.text import Text
 from analysis.heads import costs
 from analysis.heads.paths import order
+from analysis.importance.study import ImportanceStudy
 from analysis.setting import Setting, run_folder, share
 from analysis.statistics import Array
-from analysis.study import ImportanceStudy, SweepStudy
+from analysis.study import SweepStudy
 
 NAMES = {"causal": "rise in loss", "l2": "norm of what it adds", "bi": "turn of the stream", "taylor": "Taylor"}
 

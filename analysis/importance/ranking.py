@@ -16,9 +16,9 @@ from analysis.effects import Effects
 from analysis.importance import METRICS
 from analysis.importance.results import STREAM, Ranking
 from analysis.importance.straight import straight
+from analysis.importance.study import ImportanceStudy
 from analysis.setting import Setting, run_folder, share
 from analysis.statistics import Array
-from analysis.study import ImportanceStudy
 
 SAMPLES = 3  # of calibration text
 PARTS = ("texts:XSum", "texts:MultiLexSum")  # news and law: what `texts` is compared with where no other corpora are named

@@ -15,6 +15,7 @@ from analysis.corpora.text import Batch
 from analysis.importance import counted, require_finite
 from analysis.importance.spans import Span
 from analysis.statistics import ratio
+from analysis.tables import tidy
 
 COLUMNS = ["start", "length", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
 
@@ -35,7 +36,7 @@ def linear_residual(
     rest, change = (np.concatenate([s[name] for s in sums], axis=1) for name in ("residual", "change"))
     tokens = sum(int(b.lengths.sum()) - len(b.lengths) for b in measured)
     rows = [(*span, *ratio(rest[i], change[i]), rest.shape[1], tokens) for i, span in enumerate(maps)]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"ci_low": float, "ci_high": float})
+    return tidy(rows, COLUMNS)
 
 
 @torch.inference_mode()

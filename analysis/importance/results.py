@@ -17,6 +17,7 @@ from analysis.importance import METRICS, findings
 from analysis.importance.straight import Straight
 from analysis.pruning.paper import quarter
 from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval
+from analysis.tables import tidy
 from analysis.words import bounded, escape, hundredths
 
 NAMES = {
@@ -112,7 +113,7 @@ class Ranking:
             for statistic in STATISTICS
         ]
         columns = ["a", "b", "statistic", "value", "ci_low", "ci_high"]
-        return pd.DataFrame(rows, columns=columns).astype({"ci_low": float, "ci_high": float})
+        return tidy(rows, columns)
 
     @cached_property
     def taus(self) -> dict[str, dict[str, Interval]]:

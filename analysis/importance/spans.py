@@ -18,7 +18,8 @@ from analysis.corpora.text import Batch, Text, score_documents
 from analysis.importance import counted, require_finite
 from analysis.runs import Run
 from analysis.statistics import ratio
-from analysis.study import Progress, identity, write_table
+from analysis.study import Progress, identity
+from analysis.tables import tidy, write_table
 
 Span = tuple[int, int]  # first block, number of blocks
 COLUMNS = ["start", "length", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
@@ -94,7 +95,7 @@ class SpanStudy:
             for metric, n in counts.items()
             for i, span in enumerate(all_spans(len(self.model.blocks)))
         ]
-        table = pd.DataFrame(rows, columns=COLUMNS).astype({"ci_low": float, "ci_high": float})
+        table = tidy(rows, COLUMNS)
         write_table(run, table)
         return table
 

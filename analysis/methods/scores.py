@@ -18,6 +18,7 @@ from analysis.methods.bench import Point
 from analysis.methods.paper import TASKS, VERSION, WRITTEN, Printed, printed
 from analysis.methods.table import METHODS
 from analysis.statistics import ENOUGH, Array, Interval
+from analysis.tables import tidy
 from analysis.words import bounded, escape, number
 
 ROOM = 3  # tasks whose intervals a table has room for, and panels side by side
@@ -109,8 +110,7 @@ class Accuracies:
             for task, found in zip(self.tasks, answers, strict=True)
             if found.chance is not None
         ]
-        table = pd.DataFrame(rows, columns=["method", "task", "value", "ci_low", "ci_high", "chance"])
-        return table.astype({"ci_low": float, "ci_high": float})
+        return tidy(rows, ["method", "task", "value", "ci_low", "ci_high", "chance"])
 
     @property
     def figure(self) -> Figure:

@@ -14,6 +14,7 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from analysis.heads.costs import MEASURES, Saved, saved
 from analysis.statistics import Array, Interval, ratio
+from analysis.tables import tidy
 
 RemovalPath = tuple[Ablation, ...]  # what is out, by the number of parts that are
 
@@ -58,7 +59,7 @@ class Scored:
         rows = [
             (name, size(a), str(a), *(self.share(m, a) for m in MEASURES), *rises[a], n, tokens) for name in names for a in self.paths[name]
         ]
-        return pd.DataFrame(rows, columns=COLUMNS).astype({"ci_low": float, "ci_high": float})
+        return tidy(rows, COLUMNS)
 
     def steps(self, name: str) -> list[tuple[Ablation, Ablation, Interval]]:
         """Neighbouring scored sets of a path, and the rise from the one to the other."""

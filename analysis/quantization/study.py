@@ -22,6 +22,7 @@ from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
 from analysis.quantization.variants import Variant, Variants, lowest
 from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
+from analysis.tables import tidy
 from analysis.tasks import TaskSet
 from analysis.words import INTERVALS, bounded, capital, escape, number
 
@@ -69,7 +70,7 @@ class Quantised:
     def rises(self) -> pd.DataFrame:
         """One row a variant: title, `half` bytes, the rise in loss and its interval."""
         rows = [(self.title(key), variant.half, *self.rise(key)) for key, variant in self.variants.items()]
-        return pd.DataFrame(rows, columns=["model", "half", "value", "ci_low", "ci_high"]).astype({"ci_low": float, "ci_high": float})
+        return tidy(rows, ["model", "half", "value", "ci_low", "ci_high"])
 
     @cached_property
     def table(self) -> pd.DataFrame:

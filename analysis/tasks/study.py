@@ -18,7 +18,8 @@ from analysis.corpora.text import Text
 from analysis.plan import Plan, plan
 from analysis.runs import Run, content_hash
 from analysis.statistics import Interval, ratio, told_from_zero
-from analysis.study import COLUMNS, identity, write_table
+from analysis.study import identity
+from analysis.tables import COLUMNS, tidy, write_table
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
 from analysis.tasks.likelihoods import batches, likelihoods
@@ -115,7 +116,7 @@ def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np
     """`by_ablation` of single parts as rows of a result table, the dense model first."""
     places = [place(ablation) for ablation in study.plan.ablations]
     table = by_ablation(study, nats, greedy, [kind for kind, _, _ in places])
-    names = pd.DataFrame([places[a] for a in table["ablation"]], columns=COLUMNS[:3]).astype({"block": "Int64", "head": "Int64"})
+    names = tidy([places[a] for a in table["ablation"]], COLUMNS[:3])
     return pd.concat([names, table[COLUMNS[3:]]], axis=1)
 
 
@@ -152,7 +153,7 @@ def by_ablation(
             if beats is not None:
                 values["beats_chance"] = Interval(float(beats[a]), None, None)
             rows += [(a, kinds[a], name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
-    return pd.DataFrame(rows, columns=["ablation", "kind", *COLUMNS[3:]]).astype({"ci_low": float, "ci_high": float})
+    return tidy(rows, ["ablation", "kind", *COLUMNS[3:]])
 
 
 Sums = dict[str, tuple[np.ndarray, np.ndarray]]  # by metric: sums and counts of each document

@@ -17,9 +17,11 @@ from analysis.ablation import singles
 from analysis.corpora import Window
 from analysis.corpora.text import Text
 from analysis.importance import METRICS
+from analysis.importance.study import ImportanceStudy
 from analysis.plan import plan
 from analysis.statistics import told_from_zero
-from analysis.study import COLUMNS, ImportanceStudy, SweepStudy, sweep_table
+from analysis.study import SweepStudy, sweep_table
+from analysis.tables import COLUMNS
 from tests.reference.hf import observe
 from tests.reference.models import save_reader, spec
 from tests.reference.naive import naive_nll

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import typer
 
-from analysis.study import COLUMNS
+from analysis.tables import COLUMNS
 from reports import cli
 
 

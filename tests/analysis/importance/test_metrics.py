@@ -14,7 +14,7 @@ from adapters import StrataError
 from adapters.base import Parts
 from analysis.corpora.text import Text
 from analysis.importance import METRICS, STEPS, Step, measure, wide
-from analysis.study import ImportanceStudy
+from analysis.importance.study import ImportanceStudy
 from tests.reference.hf import observe
 from tests.reference.pairs import NAMES, Pair, pair
 
