@@ -27,7 +27,7 @@ class Budget:
         return replace(self, window=min(self.window, *(model.spec.max_len - 1 for model in models)))
 
 
-BUDGETS = {"quick": Budget(128, 24, 180, report=520), "full": Budget(512, 64, None)}
+BUDGETS = {"quick": Budget(128, 24, 180, report=480), "full": Budget(512, 64, None)}
 
 
 def budget(name: str) -> Budget:
