@@ -21,7 +21,7 @@ from torch import Tensor
 
 from adapters.base import ModelSpec
 from adapters.errors import StrataError
-from adapters.export import writing
+from adapters.folders import writing
 from adapters.layout import Store
 from adapters.registry import DTYPES, load
 

@@ -18,9 +18,10 @@ from analysis.corpora.text import Text
 from analysis.effects import Effects
 from analysis.importance.study import ImportanceStudy
 from analysis.plan import Plan
+from analysis.result import Result
 from analysis.setting import Setting, run_folder, share
 from analysis.statistics import Interval
-from analysis.words import INTERVALS, bounded, escape, number
+from analysis.words import INTERVALS, bounded, number
 
 KINDS = ("blocks", "mixers", "ffns")
 LIMITS = (
@@ -30,7 +31,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True)
-class Depth:
+class Depth(Result):
     """Results of one model: tidy tables, and the sums per document behind them."""
 
     model: BlockModel
@@ -118,11 +119,6 @@ class Depth:
     @cached_property
     def conclusion(self) -> str:
         return f"{conclusions.cheapest(self.sweep)} {self.bi_agreement}"
-
-    @property
-    def name(self) -> str:
-        """The model's name as Markdown."""
-        return escape(self.model.spec.name)
 
 
 def _bounds(low: float, high: float) -> str:

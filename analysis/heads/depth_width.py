@@ -15,9 +15,10 @@ from analysis.heads.costs import MEASURES, Comparison, CostedPath, compare
 from analysis.heads.paths import nested
 from analysis.heads.removals import NAMES, Removals
 from analysis.heads.width import curve
+from analysis.result import Result
 from analysis.setting import Setting
 from analysis.statistics import ENOUGH
-from analysis.words import bounded, escape, number
+from analysis.words import bounded, number
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
 LIMIT = 0.3  # of the blocks' parameters go along a path
@@ -25,7 +26,7 @@ ORDER, PATHS = 0.25, 0.25  # of the budget's time: causal orders of all kinds, a
 
 
 @dataclass(frozen=True)
-class DepthWidth:
+class DepthWidth(Result):
     """Removal paths of one model by kind."""
 
     model: BlockModel
@@ -33,11 +34,6 @@ class DepthWidth:
     calibration: Text
     order: str  # by which importance parts are removed, as in `removals.NAMES`
     paths: dict[str, CostedPath]  # by kind
-
-    @property
-    def name(self) -> str:
-        """The model's name as Markdown."""
-        return escape(self.model.spec.name)
 
     @property
     def n_documents(self) -> int:

@@ -21,10 +21,11 @@ from analysis.heads.paths import nested
 from analysis.heads.pattern import patterns, places
 from analysis.heads.removals import NAMES, Removals
 from analysis.plan import Plan
+from analysis.result import Result
 from analysis.setting import Setting, share
 from analysis.statistics import ENOUGH, ratio
 from analysis.study import SweepStudy
-from analysis.words import INTERVALS, bounded, escape
+from analysis.words import INTERVALS, bounded
 
 SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
 LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps
@@ -33,7 +34,7 @@ COLOURS = dict(zip((NAMES[name] for name in ("causal", *CHEAP)), sns.color_palet
 
 
 @dataclass(frozen=True)
-class Width:
+class Width(Result):
     """Results of one model: the tidy table of single heads, and the sums per document behind everything."""
 
     model: BlockModel
@@ -46,11 +47,6 @@ class Width:
     paths: dict[str, CostedPath]  # by the same names
     path_text: Text
     seconds: float  # that a sweep of ENOUGH documents takes on this machine
-
-    @property
-    def name(self) -> str:
-        """The model's name as Markdown."""
-        return escape(self.model.spec.name)
 
     @property
     def n_documents(self) -> int:

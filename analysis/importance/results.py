@@ -16,9 +16,10 @@ from analysis.corpora.text import Text
 from analysis.importance import METRICS, findings
 from analysis.importance.straight import Straight
 from analysis.pruning.paper import quarter
+from analysis.result import Result
 from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval
 from analysis.tables import tidy
-from analysis.words import bounded, escape, hundredths
+from analysis.words import bounded, hundredths
 
 NAMES = {
     "bi": "Block Influence",
@@ -37,7 +38,7 @@ SPOKEN = {"delta_nll": "the rise in loss", "bi": "Block Influence"}  # of which 
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Result):
     """Results of one model: tidy tables, and the sums per document behind them."""
 
     model: BlockModel
@@ -51,18 +52,9 @@ class Ranking:
     straight: Straight
 
     @property
-    def name(self) -> str:
-        """The model's name as Markdown."""
-        return escape(self.model.spec.name)
-
-    @property
     def blocks(self) -> dict[str, Scores]:
         """Scores of the blocks."""
         return self.scores["blocks"]
-
-    @property
-    def n_blocks(self) -> int:
-        return len(self.model.spec.blocks)
 
     @property
     def quarter(self) -> int:

@@ -21,6 +21,7 @@ from analysis.methods.scores import Accuracies, percent
 from analysis.methods.table import METHODS
 from analysis.pruning.curves import Panel
 from analysis.pruning.paper import quarter
+from analysis.result import Result
 from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
 from analysis.tasks import TaskSet
@@ -37,7 +38,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True)
-class Methods:
+class Methods(Result):
     """Results of one model: its methods at every size, on the same held-out text."""
 
     model: BlockModel
@@ -50,11 +51,6 @@ class Methods:
     tasks: tuple[str, ...]
     points: tuple[Point, ...]
     left_out: tuple[str, ...] = ()  # sentences on methods, with the reason
-
-    @property
-    def name(self) -> str:
-        """The model's name as Markdown."""
-        return escape(self.model.spec.name)
 
     @property
     def quarter(self) -> float:

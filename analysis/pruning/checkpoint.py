@@ -16,7 +16,8 @@ from torch import Tensor
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from adapters.export import Source, file_bytes, finished_or_nothing, pruned, remaining, rerooted, write_json, writing
+from adapters.export import Source, file_bytes, pruned, remaining, rerooted
+from adapters.folders import finished_or_nothing, write_json, writing
 from adapters.layout import open_store
 from adapters.stock import reader_of, stock_logits
 from analysis.corpora import windows_hash

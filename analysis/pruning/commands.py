@@ -12,7 +12,8 @@ import typer
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError, unknown
-from adapters.export import Source, choose_format, require_empty
+from adapters.export import Source, choose_format
+from adapters.folders import require_empty
 from adapters.registry import load
 from analysis.corpora.text import Text
 from analysis.methods.checkpoint import IN_MEMORY, REWRITING, measure, require_stock, rewrite

@@ -18,8 +18,9 @@ from analysis.pruning import curves, findings
 from analysis.pruning.orders import BLOCKS, ORDERS
 from analysis.pruning.paper import STRATEGIES, quarter, removed_in_paper
 from analysis.pruning.paths import RemovalPath, Scored, size
+from analysis.result import Result
 from analysis.statistics import ENOUGH
-from analysis.words import INTERVALS, bounded, escape, number
+from analysis.words import INTERVALS, bounded, number
 
 SAVED = {"block parameters": "the blocks' parameters", "all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
@@ -33,7 +34,7 @@ REROOTED = (
 
 
 @dataclass(frozen=True)
-class Pruned:
+class Pruned(Result):
     """Results of one model: its paths, and their losses on held-out text."""
 
     model: BlockModel
@@ -45,15 +46,6 @@ class Pruned:
     searched: int  # documents that orders of many ablated models read
     bought: pd.DataFrame  # `analysis.pruning.speed.speeds`, and `file` where files were given: bytes of what `strata prune` writes
     precision: str = ""  # of these files, see `Source`
-
-    @property
-    def name(self) -> str:
-        """The model's name as Markdown."""
-        return escape(self.model.spec.name)
-
-    @property
-    def n_blocks(self) -> int:
-        return len(self.model.spec.blocks)
 
     @property
     def quarter(self) -> int:

@@ -21,7 +21,8 @@ import torch
 
 from adapters.base import BlockModel, ModelSpec
 from adapters.errors import StrataError
-from adapters.export import BESIDE, Source, finished_or_nothing, write_json, writing
+from adapters.export import BESIDE, Source
+from adapters.folders import finished_or_nothing, write_json, writing
 from adapters.layout import Store
 from adapters.quantised import require_floats
 from analysis.corpora.text import Batch

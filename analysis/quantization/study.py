@@ -20,11 +20,12 @@ from analysis.pruning.speed import memory
 from analysis.quantization import findings
 from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
 from analysis.quantization.variants import Variant, Variants, lowest
+from analysis.result import Result
 from analysis.setting import Setting
 from analysis.statistics import Array, Interval, ratio
 from analysis.tables import tidy
 from analysis.tasks import TaskSet
-from analysis.words import INTERVALS, bounded, capital, escape, number
+from analysis.words import INTERVALS, bounded, capital, number
 
 CALIBRATION = 32  # documents of calibration text at least
 DENSE, INT8, GPTQ = ("dense", ""), ("int8", ""), ("gptq", "")  # keys of variants, see Variant
@@ -37,7 +38,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantised(Result):
     """Results of one model: its variants, scored on the same held-out text."""
 
     model: BlockModel
@@ -48,11 +49,6 @@ class Quantised:
     weights: str  # how GPTQ's are held
     variants: dict[tuple[str, str], Variant]
     tokens: Array
-
-    @property
-    def name(self) -> str:
-        """The model's name as Markdown."""
-        return escape(self.model.spec.name)
 
     def title(self, key: tuple[str, str]) -> str:
         scheme, order = key

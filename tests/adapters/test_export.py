@@ -18,7 +18,8 @@ from adapters import Ablation, BlockModel, load, registry
 from adapters import export as exporting
 from adapters.contract import assert_close
 from adapters.errors import StrataError
-from adapters.export import Source, choose_format, finished_or_nothing, pruned, pruned_config, remaining, rerooted, writing
+from adapters.export import Source, choose_format, pruned, pruned_config, remaining, rerooted
+from adapters.folders import finished_or_nothing, writing
 from adapters.layout import open_store
 from adapters.stock import by_strata, by_transformers, reader_of, stock_logits
 from tests.reference import baichuan, cousin, variants
