@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from adapters.errors import StrataError
 
 if TYPE_CHECKING:
-    from adapters.base import ModelSpec
+    from adapters.specs import ModelSpec
 
 
 class Action(NamedTuple):

@@ -11,9 +11,9 @@ import torch
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES, converted_gguf, zoo
+from adapters.checkpoints.layout import Store, open_store, read_json
+from adapters.checkpoints.quantised import as_floats, config_of
 from adapters.errors import StrataError, one_line, unknown
-from adapters.layout import Store, open_store, read_json
-from adapters.quantised import as_floats, config_of
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -40,9 +40,9 @@ class Family:
 
 
 FAMILIES = {
-    "llama": Family("adapters.llama", ("llama", "mistral", "qwen2", "qwen3")),
-    "baichuan": Family("adapters.baichuan", ("baichuan",)),
-    "rwkv": Family("adapters.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
+    "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3")),
+    "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
+    "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
 }
 
 
@@ -50,7 +50,7 @@ def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtyp
     """Loads a model and checks it on four tokens.
 
     `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth, .bin or .safetensors file, or a hub id
-    (with `revision`). Native RWKV weights need no config.json. Quantised weights become floats (adapters/quantised.py).
+    (with `revision`). Native RWKV weights need no config.json. Quantised weights become floats (adapters/checkpoints/quantised.py).
     `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
     Raises StrataError, with what was found and how to fix it.
     """

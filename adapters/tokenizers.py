@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from adapters.checkpoints.layout import read_json
 from adapters.errors import StrataError, one_line
-from adapters.layout import read_json
 
 
 class Encoding(NamedTuple):

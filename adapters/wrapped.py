@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from adapters.base import Block, BlockSpec, MixerOutput, Past
+from adapters.base import Block, MixerOutput, Past
 from adapters.errors import StrataError
+from adapters.specs import BlockSpec
 
 
 @dataclass(eq=False)

@@ -17,11 +17,11 @@ from adapters.base import BlockModel
 from adapters.catalogue import ZOO, zoo
 from adapters.errors import StrataError, unknown
 from adapters.registry import load, locate
-from analysis.budgets import Budget, budget
-from analysis.comparison.groups import groups, zoo_facts
-from analysis.corpora import documents
-from analysis.notebook import Tasks
-from analysis.words import listed
+from analysis.data.documents import documents
+from analysis.display.format import listed
+from analysis.parameters import Tasks
+from analysis.runs.budgets import Budget, budget
+from analysis.zoo.groups import groups, zoo_facts
 from reports.execute import parameters_of
 from reports.sections import SECTIONS
 

@@ -2,7 +2,7 @@
 
 Shown are markdown cells and what code cells show: Markdown, pictures (SVG stays vector), text. Source code, stderr and
 widgets (progress bars) are left out. A caption (Markdown) stands in the output's metadata, `{"strata": {"caption": ...}}`,
-as analysis/figures.py writes it; `{"strata": {"hidden": True}}` is for Jupyter alone. Nothing in a notebook can act in the
+as analysis/display/plots.py writes it; `{"strata": {"hidden": True}}` is for Jupyter alone. Nothing in a notebook can act in the
 report: raw HTML, TeX and typst are text, pictures from elsewhere are dropped, links go to web addresses only.
 """
 
@@ -26,7 +26,7 @@ import pypandoc
 import typst
 
 from adapters.errors import StrataError
-from analysis.words import escape
+from analysis.display.format import escape
 
 HERE = Path(__file__).parent
 # Markdown as Jupyter reads it, every cell on its own, and no way to smuggle markup in

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.budgets import cost
-from analysis.depth import KINDS
-from analysis.effects import Effects
-from analysis.setting import Setting
+from analysis.depth.study import KINDS
+from analysis.engine.cost import cost
+from analysis.runs.settings import Setting
+from analysis.runs.single_removals import Effects
 from reports.asked import Asked, names
 from reports.sections import Choice, choose, comparison_seconds
 

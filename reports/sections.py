@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from adapters.base import BlockModel, ModelSpec
-from analysis.ablation import singles
-from analysis.budgets import Budget, fit, speed
-from analysis.depth import KINDS
-from analysis.plan import plan
+from adapters.base import BlockModel
+from adapters.specs import ModelSpec
+from analysis.depth.study import KINDS
+from analysis.display.format import escape, minutes
+from analysis.engine.ablations import singles
+from analysis.engine.cost import speed
+from analysis.engine.plan import plan
 from analysis.quantization.gptq import GROUPS
-from analysis.statistics import ENOUGH
-from analysis.words import escape, minutes
+from analysis.runs.budgets import Budget, fit
+from analysis.stats.intervals import ENOUGH
 
 OVERHEAD = 15.0  # seconds that a notebook takes beside its passes: a kernel, imports, resampling, figures
 

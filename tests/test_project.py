@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [Requirement(line) for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
 BARE = ("torch", "transformers", "safetensors", "numpy")  # all that a bare GPU machine has, with what these require
-RUNS_BARE = [*ROOT.glob("adapters/**/*.py"), *(ROOT / "analysis" / f"{name}.py" for name in ("ablation", "plan", "scores", "sweep"))]
+RUNS_BARE = [*ROOT.glob("adapters/**/*.py"), *ROOT.glob("analysis/engine/*.py")]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
 

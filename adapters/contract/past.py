@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from adapters.ablation import KEEP, Action
-from adapters.base import BlockModel, BlockPast, BlockSpec
+from adapters.base import BlockModel, BlockPast
 from adapters.contract.tools import LENGTHS, TIME, Recorder, assert_close, token_ids, variants
+from adapters.specs import BlockSpec
 
 CUTS = (17, 3, 19)  # where each row is cut in two
 

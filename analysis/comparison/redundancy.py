@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.agreement import Scores
-from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval
+from analysis.stats.intervals import ENOUGH, RESAMPLES, Array, Interval
+from analysis.stats.rank_agreement import Scores
 
 LIMIT = 0.1  # of the margin: what a removal may cost
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from analysis.ablation import place
 from analysis.comparison import verdicts
-from analysis.comparison.compare import UNITS, Compared, Measured
-from analysis.comparison.groups import Group, matching, one_training, unequal_steps
-from analysis.comparison.overlays import bands
+from analysis.comparison.plots import bands
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
-from analysis.statistics import ratio
-from analysis.tables import tidy
-from analysis.words import bounded, escape, number
+from analysis.comparison.study import UNITS, Compared, Measured
+from analysis.display.format import bounded, escape, number
+from analysis.engine.ablations import place
+from analysis.runs.tables import tidy
+from analysis.stats.intervals import ratio
+from analysis.zoo.groups import Group, matching, one_training, unequal_steps
 
 MAIN = "area"  # the summary that words are about
 LIMITS = (

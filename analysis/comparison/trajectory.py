@@ -20,17 +20,17 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.comparison import verdicts
-from analysis.comparison.compare import Measured, measure
-from analysis.comparison.groups import short
-from analysis.comparison.overlays import bands
+from analysis.comparison.plots import bands
 from analysis.comparison.redundancy import SUMMARIES, Estimate, mean
 from analysis.comparison.results import MAIN
-from analysis.corpora.text import tokenizer_hash
-from analysis.setting import Setting
-from analysis.statistics import ratio
-from analysis.tables import tidy
-from analysis.words import escape
+from analysis.comparison.study import Measured, measure
+from analysis.data.batches import tokenizer_hash
+from analysis.display.format import escape
+from analysis.runs.settings import Setting
+from analysis.runs.tables import tidy
+from analysis.stats.intervals import ratio
 from analysis.zoo.architectures import ARCHITECTURES
+from analysis.zoo.groups import short
 from analysis.zoo.release import finished
 
 TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in ("effective", MAIN)}}

@@ -13,9 +13,9 @@ import numpy as np
 from scipy import stats
 
 from analysis.comparison.redundancy import Summary
-from analysis.conclusions import too_few
-from analysis.statistics import ENOUGH, Interval
-from analysis.words import bounded, capital, number
+from analysis.display.format import bounded, capital, number
+from analysis.display.sentences import too_few
+from analysis.stats.intervals import ENOUGH, Interval
 
 SEEDS = 3  # of each side, from which on architectures can be spoken of
 NO_MARGIN = "a model that is no better than a byte unigram has nothing to lose"

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.agreement import chance
-from analysis.conclusions import too_few
-from analysis.statistics import ENOUGH, Interval
-from analysis.words import listed, number, percent
+from analysis.display.format import listed, number, percent
+from analysis.display.sentences import too_few
+from analysis.stats.intervals import ENOUGH, Interval
+from analysis.stats.rank_agreement import chance
 
 
 def overlap(causal: Sequence[int], others: Mapping[str, Sequence[int]], k: int, *, n_documents: int) -> str:
@@ -37,7 +37,7 @@ TEXTS = {"sample": "samples of calibration text", "corpus": "corpora"}  # what a
 
 
 def stability(pairs: pd.DataFrame, score: str, n_blocks: int, of: str = "sample") -> str:
-    """Would other calibration text give the same order? `pairs`: `analysis.agreement.stability` of every two of TEXTS[`of`]."""
+    """Would other calibration text give the same order? `pairs`: `analysis.stats.rank_agreement.stability` of every two of TEXTS[`of`]."""
     if pairs.empty:
         return f"Whether other calibration text gives the same order by {score} is open: there is one {of}."
     k, least = int(pairs["k"].iloc[0]), float(pairs["tau"].min())
@@ -54,7 +54,7 @@ def stability(pairs: pd.DataFrame, score: str, n_blocks: int, of: str = "sample"
 def straightest(spans: pd.DataFrame, length: int) -> str:
     """Which span of `length` blocks turns the stream least, and which others may turn it as little.
 
-    `spans`: table of `analysis.importance.spans.SpanStudy`, of which the angle at the last token is taken.
+    `spans`: table of `analysis.metrics.spans.SpanStudy`, of which the angle at the last token is taken.
     """
     rows = spans[(spans["metric"] == "angular_last") & (spans["length"] == length)]
     least = rows.sort_values("value").iloc[0]
@@ -74,7 +74,7 @@ def straightest(spans: pd.DataFrame, length: int) -> str:
 def linear(maps: pd.DataFrame, n_tokens: int, d_model: int) -> str:
     """For which spans a linear map does the work.
 
-    `maps`: `analysis.importance.replacement.linear_residual`, fitted to `n_tokens` tokens; empty when those were too few.
+    `maps`: `analysis.metrics.linear_fit.linear_residual`, fitted to `n_tokens` tokens; empty when those were too few.
     """
     if maps.empty:
         return (

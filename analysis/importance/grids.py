@@ -13,8 +13,9 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import MARKERS, PALETTE, WIDTH, axis_scale
-from analysis.words import hundredths
+from analysis.display.format import hundredths
+from analysis.display.plots import MARKERS, PALETTE, axis_scale
+from analysis.display.show import WIDTH
 
 
 def profiles(rows: pd.DataFrame, titles: Mapping[str, str], *, kinds: Sequence[str], columns: int = 3) -> Figure:
@@ -49,7 +50,7 @@ def profiles(rows: pd.DataFrame, titles: Mapping[str, str], *, kinds: Sequence[s
 def span_map(spans: pd.DataFrame, metric: str = "angular_last", *, label: str) -> Figure:
     """A value for every contiguous span: first block to the right, number of blocks upwards; a dot marks the least of each row.
 
-    `spans`: table of `analysis.importance.spans.SpanStudy`.
+    `spans`: table of `analysis.metrics.spans.SpanStudy`.
     """
     rows = spans[spans["metric"] == metric]
     grid = rows.pivot(index="length", columns="start", values="value")

@@ -10,16 +10,17 @@ from itertools import combinations
 import pandas as pd
 
 from adapters.base import BlockModel
-from analysis import conclusions
-from analysis.agreement import STATISTICS, Scores, agreement, gap, reliability, removal_order, resolution, stability
-from analysis.corpora.text import Text
-from analysis.importance import METRICS, findings
+from analysis.data.batches import Text
+from analysis.display import sentences as conclusions
+from analysis.display.format import bounded, hundredths
+from analysis.display.result import Result
+from analysis.importance import findings
 from analysis.importance.straight import Straight
-from analysis.pruning.paper import quarter
-from analysis.result import Result
-from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval
-from analysis.tables import tidy
-from analysis.words import bounded, hundredths
+from analysis.metrics.metrics import METRICS
+from analysis.paper.shortgpt import quarter
+from analysis.runs.tables import tidy
+from analysis.stats.intervals import ENOUGH, RESAMPLES, Array, Interval
+from analysis.stats.rank_agreement import STATISTICS, Scores, agreement, gap, reliability, removal_order, resolution, stability
 
 NAMES = {
     "bi": "Block Influence",
@@ -58,7 +59,7 @@ class Ranking(Result):
 
     @property
     def quarter(self) -> int:
-        """How many blocks the paper takes out, see `analysis.pruning.paper`."""
+        """How many blocks the paper takes out, see `analysis.paper.shortgpt`."""
         return quarter(self.n_blocks)
 
     @property

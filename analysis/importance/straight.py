@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from adapters.base import BlockModel
-from analysis.corpora.text import Text, batches
+from analysis.data.batches import Text, batches
+from analysis.display.format import bounded
 from analysis.importance import findings
-from analysis.importance.replacement import COLUMNS, linear_residual
-from analysis.importance.spans import SpanStudy, straightest
-from analysis.setting import Setting, run_folder, share
-from analysis.statistics import Interval
-from analysis.words import bounded
+from analysis.metrics.linear_fit import COLUMNS, linear_residual
+from analysis.metrics.spans import SpanStudy, straightest
+from analysis.runs.settings import Setting, run_folder, share
+from analysis.stats.intervals import Interval
 
 LENGTHS = (1, 2, 4, 8)  # of the spans in whose place a linear map is fitted
 PER_DIMENSION, AT_MOST = 8, 4  # tokens that a map is fitted to, from up to so many times the documents that it is measured on

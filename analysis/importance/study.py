@@ -1,90 +1,77 @@
-"""A study of importance: a model, a text and metrics, from windows to one tidy table. A resumable run."""
+"""Ranking: do importance metrics order the blocks as the loss does, and how far can an order be trusted (paper, Figure 8)?"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from adapters.base import BlockModel
-from adapters.errors import unknown
-from analysis.ablation import place, singles
-from analysis.corpora import windows_hash
-from analysis.corpora.text import Batch, Text, score_documents
-from analysis.importance import METRICS, STEPS, measure
-from analysis.importance.taylor import taylor
-from analysis.runs import Run
-from analysis.statistics import ratio
-from analysis.study import Progress, identity
-from analysis.tables import COLUMNS, tidy, write_table
+from adapters.errors import StrataError
+from analysis.data.batches import Text
+from analysis.depth.study import KINDS
+from analysis.importance.results import STREAM, Ranking
+from analysis.importance.straight import straight
+from analysis.metrics.metrics import METRICS
+from analysis.metrics.study import ImportanceStudy
+from analysis.runs.settings import Setting, run_folder, share
+from analysis.runs.single_removals import Effects
+from analysis.stats.intervals import Array
+from analysis.stats.rank_agreement import Scores
+
+SAMPLES = 3  # of calibration text
+PARTS = ("texts:XSum", "texts:MultiLexSum")  # news and law: what `texts` is compared with where no other corpora are named
 
 
-@dataclass(frozen=True)
-class ImportanceStudy:
-    """Importance of every block, mixer, ffn or head: `METRICS` from plain forward passes, and `taylor` from gradients.
+def ranking(model: BlockModel, setting: Setting, others: Sequence[str] = ()) -> Ranking:
+    """Measures every metric on calibration text beside the sweep of `depth`, which runs once for both.
 
-    `first_token` False leaves the first token of each document out of what `METRICS` measure.
+    `others`: corpora whose removal orders are compared with that of the setting's; news and law where they are not named and
+    that is `texts`. At most a batch of streams is held. Raises StrataError on a model of one block.
     """
+    if len(model.spec.blocks) < 2:
+        raise StrataError(f"{model.spec.name} has one block, and an order needs two: run the notebook on depth alone")
+    removed = Effects.sized(model, KINDS, setting)
+    text = removed.text
+    calibration = text.calibration(model)
+    causal, sums = removed.run(setting.progress)
 
-    model: BlockModel
-    text: Text
-    metrics: tuple[str, ...] = ("bi",)
-    kinds: tuple[str, ...] = ("blocks",)
-    first_token: bool = True
+    def measured(
+        text: Text, what: str, *metrics: str, kinds: tuple[str, ...] = ("blocks",), first_token: bool = True
+    ) -> tuple[pd.DataFrame, dict[str, Array]]:
+        study = ImportanceStudy(model, text, metrics, kinds, first_token)
+        place = run_folder(setting.out, "importance", study.identity)
+        return study.run(place, share(setting.progress, what, text.documents)), study.scores(place)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        return identity(self.model, self.text) | {"metrics": list(self.metrics), "kinds": list(self.kinds), "first_token": self.first_token}
+    table, metrics = measured(calibration, "metrics", *METRICS, "taylor", kinds=KINDS)
+    _, rest = measured(calibration, "without first tokens", *STREAM, first_token=False)
+    samples = [measured(replace(calibration, seed=setting.seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
+    corpora = {}
+    for name in others or (PARTS if setting.corpus == "texts" else ()):
+        elsewhere = replace(calibration, corpus=name).at_most(calibration.documents, model)
+        corpora[name] = measured(elsewhere, name, *STREAM)[1]
+    spans = straight(model, calibration, text, setting)
 
-    def check(self) -> None:
-        """Raises StrataError on an unknown metric or kind, and on heads that do not exist."""
-        for noun, given, valid in (("metric", self.metrics, (*METRICS, "taylor")), ("kind", self.kinds, STEPS)):
-            for name in given:
-                if name not in valid:
-                    raise unknown(noun, name, valid)
-        singles(self.model.spec, self.kinds)
+    n = len(model.spec.blocks)
+    effects = {"delta_nll": sums["nll"] - sums["nll"][0], "kl": sums["kl"]}
+    scores = {
+        kind: {m: Scores(metrics[m][k * n : (k + 1) * n], metrics["real"]) for m in (*METRICS, "taylor")}
+        | {e: Scores(values[1 + k * n : 1 + (k + 1) * n], sums["tokens"]) for e, values in effects.items()}
+        for k, kind in enumerate(KINDS)
+    }
 
-    @property
-    def flops_per_token(self) -> int:
-        """A forward pass without head for `METRICS`; with head, and backwards at twice its cost, for `taylor`."""
-        spec = self.model.spec
-        stream = spec.flops_per_token - spec.head_flops
-        return bool(set(self.metrics) - {"taylor"}) * stream + ("taylor" in self.metrics) * 3 * spec.flops_per_token
+    def stream(found: dict[str, Array]) -> dict[str, Scores]:
+        return {m: Scores(found[m], found["real"]) for m in STREAM}
 
-    def open(self, folder: Path) -> Run:
-        return Run(folder, self.identity)
-
-    def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
-        """As SweepStudy.run; `progress` counts documents."""
-        scores = self.scores(folder, progress)
-        tokens = scores["real"]
-        rows = [
-            (*place(part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
-            for metric in self.metrics
-            for i, part in enumerate(singles(self.model.spec, self.kinds))
-        ]
-        table = tidy(rows, COLUMNS)
-        write_table(self.open(folder), table)
-        return table
-
-    def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
-        """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""
-        self.check()  # an error before anything is written
-        forward = [name for name in self.metrics if name != "taylor"]
-        run, windows = self.open(folder), self.text.windows(self.model)
-
-        def score(batch: Batch) -> dict[str, np.ndarray]:
-            progress(len(batch.windows))
-            found = {"real": batch.lengths.numpy() - (not self.first_token)}
-            if forward:
-                names = [window.id for window in batch.windows]
-                found |= measure(self.model, batch.ids, batch.lengths, forward, kinds=self.kinds, first_token=self.first_token, names=names)
-            if "taylor" in self.metrics:
-                found["taylor"] = taylor(self.model, batch.ids, batch.lengths, kinds=self.kinds)
-            return found
-
-        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows)}
-        return score_documents(run, self.model, windows, 8, score, about, progress)
+    return Ranking(
+        model,
+        text,
+        calibration,
+        pd.concat([causal, table]),
+        scores,
+        without_first=stream(rest),
+        samples=[stream(found) for found in samples],
+        corpora={name: stream(found) for name, found in corpora.items()},
+        straight=spans,
+    )

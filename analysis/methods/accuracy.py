@@ -14,7 +14,7 @@ import numpy as np
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from analysis.statistics import ENOUGH, RESAMPLES, Array, Interval, ratio
+from analysis.stats.intervals import ENOUGH, RESAMPLES, Array, Interval, ratio
 from analysis.tasks import TaskSet
 from analysis.tasks.benchmark import guessing
 from analysis.tasks.study import TaskStudy

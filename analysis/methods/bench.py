@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from adapters.base import BlockModel
-from analysis.corpora import windows_hash
-from analysis.corpora.text import Batch, Text, batches, score_documents
+from analysis.data.batches import Batch, Text, batches
+from analysis.data.documents import windows_hash
+from analysis.data.hashes import content_hash
+from analysis.engine.plan import plan
+from analysis.engine.sweep import documents_per_batch, sweep
 from analysis.methods.accuracy import Answers, answers
 from analysis.methods.method import Knob, Size, Solved, UnreachableError, solve
 from analysis.methods.table import METHODS
-from analysis.plan import plan
-from analysis.runs import Run, content_hash
-from analysis.setting import run_folder
-from analysis.statistics import Array
-from analysis.study import SweepStudy, identity
-from analysis.sweep import documents_per_batch, sweep
+from analysis.runs.run import Run
+from analysis.runs.scoring import score_documents
+from analysis.runs.settings import run_folder
+from analysis.runs.sweep_run import SweepStudy, identity
+from analysis.stats.intervals import Array
 from analysis.tasks import TaskSet
 
 SIZE, ANSWERS = "size.json", "answers.json"  # beside the losses of a point: what was solved, and answers by what was asked

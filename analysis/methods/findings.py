@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.conclusions import too_few
+from analysis.display.format import listed
+from analysis.display.sentences import too_few
 from analysis.pruning.findings import winners
-from analysis.statistics import ENOUGH, Array, told_from_zero
-from analysis.words import listed
+from analysis.stats.intervals import ENOUGH, Array, told_from_zero
 
 Losses = Mapping[str, Array]  # sums over documents (documents,), by method
 

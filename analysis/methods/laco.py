@@ -26,8 +26,8 @@ from torch import Tensor
 
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError
-from analysis.corpora.text import Batch
-from analysis.importance import require_finite
+from analysis.data.batches import Batch
+from analysis.engine.tokens import require_finite
 from analysis.methods.method import Knob, Method, Remembered, first_documents, without_last
 
 DOCUMENTS, TOKENS = 5, 128  # whose hidden states are compared, and of how many tokens of each: as few snippets as in the notebooks

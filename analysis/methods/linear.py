@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from adapters.base import BlockModel, Parts
+from adapters.checkpoints.export import remaining
 from adapters.errors import StrataError
-from adapters.export import remaining
-from adapters.rwkv.blocks import RwkvBlock, RwkvContext
-from analysis.corpora.text import Batch
-from analysis.importance import counted
-from analysis.importance.spans import Span, all_spans, angular
+from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext
+from analysis.data.batches import Batch
+from analysis.engine.tokens import counted
 from analysis.methods.method import Knob, Method, Remembered, UnreachableError, without_last
+from analysis.metrics.spans import Span, all_spans, angular
 
 DAMPING = 1e-4  # share of the mean of the moments' diagonal
 MOST = 1e15  # operations of a fit behind a gate, in fp64: hours on a CPU, seconds to minutes where fp64 is fast

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.base import BlockModel, shapes_of
 from adapters.errors import StrataError
-from adapters.llama import LlamaBlock
+from adapters.families.llama import LlamaBlock
 from analysis.methods.method import Method, require
 
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError
-from adapters.llama import LlamaBlock
-from analysis.corpora.text import Batch
-from analysis.importance import counted, wide
+from adapters.families.llama import LlamaBlock
+from analysis.data.batches import Batch
+from analysis.engine.tokens import counted, wide
 from analysis.methods.llama import llama_blocks, shapes
 from analysis.methods.method import Knob, Method, Size, size
-from analysis.pruning.heads import delete_heads
+from analysis.removal.delete_heads import delete_heads
 
 KEPT = ((4, 8), (2, 16))  # in front and behind: so many blocks at most, one in so many; at least one
 LARGEST = 0.9  # ratio; something stays of every block

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-from adapters.base import BlockModel, ModelSpec
+from adapters.base import BlockModel
 from adapters.errors import StrataError
-from analysis.corpora.text import Batch, Text
+from adapters.specs import ModelSpec
+from analysis.data.batches import Batch, Text
 
 Found = TypeVar("Found")
 Knob = float  # what a method is told (a number of blocks, a sparsity, a ratio)

@@ -1,16 +1,16 @@
-"""Removal of whole blocks by an order of `analysis.pruning.orders`, as a method beside the others."""
+"""Removal of whole blocks by an order of `analysis.removal.orders`, as a method beside the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from adapters.base import BlockModel
-from adapters.export import pruned
-from analysis.corpora.text import Batch
+from adapters.checkpoints.export import pruned
+from analysis.data.batches import Batch
 from analysis.methods.method import Knob, Method, Remembered, first_documents, without_last
-from analysis.pruning.orders import ORDERS, Calibration
-from analysis.pruning.paths import RemovalPath
-from analysis.pruning.search import SEARCHED
+from analysis.removal.orders import ORDERS, Calibration
+from analysis.removal.paths import RemovalPath
+from analysis.removal.search import SEARCHED
 
 FAMILIES = ("llama", "baichuan", "rwkv")
 DOCUMENTS = SEARCHED[False]  # that an order reads which runs many ablated models, as in the study of orders

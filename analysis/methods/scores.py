@@ -12,14 +12,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.figures import WIDTH
+from analysis.display.format import bounded, escape, number
+from analysis.display.show import WIDTH
 from analysis.methods.accuracy import METRIC, Answers, mean, retained
 from analysis.methods.bench import Point
-from analysis.methods.paper import TASKS, VERSION, WRITTEN, Printed, printed
 from analysis.methods.table import METHODS
-from analysis.statistics import ENOUGH, Array, Interval
-from analysis.tables import tidy
-from analysis.words import bounded, escape, number
+from analysis.paper.table_1 import TASKS, VERSION, WRITTEN, Printed, printed
+from analysis.runs.tables import tidy
+from analysis.stats.intervals import ENOUGH, Array, Interval
 
 ROOM = 3  # tasks whose intervals a table has room for, and panels side by side
 

@@ -26,10 +26,10 @@ from torch import Tensor
 from adapters.ablation import Action
 from adapters.base import Advance, Block, BlockModel, BlockPast, Context, Edge, MixerOutput, Past
 from adapters.errors import StrataError
-from adapters.llama import LlamaBlock, LlamaModel, rms_norm
+from adapters.families.llama import LlamaBlock, LlamaModel, rms_norm
 from adapters.wrapped import WrappedBlock
-from analysis.corpora.text import Batch
-from analysis.importance import counted
+from analysis.data.batches import Batch
+from analysis.engine.tokens import counted
 from analysis.methods.llama import llama_blocks, shapes
 from analysis.methods.method import Knob, Method, Size, size
 

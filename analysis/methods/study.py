@@ -9,23 +9,23 @@ from functools import cached_property
 import pandas as pd
 
 from adapters.base import BlockModel
-from analysis import conclusions
-from analysis.corpora.text import Text
-from analysis.heads.costs import MEASURES
+from analysis.data.batches import Text
+from analysis.display import sentences as conclusions
+from analysis.display.format import bounded, escape
+from analysis.display.removal_plots import Panel
+from analysis.display.result import Result
 from analysis.methods import findings, laco, removal
 from analysis.methods.accuracy import Answers, has_options
 from analysis.methods.bench import Bench, Point
 from analysis.methods.method import TOLERANCE, calibration_for, without_last
-from analysis.methods.paper import COLUMNS, VERSION, printed
 from analysis.methods.scores import Accuracies, percent
 from analysis.methods.table import METHODS
-from analysis.pruning.curves import Panel
-from analysis.pruning.paper import quarter
-from analysis.result import Result
-from analysis.setting import Setting
-from analysis.statistics import Array, Interval, ratio
+from analysis.paper.shortgpt import quarter
+from analysis.paper.table_1 import COLUMNS, VERSION, printed
+from analysis.removal.savings import MEASURES
+from analysis.runs.settings import Setting
+from analysis.stats.intervals import Array, Interval, ratio
 from analysis.tasks import TaskSet
-from analysis.words import bounded, escape
 
 OTHERS = (1 / 8, 3 / 8, 1 / 2)  # of the blocks, besides the paper's quarter
 LIMITS = (

@@ -12,16 +12,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from adapters.ablation import NONE, Ablation
-from analysis.conclusions import too_few
-from analysis.pruning.curves import removal_curves
-from analysis.pruning.paths import size
+from analysis.display.format import bounded
+from analysis.display.removal_plots import removal_curves
+from analysis.display.sentences import too_few
 from analysis.pruning.results import Pruned
-from analysis.setting import Setting, run_folder, share
-from analysis.statistics import ENOUGH, Interval
+from analysis.removal.paths import size
+from analysis.runs.settings import Setting, run_folder, share
+from analysis.stats.intervals import ENOUGH, Interval
 from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.benchmark import Benchmark, by_task
 from analysis.tasks.study import TaskStudy, by_ablation
-from analysis.words import bounded
 
 PLACES = {"accuracy": "acc", "loss": "log_loss"}  # of a task with options
 
@@ -49,7 +49,7 @@ class Along:
         return {(a, m): v for a, m, *v in rows[["ablation", "metric", "value", "ci_low", "ci_high"]].itertuples(index=False)}  # type: ignore[misc]
 
     def curves(self, metric: str, label: str, levels: dict[str, float]) -> dict[str, Figure]:
-        """As `analysis.pruning.curves.removal_curves`, of a metric of the benchmark: by what is drawn against what."""
+        """As `analysis.display.removal_plots.removal_curves`, of a metric of the benchmark: by what is drawn against what."""
         removed = self.removed
         ours, random = self._of(removed.table, metric), self._of(removed.random, metric)
         against = {"blocks removed": removed.panels, "what is saved": removed.savings}

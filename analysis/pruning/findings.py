@@ -8,11 +8,11 @@ from itertools import combinations
 import numpy as np
 
 from adapters.ablation import Ablation
-from analysis.conclusions import too_few
-from analysis.heads.costs import CostedPath, compare
-from analysis.pruning.paths import Scored, size
-from analysis.statistics import ENOUGH, Array, told_from_zero
-from analysis.words import bounded, number
+from analysis.display.format import bounded, number
+from analysis.display.sentences import too_few
+from analysis.removal.paths import Scored, size
+from analysis.removal.savings import CostedPath, compare
+from analysis.stats.intervals import ENOUGH, Array, told_from_zero
 
 MEASURE, SHARES = "block parameters", (0.1, 0.25, 0.5)  # where orders of different parts are compared
 DOUBLED = float(np.log(2))  # rise in loss at which perplexity is twice the dense model's
@@ -138,7 +138,7 @@ def _tied(scored: Scored, sets: Mapping[str, Ablation], first: Sequence[str], ti
 def at_equal_size(scored: Scored, titles: Mapping[str, str], shares: Sequence[float] = SHARES) -> str:
     """Which order of blocks or of sub-layers wins where as many parameters of the blocks are gone.
 
-    Losses lie on a line between neighbouring sets (`analysis.heads.costs.compare`). Empty when there are no intervals, and no
+    Losses lie on a line between neighbouring sets (`analysis.removal.savings.compare`). Empty when there are no intervals, and no
     order of sub-layers: orders of blocks are held against each other by `contest`.
     """
     if len(scored.tokens) < ENOUGH or not any(a.mixers or a.ffns for name in titles for a in scored.paths[name]):

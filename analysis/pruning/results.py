@@ -11,16 +11,17 @@ import pandas as pd
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.export import rerooted
-from analysis import conclusions
-from analysis.corpora.text import Text
-from analysis.pruning import curves, findings
-from analysis.pruning.orders import BLOCKS, ORDERS
-from analysis.pruning.paper import STRATEGIES, quarter, removed_in_paper
-from analysis.pruning.paths import RemovalPath, Scored, size
-from analysis.result import Result
-from analysis.statistics import ENOUGH
-from analysis.words import INTERVALS, bounded, number
+from adapters.checkpoints.export import rerooted
+from analysis.data.batches import Text
+from analysis.display import removal_plots as curves
+from analysis.display import sentences as conclusions
+from analysis.display.format import INTERVALS, bounded, number
+from analysis.display.result import Result
+from analysis.paper.shortgpt import STRATEGIES, quarter, removed_in_paper
+from analysis.pruning import findings
+from analysis.removal.orders import BLOCKS, ORDERS
+from analysis.removal.paths import RemovalPath, Scored, size
+from analysis.stats.intervals import ENOUGH
 
 SAVED = {"block parameters": "the blocks' parameters", "all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
@@ -49,7 +50,7 @@ class Pruned(Result):
 
     @property
     def quarter(self) -> int:
-        """How many blocks the paper takes out, see `analysis.pruning.paper`."""
+        """How many blocks the paper takes out, see `analysis.paper.shortgpt`."""
         return quarter(self.n_blocks)
 
     @property

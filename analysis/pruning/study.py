@@ -7,14 +7,14 @@ from dataclasses import replace
 import pandas as pd
 
 from adapters.base import BlockModel
-from adapters.export import Source, pruned
-from analysis.budgets import speed
-from analysis.pruning.orders import RANDOM, random_order
-from analysis.pruning.paths import score
+from adapters.checkpoints.export import Source, pruned
+from analysis.engine.cost import speed
 from analysis.pruning.results import Pruned
-from analysis.pruning.search import find_paths, sized_paths
 from analysis.pruning.speed import speeds
-from analysis.setting import Setting, share
+from analysis.removal.orders import RANDOM, random_order
+from analysis.removal.paths import score
+from analysis.removal.search import find_paths, sized_paths
+from analysis.runs.settings import Setting, share
 
 
 def removal(model: BlockModel, setting: Setting, source: Source | None = None) -> Pruned:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from analysis.conclusions import too_few
-from analysis.statistics import Array, Interval, ratio, told_from_zero
-from analysis.words import bounded
+from analysis.display.format import bounded
+from analysis.display.sentences import too_few
+from analysis.stats.intervals import Array, Interval, ratio, told_from_zero
 
 
 class Effect(NamedTuple):

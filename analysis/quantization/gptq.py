@@ -1,7 +1,7 @@
 """Quantised checkpoints, made with llmcompressor: GPTQ with 4 bits on calibration text, and int8 rounded to nearest.
 
 Weights of all matrices in blocks are quantised, embeddings and head are not; activations stay floats. Both come from one
-writer, in the format that stock loaders and `adapters/quantised.py` read. llmcompressor is imported where it is used.
+writer, in the format that stock loaders and `adapters/checkpoints/quantised.py` read. llmcompressor is imported where it is used.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any
 
 import torch
 
-from adapters.base import BlockModel, ModelSpec
+from adapters.base import BlockModel
+from adapters.checkpoints.export import BESIDE, Source
+from adapters.checkpoints.folders import finished_or_nothing, write_json, writing
+from adapters.checkpoints.layout import Store
+from adapters.checkpoints.quantised import require_floats
 from adapters.errors import StrataError
-from adapters.export import BESIDE, Source
-from adapters.folders import finished_or_nothing, write_json, writing
-from adapters.layout import Store
-from adapters.quantised import require_floats
-from analysis.corpora.text import Batch
-from analysis.runs import content_hash
+from adapters.specs import ModelSpec
+from analysis.data.batches import Batch
+from analysis.data.hashes import content_hash
 
 
 @dataclass(frozen=True, slots=True)

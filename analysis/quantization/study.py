@@ -11,21 +11,21 @@ import pandas as pd
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.export import Source
-from analysis.corpora.text import Text
+from adapters.checkpoints.export import Source
+from analysis.data.batches import Text
+from analysis.display.format import INTERVALS, bounded, capital, number
+from analysis.display.result import Result
+from analysis.engine.plan import plan
 from analysis.methods.accuracy import METRIC, has_options
-from analysis.plan import plan
-from analysis.pruning.paper import QUANTISED, named_in_paper, quarter
+from analysis.paper.shortgpt import QUANTISED, named_in_paper, quarter
 from analysis.pruning.speed import memory
 from analysis.quantization import findings
 from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
 from analysis.quantization.variants import Variant, Variants, lowest
-from analysis.result import Result
-from analysis.setting import Setting
-from analysis.statistics import Array, Interval, ratio
-from analysis.tables import tidy
+from analysis.runs.settings import Setting
+from analysis.runs.tables import tidy
+from analysis.stats.intervals import Array, Interval, ratio
 from analysis.tasks import TaskSet
-from analysis.words import INTERVALS, bounded, capital, number
 
 CALIBRATION = 32  # documents of calibration text at least
 DENSE, INT8, GPTQ = ("dense", ""), ("int8", ""), ("gptq", "")  # keys of variants, see Variant

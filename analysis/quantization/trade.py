@@ -8,7 +8,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.figures import WIDTH, axis_scale
+from analysis.display.plots import axis_scale
+from analysis.display.show import WIDTH
 
 
 def trade_off(rises: pd.DataFrame) -> Figure:

@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
-from adapters.export import Source, pruned
+from adapters.checkpoints.export import Source, pruned
 from adapters.registry import load
-from analysis.corpora.text import Batch, Text, batches
+from analysis.checkpoints.checkpoint import find_path
+from analysis.data.batches import Batch, Text, batches
+from analysis.data.hashes import content_hash
 from analysis.methods.accuracy import METRIC
-from analysis.pruning.checkpoint import find_path
-from analysis.pruning.paper import quarter
+from analysis.paper.shortgpt import quarter
 from analysis.quantization.gptq import SCHEMES, Recipe, half_bytes
-from analysis.runs import content_hash
-from analysis.setting import Setting, Tell, run_folder
-from analysis.statistics import Array, Interval
-from analysis.study import SweepStudy
+from analysis.runs.settings import Setting, Tell, run_folder
+from analysis.runs.sweep_run import SweepStudy
+from analysis.stats.intervals import Array, Interval
 from analysis.tasks import TaskSet
 from analysis.tasks.benchmark import benchmarks
 

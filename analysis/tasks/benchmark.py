@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from adapters.base import BlockModel
-from analysis.ablation import singles
-from analysis.conclusions import too_few
-from analysis.setting import Setting, run_folder, share
-from analysis.statistics import ENOUGH, Interval
+from analysis.display.format import bounded, escape
+from analysis.display.sentences import too_few
+from analysis.engine.ablations import singles
+from analysis.runs.settings import Setting, run_folder, share
+from analysis.stats.intervals import ENOUGH, Interval
 from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.study import TaskStudy
-from analysis.words import bounded, escape
 
 PARTS = {"accuracy": ("acc", "beats_chance"), "loss": ("log_loss", "told")}  # of a task with options: metric, and what fills a point
 

@@ -10,7 +10,7 @@ from lm_eval.api.model import LM
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from analysis.plan import plan
+from analysis.engine.plan import plan
 from analysis.tasks.likelihoods import batches, likelihoods
 from analysis.tasks.requests import Request, pair, rolling
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adapters.errors import StrataError, unknown
 
-OWN = Path(__file__).parents[1] / "benchmarks"  # tasks in lm_eval's format that lm_eval lacks
+OWN = Path(__file__).parent / "own"  # tasks in lm_eval's format that lm_eval lacks
 _KEY = re.compile(r"""^["']?(task|group|tag)["']?\s*:\s*["']?([\w.:/+-]*)""")
 _ENTRY = re.compile(r"""^\s*-\s*(?:(?:task|group)\s*:\s*)?["']?([\w.:/+-]+)["']?\s*$""")
 

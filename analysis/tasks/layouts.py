@@ -130,7 +130,7 @@ def _race(folder: Path, name: str) -> Splits:
 
 def _race_articles(folder: Path, name: str) -> Splits:
     """One row an article, its questions together, as EleutherAI/race has them."""
-    from analysis.benchmarks.prompts import race_articles  # imports lm_eval, which takes seconds
+    from analysis.tasks.own.prompts import race_articles  # imports lm_eval, which takes seconds
 
     return {split: race_articles(rows) for split, rows in _race(folder, name).items()}
 

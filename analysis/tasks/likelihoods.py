@@ -10,9 +10,9 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from analysis.plan import Plan
-from analysis.scores import ROWS, of_device, score_bytes, slices, vocabulary
-from analysis.sweep import Executor, call_tokens, default_memory, inner_bytes, room, where_not_finite
+from analysis.engine.plan import Plan
+from analysis.engine.sweep import Executor, call_tokens, default_memory, inner_bytes, room, where_not_finite
+from analysis.engine.text_scores import ROWS, of_device, score_bytes, slices, vocabulary
 from analysis.tasks.prompts import PAST_BYTES, Prompts
 from analysis.tasks.requests import Request
 from analysis.tasks.tree import Tree

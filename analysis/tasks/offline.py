@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adapters.errors import StrataError
-from analysis.corpora import SPLITS, Document, documents
+from analysis.data.documents import SPLITS, Document, documents
 from analysis.tasks import files
 from analysis.tasks.files import Row, Splits
 from analysis.tasks.layouts import LETTERS, Layout, boolq_row, stem

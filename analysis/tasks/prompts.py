@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from adapters.base import BlockModel, BlockPast, Context, Edge, Past
-from analysis.scores import of_device
-from analysis.sweep import call_tokens
+from analysis.engine.sweep import call_tokens
+from analysis.engine.text_scores import of_device
 from analysis.tasks.tree import Segment, Tree, ends
 
 STREAMS = 16  # that share a call at most: segments are short, and a call should have tokens enough

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.tokenizers import Tokenizer
-from analysis.corpora.text import tokenizer_of
+from analysis.data.batches import tokenizer_of
 
 
 class Request(NamedTuple):

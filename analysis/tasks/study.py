@@ -13,13 +13,14 @@ import pandas as pd
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from analysis.ablation import place
-from analysis.corpora.text import Text
-from analysis.plan import Plan, plan
-from analysis.runs import Run, content_hash
-from analysis.statistics import Interval, ratio, told_from_zero
-from analysis.study import identity
-from analysis.tables import COLUMNS, tidy, write_table
+from analysis.data.batches import Text
+from analysis.data.hashes import content_hash
+from analysis.engine.ablations import place
+from analysis.engine.plan import Plan, plan
+from analysis.runs.run import Run
+from analysis.runs.sweep_run import identity
+from analysis.runs.tables import COLUMNS, tidy, write_table
+from analysis.stats.intervals import Interval, ratio, told_from_zero
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
 from analysis.tasks.likelihoods import batches, likelihoods

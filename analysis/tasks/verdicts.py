@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.conclusions import NOUNS, too_few
-from analysis.statistics import ENOUGH, Interval
-from analysis.words import bounded, number
+from analysis.display.format import bounded, number
+from analysis.display.sentences import NOUNS, too_few
+from analysis.stats.intervals import ENOUGH, Interval
 
 RATE = "(false discovery rate 5\u00a0%)"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from adapters.errors import StrataError, unknown
-from analysis.corpora import documents
+from analysis.data.documents import documents
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.release import release
 from analysis.zoo.texts import Texts, clean

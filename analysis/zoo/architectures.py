@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from adapters import baichuan, llama
 from adapters.base import BlockModel
-from adapters.layout import Layout, Store
+from adapters.checkpoints.layout import Layout, Store
+from adapters.families import baichuan, llama
+from adapters.families.rwkv.layouts import FORMATS, Sizes, block_shapes, model_shapes
 from adapters.registry import FAMILIES
-from adapters.rwkv.layouts import FORMATS, Sizes, block_shapes, model_shapes
 
 Weights = dict[str, Tensor]  # by role
 Initial = Callable[[Generator], tuple[Weights, list[Weights]]]  # of the model, of each block

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.comparison.groups import short
-from analysis.corpora import SPLITS
-from analysis.statistics import ENOUGH
+from analysis.data.documents import SPLITS
+from analysis.stats.intervals import ENOUGH
+from analysis.zoo.groups import short
 from analysis.zoo.texts import DEVELOPMENT, SPAN
 from analysis.zoo.training import ADAM, BATCH, CONTEXT, LAST, MUON, WARM_UP
 
-# Data sets whose train split was read, as the catalogue of texts names them (analysis/corpora/sources.py, PROSE).
+# Data sets whose train split was read, as the catalogue of texts names them (analysis/data/sources.py, PROSE).
 READ = ("BoolQ", "MultiLexSum", "Quac", "XSum", "PubMedQA", "NarrativeQA", "MedQA")
 CLAIM = 3  # training seeds of each, from which on architectures can be compared
 

@@ -17,10 +17,10 @@ from adapters.base import BlockModel
 from adapters.catalogue import ZOO
 from adapters.errors import StrataError
 from adapters.registry import load
-from analysis.corpora import documents, sample
-from analysis.corpora.text import batches, tokenizer_of
-from analysis.scores import TextScores
-from analysis.statistics import Interval, ratio
+from analysis.data.batches import batches, tokenizer_of
+from analysis.data.documents import documents, sample
+from analysis.engine.text_scores import TextScores
+from analysis.stats.intervals import Interval, ratio
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.card import card
 from analysis.zoo.texts import SEPARATOR, Rows, Texts, clean

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from adapters.errors import StrataError
-from analysis.corpora import SPLITS, Document
+from analysis.data.documents import SPLITS, Document
 from analysis.zoo.architectures import CONTEXT, VOCAB
 
 SEPARATOR = "<|endoftext|>"  # between documents; token 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from adapters import BlockModel
-from adapters.layout import Store
+from adapters.checkpoints.layout import Store
 
 
 class Keys(Store):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from adapters import StrataError, load
 from adapters.catalogue import CONVERTED
-from adapters.layout import open_store
+from adapters.checkpoints.layout import open_store
 from adapters.registry import BESIDE
 from tests.reference.hf import tiny
 

@@ -10,7 +10,7 @@ import pytest
 from IPython.utils.io import capture_output
 from sentencepiece import SentencePieceTrainer
 
-from analysis.depth import KINDS, Depth
+from analysis.depth.study import KINDS, Depth
 from analysis.importance.results import Ranking
 from tests.reference.variants import BAICHUAN, BLOCKS, VARIANTS, save
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from adapters import BlockModel, load
 from adapters.catalogue import PACKAGES
 from adapters.registry import locate
-from analysis.corpora.text import Text, encode
+from analysis.data.batches import Text, encode
 from tests.benchmarks import importance, removal, rwkv, sweeps, tasks
 
 OUT = Path(__file__).parents[2] / "reports" / "benchmarks.md"

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from adapters import BlockModel
-from analysis.importance import measure
+from analysis.metrics.metrics import measure
 from tests.benchmarks.timing import best, load_average
 
 TITLE = "Importance"

@@ -6,9 +6,9 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from adapters import NONE, Ablation, BlockModel
-from analysis.ablation import singles
-from analysis.corpora.text import Batch
-from analysis.pruning.greedy import greedy
+from analysis.data.batches import Batch
+from analysis.engine.ablations import singles
+from analysis.removal.greedy import greedy
 from tests.benchmarks.sweeps import BATCHES, naive
 from tests.benchmarks.timing import best, load_average
 

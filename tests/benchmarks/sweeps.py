@@ -13,9 +13,9 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from adapters import Ablation, BlockModel
-from analysis.ablation import singles
-from analysis.plan import Plan, plan
-from analysis.sweep import sweep
+from analysis.engine.ablations import singles
+from analysis.engine.plan import Plan, plan
+from analysis.engine.sweep import sweep
 from tests.benchmarks.timing import best, load_average, peak_of, resident
 
 TITLE = "Sweeps"

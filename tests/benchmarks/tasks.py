@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from adapters import Ablation, BlockModel
 from adapters.errors import StrataError
-from analysis.ablation import singles
+from analysis.engine.ablations import singles
 from analysis.tasks import load_tasks
 from analysis.tasks.offline import OFFLINE
 from analysis.tasks.study import TaskStudy

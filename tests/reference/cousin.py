@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adapters import llama
-from adapters.layout import Layout, Store
+from adapters.checkpoints.layout import Layout, Store
+from adapters.families import llama
 
 PREFIX = "cousin."
 LAYOUT = Layout(

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from adapters.folders import write_json
+from adapters.checkpoints.folders import write_json
 from tests.reference.hf import tiny
 from tests.reference.models import save_reader
 

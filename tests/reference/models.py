@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedModel
 
 from adapters import BlockModel, load
-from adapters.base import BlockSpec, ModelSpec
+from adapters.specs import BlockSpec, ModelSpec
 from tests.reference.hf import tiny
 
 

@@ -1,4 +1,4 @@
-"""The recurrences of RWKV-5 to 7 token by token, in the shapes of `adapters/rwkv/wkv.py`."""
+"""The recurrences of RWKV-5 to 7 token by token, in the shapes of `adapters/families/rwkv/wkv.py`."""
 
 from __future__ import annotations
 

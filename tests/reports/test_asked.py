@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapters.errors import StrataError
-from reports import asked, cli
+from reports import asked
 from reports.asked import Asked
+from reports.cli import main as cli
 
 OPTIONS = {"seed": 0, "device": "cpu", "dtype": "float32"}
 

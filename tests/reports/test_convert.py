@@ -9,7 +9,7 @@ import pypdf
 import pytest
 
 from adapters.errors import StrataError
-from analysis.words import escape
+from analysis.display.format import escape
 from reports.convert import convert
 from reports.execute import execute
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adapters import load
-from analysis.budgets import BUDGETS
+from analysis.runs.budgets import BUDGETS
 from reports import sections
 from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, left_out
 from tests.reference.rwkv_checkpoints import random_checkpoint

@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import save_file
 
 from adapters import Ablation, BlockModel, StrataError, load
-from analysis.budgets import Budget
-from analysis.comparison import overlays
-from analysis.comparison.compare import compare
+from analysis.comparison import plots as overlays
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
+from analysis.comparison.study import compare
 from analysis.comparison.trajectory import TITLES, Trajectory, checkpoints, trajectory
-from analysis.notebook import ComparisonParameters
-from analysis.setting import Setting
-from analysis.statistics import ENOUGH
+from analysis.parameters import ComparisonParameters
+from analysis.runs.budgets import Budget
+from analysis.runs.settings import Setting
+from analysis.stats.intervals import ENOUGH
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.training import Plan
 from tests.analysis.test_notebooks_on_variants import run as run_notebook

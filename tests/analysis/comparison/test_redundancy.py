@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from adapters.catalogue import PACKAGES
-from analysis.agreement import Scores
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, area, effective_number, effective_share, estimate, gini, mean, removable
-from analysis.comparison.unigram import unigram_bits
-from analysis.corpora import SPLITS, Window, documents
-from tests.analysis.corpora.test_corpora import Bytes
+from analysis.data.documents import SPLITS, Window, documents
+from analysis.data.unigram import unigram_bits
+from analysis.stats.rank_agreement import Scores
+from tests.analysis.data.test_documents import Bytes
 
 
 def test_one_block_that_holds_all_and_blocks_that_are_alike() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.verdicts import Side, controlled, difference, equally, left_out, over_training, spread
-from analysis.statistics import Interval
+from analysis.stats.intervals import Interval
 
 AREA, GO = SUMMARIES["area"], SUMMARIES["removable"]
 GAP, NONE = Interval(0.2, 0.15, 0.25), Interval(0.02, -0.03, 0.07)

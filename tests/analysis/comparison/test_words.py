@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from adapters import Ablation
-from analysis.agreement import Scores
-from analysis.comparison import overlays
-from analysis.comparison.compare import Compared, Measured, Rises
-from analysis.comparison.groups import Facts, groups
+from analysis.comparison import plots as overlays
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
+from analysis.comparison.study import Compared, Measured, Rises
 from analysis.comparison.trajectory import Trajectory
-from analysis.corpora.text import Text
-from analysis.depth import KINDS
+from analysis.data.batches import Text
+from analysis.depth.study import KINDS
+from analysis.stats.rank_agreement import Scores
 from analysis.zoo.architectures import ARCHITECTURES
-from tests.analysis.comparison.test_groups import facts
+from analysis.zoo.groups import Facts, groups
+from tests.analysis.zoo.test_groups import facts
 from tests.reference.models import spec
 
 BLOCKS = 6

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.agreement import stability
 from analysis.importance import findings
-from analysis.statistics import Interval
+from analysis.stats.intervals import Interval
+from analysis.stats.rank_agreement import stability
 
 BLOCKS = list(range(24))
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.importance import grids
-from analysis.importance.spans import all_spans
+from analysis.metrics.spans import all_spans
 
 
 def test_profiles_draw_every_metric_and_kind():

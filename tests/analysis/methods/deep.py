@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from adapters import BlockModel, load
-from analysis.corpora import Window
-from analysis.corpora.text import Batch
+from analysis.data.batches import Batch
+from analysis.data.documents import Window
 from tests.reference import baichuan
 from tests.reference.models import pair
 from tests.reference.rwkv_checkpoints import random_checkpoint

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from adapters import BlockModel, baichuan, llama
-from analysis.corpora.text import Batch
+from adapters import BlockModel
+from adapters.families import baichuan, llama
+from analysis.data.batches import Batch
+from tests.adapters.families.test_baichuan import PUBLISHED
+from tests.adapters.families.test_llama import LLAMA_2, LLAMA_2_7B, LLAMA_2_13B, block_shapes
 from tests.adapters.published import published
-from tests.adapters.test_baichuan import PUBLISHED
-from tests.adapters.test_llama import LLAMA_2, LLAMA_2_7B, LLAMA_2_13B, block_shapes
 from tests.reference import variants
 from tests.reference.models import pair
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.methods import findings
 from analysis.methods.accuracy import mean, retained
-from analysis.methods.paper import COLUMNS, TABLE, printed
+from analysis.paper.table_1 import COLUMNS, TABLE, printed
 from tests.shared_data import shared
 
 RNG = np.random.default_rng(0)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from adapters import Ablation, BlockModel
 from adapters.errors import StrataError
-from adapters.llama import LlamaBlock
+from adapters.families.llama import LlamaBlock
 from adapters.wrapped import WrappedBlock
-from analysis.importance.spans import Span
 from analysis.methods import linear
 from analysis.methods.linear import fit, fold, straightest
 from analysis.methods.method import UnreachableError, size, solve
 from analysis.methods.table import METHODS
+from analysis.metrics.spans import Span
 from tests.analysis.methods.deep import BLOCKS, deep, text
 from tests.reference.models import pair
 

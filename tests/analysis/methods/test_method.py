@@ -10,10 +10,10 @@ import torch
 
 from adapters import BlockModel
 from adapters.errors import StrataError
-from analysis.corpora.text import Batch
+from analysis.data.batches import Batch
 from analysis.methods.method import TOLERANCE, Method, Remembered, Size, UnreachableError, first_documents, nearest, require, size, solve
 from analysis.methods.table import METHODS
-from analysis.pruning.orders import ORDERS, Calibration
+from analysis.removal.orders import ORDERS, Calibration
 from tests.analysis.methods.deep import BLOCKS, deep, text
 from tests.analysis.methods.models import baichuan2_7b, smollm2
 

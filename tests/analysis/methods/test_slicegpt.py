@@ -14,7 +14,7 @@ from adapters import Ablation, BlockModel, StrataError, contract
 from adapters.contract import assert_close
 from analysis.methods.method import size
 from analysis.methods.slicegpt import SlicedModel, count, knobs, principal_axes, prune, stream_axes, width
-from analysis.pruning.heads import delete_heads
+from analysis.removal.delete_heads import delete_heads
 from tests.analysis.methods.models import LLAMAS, MODELS, llama_2, model, state, text
 from tests.reference import slicegpt, variants
 from tests.reference.models import pair

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from adapters import BlockModel, StrataError, load
-from analysis.budgets import Budget
-from analysis.corpora.text import batches
+from analysis.data.batches import batches
+from analysis.display.format import bounded
 from analysis.methods import bench, study
 from analysis.methods.accuracy import Answers, answers
 from analysis.methods.method import solve
 from analysis.methods.study import LIMITS, Methods, compare_methods, targets_of
 from analysis.methods.table import METHODS
-from analysis.setting import Setting
-from analysis.statistics import ratio
+from analysis.runs.budgets import Budget
+from analysis.runs.settings import Setting
+from analysis.stats.intervals import ratio
 from analysis.tasks import TaskSet, load_tasks
 from analysis.tasks.benchmark import benchmarks
-from analysis.words import bounded
 from tests.analysis.methods.deep import deep
 from tests.analysis.tasks.makers import table_1
 from tests.reference.models import save_reader

@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 
 from adapters import NONE, Ablation
+from analysis.paper.shortgpt import REMOVED, removed_in_paper
 from analysis.pruning import findings
-from analysis.pruning.orders import nested
-from analysis.pruning.paper import REMOVED, removed_in_paper
-from analysis.pruning.paths import RemovalPath, Scored, size, thinned, union
-from analysis.statistics import Array
+from analysis.removal.orders import nested
+from analysis.removal.paths import RemovalPath, Scored, size, thinned, union
+from analysis.stats.intervals import Array
 from tests.reference.models import pair
 
 DOCUMENTS, TOKENS = 24, 100.0

@@ -13,17 +13,20 @@ import torch
 from safetensors.torch import load_file
 
 from adapters import Ablation, BlockModel, load
-from adapters.export import Source
-from analysis.budgets import Budget
-from analysis.corpora.text import batches
-from analysis.pruning import curves, paper, search, study
-from analysis.pruning.orders import ORDERS, RANDOM, Calibration
-from analysis.pruning.paths import RemovalPath, size
+from adapters.checkpoints.export import Source
+from analysis.data.batches import batches
+from analysis.display import removal_plots as curves
+from analysis.display.format import bounded
+from analysis.paper import shortgpt as paper
+from analysis.pruning import study
 from analysis.pruning.results import Pruned
 from analysis.pruning.speed import memory, speeds
-from analysis.runs import Run
-from analysis.setting import Setting
-from analysis.words import bounded
+from analysis.removal import search
+from analysis.removal.orders import ORDERS, RANDOM, Calibration
+from analysis.removal.paths import RemovalPath, size
+from analysis.runs.budgets import Budget
+from analysis.runs.run import Run
+from analysis.runs.settings import Setting
 from tests.reference import variants
 from tests.reference.models import pair, save_reader
 

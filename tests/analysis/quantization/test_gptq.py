@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from adapters import Ablation, load
+from adapters.checkpoints.export import Source
+from adapters.checkpoints.layout import open_store
+from adapters.checkpoints.stock import READERS, reader_of
 from adapters.contract import assert_close
 from adapters.errors import StrataError
-from adapters.export import Source
-from adapters.layout import open_store
-from adapters.stock import READERS, reader_of
-from analysis.corpora.text import Text, batches
+from analysis.data.batches import Text, batches
 from analysis.quantization import gptq
 from analysis.quantization.gptq import Recipe, group_of, half_bytes, require, widest
 from tests.reference.gptq import save_gptq

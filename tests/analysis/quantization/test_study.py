@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM
 
 from adapters import load
 from adapters.errors import StrataError
-from analysis.budgets import BUDGETS
-from analysis.corpora.text import batches
+from analysis.data.batches import batches
+from analysis.display.format import bounded
 from analysis.quantization.study import Quantised
 from analysis.quantization.trade import trade_off
-from analysis.setting import Setting
+from analysis.runs.budgets import BUDGETS
+from analysis.runs.settings import Setting
 from analysis.tasks import load_tasks
 from analysis.tasks.benchmark import benchmarks
-from analysis.words import bounded
 from tests.analysis.test_notebooks_on_variants import run
 from tests.reference.gptq import save_gptq
 from tests.reference.models import save_reader

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from adapters.ablation import NONE, Ablation
-from analysis.budgets import BUDGETS, Budget
+from analysis.display.format import bounded
 from analysis.pruning.benchmarks import Along, along_paths, kinds_of
-from analysis.pruning.paths import size
 from analysis.pruning.results import Pruned
 from analysis.pruning.study import removal
-from analysis.setting import Setting
+from analysis.removal.paths import size
+from analysis.runs.budgets import BUDGETS, Budget
+from analysis.runs.settings import Setting
 from analysis.tasks import load_tasks
 from analysis.tasks.benchmark import by_task
 from analysis.tasks.study import TaskStudy, by_ablation, task_table
-from analysis.words import bounded
 from tests.analysis.tasks.makers import table_1
 from tests.analysis.tasks.oracle import twin
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from adapters import Ablation, BlockModel, StrataError
 from adapters.contract import Recorder
-from analysis import scores as scores_module
-from analysis.ablation import singles
-from analysis.plan import plan
+from analysis.engine import text_scores as scores_module
+from analysis.engine.ablations import singles
+from analysis.engine.plan import plan
 from analysis.tasks import likelihoods as likelihoods_module
 from analysis.tasks import prompts as prompts_module
 from analysis.tasks.likelihoods import batches, call_bytes, likelihoods

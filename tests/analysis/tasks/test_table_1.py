@@ -80,7 +80,7 @@ def test_an_idiom_is_asked_for_by_the_whole_passage(folder: Path) -> None:
 
 
 def test_other_blanks_of_a_passage_hold_their_idioms() -> None:
-    from analysis.benchmarks.prompts import chid_documents
+    from analysis.tasks.own.prompts import chid_documents
 
     answers = {"text": ["甲", "乙", "丙"], "candidate_id": [0, 1, 2]}
     rows = [{"candidates": ["甲", "乙", "丙"], "content": ["一#idiom000001#二#idiom000002#。", "三#idiom000003#。"], "answers": answers}]

@@ -136,7 +136,7 @@ def test_no_right_answer(tmp_path: Path) -> None:
 
 def test_offline_sets_share_no_document_with_a_corpus() -> None:
     from adapters.catalogue import PACKAGES
-    from analysis.corpora import SPLITS, documents
+    from analysis.data.documents import SPLITS, documents
     from analysis.tasks.offline import OFFLINE, OFFLINE_LAYOUTS
 
     try:

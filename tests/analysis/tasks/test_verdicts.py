@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.ablation import singles
-from analysis.budgets import BUDGETS
-from analysis.setting import Setting
-from analysis.statistics import Interval
+from analysis.engine.ablations import singles
+from analysis.runs.budgets import BUDGETS
+from analysis.runs.settings import Setting
+from analysis.stats.intervals import Interval
 from analysis.tasks import load_tasks, verdicts
 from analysis.tasks.benchmark import benchmarks, facts, guessing
+from analysis.tasks.plots import by_block, loss_by_head, overlaid
 from analysis.tasks.study import TaskStudy, task_table
-from analysis.tasks.task_figures import by_block, loss_by_head, overlaid
 from tests.analysis.tasks.makers import table_1
 from tests.analysis.tasks.oracle import Both
 

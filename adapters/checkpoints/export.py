@@ -1,0 +1,210 @@
+"""Pruned checkpoints: the tensors of the blocks that stay, byte for byte, under the keys that stock loaders read."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adapters.base import BlockModel
+from adapters.catalogue import MODELS
+from adapters.checkpoints.folders import write_json
+from adapters.checkpoints.layout import Layout, Store, open_store, read_json
+from adapters.checkpoints.quantised import ENDINGS
+from adapters.errors import StrataError, unknown
+from adapters.families.rwkv.layouts import V_FIRST, VALUE_RESIDUAL
+from adapters.families.rwkv.model import RwkvModel
+from adapters.registry import BESIDE, FAMILIES, is_hub_id, locate
+from adapters.specs import ModelSpec
+
+SHARD = 4 << 30  # bytes of one file: what is held while writing
+PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry for each block
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of a model that is pruned."""
+
+    asked: str  # what `load` was given
+    revision: str | None
+    spec: ModelSpec
+    folder: Path
+    config: dict  # empty: native RWKV weights come without
+    store: Store
+    layout: Layout
+
+    @classmethod
+    def of(cls, source: str, spec: ModelSpec, revision: str | None = None) -> Source:
+        """`source` and `revision` as `load` took them, `spec` as it gave it."""
+        _, path = locate(source, revision)
+        folder, store = path if path.is_dir() else path.parent, open_store(path)
+        config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+        return cls(source, revision, spec, folder, config, store, FAMILIES[spec.family].adapter.layout(store))
+
+    @property
+    def hub_id(self) -> str | None:
+        return self.asked if is_hub_id(self.asked) else None
+
+    @property
+    def converted(self) -> bool:
+        """Whether its tensors are not those of the file that was asked for, but floats that were made of them."""
+        return self.asked in MODELS or self.asked.endswith(".gguf")
+
+    @property
+    def precision(self) -> str:
+        """What its tensors are held in; a clause."""
+        return "in fp32, to which the source's GGUF file was converted" if self.converted else "in the precision of the source"
+
+    @property
+    def format(self) -> str:
+        """The format that it comes in, or the safe one."""
+        own = self.store.files[0].suffix.removeprefix(".")
+        return own if own in self.layout.formats else "safetensors"
+
+    def without(self, removed: Iterable[int], changed: Mapping[str, Tensor] | None = None) -> Store:
+        """The tensors that stay, under their new keys. A head that tied models share with the embedding is left out, as stock
+        loaders expect it.
+
+        Those of `changed`, by new key, are put in the place of the source's.
+        """
+        changed = changed or {}
+        kept = remaining(self.spec, removed)
+        keys = {slot.key: slot.key for slot in self.layout.model.values()} | {
+            slot.key.format(i=new): slot.key.format(i=old)
+            for new, old in enumerate(kept)
+            for role, slot in self.layout.block.items()
+            if new or role not in VALUE_RESIDUAL
+        }
+        keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
+        keys = {new: old for new, old in keys.items() if old in self.store.shapes}
+        embed, head = (self.layout.model[role].key for role in ("embed", "head"))
+        if self.config.get("tie_word_embeddings") and head in keys and torch.equal(self.store.read(head), self.store.read(embed)):
+            del keys[head]
+
+        def read(key: str) -> Tensor:
+            return changed[key] if key in changed else self.store.read(keys[key])
+
+        shapes, sizes = self.store.shapes, self.store.sizes
+        return Store(
+            self.store.path,
+            {new: shapes[old] for new, old in keys.items()},
+            read,
+            sizes={new: sizes[old] for new, old in keys.items() if old in sizes and new not in changed},
+        )
+
+    def write(self, removed: Iterable[int], folder: Path, format: str, changed: Mapping[str, Tensor] | None = None) -> Store:
+        """Writes weights, configuration and tokenizer into `folder`. Returns what should now stand there."""
+        removed = set(removed)
+        store, kept = self.without(removed, changed), remaining(self.spec, removed)
+        if format == "pth":
+            _write_pth(store, folder / f"{self.spec.name}.pth")
+        else:
+            _write_safetensors(store, folder)
+        if self.config:
+            write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id))
+        for name in BESIDE:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+        if (folder / "tokenizer_config.json").is_file():  # Baichuan's names code
+            write_json(folder / "tokenizer_config.json", _without_code(read_json(folder / "tokenizer_config.json"), self.hub_id))
+        return store
+
+
+def remaining(spec: ModelSpec, removed: Iterable[int]) -> list[int]:
+    """Indices of the blocks that stay. Raises StrataError on a block that does not exist, or is named twice, and when none stays."""
+    found, n = list(removed), len(spec.blocks)
+    for i in found:
+        if not 0 <= i < n:
+            raise StrataError(f"block {i} is out of range: {spec.name} has blocks 0 to {n - 1}")
+    if twice := sorted({i for i in found if found.count(i) > 1}):
+        raise StrataError(f"block {twice[0]} is named twice: name each block once")
+    if len(found) == n:
+        raise StrataError(f"all {n} blocks of {spec.name} are to be removed: at least one must stay")
+    return [i for i in range(n) if i not in found]
+
+
+def pruned(model: BlockModel, removed: Iterable[int]) -> BlockModel:
+    """The model as its pruned checkpoint is read: blocks deleted, and RWKV-7 without block 0 rerooted."""
+    kept = model.with_blocks([model.blocks[i] for i in remaining(model.spec, removed)])
+    return kept.rerooted() if isinstance(kept, RwkvModel) else kept
+
+
+def rerooted(spec: ModelSpec, removed: Collection[int]) -> bool:
+    """Whether `pruned` is another model than the ablation: RWKV-7 without block 0, whose v_first then comes from the next that stays."""
+    return spec.variant in V_FIRST and 0 in removed
+
+
+def choose_format(source: Source, format: str) -> str:
+    """`format` or, for `auto`, the source's. Raises StrataError when no stock loader reads the source's layout from it."""
+    chosen, valid = source.format if format == "auto" else format, source.layout.formats
+    if chosen not in valid:
+        raise StrataError(f"{unknown('format', chosen, valid)}: no stock loader reads {source.spec.family} weights from another")
+    return chosen
+
+
+def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: str | None = None) -> dict:
+    """config.json of a model with the blocks `kept` of `n_blocks`; `hub_id` is where its code lies, if it has any."""
+    lists = {key: config[key] for key in PER_BLOCK if isinstance(config.get(key), list) and len(config[key]) == n_blocks}
+    layers = {key: [values[i] for i in kept] for key, values in lists.items()} | {"num_hidden_layers": len(kept)}
+    return _without_code(config, hub_id) | layers
+
+
+def _without_code(config: Mapping, hub_id: str | None) -> dict:
+    """Code that a model brings along is not copied: that of the hub is named where it lies, and any other not at all."""
+    out = {key: value for key, value in config.items() if key != "auto_map"}
+    if hub_id and (classes := config.get("auto_map")):
+        out["auto_map"] = {auto: _on_hub(named, hub_id) for auto, named in classes.items()}
+    return out
+
+
+def _on_hub(named: Any, hub_id: str) -> Any:
+    """`module.Class` as `hub-id--module.Class`; tokenizers name two, either of which may be missing."""
+    if isinstance(named, list):
+        return [_on_hub(one, hub_id) for one in named]
+    return f"{hub_id}--{named}" if named and "--" not in named else named
+
+
+def file_bytes(folder: Path) -> int:
+    """Of the files of weights that were written."""
+    return sum(path.stat().st_size for pattern in ("*.safetensors", "*.pth") for path in folder.glob(pattern))
+
+
+def _write_pth(store: Store, path: Path) -> None:
+    try:
+        torch.save({key: store.read(key).clone() for key in store.shapes}, path)
+    except RuntimeError as error:  # what torch's writer makes of a full disk
+        raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
+
+
+def _write_safetensors(store: Store, folder: Path) -> None:
+    """One file, or shards with an index as Hugging Face writes them."""
+    files: list[list[str]] = []
+    tensors: dict[str, Tensor] = {}
+
+    def flush() -> None:
+        save_file(tensors, folder / f"part-{len(files)}", metadata={"format": "pt"})
+        files.append(list(tensors))
+        tensors.clear()
+
+    total = 0
+    for key in store.shapes:
+        tensor = store.read(key).clone(memory_format=torch.contiguous_format)  # several may share one storage
+        if tensors and sum(t.nbytes for t in tensors.values()) + tensor.nbytes > SHARD:
+            flush()
+        tensors[key], total = tensor, total + tensor.nbytes
+    flush()
+    if len(files) == 1:
+        (folder / "part-0").rename(folder / "model.safetensors")
+        return
+    names = [f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))]
+    for i, name in enumerate(names):
+        (folder / f"part-{i}").rename(folder / name)
+    weight_map = {key: name for keys, name in zip(files, names, strict=True) for key in keys}
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})

@@ -1,0 +1,177 @@
+"""One RWKV block: a time-mix and a channel-mix, each on its own norm and one step of token shift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adapters.base import Context, MixerOutput
+from adapters.errors import StrataError
+from adapters.families.rwkv.mixers import TIME_MIXES, Inputs, wide
+from adapters.families.rwkv.wkv import EMPTY
+from adapters.specs import BlockSpec
+
+CPU_TOKENS = 1024  # at a time on a CPU: more of them read their activations from memory, a seventh slower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RwkvContext(Context):
+    """`v_first` is the first block's value of every token, without the part of the token before the batch's first;
+    `v_carry` is that part for the token behind each document's last. None unless blocks read them (RWKV-7)."""
+
+    real: Tensor | None = None  # (D, T) False on padding; None: all are real
+    v_first: Tensor | None = None  # (D, T, d)
+    v_carry: Tensor | None = None  # (D, d)
+
+
+@dataclass(frozen=True, slots=True)
+class RwkvPast:
+    """What a mixer or an ffn keeps of each row, up to its last real token."""
+
+    shift: Tensor  # (rows, d), the last normed input
+    state: Tensor | None = None  # of the recurrence
+    v_carry: Tensor | None = None  # (rows, d), see RwkvContext
+
+    def rows(self, index: Tensor) -> RwkvPast:
+        state, v_carry = (None if t is None else t[index] for t in (self.state, self.v_carry))
+        return RwkvPast(self.shift[index], state, v_carry)
+
+
+@dataclass(frozen=True, slots=True)
+class RwkvBlock:
+    spec: BlockSpec
+    weights: dict[str, Tensor]  # by role, see layouts.block_shapes
+    version: str
+    norm_eps: float
+    head_norm_eps: float
+
+    def with_weights(self, weights: dict[str, Tensor]) -> RwkvBlock:
+        return replace(self, weights=weights)
+
+    def mix(self, x: Tensor, ctx: RwkvContext, past: RwkvPast | None = None) -> MixerOutput:
+        h, shifted, last = self._shifted(x, "mixer_norm", ctx, past)
+        real = None if ctx.real is None else _repeat(ctx.real, ctx, x)[..., None]
+        state = self._empty(h) if past is None or past.state is None else past.state
+        v_first, v_carry = (self._v_first(ctx, x, past), self._v_carry(ctx, x, past)) if "v1" in self.weights else (None, None)
+        z, state = _by_rows(self._time_mix, h, shifted, state, real, v_first)
+        after = RwkvPast(last, state, v_carry)
+        if self.spec.n_heads is None:
+            return MixerOutput(F.linear(z, self.weights["o"]), None, after)
+        z = z.unflatten(-1, (self.spec.n_heads, -1))  # (rows, T, n_heads, head_dim)
+        return MixerOutput(self.project(z), z, after)
+
+    def _time_mix(self, h: Tensor, shifted: Tensor, state: Tensor, real: Tensor | None, v_first: Tensor | None) -> tuple[Tensor, Tensor]:
+        inputs = Inputs(h, shifted, state, self.spec.n_heads or 1, self.head_norm_eps, real, v_first)
+        return TIME_MIXES[self.version](self.weights, inputs)
+
+    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        if self.spec.n_heads is None:
+            raise StrataError(f"RWKV-{self.version} has no heads: ablate its blocks, mixers or ffns instead")
+        o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
+        return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+
+    def ffn(self, x: Tensor, ctx: RwkvContext, past: RwkvPast | None = None) -> tuple[Tensor, RwkvPast]:
+        h, shifted, last = self._shifted(x, "ffn_norm", ctx, past)
+        (out,) = _by_rows(self._channel_mix, h, shifted)
+        return out, RwkvPast(last)
+
+    def _channel_mix(self, h: Tensor, shifted: Tensor) -> tuple[Tensor]:
+        w = self.weights
+        out = F.linear(F.linear(self._mixed(h, shifted, "ffn_mix_k"), w["up"]).relu().square(), w["down"])
+        return (self._gate(h, shifted) * out if "receptance" in w else out,)
+
+    def gate(self, x: Tensor, ctx: RwkvContext) -> Tensor | None:
+        """What RWKV-4 to 6 multiply the output of their ffn with, (rows, T, d); None where nothing is."""
+        return self._gate(*self._shifted(x, "ffn_norm", ctx, None)[:2]) if "receptance" in self.weights else None
+
+    def _gate(self, h: Tensor, shifted: Tensor) -> Tensor:
+        return F.linear(self._mixed(h, shifted, "ffn_mix_r"), self.weights["receptance"]).sigmoid()
+
+    def _mixed(self, h: Tensor, shifted: Tensor, role: str) -> Tensor:
+        a, b = (shifted, h) if self.version[0] in "45" else (h, shifted)  # a mix is the share of the current token, later of the one before
+        return torch.lerp(a, b, self.weights[role])
+
+    def value(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """v_first and v_carry of RwkvContext, of this block as the first: v = V (h + mix * (h one token before - h))."""
+        w = self.weights
+        h = self._norm(x, "mixer_norm")
+        shifted = torch.cat([torch.zeros_like(h[:, :1]), h[:, :-1]], 1)
+        last = h[:, -1]
+        if lengths is not None:
+            last = h[torch.arange(len(h), device=h.device), lengths - 1] * (lengths > 0)[:, None]
+        return F.linear(torch.lerp(h, shifted, w["mix_v"]), w["v"]), F.linear(w["mix_v"] * last, w["v"])
+
+    def _norm(self, x: Tensor, role: str) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.weights[role], self.weights[role + "_bias"], self.norm_eps)
+
+    def _shifted(self, x: Tensor, role: str, ctx: RwkvContext, past: RwkvPast | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The normed input, the same one token later, and its last real token (rows, d)."""
+        h = self._norm(x, role)
+        before = torch.cat([torch.zeros_like(h[:, :1]) if past is None else past.shift[:, None], h], 1)  # (rows, T + 1, d)
+        if ctx.real is None:
+            return h, before[:, :-1], before[:, -1]
+        ends = _repeat(ctx.real.sum(1), ctx, x)
+        return h, before[:, :-1], before[torch.arange(len(x), device=x.device), ends]
+
+    def _empty(self, h: Tensor) -> Tensor:
+        rows, d = h.shape[0], h.shape[-1]
+        zeros = wide(h).new_zeros
+        if self.spec.n_heads is None:
+            return torch.cat([zeros(rows, 2, d), zeros(rows, 1, d) + EMPTY], 1)
+        return zeros(rows, self.spec.n_heads, self.spec.head_dim or 0, self.spec.head_dim or 0)
+
+    def _v_first(self, ctx: RwkvContext, x: Tensor, past: RwkvPast | None) -> Tensor:
+        assert ctx.v_first is not None
+        v_first = _repeat(ctx.v_first, ctx, x)
+        if past is None or past.v_carry is None:
+            return v_first
+        return torch.cat([v_first[:, :1] + past.v_carry[:, None], v_first[:, 1:]], 1)
+
+    def _v_carry(self, ctx: RwkvContext, x: Tensor, past: RwkvPast | None) -> Tensor:
+        """That of this call, or of the past for rows without a real token."""
+        assert ctx.v_carry is not None
+        carry = _repeat(ctx.v_carry, ctx, x)
+        if ctx.real is None or past is None or past.v_carry is None:
+            return carry
+        return torch.where(_repeat(ctx.real[:, :1], ctx, x), carry, past.v_carry)
+
+
+_FFN_ROLES = ("ffn_norm", "ffn_norm_bias", "ffn_mix_k", "ffn_mix_r", "up", "down", "receptance")
+_TABLES = ("decay", "bonus", "log_bonus", "r_k")  # two axes, but no matrix product
+
+
+def block_spec(weights: dict[str, Tensor], n_heads: int | None) -> BlockSpec:
+    def flops(roles: Iterable[str]) -> int:
+        return 2 * sum(weights[role].numel() for role in roles if weights[role].dim() > 1 and role not in _TABLES)
+
+    mixer = [role for role in weights if role not in _FFN_ROLES]
+    return BlockSpec(
+        n_heads=n_heads,
+        n_kv_heads=n_heads,
+        head_dim=len(weights["o"]) // n_heads if n_heads else None,
+        d_ffn=len(weights["up"]),
+        n_params=sum(t.numel() for t in weights.values()),
+        flops_per_token=flops(weights),
+        mixer_params=sum(weights[role].numel() for role in mixer),
+        mixer_flops=flops(mixer),
+    )
+
+
+def _by_rows(f: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
+    """f(x, ...) over rows; on a CPU by groups of rows whose activations stay in its caches."""
+    group = max(1, CPU_TOKENS // x.shape[1])
+    if len(x) <= group or x.device.type != "cpu":
+        return f(x, *others)
+    starts = range(0, len(x), group)
+    parts = [f(*(None if t is None else t[i : i + group] for t in (x, *others))) for i in starts]
+    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+
+def _repeat(per_document: Tensor, ctx: Context, x: Tensor) -> Tensor:
+    """(D, ...) -> (rows of x, ...), variant-major."""
+    variants = len(x) // ctx.documents
+    return per_document.expand(variants, *per_document.shape).flatten(0, 1)

@@ -1,0 +1,96 @@
+"""What a method makes of a model: a checkpoint where the architecture stays as it is, else sizes and losses alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from adapters.ablation import NONE, Ablation
+from adapters.base import Block, BlockModel
+from adapters.checkpoints.export import Source
+from adapters.errors import StrataError, unknown
+from analysis.checkpoints.checkpoint import Loss, Pruning, Rewritten, measure_loss
+from analysis.data.batches import Text, batches
+from analysis.methods.method import Solved, calibration_for, require, solve
+from analysis.methods.table import METHODS
+
+REWRITING = [name for name, method in METHODS.items() if method.stock and method.floats]  # blocks are removed by an order
+IN_MEMORY = [name for name, method in METHODS.items() if not method.stock]
+
+
+def require_stock(name: str, blocks: str | None = None) -> None:
+    """Raises StrataError on a method whose result no stock loader holds, an unknown one, and on blocks that were given."""
+    if name in METHODS and not METHODS[name].stock:
+        raise StrataError(
+            f"no stock loader holds what {METHODS[name].title} makes (widths that differ from block to block, or weights that the "
+            "architecture does not have), so that nothing can be written to --out: without --out it is measured in memory"
+        )
+    if name not in REWRITING:
+        raise unknown("method", name, [*REWRITING, *IN_MEMORY])
+    if blocks is not None:
+        raise StrataError(f"--method {name} finds its blocks itself: give --remove or --ratio in the place of --blocks")
+
+
+def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int) -> Pruning:
+    """The model with `count` blocks fewer by a method of REWRITING, and what that costs.
+
+    New weights are rounded to the dtype of the files first: what is measured is what is written. `text` is held-out;
+    calibration text is taken from the same corpus. Raises StrataError on a model that the method cannot prune.
+    """
+    method = METHODS[name]
+    require(method, model)
+    calibration = calibration_for(model, text)
+    made = method.prune(model, list(batches(calibration.windows(model), model)), count)
+    kept = bases(model, made)
+    stored = source.store.read(source.layout.block["down"].key.format(i=0)).dtype
+    pairs = [(block.weights, model.blocks[i].weights) for block, i in zip(made.blocks, kept, strict=True)]
+    rounded = [{role: t.to(stored) for role, t in new.items() if t is not old[role]} for new, old in pairs]
+    made = made.with_blocks([_with(block, weights) for block, weights in zip(made.blocks, rounded, strict=True)])
+    changed = {key: t.cpu() for key, t in source.layout.write({}, rounded).items()}
+    removed = Ablation(blocks=frozenset(range(len(model.blocks))) - frozenset(kept))
+    loss = measure_loss(model, (NONE, removed), text, made)
+    return Pruning(model, source, None, text, calibration, loss, Rewritten(method.title, count, made, changed))
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A pruned model that no file holds."""
+
+    model: BlockModel  # the dense one
+    method: str  # its title
+    solved: Solved
+    loss: Loss  # dense and pruned
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is known of it, as JSON."""
+        rise, loss = self.loss.rises[-1], self.loss
+        return {
+            "model": self.model.spec.name,
+            "method": {"name": self.method, "knob": self.solved.knob},
+            "removed": self.solved.size._asdict(),
+            "parameters": {"dense": self.model.spec.n_params, "pruned": self.solved.model.spec.n_params},
+            "loss": {"dense": loss.dense.value, "pruned": loss.pruned.value, "rise": rise._asdict(), "n_documents": len(loss.tokens)},
+        }
+
+
+def measure(model: BlockModel, text: Text, name: str, target: float) -> InMemory:
+    """What a method of IN_MEMORY leaves of a model, and what that costs; `target` is the share of the block parameters that goes.
+
+    `text` is held-out; calibration text is taken from the same corpus. Raises StrataError as `solve` and the method do.
+    """
+    method = METHODS[name]
+    solved = solve(method, model, list(batches(calibration_for(model, text).windows(model), model)), target)
+    return InMemory(model, method.title, solved, measure_loss(model, (NONE, NONE), text, solved.model))
+
+
+def bases(model: BlockModel, made: BlockModel) -> list[int]:
+    """The dense block that each block of `made` comes from: the one whose norm on the stream it shares."""
+    norms = [block.weights["mixer_norm"] for block in model.blocks]
+    return [next(i for i, norm in enumerate(norms) if norm is block.weights["mixer_norm"]) for block in made.blocks]
+
+
+def _with(block: Block, weights: dict[str, Tensor]) -> Block:
+    return block.with_weights(block.weights | {role: t.to(block.weights[role].dtype) for role, t in weights.items()})

@@ -1,0 +1,113 @@
+"""What is read: a text, its windows as token batches, and the loop that scores them document by document into a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapters.base import BlockModel
+from adapters.errors import StrataError
+from adapters.tokenizers import Tokenizer
+from analysis.data.documents import Window, require_disjoint, sample
+from analysis.data.hashes import content_hash
+from analysis.data.sources import first_documents
+
+PROBE = "The naïve cats, 3 of 12, ate 东西.\n\n"  # tokenizers that differ are told apart by what they make of it
+
+
+class Batch(NamedTuple):
+    windows: Sequence[Window]
+    ids: Tensor  # (D, T), right-padded
+    lengths: Tensor  # (D,)
+    tokens: np.ndarray  # (D,) scored tokens
+    bytes: np.ndarray  # (D,) bytes that the scored tokens stand for
+    first: Tensor | None = None  # (D,) index of the first token that is scored, 1 where there is none
+
+
+def tokenizer_of(model: BlockModel) -> Tokenizer:
+    if model.tokenizer is None:
+        raise StrataError(f"{model.spec.name} comes without a tokenizer, and text is to be read: put its tokenizer.json beside its weights")
+    return model.tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is read: windows of `window` tokens from `documents` documents of a split of a corpus."""
+
+    corpus: str = "texts"
+    split: str | None = "held-out"
+    window: int = 128
+    documents: int = 16
+    seed: int = 0
+    tokenizers: tuple[Tokenizer, ...] = ()  # of all models that are to score the same bytes; none: the model's own alone
+
+    def windows(self, model: BlockModel) -> list[Window]:
+        """Raises StrataError when the corpus is too short or the window longer than the model's context."""
+        if self.window >= model.spec.max_len:
+            raise StrataError(f"a window of {self.window} tokens is too long for {model.spec.name}, whose context has {model.spec.max_len}")
+        return self._sample(model)
+
+    def at_most(self, documents: int, model: BlockModel) -> Text:
+        """The same with `documents` documents, or as many as the corpus has."""
+        text = replace(self, documents=documents)
+        return replace(text, documents=len(text._sample(model, fewer=True)))
+
+    def calibration(self, model: BlockModel, documents: int | None = None) -> Text:
+        """As much of the calibration part of the same corpus: as many documents, or `documents`, or as many as there are.
+
+        Raises StrataError when the two share a document.
+        """
+        found = replace(self, split="calibration").at_most(documents or self.documents, model)
+        require_disjoint(self._sample(model, fewer=True), found.windows(model))
+        return found
+
+    def _sample(self, model: BlockModel, *, fewer: bool = False) -> list[Window]:
+        tokenizers = self.tokenizers or tokenizer_of(model)
+        return sample(self.corpus, self.documents, self.window, tokenizers, split=self.split, seed=self.seed, fewer=fewer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        first, read = first_documents(self.corpus), sorted({tokenizer_hash(tokenizer) for tokenizer in self.tokenizers})
+        return {
+            **{name: getattr(self, name) for name in ("corpus", "split", "window", "seed")},
+            **({"first_documents": first} if first else {}),
+            **({"tokenizers": read} if len(read) > 1 else {}),
+        }
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """Tells tokenizers apart, and whether they put a token in front of a text."""
+    return content_hash([tokenizer.bos_id is None, tokenizer.encode(PROBE).ids])
+
+
+def encode(windows: Sequence[Window], tokenizer: Tokenizer) -> Batch:
+    """The model's own BOS token comes first where it has one; without it the first token of a window is not scored.
+
+    Nor are tokens that begin in the window's unscored bytes.
+    """
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    encodings = [tokenizer.encode(window.text) for window in windows]
+    rows = [torch.tensor(bos + encoding.ids) for encoding in encodings]
+    lengths = torch.tensor([len(row) for row in rows])
+    unscored = [w.unscored or (0 if bos else encoding.byte_ends[0]) for w, encoding in zip(windows, encodings, strict=True)]
+    read = [sum(end <= w.unscored for end in e.byte_ends) for w, e in zip(windows, encodings, strict=True)]
+    first = torch.tensor([max(1, len(bos) + n) for n in read])
+    return Batch(
+        windows,
+        torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+        lengths,
+        (lengths - first).numpy(),
+        np.array([encoding.byte_ends[-1] - n for encoding, n in zip(encodings, unscored, strict=True)]),
+        first,
+    )
+
+
+def batches(windows: Sequence[Window], model: BlockModel, size: int = 8) -> Iterator[Batch]:
+    """The windows as token batches of `size` documents."""
+    for first in range(0, len(windows), size):
+        yield encode(windows[first : first + size], tokenizer_of(model))

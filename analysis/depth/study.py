@@ -1,0 +1,143 @@
+"""Depth: which blocks, mixers and ffns of a model can go, and what Block Influence says of them (paper, Figures 3 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from adapters.base import BlockModel
+from adapters.catalogue import MODELS, PACKAGES
+from analysis.data.batches import Text
+from analysis.display import sentences as conclusions
+from analysis.display.format import INTERVALS, bounded, number
+from analysis.display.result import Result
+from analysis.engine.plan import Plan
+from analysis.metrics.study import ImportanceStudy
+from analysis.runs.budgets import BUDGETS
+from analysis.runs.settings import Setting, run_folder, share
+from analysis.runs.single_removals import Effects
+from analysis.stats.intervals import Interval
+from analysis.stats.rank_agreement import Scores, agreement
+
+KINDS = ("blocks", "mixers", "ffns")
+LIMITS = (
+    "This is about one model on one kind of text, with nothing retrained after a removal. The effects of single removals do not add up: "
+    "two blocks that can each go alone may not go together."
+)
+
+
+@dataclass(frozen=True)
+class Depth(Result):
+    """Results of one model: tidy tables, and the sums per document behind them."""
+
+    model: BlockModel
+    text: Text
+    plans: Sequence[Plan]  # one for each kind
+    sweep: pd.DataFrame
+    importance: pd.DataFrame
+    nll: np.ndarray  # (ablations, documents), and the tokens of each document
+    nll_tokens: np.ndarray
+    bi: np.ndarray  # (blocks, documents)
+    bi_tokens: np.ndarray
+
+    def column(self, metric: str, kind: str = "blocks") -> pd.Series:
+        """Values of one metric by block."""
+        table = pd.concat([self.sweep, self.importance])
+        rows = table[(table["metric"] == metric) & (table["kind"] == kind)]
+        return rows.set_index(rows["block"].astype(int))["value"]
+
+    def effects(self, metric: str) -> dict[int, float]:
+        """Values of one metric by block, as figures take them."""
+        column = self.column(metric)
+        return dict(zip(column.index.tolist(), column.tolist(), strict=True))
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The sweep with a column `told` for figures: can this ablation be told from the dense model?"""
+        told = self.sweep[self.sweep["metric"] == "told"][["kind", "block", "value"]].rename(columns={"value": "told"})
+        merged = self.sweep[self.sweep["metric"] != "told"].merge(told, on=["kind", "block"], how="left")
+        return merged.assign(told=merged["told"].fillna(1).astype(bool))
+
+    @cached_property
+    def blocks(self) -> pd.DataFrame:
+        """One line a block: perplexity without it, what that costs in nats a token, by part, and its Block Influence."""
+        rise = self.sweep[(self.sweep["metric"] == "delta_nll") & (self.sweep["kind"] == "blocks")]
+        table = pd.DataFrame({"ppl without": self.column("ppl"), "Δnll block": self.column("delta_nll")})
+        table["95 % interval"] = [_bounds(low, high) for low, high in zip(rise["ci_low"], rise["ci_high"], strict=True)]
+        table["Δnll mixer"], table["Δnll ffn"] = self.column("delta_nll", "mixers"), self.column("delta_nll", "ffns")
+        table["KL block"], table["BI"] = self.column("kl"), self.column("bi")
+        table["told"] = np.where(self.column("told") == 1, "yes", "no")
+        return table.rename_axis("block").reset_index()
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        spec, dense = self.model.spec, self.sweep[self.sweep["kind"] == "dense"].set_index("metric")
+        n, tokens = int(dense["n_documents"].iloc[0]), int(dense["n_tokens"].iloc[0])
+        title = f" ({PACKAGES[spec.name].title.split(',')[0]})" if spec.name in MODELS else ""
+        naive = len(self.nll) * len(spec.blocks)
+        rows = [sum(counts) for counts in zip(*((plan.mixer_rows, plan.ffn_rows) for plan in self.plans), strict=True)]
+        facts = {
+            "Model": f"{spec.name}{title}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
+            "Computed in": f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device.type}",
+            "Text": f"{self.text.corpus}, held-out: {n} documents, one window of {self.text.window} tokens each, {tokens:,} tokens scored",
+            "Dense model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
+            "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {rows[0]:,} rows through mixers and "
+            f"{rows[1]:,} through ffns for each document, where one run after the other takes {naive:,} of each",
+            "Intervals": INTERVALS,
+            "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% within each kind",
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @property
+    def bars(self) -> str:
+        """What the bars of a figure are; a sentence for captions."""
+        return conclusions.intervals(self.nll.shape[1])
+
+    @cached_property
+    def bi_agreement(self) -> str:
+        """Does Block Influence order blocks as the loss does?"""
+        blocks = slice(1, 1 + len(self.model.spec.blocks))  # of the plan: dense, then blocks
+        rises = Scores(self.nll[blocks] - self.nll[0], self.nll_tokens)
+        interval = agreement(Scores(self.bi, self.bi_tokens), rises, paired=False)
+        return conclusions.agreement_sentence(interval, "Block Influence", n_blocks=len(self.bi), n_documents=self.nll.shape[1])
+
+    @cached_property
+    def parts(self) -> str:
+        """Which mixers and ffns can go."""
+        return "\n\n".join(conclusions.redundancy(self.sweep, kind) for kind in KINDS[1:])
+
+    @cached_property
+    def limits(self) -> str:
+        """What these documents can show, what more of them would, and what no number of them can."""
+        return f"{conclusions.resolution(self.sweep, BUDGETS['full'].documents)}\n\n{LIMITS}"
+
+    @cached_property
+    def conclusion(self) -> str:
+        return f"{conclusions.cheapest(self.sweep)} {self.bi_agreement}"
+
+
+def _bounds(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"{number(low)} to {number(high)}"
+
+
+def _interval(rows: pd.DataFrame, metric: str) -> str:
+    return bounded(Interval(*rows.loc[metric, ["value", "ci_low", "ci_high"]]), "{:.4g}".format)
+
+
+def depth(model: BlockModel, setting: Setting) -> Depth:
+    """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text."""
+    effects = Effects.sized(model, KINDS, setting)
+    text = effects.text
+    calibration = ImportanceStudy(model, text.calibration(model))
+    measured = run_folder(setting.out, "importance", calibration.identity)
+    importance = calibration.run(measured, share(setting.progress, "Block Influence", calibration.text.documents))
+    sweep, nll = effects.run(setting.progress)
+    bi = calibration.scores(measured)
+    return Depth(
+        model, text, [study.plan for study, _ in effects.studies], sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"]
+    )

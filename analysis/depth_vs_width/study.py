@@ -1,0 +1,125 @@
+"""Depth against width: what the loss pays where blocks, mixers, ffns or heads save as much (the paper compares shapes by eye)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from adapters.base import BlockModel
+from analysis.data.batches import Text
+from analysis.display.format import bounded, number
+from analysis.display.result import Result
+from analysis.display.sentences import intervals
+from analysis.removal.nested import nested
+from analysis.removal.savings import MEASURES, Comparison, CostedPath, compare
+from analysis.runs.settings import Setting
+from analysis.stats.intervals import ENOUGH
+from analysis.width import sentences as claims
+from analysis.width.head_orders import NAMES, Removals
+from analysis.width.study import curve
+
+SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
+LIMIT = 0.3  # of the blocks' parameters go along a path
+ORDER, PATHS = 0.25, 0.25  # of the budget's time: causal orders of all kinds, and the paths
+
+
+@dataclass(frozen=True)
+class DepthWidth(Result):
+    """Removal paths of one model by kind."""
+
+    model: BlockModel
+    text: Text
+    calibration: Text
+    order: str  # by which importance parts are removed, as in `removals.NAMES`
+    paths: dict[str, CostedPath]  # by kind
+
+    @property
+    def n_documents(self) -> int:
+        return self.text.documents
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        spec = self.model.spec
+        reach = {kind: f"{100 * path.shares('block parameters', spec)[-1]:.0f}\u00a0%" for kind, path in self.paths.items()}
+        facts = {
+            "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
+            "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({self.calibration.documents} documents): least harm "
+            "for what it saves first",
+            "Losses": f"{self.text.corpus}, held-out: {self.n_documents} documents, one window of {self.text.window} tokens each",
+            "Reach": "; ".join(f"{kind} up to {share} of the blocks' parameters" for kind, share in reach.items()),
+            "Saved": "rows and columns of deleted heads, keys and values with the last head that reads them; FLOPs for each token, the "
+            "head of the model among them, without what grows with the context",
+            "Between points": "losses lie on a line between neighbouring sets, document by document",
+            "Told apart": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% among all pairs of a measure",
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @cached_property
+    def curves(self) -> dict[str, dict[str, pd.DataFrame]]:
+        """By measure and kind: rise in loss by the share that is saved, in percent."""
+        spec = self.model.spec
+        return {
+            measure: {kind: curve(path, (100 * path.shares(measure, spec)[1:]).tolist()) for kind, path in self.paths.items()}
+            for measure in MEASURES
+        }
+
+    @property
+    def bands(self) -> str:
+        return intervals(self.n_documents, "bands")
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        return compare(self.paths, self.model.spec, list(MEASURES), SHARES)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The depth-width table: rise in loss by kind wherever as much is saved, and which kind is cheapest."""
+        rows = []
+        for c in self.comparisons:
+            first = min(c.rises, key=lambda kind: c.rises[kind].value) if c.rises else ""
+            apart = [b if a == first else a for (a, b), told in c.told.items() if told and first in (a, b)]
+            rises = {kind: bounded(c.rises[kind]) if kind in c.rises else self._missing(kind, c) for kind in self.paths}
+            rows.append(
+                {
+                    "saved": f"{number(int(100 * c.share + 0.5))} % of {c.measure}",
+                    **rises,
+                    "least": first,
+                    "told from": ", ".join(apart) or "none",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _missing(self, kind: str, c: Comparison) -> str:
+        """Why there is no loss of a kind."""
+        return "one saves more" if self.paths[kind].shares(c.measure, self.model.spec)[1] > c.share else "out of reach"
+
+    @cached_property
+    def conclusion(self) -> str:
+        """Which kind is cheapest where the blocks' parameters count, and whether depth or width is by any measure."""
+        first = [c for c in self.comparisons if c.measure == next(iter(MEASURES))]
+        sentences = [claims.cheapest_kind(c, n_documents=self.n_documents) for c in first]
+        if "heads" in self.paths:
+            sentences.append(claims.depth_or_width(self.comparisons, n_documents=self.n_documents))
+        return "\n\n".join(sentences)
+
+
+def depth_width(model: BlockModel, setting: Setting) -> DepthWidth:
+    """Orders parts of every kind on calibration text and removes them in this order on held-out text.
+
+    All kinds are ordered by the same importance, so that none has the better
+    order: by what each part costs alone when the budget holds these sweeps, else by Taylor.
+    """
+    removals = Removals(model, setting.within(model))
+    kinds = ["blocks", "mixers", "ffns", *(["heads"] * model.spec.has_heads)]
+    held_out, calibration = removals.texts(setting.documents or ENOUGH)
+    causal = removals.limited(ORDER).causal(kinds, calibration)
+    scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}
+    sets = {}
+    for kind in kinds:
+        ordered = removals.ordered(kind, scores[kind])
+        sets[kind] = nested(ordered, removals.shares(ordered, "block parameters"), LIMIT)
+    paths, text = removals.limited(PATHS).paths("depth and width", sets, held_out)
+    return DepthWidth(model, text, calibration, "causal" if causal else "taylor", paths)

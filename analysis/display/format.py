@@ -1,0 +1,69 @@
+"""Numbers, names and lists as the words of a sentence, a table or a command; nothing here draws."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats.intervals import RESAMPLES, Interval
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+INTERVALS = f"95\u00a0%, BCa bootstrap over documents, {RESAMPLES:,} resamples; differences are paired"
+
+
+def escape(name: object) -> str:
+    """Text from outside as Markdown that shows exactly that text, on one line."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(name).split()))
+
+
+def number(value: float | None) -> str:
+    """Three significant digits (whole numbers in full), thousands separated, a true minus; empty when there is no value."""
+    if value is None or value is pd.NA or math.isnan(value):
+        return ""
+    if isinstance(value, (int, np.integer)) or not math.isfinite(value):
+        return f"{value:,}".replace("-", "−")
+    power = math.floor(math.log10(abs(float(f"{value:.3g}")))) if value else 2  # of the rounded value: 99.96 is 100, not 100.0
+    if power < -4:
+        return f"{value / 10.0**power:.2f}×10{str(power).translate(SUPERSCRIPT)}".replace("-", "−")
+    return f"{value:,.{max(0, 2 - power)}f}".replace("-", "−")
+
+
+def hundredths(value: float) -> str:
+    """Two decimals and a true minus: what a rank correlation needs."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus in front of zero
+
+
+def bounded(interval: Interval, write: Callable[[float], str] = number) -> str:
+    """A value with its interval, where it has one, as text."""
+    value, low, high = (math.nan if x is None else float(x) for x in interval)
+    return write(value) if math.isnan(low) else f"{write(value)} ({write(low)} to {write(high)})"
+
+
+def signed(value: float) -> str:
+    """A difference: `number` with its sign."""
+    return ("+" if value > 0 else "") + number(value)
+
+
+def percent(share: float) -> str:
+    """A share in whole percent; with one decimal below one percent."""
+    return f"{100 * share:.{int(0 < abs(share) < 0.01)}f} %".replace("-", "−")
+
+
+def minutes(seconds: float) -> str:
+    """How long something takes, in the unit that people would use."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def listed(labels: Iterable[object], word: str = "and") -> str:
+    """The labels as a sentence lists them: "1, 2 and 3"; empty when there are none."""
+    *firsts, last = [str(label) for label in labels] or [""]
+    return f"{', '.join(firsts)} {word} {last}" if firsts else last
+
+
+def capital(text: str) -> str:
+    """The text as the start of a sentence."""
+    return text[:1].upper() + text[1:]

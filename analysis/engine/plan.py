@@ -1,0 +1,117 @@
+"""What a sweep will do, counted before anything runs.
+
+Ablations that agree up to a block share the stream there, so a sweep is a prefix tree over block actions. A stream is
+named by the indices of the ablations that share it; the tree is never built, only split block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from adapters.ablation import NONE, Ablation, Action
+from adapters.specs import ModelSpec
+
+Stream = tuple[int, ...]  # ascending indices of the ablations that share it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Ablations of one model, the dense one first, and the tree that they make."""
+
+    spec: ModelSpec
+    ablations: tuple[Ablation, ...]
+    actions: tuple[tuple[Action, ...], ...]  # of each ablation, of each block
+    dense_first: bool = False  # finish the dense model before all others, since their scores compare with it
+
+    def split(self, i: int, stream: Stream) -> dict[Action, Stream]:
+        """The streams that leave block `i` for one that enters it, by what the block does to them."""
+        if len(stream) == 1:
+            return {self.actions[stream[0]][i]: stream}
+        out: dict[Action, list[int]] = {}
+        for ablation in stream:
+            out.setdefault(self.actions[ablation][i], []).append(ablation)
+        return {action: tuple(ids) for action, ids in out.items()}
+
+    @cached_property
+    def levels(self) -> list[tuple[int, int, int]]:
+        """For each block: streams that enter it, runs of its mixer, runs of its ffn."""
+        streams: list[Stream] = [tuple(range(len(self.ablations)))]
+        levels = []
+        for i in range(len(self.spec.blocks)):
+            actions = [self.split(i, stream) for stream in streams]
+            mixers = sum(any(a.mixer for a in split) for split in actions)
+            ffns = sum(len({a._replace(ffn=True) for a in split if a.ffn}) for split in actions)
+            levels.append((len(streams), mixers, ffns))
+            streams = [child for split in actions for child in split.values()]
+        return levels
+
+    @cached_property
+    def branches(self) -> int:
+        """At most so many streams leave a block for one that enters it."""
+        return max(len(set(actions)) for actions in zip(*self.actions, strict=True))
+
+    @property
+    def mixer_rows(self) -> int:
+        """Runs of a mixer for each document."""
+        return sum(mixers for _, mixers, _ in self.levels)
+
+    @property
+    def ffn_rows(self) -> int:
+        return sum(ffns for _, _, ffns in self.levels)
+
+    @property
+    def widest(self) -> int:
+        """Streams held at once when memory is no concern: what enters a block and what leaves it, and the dense one."""
+        widths = [n for n, _, _ in self.levels] + [len(self.ablations)]
+        return 1 + max(a + b for a, b in pairwise(widths))
+
+    @property
+    def flops_per_token(self) -> int:
+        """Of all blocks and of one head for each ablation; what grows with the context is left out."""
+        blocks = sum(
+            spec.mixer_flops * mixers + (spec.flops_per_token - spec.mixer_flops) * ffns
+            for spec, (_, mixers, ffns) in zip(self.spec.blocks, self.levels, strict=True)
+        )
+        return blocks + len(self.ablations) * self.spec.head_flops
+
+    @cached_property
+    def minimum(self) -> int:
+        """The fewest streams that must be held at once, the finished dense one included."""
+        return 1 + self.need(0, tuple(range(len(self.ablations))))
+
+    def need(self, i: int, stream: Stream) -> int:
+        """The fewest streams held at once while everything below `stream` is computed from block `i` on."""
+        if i == len(self.spec.blocks):
+            return 1
+        if len(stream) == 1:
+            return 2  # what enters and what leaves a block
+        place = (i, stream[0])
+        if place not in self._needs:
+            children = list(self.split(i, stream).values())
+            self._needs[place] = max(1 + len(children), self.peak(i + 1, children))
+        return self._needs[place]
+
+    @cached_property
+    def _needs(self) -> dict[tuple[int, int], int]:
+        """`need` by block and first ablation, which name a stream."""
+        return {}
+
+    def peak(self, i: int, streams: Sequence[Stream]) -> int:
+        """Streams held at once when `streams` are finished one after the other, in `order`."""
+        needs = [self.need(i, stream) for stream in self.order(i, streams)]
+        return max(need + waiting for need, waiting in zip(needs, range(len(needs) - 1, -1, -1), strict=True))
+
+    def order(self, i: int, streams: Sequence[Stream]) -> list[Stream]:
+        """What needs most room comes last, when no others wait."""
+        return sorted(streams, key=lambda stream: (self.dense_first and 0 not in stream, self.need(i, stream)))
+
+
+def plan(spec: ModelSpec, ablations: Iterable[Ablation]) -> Plan:
+    """Counts a sweep. The dense model is added, doubles are dropped. Raises StrataError on a block or head out of range."""
+    unique = tuple(dict.fromkeys((NONE, *ablations)))
+    for ablation in unique:
+        ablation.check(spec)
+    return Plan(spec, unique, tuple(a.actions(len(spec.blocks)) for a in unique))

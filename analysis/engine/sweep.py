@@ -1,0 +1,222 @@
+"""The sweep: many ablations scored on the same tokens in one pass, no mixer or ffn run twice on the same stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from adapters.base import BlockModel, Edge
+from adapters.errors import StrataError
+from analysis.engine.plan import Plan, Stream
+from analysis.engine.text_scores import TextScores, score_bytes
+
+# Tokens in one call of a block: enough to reuse its weights, few enough for a CPU's cache.
+CALL_TOKENS = {"cpu": 1024, "cuda": 32768}
+MEMORY = {"cpu": 512 << 20}  # bytes for streams and what a call needs besides; on a GPU half of what is free
+
+
+@torch.inference_mode()
+def sweep(
+    model: BlockModel,
+    plan: Plan,
+    ids: Tensor,
+    lengths: Tensor | None = None,
+    *,
+    kl: bool = True,
+    memory: int | None = None,
+    names: Sequence[str] | None = None,
+    first: Tensor | None = None,
+    progress: Callable[[int], None] = lambda streams: None,
+) -> dict[str, Tensor]:
+    """Scores every ablation of `plan` on the documents `ids` (D, T), right-padded to `lengths` (D,).
+
+    Returns sums per ablation and document, (A, D) in fp64 on the CPU: `nll` and, if asked for, `kl`, in nats over the
+    lengths - 1 scored tokens, or those from `first` (D,) on. `memory` is in bytes. `progress` is told the streams that each
+    step has advanced. Raises StrataError when `memory` is too small, and on a stream that is not finite, naming block and document (by
+    `names`, else by number).
+    """
+    lengths = torch.full((len(ids),), ids.shape[1]) if lengths is None else lengths
+    ids, lengths = ids.to(model.device), lengths.to(model.device)
+    limit = streams_within(memory, model, plan, *ids.shape)
+    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=kl, first=first)
+    if kl:
+        plan = _with_reference(model, plan, scores, limit)
+    Executor(plan, Windows(model, ids, lengths), scores, limit, progress).run()
+    out = {name: sums.cpu() for name, sums in scores.sums.items()}
+    if not all(torch.isfinite(sums).all() for sums in out.values()):
+        raise StrataError(where_not_finite(model, plan, ids, lengths, torch.stack(list(out.values())).sum(0), names))
+    return out
+
+
+def _with_reference(model: BlockModel, plan: Plan, scores: TextScores, limit: int) -> Plan:
+    """Has the dense model finished before all others: inside the sweep when the others can wait, else by a pass of its own."""
+    dense_first = replace(plan, dense_first=True)
+    if dense_first.minimum <= limit:
+        return dense_first
+    scores.dense = model.stream(scores.ids, lengths=scores.lengths)
+    return plan
+
+
+class Reading(Protocol):
+    """What all streams read: windows of text, or a tree of prompts (`analysis.tasks.prompts`). A stream is one tensor."""
+
+    edges: int  # that share a call of a block, at most; those of one stream always do
+
+    def begin(self) -> Tensor:
+        """The stream that enters the first block."""
+        ...
+
+    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge]) -> list[Tensor]:
+        """Block `i` on the streams `xs`: a new stream for each edge."""
+        ...
+
+
+class Windows:
+    """Right-padded documents `ids` (D, T); a stream is (D, T, d)."""
+
+    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor) -> None:
+        self.model, self.ids, self.lengths = model, ids, lengths
+        self.edges = call_tokens(ids.device) // ids.numel()
+
+    def begin(self) -> Tensor:
+        x, self.ctx = self.model.begin(self.ids, lengths=self.lengths)
+        return x
+
+    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge]) -> list[Tensor]:
+        x = self.model.advance(i, torch.cat(list(xs)), self.ctx, edges).x
+        return [stream.clone() for stream in x.unflatten(0, (-1, len(self.ids)))]
+
+
+class Scores(Protocol):
+    """What takes the streams that arrive behind the last block."""
+
+    def add(self, ablations: Sequence[int], xs: Sequence[Tensor]) -> None: ...
+
+
+class Executor:
+    """Goes down the tree of one reading, all streams of a depth at once when they fit, else one part after the other.
+
+    Every stream is a tensor of its own, in lists that whoever takes it empties: it is freed when it is used up.
+    """
+
+    def __init__(self, plan: Plan, reading: Reading, scores: Scores, limit: int, progress: Callable[[int], None]) -> None:
+        self.plan, self.reading, self.scores, self.limit, self.progress = plan, reading, scores, limit, progress
+
+    def run(self) -> None:
+        xs = [self.reading.begin()]
+        self._descend(0, [tuple(range(len(self.plan.ablations)))], xs, held=1)  # held: the finished dense stream
+
+    def _descend(self, i: int, streams: list[Stream], xs: list[Tensor], held: int) -> None:
+        """Takes `streams`, which enter block `i` as `xs`, to the end, while `held` others wait."""
+        while i < len(self.plan.spec.blocks):
+            splits = [self.plan.split(i, stream) for stream in streams]
+            children = [child for split in splits for child in split.values()]
+            if held + max(len(streams) + len(children), self.plan.peak(i + 1, children)) > self.limit:
+                self._halves(i, streams, xs, held)
+                return
+            xs = self._advance(i, xs, [list(split) for split in splits])
+            streams, i = children, i + 1
+        self.scores.add([ablation for stream in streams for ablation in stream], xs)
+
+    def _halves(self, i: int, streams: list[Stream], xs: list[Tensor], held: int) -> None:
+        x_of = dict(zip(streams, xs, strict=True))
+        xs.clear()
+        order = self.plan.order(i, streams)
+        middle = (len(order) + 1) // 2
+        for half, waiting in ((order[:middle], len(order) - middle), (order[middle:], 0)):
+            self._descend(i, half, [x_of.pop(stream) for stream in half], held + waiting)
+
+    def _advance(self, i: int, xs: list[Tensor], actions: Sequence[Sequence]) -> list[Tensor]:
+        """Block `i` on all streams, in calls of a bounded number of edges; the branches of a stream share a call."""
+        out: list[Tensor] = []
+        first = 0
+        while first < len(actions):
+            last, n = first, 0
+            while last < len(actions) and (n == 0 or n + len(actions[last]) <= self.reading.edges):
+                n += len(actions[last])
+                last += 1
+            edges = [(v - first, action) for v in range(first, last) for action in actions[v]]
+            out += self.reading.advance(i, xs[first:last], edges)
+            first = last
+            self.progress(n)
+        xs.clear()
+        return out
+
+
+def call_tokens(device: torch.device) -> int:
+    return CALL_TOKENS.get(device.type, CALL_TOKENS["cpu"])
+
+
+def stream_bytes(model: BlockModel, documents: int, time: int) -> int:
+    return documents * time * model.spec.d_model * model.dtype.itemsize
+
+
+def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents: int, time: int) -> int:
+    """How many streams of a batch fit into `memory` bytes beside what one call needs. Raises StrataError if too few."""
+    what = f"{documents} documents of {time} tokens at once"
+    return room(memory, model, plan.minimum, stream_bytes(model, documents, time), call_bytes(model, plan, documents, time), what)
+
+
+def room(memory: int | None, model: BlockModel, least: int, stream: int, call: int, what: str) -> int:
+    """How many streams of `stream` bytes fit beside the `call` bytes of a call. Raises StrataError if fewer than `least`."""
+    need = least * stream + call
+    allowed = memory or max(default_memory(model.device), need if model.device.type == "cpu" else 0)
+    if allowed < need:
+        raise StrataError(
+            f"this sweep needs {need / 2**20:,.0f} MB for {what}, "
+            f"{allowed / 2**20:,.0f} MB are allowed: give it more memory or shorter windows"
+        )
+    return (allowed - call) // stream
+
+
+def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:
+    """An upper estimate of what a call holds besides streams: the ffn's inner activations, and logits."""
+    return inner_bytes(model, max(call_tokens(model.device), plan.branches * documents * time)) + score_bytes(model.device)
+
+
+def inner_bytes(model: BlockModel, tokens: int) -> int:
+    """What a block needs inside for `tokens` tokens."""
+    inner = max(3 * b.d_ffn + 4 * model.spec.d_model for b in model.spec.blocks)
+    return tokens * inner * model.dtype.itemsize
+
+
+def default_memory(device: torch.device) -> int:
+    if device.type != "cuda":
+        return MEMORY["cpu"]
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # what torch keeps for its next tensors
+    return (torch.cuda.mem_get_info(device)[0] + cached) // 2
+
+
+def documents_per_batch(model: BlockModel, plan: Plan, time: int, memory: int | None = None) -> int:
+    """How many documents of `time` tokens to sweep at once: as many as fill half a call, if all their streams fit in memory.
+
+    A stopped run loses what it has done of one batch.
+    """
+    allowed = memory or default_memory(model.device)
+
+    def fits(n: int) -> bool:
+        return call_bytes(model, plan, n, time) + plan.widest * stream_bytes(model, n, time) <= allowed
+
+    return next((n for n in range(call_tokens(model.device) // (2 * time), 1, -1) if fits(n)), 1)
+
+
+def where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor, scores: Tensor, names: Sequence[str] | None) -> str:
+    """Runs the first affected ablation on the first affected document again, and names the block."""
+    ablation, document = map(int, (~torch.isfinite(scores)).nonzero()[0])
+    found: list[int] = []
+    one = slice(document, document + 1)
+    length = int(lengths[document])
+    model.stream(
+        ids[one, :length],
+        plan.ablations[ablation],
+        tap=lambda i, parts: found.append(i) if not torch.isfinite(parts.x_out).all() else None,
+    )
+    place = f"behind block {found[0]}" if found else "behind the head"
+    which = f"document {names[document] if names else document}"
+    out = f"out: {plan.ablations[ablation]}; {str(model.dtype).removeprefix('torch.')}"
+    fix = "look for damaged weights" if model.dtype == torch.float32 else "try --dtype float32"
+    return f"the stream of {model.spec.name} is not finite {place} in {which} ({out}): {fix}"

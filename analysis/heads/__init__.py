@@ -1,1 +1,0 @@
-"""Width: every head, what it saves, and depth against width at equal cost."""

@@ -1,0 +1,91 @@
+"""A study of importance: a model, a text and metrics, from windows to one tidy table. A resumable run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adapters.base import BlockModel
+from adapters.errors import unknown
+from analysis.data.batches import Batch, Text
+from analysis.data.documents import windows_hash
+from analysis.engine.ablations import place, singles
+from analysis.metrics.metrics import METRICS, STEPS, measure
+from analysis.metrics.taylor import taylor
+from analysis.runs.run import Run
+from analysis.runs.scoring import score_documents
+from analysis.runs.sweep_run import Progress, identity
+from analysis.runs.tables import COLUMNS, tidy, write_table
+from analysis.stats.intervals import ratio
+
+
+@dataclass(frozen=True)
+class ImportanceStudy:
+    """Importance of every block, mixer, ffn or head: `METRICS` from plain forward passes, and `taylor` from gradients.
+
+    `first_token` False leaves the first token of each document out of what `METRICS` measure.
+    """
+
+    model: BlockModel
+    text: Text
+    metrics: tuple[str, ...] = ("bi",)
+    kinds: tuple[str, ...] = ("blocks",)
+    first_token: bool = True
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return identity(self.model, self.text) | {"metrics": list(self.metrics), "kinds": list(self.kinds), "first_token": self.first_token}
+
+    def check(self) -> None:
+        """Raises StrataError on an unknown metric or kind, and on heads that do not exist."""
+        for noun, given, valid in (("metric", self.metrics, (*METRICS, "taylor")), ("kind", self.kinds, STEPS)):
+            for name in given:
+                if name not in valid:
+                    raise unknown(noun, name, valid)
+        singles(self.model.spec, self.kinds)
+
+    @property
+    def flops_per_token(self) -> int:
+        """A forward pass without head for `METRICS`; with head, and backwards at twice its cost, for `taylor`."""
+        spec = self.model.spec
+        stream = spec.flops_per_token - spec.head_flops
+        return bool(set(self.metrics) - {"taylor"}) * stream + ("taylor" in self.metrics) * 3 * spec.flops_per_token
+
+    def open(self, folder: Path) -> Run:
+        return Run(folder, self.identity)
+
+    def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
+        """As SweepStudy.run; `progress` counts documents."""
+        scores = self.scores(folder, progress)
+        tokens = scores["real"]
+        rows = [
+            (*place(part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
+            for metric in self.metrics
+            for i, part in enumerate(singles(self.model.spec, self.kinds))
+        ]
+        table = tidy(rows, COLUMNS)
+        write_table(self.open(folder), table)
+        return table
+
+    def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
+        """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""
+        self.check()  # an error before anything is written
+        forward = [name for name in self.metrics if name != "taylor"]
+        run, windows = self.open(folder), self.text.windows(self.model)
+
+        def score(batch: Batch) -> dict[str, np.ndarray]:
+            progress(len(batch.windows))
+            found = {"real": batch.lengths.numpy() - (not self.first_token)}
+            if forward:
+                names = [window.id for window in batch.windows]
+                found |= measure(self.model, batch.ids, batch.lengths, forward, kinds=self.kinds, first_token=self.first_token, names=names)
+            if "taylor" in self.metrics:
+                found["taylor"] = taylor(self.model, batch.ids, batch.lengths, kinds=self.kinds)
+            return found
+
+        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows)}
+        return score_documents(run, self.model, windows, 8, score, about, progress)

@@ -1,0 +1,155 @@
+"""Removal paths, found on calibration text: what is out when nothing is, one part, two parts, ... up to all but one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from adapters.ablation import NONE, Ablation
+from adapters.base import BlockModel
+from adapters.specs import ModelSpec
+from analysis.data.batches import Batch
+from analysis.engine.ablations import singles
+from analysis.engine.plan import plan
+from analysis.engine.sweep import sweep
+from analysis.metrics.metrics import measure
+from analysis.metrics.spans import all_spans, angular
+from analysis.removal.greedy import greedy, greedy_flops
+from analysis.removal.paths import RemovalPath
+from analysis.stats.rank_agreement import removal_order
+
+Keep = Callable[[RemovalPath], None]  # is given a path whenever it has grown
+
+RANDOM = 10  # orders, the null that others are held against
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What an order is found on. An order that is found step by step will `tell` its title and the share that is done."""
+
+    model: BlockModel
+    batches: Sequence[Batch]
+    tell: Callable[[str, float], None] = lambda what, done: None
+
+    def total(self, score: Callable[[Batch], np.ndarray]) -> np.ndarray:
+        """A score (parts, documents) of every batch, summed over all documents."""
+        return np.sum([score(batch).sum(1) for batch in self.batches], axis=0)
+
+    @cached_property
+    def alone(self) -> dict[str, np.ndarray]:
+        """What taking out each block alone costs: `nll` and `kl` (blocks,), in one sweep."""
+        singly = plan(self.model.spec, singles(self.model.spec, ["blocks"]))
+        sums = [sweep(self.model, singly, batch.ids, batch.lengths, first=batch.first) for batch in self.batches]
+        return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}
+
+
+def nested(order: Iterable[int]) -> RemovalPath:
+    """The sets that an order of blocks gives."""
+    path = [NONE]
+    for i in order:
+        path.append(path[-1] | Ablation(blocks=frozenset({i})))
+    return tuple(path)
+
+
+def by_metric(metric: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
+    """Blocks in ascending order of a metric of `analysis.metrics.metrics`, measured once (paper, Table 3)."""
+    return nested(removal_order(_values(metric, found_on, found_on.model))[:most])
+
+
+def one_shot(score: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
+    """Blocks in ascending order of the loss (`nll`) or the divergence (`kl`) when each is taken out alone."""
+    return nested(removal_order(found_on.alone[score])[:most])
+
+
+def iterative_bi(found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
+    """The block of lowest Block Influence, which is measured again after each removal."""
+    model, path = found_on.model, begun
+    while len(path) <= most:
+        left = [i for i in range(len(model.blocks)) if i not in path[-1].blocks]
+        values = _values("bi", found_on, model.with_blocks([model.blocks[i] for i in left]))
+        path = (*path, path[-1] | Ablation(blocks=frozenset({left[removal_order(values)[0]]})))
+        keep(path)
+    return path
+
+
+def angular_spans(found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
+    """The contiguous span that turns the last token's stream least (Gromov et al., arXiv 2403.17887). The sets are not nested."""
+    totals = found_on.total(lambda b: angular(found_on.model, b.ids, b.lengths)["angular_last"])
+    spans = all_spans(len(found_on.model.blocks))
+    best = {k: min((s for s in range(len(spans)) if spans[s][1] == k), key=lambda s: totals[s]) for k in range(1, most + 1)}
+    return (NONE, *(Ablation(blocks=frozenset(range(spans[s][0], spans[s][0] + k))) for k, s in best.items()))
+
+
+def greedily(kinds: Sequence[str], found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
+    return greedy(found_on.model, found_on.batches, singles(found_on.model.spec, kinds), most, begun, keep)
+
+
+def random_order(n_blocks: int, seed: int) -> RemovalPath:
+    """All but one of the blocks in an order that nothing was measured for."""
+    return nested(np.random.default_rng(seed).permutation(n_blocks)[: n_blocks - 1].tolist())
+
+
+def _values(metric: str, found_on: Calibration, model: BlockModel) -> np.ndarray:
+    return found_on.total(lambda b: measure(model, b.ids, b.lengths, [metric])[metric])
+
+
+class Order(NamedTuple):
+    """A way to find a path. `flops` is what it takes for each token of calibration text.
+
+    One that runs many ablated models is `searched`: it reads fewer documents, and a short budget may not hold it.
+    """
+
+    title: str
+    search: Callable[[Calibration, int, RemovalPath, Keep], RemovalPath]
+    flops: Callable[[ModelSpec, int], int]
+    kinds: tuple[str, ...] = ("blocks",)  # of the parts that it removes
+    searched: bool = False
+    once: bool = False  # from one plain pass over the text
+
+    def parts(self, spec: ModelSpec) -> int:
+        return len(singles(spec, self.kinds))
+
+    def find(self, found_on: Calibration, most: int, begun: RemovalPath = (NONE,), keep: Keep = lambda path: None) -> RemovalPath:
+        """The path up to `most` removals. Found step by step, it goes on from what is `begun` and is given to `keep` after each."""
+
+        def grown(path: RemovalPath) -> None:
+            keep(path)
+            found_on.tell(self.title, (len(path) - 1) / most)
+
+        return self.search(found_on, most, begun, grown)
+
+
+def _pass(spec: ModelSpec, most: int) -> int:
+    return plan(spec, []).flops_per_token
+
+
+def _passes(spec: ModelSpec, most: int) -> int:
+    return most * _pass(spec, most)
+
+
+def _single_removals(spec: ModelSpec, most: int) -> int:
+    return plan(spec, singles(spec, ["blocks"])).flops_per_token
+
+
+def _rounds(kinds: Sequence[str], spec: ModelSpec, most: int) -> int:
+    return greedy_flops(spec, singles(spec, kinds), most)
+
+
+BLOCKS, SUBLAYERS = ("blocks",), ("mixers", "ffns")
+ORDERS = {
+    "bi": Order("Block Influence", partial(by_metric, "bi"), _pass, once=True),
+    "relative_magnitude": Order("relative magnitude", partial(by_metric, "relative_magnitude"), _pass, once=True),
+    "norm": Order("norm", partial(by_metric, "norm"), _pass, once=True),
+    "sequential": Order("sequential", partial(by_metric, "sequential"), _pass, once=True),
+    "reverse_order": Order("reverse order", partial(by_metric, "reverse_order"), _pass, once=True),
+    "angular": Order("angular spans", angular_spans, _pass, once=True),
+    "nll": Order("one-shot nll", partial(one_shot, "nll"), _single_removals, searched=True),
+    "kl": Order("one-shot KL", partial(one_shot, "kl"), _single_removals, searched=True),
+    "iterative_bi": Order("iterative BI", iterative_bi, _passes),
+    "greedy": Order("greedy blocks", partial(greedily, BLOCKS), partial(_rounds, BLOCKS), searched=True),
+    "sublayers": Order("greedy sub-layers", partial(greedily, SUBLAYERS), partial(_rounds, SUBLAYERS), SUBLAYERS, searched=True),
+}

@@ -1,0 +1,107 @@
+"""What an ablation saves when its parts are deleted, and losses compared where as much is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel, shapes_of
+from adapters.specs import ModelSpec
+from analysis.removal.delete_heads import delete_heads
+from analysis.stats.intervals import Array, Interval, ratio, told_from_zero
+
+
+class Saved(NamedTuple):
+    """What a deletion takes out of a model."""
+
+    params: int
+    flops: int  # for each token; what grows with the context is left out
+
+
+def saved(model: BlockModel, ablation: Ablation) -> Saved:
+    """Parameters and FLOPs of the parts of an ablation; heads take their rows and columns with them (`pruning.heads`)."""
+    total = [0, 0]
+    for action, block in zip(ablation.actions(len(model.blocks)), model.blocks, strict=True):
+        spec = block.spec
+        mixer = Saved(spec.mixer_params, spec.mixer_flops)
+        gone = [Saved(spec.n_params - mixer.params, spec.flops_per_token - mixer.flops)] if not action.ffn else []
+        if not action.mixer or len(action.heads) == spec.n_heads:
+            gone.append(mixer)
+        elif action.heads:
+            left = delete_heads(block.with_weights(shapes_of(block.weights)), action.heads).spec
+            gone.append(Saved(spec.n_params - left.n_params, spec.flops_per_token - left.flops_per_token))
+        total = [total[0] + sum(s.params for s in gone), total[1] + sum(s.flops for s in gone)]
+    return Saved(*total)
+
+
+# What is equal when costs are: the share of the whole that is saved.
+MEASURES: dict[str, Callable[[ModelSpec, Saved], float]] = {
+    "block parameters": lambda spec, s: s.params / spec.block_params,
+    "all parameters": lambda spec, s: s.params / spec.n_params,
+    "FLOPs": lambda spec, s: s.flops / spec.flops_per_token,
+}
+
+
+@dataclass(frozen=True)
+class CostedPath:
+    """Losses along a removal path, the dense model first."""
+
+    ablations: tuple[Ablation, ...]
+    saved: tuple[Saved, ...]  # of each, none of the dense model
+    nll: Array  # (1 + ablations, documents), sums
+    tokens: Array  # (documents,)
+
+    def shares(self, measure: str, spec: ModelSpec) -> Array:
+        """What each point saves, the dense model's zero first: (1 + ablations,)."""
+        return np.array([0.0, *(MEASURES[measure](spec, s) for s in self.saved)])
+
+    def rise(self, shares: Array, share: float) -> Array | None:
+        """Rise of each document's loss where `share` is saved, on a line between neighbouring sets.
+
+        None where no set saves so little, or as much.
+        """
+        if not shares[1] * (1 - 1e-9) <= share <= shares[-1] * (1 + 1e-9):
+            return None
+        above = max(1, int(np.searchsorted(shares, share - 1e-12)))
+        low, high = shares[above - 1], shares[above]
+        weight = min(1.0, (share - low) / (high - low))
+        return (1 - weight) * self.nll[above - 1] + weight * self.nll[above] - self.nll[0]
+
+
+class Comparison(NamedTuple):
+    """Kinds of parts at one cost."""
+
+    measure: str
+    share: float
+    rises: dict[str, Interval]  # nats a token, by kind; kinds without sets that save as much are missing
+    told: dict[tuple[str, str], bool]  # pairs of kinds: can their losses be told apart?
+
+
+def compare(paths: Mapping[str, CostedPath], spec: ModelSpec, measures: Sequence[str], shares: Sequence[float]) -> list[Comparison]:
+    """Rises of every kind wherever as much is saved, and which of them differ.
+
+    Differences are paired over documents; false discoveries are held to 5 % among all pairs of one measure.
+    """
+    return [comparison for measure in measures for comparison in _at(paths, spec, measure, shares)]
+
+
+def _at(paths: Mapping[str, CostedPath], spec: ModelSpec, measure: str, shares: Sequence[float]) -> list[Comparison]:
+    found = [{kind: path.rise(path.shares(measure, spec), share) for kind, path in paths.items()} for share in shares]
+    there = [{kind: rise for kind, rise in rises.items() if rise is not None} for rises in found]
+    pairs = [(i, a, b) for i, rises in enumerate(there) for a, b in combinations(rises, 2)]
+    told = dict(zip(pairs, told_from_zero(np.array([there[i][a] - there[i][b] for i, a, b in pairs])), strict=True)) if pairs else {}
+    tokens = next(iter(paths.values())).tokens
+    return [
+        Comparison(
+            measure,
+            share,
+            {kind: ratio(rise, tokens) for kind, rise in there[i].items()},
+            {(a, b): bool(apart) for (j, a, b), apart in told.items() if j == i},
+        )
+        for i, share in enumerate(shares)
+    ]

@@ -1,0 +1,119 @@
+"""Sweeps that add documents only for ablations whose decision is open: told from the dense model, or equal to it within a margin.
+
+A group-sequential design: decisions are taken at a few planned looks, with a test at rate / (looks * ablations) at each of
+them. By Bonferroni's inequality any wrong decision, at any look and on any ablation, has at most probability `rate`, whatever
+the dependence among looks and ablations; Pocock (1977) and Jennison and Turnbull (1984, repeated confidence intervals) gain a
+little where that dependence is known. An ablation can be decided wrongly in one way only: told when it has no effect, or
+equal when its effect is beyond the margin, so that the two tests (a t-test, and two one-sided ones: Schuirmann, 1987) share
+the rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from adapters.ablation import Ablation
+from adapters.errors import StrataError
+from analysis.data.hashes import content_hash
+from analysis.engine.ablations import place
+from analysis.engine.plan import plan
+from analysis.runs.sweep_run import Progress, SweepStudy
+from analysis.runs.tables import tidy
+from analysis.stats.intervals import ENOUGH, Array
+
+RATE = 0.05  # of any wrong decision in a whole study
+COLUMNS = ["kind", "block", "head", "decision", "value", "low", "high", "n_documents"]
+
+
+def looks(documents: int) -> list[int]:
+    """Numbers of documents at which decisions are taken: twice as many each time, `documents` at last."""
+    found = [ENOUGH]
+    while found[-1] < documents:
+        found.append(min(2 * found[-1], documents))
+    return found
+
+
+def bounds(differences: Array, tokens: Array, level: float) -> tuple[Array, Array, Array]:
+    """Means per token of `differences` (ablations, D), and their 1 - level intervals: t, variance of a ratio by linearisation."""
+    n = len(tokens)
+    means = differences.sum(-1) / tokens.sum()
+    errors = (differences - means[:, None] * tokens).std(-1, ddof=1) / n**0.5 / tokens.mean()
+    half = stats.t.isf(level / 2, n - 1) * errors
+    return means, means - half, means + half
+
+
+def decide(differences: Array, tokens: Array, margin: float, level: float) -> list[str]:
+    """`told`, `equal` or `open` for each row of `differences` (ablations, D), with an error of at most `level` each."""
+    _, low, high = bounds(differences, tokens, level)
+    _, inner, outer = bounds(differences, tokens, 2 * level)  # one-sided tests
+    told, equal = (low > 0) | (high < 0), (inner > -margin) & (outer < margin)
+    return np.select([told, equal], ["told", "equal"], "open").tolist()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was decided, after how many documents, and what that saved."""
+
+    table: pd.DataFrame  # COLUMNS, one row an ablation: bounds hold for all ablations and looks at once
+    margin: float
+    work: float  # share of the operations that all documents for all ablations would have taken
+
+    @property
+    def unresolved(self) -> list[str]:
+        """The ablations whose decision is open."""
+        rows = self.table[self.table["decision"] == "open"].to_dict("records")
+        return [f"{row['kind']} {row['block']}" + ("" if pd.isna(row["head"]) else f".{row['head']}") for row in rows]
+
+    @property
+    def sentence(self) -> str:
+        counts = self.table["decision"].value_counts()
+        told, equal = int(counts.get("told", 0)), int(counts.get("equal", 0))
+        decided = f"{told} can be told from the dense model, {equal} equal it within {self.margin:g} nats per token"
+        found = f"Of {len(self.table)} ablations {decided}"
+        left = f"unresolved: {', '.join(self.unresolved)}" if self.unresolved else "none is unresolved"
+        saved = f"{100 * (1 - self.work):.0f} % of the work of all documents for all ablations was saved"
+        return f"{found}, {left} (any error with probability {RATE:g} at most, over all ablations and looks); {saved}."
+
+
+def until_resolved(study: SweepStudy, margin: float, folder: Path, progress: Progress = lambda n: None) -> Outcome:
+    """Sweeps the study's text at the planned `looks`, each time only what is open; runs are kept in folders in `folder`.
+
+    `progress` counts documents. Raises StrataError when the margin is not above zero, or the text has too few documents for
+    a decision.
+    """
+    documents, ablations = study.text.documents, study.plan.ablations[1:]
+    if margin <= 0:
+        raise StrataError(
+            f"a margin of {margin:g} is given: what is as good as no effect must be above zero, for example 0.01 nats per token"
+        )
+    if documents < ENOUGH:
+        needed = ENOUGH * study.text.window
+        raise StrataError(f"{documents} documents decide nothing: at least {ENOUGH} are needed, that is --tokens {needed} or more")
+    ends, windows = looks(documents), study.text.windows(study.model)
+    level = RATE / (len(ends) * len(ablations))
+    differences, tokens = {a: np.empty(0) for a in ablations}, np.empty(0)
+    open_: Sequence[Ablation] = ablations
+    rows, work = {}, 0.0
+    for look, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        part = replace(study, plan=plan(study.model.spec, open_))
+        sums = part.scores_of(folder / f"look-{look}-{content_hash(part.identity)[:8]}", windows[start:end])
+        progress(end - start)
+        tokens = np.append(tokens, sums["tokens"])
+        work += (end - start) * part.plan.flops_per_token
+        for a, nll in zip(open_, sums["nll"][1:], strict=True):
+            differences[a] = np.append(differences[a], nll - sums["nll"][0])
+        values = np.stack([differences[a] for a in open_])
+        decisions = decide(values, tokens, margin, level)
+        for a, decision, *bound in zip(open_, decisions, *bounds(values, tokens, level), strict=True):
+            rows[a] = (*place(a), decision, *bound, end)
+        open_ = [a for a, decision in zip(open_, decisions, strict=True) if decision == "open"]
+        if not open_:
+            break
+    table = tidy([rows[a] for a in ablations], COLUMNS)
+    return Outcome(table, margin, work / (documents * study.plan.flops_per_token))

@@ -1,0 +1,151 @@
+"""Studies: a model, a text and a question, from windows to one tidy table. Every study is a resumable run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from adapters.errors import StrataError, unknown
+from analysis.data.batches import PROBE, Batch, Text, batches, tokenizer_of
+from analysis.data.documents import Window, require_disjoint, windows_hash
+from analysis.data.hashes import content_hash
+from analysis.engine.ablations import place
+from analysis.engine.mean_ablation import FILLS, filled, head_means
+from analysis.engine.plan import Plan, plan
+from analysis.engine.sweep import documents_per_batch, streams_within, sweep
+from analysis.runs.run import Run
+from analysis.runs.scoring import score_documents
+from analysis.runs.tables import COLUMNS, tidy, write_table
+from analysis.stats.intervals import Interval, ratio, told_from_zero
+
+Progress = Callable[[int], None]  # told how many more steps are done
+
+
+def identity(model: BlockModel, text: Text) -> dict[str, Any]:
+    """What records must agree in to be compared; in every manifest."""
+    spec = model.spec
+    return {
+        "model": {"name": spec.name, "family": spec.family, "variant": spec.variant, "hash": spec.source_hash, "blocks": len(spec.blocks)},
+        "text": text.identity | {"bos": tokenizer_of(model).bos_id, "tokenizer": content_hash(tokenizer_of(model).encode(PROBE).ids)},
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+    }
+
+
+@dataclass(frozen=True)
+class SweepStudy:
+    """Perplexity, and divergence from the dense model, of every ablation on the same windows.
+
+    Heads that are taken out leave zero behind or, with `fill` "mean", their means over `calibration`. Raises StrataError on
+    an unknown fill, on means without calibration text, and on means of anything but heads.
+    """
+
+    model: BlockModel
+    plan: Plan
+    text: Text
+    kl: bool = True
+    memory: int | None = None  # bytes
+    fill: str = "zero"
+    calibration: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.fill not in FILLS:
+            raise unknown("fill", self.fill, FILLS)
+        if self.fill == "mean" and self.calibration is None:
+            raise StrataError("mean ablation has no calibration text: give one that shares no document with the text that is scored")
+        if self.fill == "mean" and any(a.blocks or a.mixers or a.ffns for a in self.plan.ablations):
+            raise StrataError("mean ablation is of heads: take --kind heads or kv_groups, or --fill zero")
+
+    @classmethod
+    def of(cls, model: BlockModel, ablations: Sequence[Ablation], text: Text, **options: Any) -> SweepStudy:
+        return cls(model, plan(model.spec, ablations), text, **options)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        fill: dict[str, Any] = {"fill": self.fill} if any(a.heads for a in self.plan.ablations) else {}
+        if self.fill == "mean" and self.calibration:
+            fill["calibration"] = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
+        return identity(self.model, self.text) | {"ablations": [a.to_json() for a in self.plan.ablations], "kl": self.kl} | fill
+
+    @property
+    def steps(self) -> int:
+        """What `progress` counts up to: streams that leave a block, times documents."""
+        return sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)
+
+    def open(self, folder: Path) -> Run:
+        return Run(folder, self.identity)
+
+    def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
+        """Scores what the folder does not hold yet and returns the tidy table, which is also written as summary.csv."""
+        table = sweep_table(self.plan, self.scores(folder, progress), self.text)
+        write_table(self.open(folder), table)
+        return table
+
+    def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
+        """Sums per document by metric, (ablations, documents), with `tokens` and `bytes` (documents,)."""
+        return self.scores_of(folder, self.text.windows(self.model), progress)
+
+    def scores_of(self, folder: Path, windows: list[Window], progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
+        """The same on some of the windows."""
+        run, model = self.open(folder), self._filled()
+
+        def score(batch: Batch) -> dict[str, np.ndarray]:
+            def advanced(streams: int) -> None:
+                progress(streams * len(batch.windows))
+
+            names = [window.id for window in batch.windows]
+            sums = sweep(
+                model,
+                self.plan,
+                batch.ids,
+                batch.lengths,
+                first=batch.first,
+                kl=self.kl,
+                memory=self.memory,
+                names=names,
+                progress=advanced,
+            )
+            return {name: values.numpy() for name, values in sums.items()}
+
+        longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
+        size = documents_per_batch(self.model, self.plan, longest, self.memory)
+        streams_within(self.memory, self.model, self.plan, size, longest)  # an error before anything is written
+        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "mixer_rows": self.plan.mixer_rows}
+        return score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
+
+    def _filled(self) -> BlockModel:
+        if self.fill == "zero" or self.calibration is None:
+            return self.model
+        windows = self.calibration.windows(self.model)
+        require_disjoint(self.text.windows(self.model), windows)
+        return filled(self.model, head_means(self.model, batches(windows, self.model)))
+
+
+def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:
+    """Rows in the order of the plan, the dense model first: `ppl`, `delta_nll` and `kl` (nats a token), and `told`.
+
+    `told` is 1 where delta_nll can be told from 0 with false discoveries held to 5 % among ablations of the same kind.
+    """
+    tokens, nll = scores["tokens"], scores["nll"]
+    rows = []
+    kinds = np.array([place(ablation)[0] for ablation in plan.ablations])
+    told = np.zeros(len(kinds), dtype=bool)
+    for kind in set(kinds) - {"dense"}:
+        told[kinds == kind] = told_from_zero(nll[kinds == kind] - nll[0])
+    for i, ablation in enumerate(plan.ablations):
+        values = {"ppl": ratio(nll[i], tokens, then=np.exp), "delta_nll": ratio(nll[i] - nll[0], tokens)}
+        if "kl" in scores:
+            values["kl"] = ratio(scores["kl"][i], tokens)
+        if i == 0:
+            values["bits_per_byte"] = ratio(nll[0] / np.log(2), scores["bytes"])
+        else:
+            values["told"] = Interval(float(told[i]), None, None)
+        rows += [(*place(ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum())) for metric, interval in values.items()]
+    return tidy(rows, COLUMNS)

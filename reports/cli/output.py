@@ -1,0 +1,113 @@
+"""What commands print: the parts of a model with the most important first, and what a study will take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from analysis.display.format import bounded
+from analysis.engine.cost import cost, speed
+from analysis.metrics.spans import straightest
+from analysis.stats.intervals import Interval
+
+if TYPE_CHECKING:
+    from analysis.metrics.study import ImportanceStudy
+    from analysis.runs.sequential import Outcome
+    from analysis.runs.sweep_run import SweepStudy
+
+LINES = 40  # of a table; of a longer one both ends
+
+
+def effects(table: pd.DataFrame, out: Path, as_json: bool) -> None:
+    """What each part costs, or how important it is, by the tidy table of a run in `out`."""
+    if as_json:
+        records(table)
+        return
+    ranked(table, "delta_nll" if "delta_nll" in set(table["metric"]) else str(table["metric"].iloc[0]))
+    for row in table[(table["kind"] == "dense") & (table["metric"] == "ppl")].to_dict("records"):
+        print(f"dense perplexity {row['value']:.2f} over {row['n_documents']} documents, {row['n_tokens']:,} tokens")
+    wrote(out / "summary.csv")
+
+
+def spans(table: pd.DataFrame, out: Path, as_json: bool) -> None:
+    """The straightest span of each length."""
+    if as_json:
+        records(table)
+        return
+    printed = Table("blocks", "span", "angle at the last token", "95 % interval", title="the straightest span of each length")
+    for row in straightest(table).to_dict("records"):
+        last = row["start"] + row["length"] - 1
+        printed.add_row(str(row["length"]), f"{row['start']} to {last}", f"{row['value']:.4f}", _bounds(row))
+    Console().print(printed)
+    wrote(out / "summary.csv")
+
+
+def outcome(found: Outcome, out: Path, as_json: bool) -> None:
+    """What a sweep decided, which also lies in `out`."""
+    found.table.to_csv(out / "decisions.csv", index=False)
+    if as_json:
+        records(found.table)
+        return
+    print(found.sentence)
+    wrote(out / "decisions.csv")
+
+
+def work(study: SweepStudy, as_json: bool) -> None:
+    """Rows, tokens, memory and time of a sweep."""
+    found = cost(study.model, study.plan, study.text.documents, study.text.window, study.memory)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    n = len(study.plan.ablations)
+    naive = n * len(study.plan.spec.blocks)
+    print(f"{n} models ({n - 1} ablations and the dense one) on {study.text.documents} documents, {found.tokens:,} tokens")
+    print(f"rows through mixers {found.mixer_rows:,} and ffns {found.ffn_rows:,} a document; one by one it would be {naive:,}")
+    print(f"memory beside the model up to {found.memory / 2**20:,.0f} MB, about {found.seconds:,.0f} s on this machine")
+
+
+def reading(study: ImportanceStudy, as_json: bool) -> None:
+    """Documents, tokens and time of passes over calibration text."""
+    tokens = study.text.documents * study.text.window
+    seconds = study.flops_per_token * tokens / speed(study.model, study.text.window)
+    if as_json:
+        print(json.dumps({"documents": study.text.documents, "tokens": tokens, "seconds": seconds}))
+        return
+    print(f"{', '.join(study.metrics)} of {', '.join(study.kinds)}")
+    print(f"{study.text.documents} documents, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
+
+
+def records(table: pd.DataFrame) -> None:
+    """A table as JSON."""
+    print(table.to_json(orient="records"))
+
+
+def wrote(path: Path) -> None:
+    """Where the rest lies."""
+    print(f"wrote {path}")
+
+
+def ranked(table: pd.DataFrame, metric: str) -> None:
+    """One metric of every part but the dense model, the most important first; of a long table both ends."""
+    rows = table[(table["metric"] == metric) & (table["kind"] != "dense")].sort_values("value", ascending=False)
+    long = len(rows) > LINES
+    printed = Table("kind", "block", "head", metric, "95 % interval", title="most important first" + (", both ends" if long else ""))
+    for row in (pd.concat([rows.head(10), rows.tail(10)]) if long else rows).to_dict("records"):
+        place = ("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head"))
+        printed.add_row(row["kind"], *place, f"{row['value']:.4f}", _bounds(row))
+    Console().print(printed)
+
+
+def interval(row: Mapping[Any, Any] | pd.Series) -> str:
+    """The value of a row with its interval."""
+    return bounded(Interval(row["value"], row["ci_low"], row["ci_high"]), "{:.4f}".format)
+
+
+def _bounds(row: Mapping[Hashable, Any]) -> str:
+    return "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.4f} to {row['ci_high']:.4f}"

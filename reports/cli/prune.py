@@ -1,0 +1,172 @@
+"""`strata prune`: a model without some of its blocks, as a checkpoint that others can read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from adapters.base import BlockModel
+from adapters.checkpoints.export import Source, choose_format
+from adapters.checkpoints.folders import require_empty
+from adapters.errors import StrataError, unknown
+from adapters.registry import load
+from analysis.checkpoints.checkpoint import Pruning, count_of, prepare
+from analysis.checkpoints.rewrite import IN_MEMORY, REWRITING, measure, require_stock, rewrite
+from analysis.data.batches import Text
+from analysis.display.format import bounded
+from analysis.parameters import progress_on_stderr
+from analysis.removal.orders import BLOCKS, ORDERS
+from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, required, windows_of
+
+ORDER_NAMES = [name for name, order in ORDERS.items() if order.kinds == BLOCKS]
+Order = Annotated[
+    str | None, typer.Option(help=f"The order in which blocks go: {', '.join(ORDER_NAMES)}; bi when nothing is said.", show_default=False)
+]
+MethodName = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Replaces what goes, instead of an order: {', '.join(REWRITING)}. Measured only, without --out: {', '.join(IN_MEMORY)}.",
+        show_default=False,
+    ),
+]
+Count = Annotated[int | None, typer.Option(help="How many blocks go.", show_default=False)]
+Ratio = Annotated[
+    float | None, typer.Option(help="Which share of the blocks, or of their parameters, goes, for example 0.25.", show_default=False)
+]
+Listed = Annotated[str | None, typer.Option(help="Exactly these blocks, for example 21,22,23.", show_default=False)]
+Folder = Annotated[Path | None, typer.Option(help="Folder of the checkpoint.", show_default=False)]
+Most = Annotated[float | None, typer.Option(help="Nats a token; when the loss rises by more, nothing is written and the exit code is 1.")]
+Format = Annotated[str, typer.Option(help="safetensors, or pth for native RWKV weights; auto is the source's.")]
+
+
+class Asked(NamedTuple):
+    """What is to go, as the options say it."""
+
+    by: str | None
+    method: str | None
+    remove: int | None
+    ratio: float | None
+    blocks: str | None
+
+    def check(self) -> None:
+        """Raises StrataError on an unknown order, and on one beside another way to find the blocks."""
+        if self.by is not None and self.by not in ORDER_NAMES:
+            raise unknown("order", self.by, ORDER_NAMES)
+        others = [option for option, value in (("--blocks", self.blocks), ("--method", self.method)) if value is not None]
+        if self.by is not None and others:
+            raise StrataError(f"--by {self.by} and {others[0]} both say which blocks go: leave one of them out")
+
+    def check_written(self) -> None:
+        """Raises StrataError on what no file holds, and when how much goes is not said once."""
+        if self.method is not None:
+            require_stock(self.method, self.blocks)
+        if sum(value is not None for value in (self.remove, self.ratio, self.blocks)) != 1:
+            raise StrataError("how much goes is not clear: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
+
+    def pruning(self, model: BlockModel, source: Source, text: Text) -> Pruning:
+        """Finds what goes and measures what that costs. Raises StrataError as `prepare` and `rewrite` do."""
+        if self.blocks is not None:
+            return prepare(model, source, text, by=None, blocks=_indices(self.blocks))
+        count = _count(self.remove, self.ratio, model)
+        if self.method is not None:
+            return rewrite(model, source, text, self.method, count)
+        return prepare(model, source, text, by=self.by or "bi", count=count, tell=progress_on_stderr())
+
+
+def prune(
+    model: Model,
+    by: Order = None,
+    method: MethodName = None,
+    remove: Count = None,
+    ratio: Ratio = None,
+    blocks: Listed = None,
+    out: Folder = None,
+    max_nll_increase: Most = None,
+    format: Format = "auto",
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model without some of its blocks, read it back as others will, and measure what it lost.
+
+    Example: strata prune smollm2 --by bi --remove 3 --out pruned/smollm2-bi-3
+    """
+    asked = Asked(by, method, remove, ratio, blocks)
+    asked.check()
+    read = partial(load, model, device=device, dtype=dtype, revision=revision)  # called when all else is known to be right
+    if method in IN_MEMORY and out is None:
+        if ratio is None or remove is not None or blocks is not None:
+            raise StrataError(f"--method {method} takes a share of the block parameters out: give --ratio 0.25 alone")
+        text = windows_of(corpus, tokens, window, seed)
+        _measure(read(), text, method, ratio, max_nll_increase, as_json)
+        return
+    out = require_empty(required(out, False))
+    asked.check_written()
+    text, loaded = windows_of(corpus, tokens, window, seed), read()
+    source = Source.of(model, loaded.spec, revision)
+    format = choose_format(source, format)
+    pruning = asked.pruning(loaded, source, text)
+    rise = pruning.loss.rises[-1]
+    if max_nll_increase is not None and not rise.value <= max_nll_increase:
+        print(f"strata: {_costs(pruning)}, more than {max_nll_increase:g}: nothing is written", file=sys.stderr)
+        raise typer.Exit(1)
+    _show(pruning, pruning.write(out, format), out, as_json)
+
+
+def _costs(pruning: Pruning) -> str:
+    gone = f"block{'s' * (len(pruning.removed) > 1)} {', '.join(map(str, pruning.removed))}"
+    return f"without {gone} the loss rises by {bounded(pruning.loss.rises[-1])} nats a token"
+
+
+def _show(pruning: Pruning, record: dict[str, Any], out: Path, as_json: bool) -> None:
+    """Prints what was written, `record` being what strata.json says."""
+    if as_json:
+        print(json.dumps(record))
+        return
+    print(f"{_costs(pruning)}, over {len(pruning.loss.tokens)} documents")
+    for what, unit in (("parameters", ""), ("files", " bytes")):
+        print(f"{what} {record[what]['pruned']:,} of {record[what]['dense']:,}{unit}")
+    written = record["written"]
+    off = f"{written['error']} error of its logits {written['error_over_std']:.0e} of their spread"
+    print(f"wrote {out}; {written['read_by']} reads it, {off}")
+
+
+def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: float | None, as_json: bool) -> None:
+    """Prints what a pruned model lacks and costs; the exit code is 1 when its loss rises by more than `most`."""
+    found = measure(model, text, method, ratio)
+    size, rise, parameters = found.solved.size, found.loss.rises[-1], found.record["parameters"]
+    if as_json:
+        print(json.dumps(found.record))
+    else:
+        print(f"{found.method}, knob {found.solved.knob:g}: the loss rises by {bounded(rise)} nats a token", end=", ")
+        print(f"over {len(found.loss.tokens)} documents")
+        print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the operations")
+        print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, for no stock loader holds it")
+    if most is not None and not rise.value <= most:
+        print(f"strata: the loss rises by {bounded(rise)} nats a token, more than {most:g}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _count(remove: int | None, ratio: float | None, model: BlockModel) -> int:
+    n = len(model.spec.blocks)
+    count = count_of(ratio, n) if ratio is not None else int(remove or 0)
+    if not 0 < count < n:
+        raise StrataError(f"{count} of {n} blocks are to be removed: give a number from 1 to {n - 1}, for at least one must stay")
+    return count
+
+
+def _indices(blocks: str) -> list[int]:
+    try:
+        return [int(word) for word in blocks.split(",")]
+    except ValueError:
+        raise StrataError(f"--blocks {blocks} is not a list of block indices: give, for example, --blocks 21,22,23") from None

@@ -1,0 +1,115 @@
+"""`strata report` and `strata compare`: reports from the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapters.errors import StrataError
+from reports.cli.options import Corpus, Device, DryRun, Dtype, Seed
+from reports.cli.tasks import Data
+
+if TYPE_CHECKING:
+    from reports.asked import Asked
+
+Models = Annotated[
+    list[str],
+    typer.Argument(help="Names of `strata models`, folders, .gguf files or hub ids; `zoo` is all of the zoo.", show_default=False),
+]
+Compared = Annotated[
+    str,
+    typer.Option("--compare", help="The models of the comparison at the end, with commas; all of the report by default, none with --only."),
+]
+Only = Annotated[str, typer.Option(help="The sections that are wanted, whatever they take, with commas: depth,pruning.")]
+Size = Annotated[str, typer.Option("--budget", help="quick, or full, at which the conclusions are meant.")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder of the report and its runs; one that was stopped there goes on.")]
+Documents = Annotated[
+    int | None, typer.Option(min=1, help="How many documents are read; as many as the budget holds by default.", show_default=False)
+]
+Tasks = Annotated[
+    str, typer.Option(help="Benchmarks shown beside the loss, with commas (`strata tasks list`); the report takes longer then.")
+]
+Questions = Annotated[int, typer.Option("--limit", min=1, help="How many questions of each benchmark.")]
+
+
+def report(
+    models: Models,
+    compared: Compared = "",
+    only: Only = "",
+    size: Size = "quick",
+    out: Folder = Path("reports/out/report"),
+    corpus: Corpus = "texts",
+    documents: Documents = None,
+    tasks: Tasks = "",
+    data: Data = None,
+    limit: Questions = 40,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    dry_run: DryRun = False,
+) -> None:
+    """Run the notebooks on each model, those that the budget holds, and join them in one report.pdf and report.html.
+
+    Example: strata report smollm2 --budget quick --out reports/out/quick
+    """
+    from reports.asked import Asked
+
+    options = _options(tasks, data, limit, corpus=corpus, documents=documents, seed=seed, device=device, dtype=dtype)
+    _make(Asked.of(models, _split(compared), size, out, _split(only), options), dry_run)
+
+
+def compare(
+    models: Models,
+    size: Size = "quick",
+    out: Folder = Path("reports/out/compare"),
+    corpus: Corpus = "texts",
+    documents: Documents = None,
+    tasks: Tasks = "",
+    data: Data = None,
+    limit: Questions = 40,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    dry_run: DryRun = False,
+) -> None:
+    """Compare the redundancy of two models or more on the same bytes, as report.pdf and report.html.
+
+    Models of one training budget that differ in their seed alone count as one architecture.
+    Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo
+    """
+    from reports.asked import Asked
+
+    options = _options(tasks, data, limit, corpus=corpus, documents=documents, seed=seed, device=device, dtype=dtype)
+    _make(Asked.of([], models, size, out, [], options), dry_run)
+
+
+def _options(tasks: str, data: Path | None, limit: int, **text: str | int | None) -> dict[str, str | int]:
+    """Parameters of the notebooks; without `documents` they choose."""
+    if data and not tasks:
+        raise StrataError(f"--data {data} holds questions of benchmarks: name them by --tasks, or take --corpus for a text")
+    given = text | ({"tasks": tasks, "limit": limit, "data": str(data) if data else None} if tasks else {})
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _split(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _make(asked: Asked, dry_run: bool) -> None:
+    """Prints the files that it writes, or with `dry_run` what they will take; exit code 1 for a notebook with a mistake in it."""
+    from reports.execute import NotebookError
+    from reports.expected import expect
+    from reports.report import make
+
+    if dry_run:
+        expect(asked)
+        return
+    try:
+        for path in make(asked):
+            print(path)
+    except NotebookError as error:  # its traceback stands in the executed notebook
+        print(f"strata: {error}", file=sys.stderr)
+        sys.exit(1)

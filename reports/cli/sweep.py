@@ -1,0 +1,182 @@
+"""`strata sweep`, `importance`, `spans` and `models`: studies from the command line."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from adapters.catalogue import titles
+from adapters.errors import StrataError
+from adapters.registry import load
+from analysis.engine.ablations import singles
+from analysis.metrics.metrics import METRICS
+from analysis.metrics.spans import SpanStudy
+from analysis.metrics.study import ImportanceStudy
+from analysis.runs import sequential
+from analysis.runs.sweep_run import SweepStudy
+from analysis.tasks import SEED, load_tasks
+from reports.cli import output as printed
+from reports.cli.options import (
+    AsJson,
+    Corpus,
+    Device,
+    DryRun,
+    Dtype,
+    Model,
+    Out,
+    Revision,
+    Seed,
+    Tokens,
+    WindowSize,
+    bar,
+    required,
+    windows_of,
+)
+from reports.cli.tasks import Data, Limit, Shots, sweep_task
+
+Swept = Annotated[
+    str,
+    typer.Option(
+        help="What is taken out, one at a time: blocks, mixers, ffns, heads, kv_groups (heads that share keys and values); "
+        "several with commas."
+    ),
+]
+Fill = Annotated[str, typer.Option(help="What a head leaves behind: zero, or its mean over as much calibration text of the corpus.")]
+Memory = Annotated[int | None, typer.Option(min=1, help="MB beside the model.", show_default=False)]
+Divergence = Annotated[bool, typer.Option("--kl/--no-kl", help="Also the divergence from the dense model.")]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="A margin in nats per token. Documents, up to --tokens, are added only for ablations that can neither be told from the "
+        "dense model nor equal it within the margin yet; errors are held to 5 % over all ablations and looks.",
+        show_default=False,
+    ),
+]
+Task = Annotated[str | None, typer.Option(help="A benchmark instead of a text: see `strata tasks list`.", show_default=False)]
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models that come without a hub.
+
+    Example: strata models
+    """
+    if as_json:
+        print(json.dumps(titles()))
+        return
+    for name, title in titles().items():
+        Console().print(f"[bold]{name}[/]  {title}")
+    Console().print("Any Llama-like folder, .gguf file or hub id works too, for example HuggingFaceTB/SmolLM2-360M.")
+
+
+def sweep(
+    model: Model,
+    kind: Swept = "blocks",
+    fill: Fill = "zero",
+    out: Out = None,
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    memory: Memory = None,
+    kl: Divergence = True,
+    until_resolved: Margin = None,
+    task: Task = None,
+    shots: Shots = None,
+    limit: Limit = None,
+    data: Data = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Perplexity, or with --task a benchmark, of a model without each of its blocks, mixers, ffns or heads.
+
+    Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
+    """
+    out, kinds, room = required(out, dry_run), kind.split(","), memory and memory << 20
+    read = partial(load, model, device=device, dtype=dtype, revision=revision)  # called when all else is known to be right
+    if task is not None:
+        if dry_run or fill != "zero" or until_resolved is not None:
+            raise StrataError("--dry-run, --fill and --until-resolved are for text only: leave them out, or --task")
+        tasks = load_tasks(task, shots=shots, limit=limit, seed=seed or SEED, data=data)
+        sweep_task(read(), kinds, tasks, out, room, as_json)
+        return
+    text, loaded = windows_of(corpus, tokens, window, seed), read()
+    calibration = text.calibration(loaded) if fill == "mean" else None
+    study = SweepStudy.of(loaded, singles(loaded.spec, kinds), text, kl=kl, memory=room, fill=fill, calibration=calibration)
+    if dry_run:
+        printed.work(study, as_json)
+    elif until_resolved is not None:
+        with bar(f"decisions on {model}", text.documents) as advance:
+            found = sequential.until_resolved(study, until_resolved, out, advance)
+        printed.outcome(found, out, as_json)
+    else:
+        with bar(f"sweep of {model}", study.steps * text.documents) as advance:
+            table = study.run(out, advance)
+        printed.effects(table, out, as_json)
+
+
+def importance(
+    model: Model,
+    metric: Annotated[str, typer.Option(help=f"{', '.join((*METRICS, 'taylor'))}; several with commas, or all of them: all.")] = "bi",
+    kind: Annotated[str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")] = "blocks",
+    first_token: Annotated[
+        bool,
+        typer.Option("--first-token/--no-first-token", help="With the first token of each document, which is often unlike all others."),
+    ] = True,
+    out: Out = None,
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Importance of every block, mixer, ffn or head from plain passes over calibration text.
+
+    Example: strata importance smollm2 --metric bi,taylor --kind blocks,mixers,ffns --out runs/importance
+    """
+    out = required(out, dry_run)
+    text = windows_of(corpus, tokens, window, seed, split="calibration")
+    kinds = tuple(kind.split(","))
+    metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
+    study = ImportanceStudy(load(model, device=device, dtype=dtype, revision=revision), text, metrics, kinds, first_token)
+    study.check()
+    if dry_run:
+        printed.reading(study, as_json)
+        return
+    with bar(f"importance in {model}", text.documents) as advance:
+        table = study.run(out, advance)
+    printed.effects(table, out, as_json)
+
+
+def spans(
+    model: Model,
+    out: Out = None,
+    tokens: Tokens = 2048,
+    window: WindowSize = 128,
+    corpus: Corpus = "texts",
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    revision: Revision = None,
+    as_json: AsJson = False,
+) -> None:
+    """How far each contiguous span of blocks turns the stream, on calibration text: the angle as a share of a half turn.
+
+    Example: strata spans smollm2 --out runs/spans
+    """
+    out = required(out, False)
+    text = windows_of(corpus, tokens, window, seed, split="calibration")
+    study = SpanStudy(load(model, device=device, dtype=dtype, revision=revision), text)
+    with bar(f"spans of {model}", text.documents) as advance:
+        table = study.run(out, advance)
+    printed.spans(table, out, as_json)

@@ -1,0 +1,116 @@
+"""`strata tasks`, and `strata sweep --task`: benchmarks from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from adapters.base import BlockModel
+from adapters.errors import StrataError
+from adapters.registry import load
+from analysis.engine.ablations import singles
+from analysis.tasks import SEED, TaskSet, load_tasks
+from analysis.tasks.index import names
+from analysis.tasks.layouts import LAYOUTS
+from analysis.tasks.study import TaskStudy
+from reports.cli import output as printed
+from reports.cli.options import bar
+
+Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
+Shots = Annotated[
+    int | None, typer.Option(min=0, help="Examples in front of each question; the task's own number by default.", show_default=False)
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Documents of each task, all by default.", show_default=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of benchmark files in their makers' formats, or `texts` for those of the offline texts; the hub by default. "
+        "`strata tasks show --help` has the layout.",
+        show_default=False,
+    ),
+]
+
+HELD = [part for layout in LAYOUTS.values() for part in layout.held.split("; ")]
+
+app = typer.Typer(help="Benchmarks as lm_eval defines them.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_tasks(
+    pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "", as_json: Annotated[bool, typer.Option("--json")] = False
+) -> None:
+    """Names of tasks, groups and tags.
+
+    Example: strata tasks list mmlu_an
+    """
+    found = sorted(name for name in names() if pattern in name)
+    print(json.dumps(found) if as_json else "\n".join(found))
+
+
+@app.command(epilog="\b\nA folder for --data holds\n" + "\n".join(f"  {part}" for part in HELD))
+def show(
+    name: Name,
+    doc: Annotated[int, typer.Option(min=0, help="Number of the document.")] = 0,
+    shots: Shots = None,
+    data: Data = None,
+    model: Annotated[str | None, typer.Option(help="Also the tokens, as this model reads them.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the examples.")] = SEED,
+) -> None:
+    """The exact prompt, the continuations that are scored, and the right answer of one document.
+
+    Example: strata tasks show mmlu_anatomy --doc 3 --shots 5
+    """
+    found = load_tasks(name, shots=shots, limit=doc + 1, seed=seed, data=data)
+    items = [item for item in found.items if item.number == doc]
+    if not items:
+        raise StrataError(f"{name} has no document {doc}: it has {len(found.items)}")
+    item = items[0]
+    right, options = found.gold(item)
+    print(f"{item.task}, document {doc}, {len(item.instances)} continuations")
+    loaded = load(model) if model else None
+    for i, instance in enumerate(item.instances):
+        *context, continuation = instance.args
+        if i == 0 or context != list(item.instances[0].args[:-1]):
+            print("--- context", *context, sep="\n")
+        print(f"--- continuation {i}{' (right)' if i in right else ''}: {continuation!r}")
+    if not options:
+        print(f"--- right: {found.tasks[item.task].doc_to_target(item.doc)!r}")
+    if loaded:
+        _show_tokens(found, loaded, found.items.index(item))
+
+
+def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
+    for i, request in enumerate(tasks.requests(model)[document]):
+        print(f"--- tokens {i}: {len(request.context)} + {len(request.continuation)}")
+        if i == 0:
+            print(list(request.context))
+        print(list(request.continuation))
+
+
+def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, memory: int | None, as_json: bool) -> None:
+    """Runs a benchmark under every ablation of the kinds, and prints what each costs."""
+    study = TaskStudy.of(model, singles(model.spec, kinds), tasks, memory=memory)
+    with bar(f"{tasks.name} without parts of {model.spec.name}", study.steps) as advance:
+        table = study.run(out, advance)
+    if as_json:
+        printed.records(table)
+        return
+    if study.cut:
+        print(f"{study.cut} requests are longer than the context of {model.spec.max_len} tokens and were cut on the left, as lm_eval does")
+    _show(table, tasks.name if tasks.name in set(table["task"]) else str(table["task"].iloc[0]))
+    printed.wrote(out / "summary.csv")
+
+
+def _show(table: pd.DataFrame, task: str) -> None:
+    rows = table[table["task"] == task]
+    loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
+    dense = rows[rows["kind"] == "dense"].set_index("metric")
+    for metric in [m for m in dense.index if m not in ("told", "beats_chance")]:
+        print(f"dense {task} {metric} {printed.interval(dense.loc[metric])}")
+    if "beats_chance" in dense.index and not dense.loc["beats_chance", "value"]:
+        print(f"the dense model cannot be told from chance on {task}: what ablations do to its accuracy means nothing")
+    printed.ranked(rows, f"delta_{loss}")

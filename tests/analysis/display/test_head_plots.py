@@ -1,0 +1,65 @@
+"""Figures of heads show the numbers of the table they got, each in its place."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import Normalize, SymLogNorm
+
+from analysis.display import head_plots
+
+
+def rows(extreme: float = 0.03) -> pd.DataFrame:
+    table = pd.DataFrame({"block": np.repeat(range(3), 4), "head": np.tile(range(4), 3), "value": 0.001 * np.arange(-4.0, 8)})
+    table.loc[2, "value"] = extreme
+    table = table.assign(ci_low=table["value"] - 0.002, ci_high=table["value"] + 0.002, told=table["value"].abs() > 0.003)
+    return table.sample(frac=1, random_state=0)
+
+
+@pytest.mark.parametrize(("extreme", "norm"), [(0.009, Normalize), (3.0, SymLogNorm)])
+def test_head_map_is_centred_on_no_effect_and_marks_what_cannot_be_told(extreme: float, norm: type) -> None:
+    table = rows(extreme)
+    ax = head_plots.head_map(table).axes[0]
+    (image,) = ax.images
+    for block, head, value in table[["block", "head", "value"]].to_numpy():
+        assert image.get_array()[int(block), int(head)] == value
+    assert type(image.norm) is norm
+    assert (image.norm.vmin, image.norm.vmax) == (-extreme, extreme)
+    assert float(image.norm(0.0)) == pytest.approx(0.5)
+    marked = {tuple(map(int, place)) for place in ax.collections[0].get_offsets()}
+    assert marked == {(int(h), int(b)) for b, h, told in table[["block", "head", "told"]].to_numpy() if not told}
+
+
+def test_heads_by_block_has_a_panel_for_each() -> None:
+    table = rows()
+    table[["value", "ci_low", "ci_high"]] += 17
+    axes = head_plots.heads_by_block(table, 17.0, columns=2).axes
+    assert [ax.get_title() for ax in axes] == ["block 0", "block 1", "block 2"]
+    for block, ax in enumerate(axes):
+        part = table[table["block"] == block].sort_values("head")
+        points = ax.collections[-1]
+        assert np.array_equal(points.get_offsets(), part[["head", "value"]].to_numpy())
+        hollow = (points.get_facecolors()[:, :3] == 1).all(1)
+        assert hollow.tolist() == (~part["told"]).tolist()
+        assert ax.lines[0].get_ydata()[0] == 17.0
+
+
+@pytest.mark.parametrize("extreme", [0.009, 3.0])
+def test_spread_orders_all_heads(extreme: float) -> None:
+    table = rows(extreme)
+    ax, side = head_plots.spread(table).axes
+    drawn = np.concatenate([c.get_offsets() for c in ax.collections if len(c.get_offsets()) and c.get_label().startswith(("told", "not"))])
+    assert np.array_equal(drawn[drawn[:, 0].argsort()][:, 1], np.sort(table["value"]))
+    assert sum(bar.get_width() for bar in side.patches) == len(table)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["told from the dense model (6)", "not told (6)"]
+
+
+def test_removal_curves_draw_every_path_in_every_panel() -> None:
+    path = pd.DataFrame({"x": [0, 5, 10.0], "value": [0, 1, 40.0], "ci_low": [np.nan, 0.5, 30], "ci_high": [np.nan, 2, 50]})
+    figure = head_plots.removal_curves(
+        {t: {"blocks": path, "heads": path.assign(value=0.1 * path["value"])} for t in "ab"}, xlabel="saved (%)"
+    )
+    assert [ax.get_title() for ax in figure.axes] == ["a", "b"]
+    for ax in figure.axes:
+        assert [line.get_ydata().tolist() for line in ax.lines] == [[0, 1, 40], [0, 0.1, 4]]
+        assert len(ax.collections) == 2, "a band for each"
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["blocks", "heads"]

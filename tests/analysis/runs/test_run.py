@@ -1,0 +1,273 @@
+"""A run goes on where it was killed, belongs to one plan and one writer, and never holds half of anything."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapters import StrataError, load
+from analysis.data.batches import Text
+from analysis.engine.ablations import singles
+from analysis.engine.plan import plan
+from analysis.engine.sweep import call_bytes, stream_bytes
+from analysis.runs.run import Run
+from analysis.runs.sweep_run import SweepStudy
+from tests.reference.models import save_reader
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = 14
+IDENTITY = {"model": "tiny", "ablations": [{}, {"heads": [(0, 1)]}]}
+
+# A study, one document in each record, that kills itself with half of a record on the disk.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.analysis import test_runs
+
+folder, out, fatal = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+write, writes = os.write, 0
+
+def deadly(fd, data):
+    global writes
+    writes += bytes(data).startswith(b"\\n{")
+    if writes == fatal:
+        write(fd, bytes(data)[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(fd, data)
+
+study = test_runs.study(folder)
+os.write = deadly
+study.run(out)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model and a text."""
+    folder = tmp_path_factory.mktemp("study")
+    save_reader(folder)
+    lines = (f"Line {i} of this text says that {i} times {i} is {i * i}, and no other line says so.\n" for i in range(4000))
+    (folder / "text.txt").write_text("".join(lines))
+    return folder
+
+
+def study(folder: Path) -> SweepStudy:
+    """With room for one document at once."""
+    model = load(folder, device="cpu", dtype="float32")
+    text = Text(corpus=str(folder / "text.txt"), window=24, documents=DOCUMENTS)
+    p = plan(model.spec, singles(model.spec, ["blocks", "heads"]))
+    return SweepStudy(model, p, text, memory=call_bytes(model, p, 1, 26) + p.widest * stream_bytes(model, 1, 26))
+
+
+def records(out: Path) -> list[dict]:
+    """All whole lines."""
+    found = []
+    for path in out.glob("scores/*.jsonl"):
+        for line in path.read_text().split("\n"):
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
+
+
+def times_scored(out: Path) -> Counter[str]:
+    return Counter(document for record in records(out) for document in record["documents"])
+
+
+def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle of a record, and to the end: as if nothing had happened, and nothing is scored twice."""
+    out = tmp_path / "killed"
+    killed = subprocess.run([sys.executable, "-c", KILLED, folder, out, "4"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert times_scored(out).total() == 3
+    assert not (out / "summary.csv").exists()
+    study(folder).run(out)
+    study(folder).run(tmp_path / "whole")
+    assert set(times_scored(out).values()) == {1}
+    assert times_scored(out) == times_scored(tmp_path / "whole")
+    assert (out / "summary.csv").read_bytes() == (tmp_path / "whole" / "summary.csv").read_bytes()
+    torn = [line for path in out.glob("scores/*.jsonl") for line in path.read_text().split("\n") if line]
+    assert len(torn) == DOCUMENTS + 1, "the torn line is there, and passed over"
+
+
+def test_a_finished_study_scores_nothing_again(folder: Path, tmp_path: Path) -> None:
+    first, done = study(folder).run(tmp_path), list[int]()
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.glob("scores/*"))
+    assert study(folder).run(tmp_path, done.append).equals(first)
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.glob("scores/*")) == before
+    assert done == [DOCUMENTS * study(folder).steps]
+
+
+def test_killed_before_the_manifest(tmp_path: Path) -> None:
+    """What the first moments of a run leave behind is no reason to refuse the folder."""
+    (tmp_path / "scores").mkdir()
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".manifest.json.4711").write_text('{"schema": 1, "ke')
+    with Run(tmp_path, IDENTITY).writing({}):
+        pass
+    assert json.loads((tmp_path / "manifest.json").read_text())["identity"]["model"] == "tiny"
+
+
+def test_what_is_added_comes_back(tmp_path: Path) -> None:
+    """Bit by bit, and the first of doubles counts."""
+    run, rng = Run(tmp_path, IDENTITY), np.random.default_rng(0)
+    nll = rng.normal(size=(2, 3)) * 1e3
+    with run.writing({}):
+        run.add(["a", "b", "c"], {"nll": nll, "tokens": np.array([4, 5, 6])})
+        run.add(["c", "d"], {"nll": nll[:, :2] + 1, "tokens": np.array([60, 7])})
+    found = Run(tmp_path, IDENTITY).scores()
+    assert list(found) == ["a", "b", "c", "d"]
+    assert np.array_equal(np.stack([found[d]["nll"] for d in "abc"], 1), nll)
+    assert [int(found[d]["tokens"]) for d in "abcd"] == [4, 5, 6, 7]
+    assert np.array_equal(found["d"]["nll"], nll[:, 1] + 1)
+
+
+@pytest.mark.parametrize("torn", ['\n{"key": "x", "docu', "\n", "\n\x00\x00\x00\x00", '\n{"key": "another run", "documents": ["b"]}'])
+def test_torn_lines_are_passed_over(torn: str, tmp_path: Path) -> None:
+    run = Run(tmp_path, IDENTITY)
+    with run.writing({}):
+        run.add(["a"], {"tokens": np.array([1])})
+        (file,) = tmp_path.glob("scores/*.jsonl")
+        file.write_text(file.read_text() + torn)
+        run.add(["b"], {"tokens": np.array([2])})
+    assert {d: int(s["tokens"]) for d, s in run.scores().items()} == {"a": 1, "b": 2}
+
+
+def test_two_writers(tmp_path: Path) -> None:
+    """Another process is refused while one writes. The next one is let in."""
+    code = f"""
+import sys
+from pathlib import Path
+from adapters import StrataError
+from analysis.runs import Run
+try:
+    with Run(Path(sys.argv[1]), {IDENTITY!r}).writing({{}}):
+        print("two at once")
+except StrataError as error:
+    print(error)
+"""
+
+    with Run(tmp_path, IDENTITY).writing({}):
+        other = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == f"another process is writing to {tmp_path}: wait for it, or give another --out"
+    with Run(tmp_path, IDENTITY).writing({}):
+        pass
+
+
+def test_a_folder_of_another_plan_says_what_differs(tmp_path: Path) -> None:
+    run = Run(tmp_path, IDENTITY)
+    with run.writing({}):
+        run.add(["a"], {"tokens": np.array([1])})
+    for changed, named in (({"model": "large"}, "model"), ({"ablations": []}, "ablations"), ({"kl": True, "model": "b"}, "kl, model")):
+        with pytest.raises(StrataError, match=rf"holds a run of another plan \(it differs in {named}\): give another --out"):
+            Run(tmp_path, IDENTITY | changed)
+
+
+def test_a_folder_without_records_may_be_taken_over(tmp_path: Path) -> None:
+    """The first attempt ended with an error, say a stream that is not finite in float16; the second is in float32."""
+    first, second = Run(tmp_path, IDENTITY), Run(tmp_path, IDENTITY)
+    with first.writing({}):
+        pass
+    other = Run(tmp_path, IDENTITY | {"dtype": "float32"})
+    with second.writing({}):
+        second.add(["a"], {"tokens": np.array([1])})
+    with pytest.raises(StrataError, match=r"it differs in dtype\)"), other.writing({}):
+        pytest.fail("two plans in one folder")
+
+
+@pytest.mark.parametrize("manifest", ["", "[1, 2]", "not json", '{"name": "an extension"}'])
+def test_a_manifest_of_something_else(manifest: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(StrataError, match="give another --out"):
+        Run(tmp_path, IDENTITY)
+
+
+def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("years of work")
+    with pytest.raises(StrataError, match="is not empty and holds no run: give another --out"):
+        Run(tmp_path, IDENTITY)
+    with pytest.raises(StrataError, match=r"thesis\.docx: Not a directory"):
+        Run(tmp_path / "thesis.docx", IDENTITY)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def fill(disk: Path, keep: int) -> None:
+    """Leaves `keep` bytes, in pages of 4 KB."""
+    stat = os.statvfs(disk)
+    (disk / "ballast").write_bytes(b"x" * (stat.f_bavail * stat.f_frsize - keep))
+
+
+def test_a_disk_that_fills_up_while_records_are_written(small_disk: Path) -> None:
+    """The record that does not fit is taken back whole; with room again, the run goes on."""
+    run, large = Run(small_disk / "run", IDENTITY), {"nll": np.full((2000, 1), 1 / 3)}
+
+    def write_until_full() -> None:
+        with run.writing({}):
+            for i in range(100):
+                run.add([f"document {i}"], large)
+
+    with pytest.raises(StrataError, match=r"cannot write to .*: No space left on device; free some space"):
+        write_until_full()
+    (file,) = (small_disk / "run" / "scores").iterdir()
+    lines = [line for line in file.read_text().split("\n") if line]
+    assert [json.loads(line)["documents"] for line in lines] == [["document 0"]]
+    os.truncate(file, 0)
+    with run.writing({}):
+        run.add(["again"], large)
+    assert list(run.scores()) == ["again"]
+
+
+@pytest.mark.parametrize("keep", [0, 4096])
+def test_a_full_disk_leaves_nothing_half_written(small_disk: Path, keep: int) -> None:
+    """Neither a manifest nor a summary; a former summary stays as it was."""
+    run = Run(small_disk / "run", IDENTITY)
+    (small_disk / "run").mkdir()
+    run.write_text("summary.csv", "kind,value\n")
+    fill(small_disk, keep)
+    for name in ("summary.csv", "other.csv"):
+        with pytest.raises(StrataError, match="No space left on device"):
+            run.write_text(name, "x" * 9000)
+    assert (small_disk / "run" / "summary.csv").read_text() == "kind,value\n"
+    assert [p.name for p in (small_disk / "run").iterdir()] == ["summary.csv"]
+
+
+def test_a_study_on_a_full_disk(folder: Path, small_disk: Path) -> None:
+    """A plain error, and once there is room the study is finished."""
+    fill(small_disk, 12 << 10)
+    with pytest.raises(StrataError, match="No space left on device"):
+        study(folder).run(small_disk / "run")
+    assert 0 < times_scored(small_disk / "run").total() < DOCUMENTS
+    assert not (small_disk / "run" / "summary.csv").exists()
+    (small_disk / "ballast").unlink()
+    table = study(folder).run(small_disk / "run")
+    assert table["n_documents"].unique().tolist() == [DOCUMENTS]
+    assert set(times_scored(small_disk / "run").values()) == {1}
+
+
+def test_errors_of_others_are_not_hidden(tmp_path: Path) -> None:
+    """Only what the disk says becomes a StrataError."""
+    with pytest.raises(ZeroDivisionError), Run(tmp_path, IDENTITY).writing({}):
+        raise ZeroDivisionError
+    with pytest.raises(StrataError, match="Input/output error"), Run(tmp_path, IDENTITY).writing({}):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_space_is_asked_for_when_the_disk_is_full_only(tmp_path: Path) -> None:
+    """A folder that cannot be there is named, and needs another place."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StrataError, match=r"cannot write to .*: Not a directory; give another --out$"):
+        Run(tmp_path / "file" / "run", IDENTITY).write_text("summary.csv", "")
+    with pytest.raises(StrataError, match=r"cannot write to .*: Input/output error$"), Run(tmp_path / "run", IDENTITY).writing({}):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(StrataError, match=r"free some space or give another --out$"), Run(tmp_path / "run", IDENTITY).writing({}):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,0 +1,146 @@
+"""Width and depth against width, as the notebooks show them, on models of every kind; and what is said of heads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adapters import Ablation, StrataError, load
+from analysis.depth_vs_width.study import DepthWidth, depth_width
+from analysis.runs.budgets import Budget
+from analysis.runs.settings import Setting
+from analysis.stats.intervals import told_from_zero
+from analysis.stats.rank_agreement import Scores, reliability
+from analysis.width.sentences import heads_sentence, reliability_of_heads
+from analysis.width.study import Width, width
+from tests.analysis.test_notebooks_on_variants import folder, run, saved
+from tests.reference.models import save_reader
+from tests.reference.naive import naive_nll
+
+__all__ = ["folder"]  # the fixture
+SMALL = Budget(32, 14, None)
+
+
+def heads(effects: np.ndarray, *, documents: int = 40, noise: float = 0.02, seed: int = 0) -> pd.DataFrame:
+    """Rows of heads whose true rises are `effects`."""
+    rises = effects[:, None] + noise * np.random.default_rng(seed).normal(size=(len(effects), documents))
+    value, half = rises.mean(1), 2 * rises.std(1) / documents**0.5
+    place = {"block": np.arange(len(effects)) // 4, "head": np.arange(len(effects)) % 4}
+    bounds = {"ci_low": value - half, "ci_high": value + half} if documents >= 12 else {"ci_low": np.nan, "ci_high": np.nan}
+    return pd.DataFrame(place | {"value": value} | bounds | {"told": told_from_zero(rises), "n_documents": documents})
+
+
+def test_heads_sentence_tells_what_was_planted() -> None:
+    effects = np.zeros(20)
+    effects[[3, 9, 14]] = 0.5, 2.0, -0.3
+    said = heads_sentence(heads(effects))
+    assert said.startswith(
+        "3 of 20 heads can be told from the dense model when taken out alone (false discovery rate 5 %); the intervals of"
+    )
+    assert "The loss is lower without 1 of them: 3.2." in said
+    assert "Head 2.1 costs most: +2.0" in said
+    effects[3] = 2.0
+    assert "one other interval overlaps with it" in heads_sentence(heads(effects, noise=0.05))
+
+
+def test_heads_sentence_supports_nothing_on_noise() -> None:
+    said = [heads_sentence(heads(np.zeros(50), seed=seed)) for seed in range(20)]
+    assert sum(s.startswith("None of 50 heads can be told") for s in said) >= 18
+    assert all("costs most" not in s for s in said if s.startswith("None"))
+
+
+def test_heads_sentence_of_too_few_documents() -> None:
+    said = heads_sentence(heads(np.array([0, 0.5, 0, 0]), documents=4))
+    assert said.startswith(
+        "Whether any of 4 heads can be told from the dense model is open: too few documents for an interval (4, needs 12)."
+    )
+    assert "without head 0.1" in said
+
+
+def test_reliability_of_heads() -> None:
+    def said(effects: np.ndarray, documents: int = 40) -> str:
+        rng = np.random.default_rng(0)
+        tokens = rng.integers(80, 120, documents)
+        scores = Scores((effects[:, None] + rng.normal(size=(len(effects), documents))) * tokens, tokens)
+        return reliability_of_heads(reliability(scores, "spearman"), n_heads=len(effects), n_documents=documents)
+
+    assert "hardly depends on the documents" in said(5.0 * np.arange(30))
+    assert "most of the ranking is noise" in said(np.zeros(30))
+    assert "cannot be said: too few documents" in said(np.arange(30), 5)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("width")
+    (place / "text.txt").write_text("".join(f"Line {i}: {i} times {i} is {i * i}, café 天 {i % 7}.\n" for i in range(4500)))
+    return place
+
+
+def test_paths_and_single_heads_equal_hugging_face(reader: Path, tmp_path: Path) -> None:
+    """Every point of every path, and every head, against a copy of Hugging Face's model without the same heads."""
+    reference = save_reader(tmp_path)
+    model = load(tmp_path, device="cpu", dtype="float32")
+    study = width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
+    from analysis.data.batches import batches
+
+    rows = [(b.ids[i : i + 1, : int(n)]) for b in batches(study.text.windows(model), model) for i, n in enumerate(b.lengths)]
+
+    def nll(ablation: Ablation) -> np.ndarray:
+        return np.array([float(naive_nll(reference, row, ablation).sum()) for row in rows])
+
+    dense = nll(Ablation())
+    assert np.allclose(study.rises.sums[5], nll(Ablation(heads={(1, 1)})) - dense, atol=1e-3)
+    ppl, paired = study.heads("ppl"), study.perplexities
+    assert np.allclose(ppl["value"], paired["value"], rtol=1e-9)
+    assert (paired["ci_high"] - paired["ci_low"] < ppl["ci_high"] - ppl["ci_low"]).all(), "texts differ more than heads"
+    assert set(study.paths) == {"causal", "l2", "bi", "taylor"}
+    for path in study.paths.values():
+        assert [len(a.heads) for a in path.ablations] == [1, 2, 3, 4, 5, 6], "half of 12 heads"
+        assert np.allclose(path.nll[[0, 3]], [dense, nll(path.ablations[2])], rtol=1e-6)
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    again = width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt")))
+    assert again.text.documents == 12, "as many as were asked for before"
+
+
+def test_kinds_are_removed_in_the_order_of_calibration(reader: Path, tmp_path: Path) -> None:
+    save_reader(tmp_path, num_hidden_layers=4)
+    model = load(tmp_path, device="cpu", dtype="float32")
+    study = depth_width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
+    assert study.order == "causal"
+    assert {kind: path.shares("block parameters", model.spec)[-1] >= 0.3 for kind, path in study.paths.items()} == {
+        "blocks": True,
+        "mixers": True,
+        "ffns": True,
+        "heads": True,
+    }
+    sizes = [path.shares("block parameters", model.spec) for path in study.paths.values()]
+    assert all((np.diff(s) > 0).all() for s in sizes)
+    assert len(study.table) == 9
+    assert set(study.table["least"]) <= {"blocks", "mixers", "ffns", "heads"}
+    hurried = depth_width(model, Setting(Budget(32, 14, 1e-9), tmp_path / "more", str(reader / "text.txt")))
+    assert hurried.order == "taylor"
+    assert hurried.n_documents == 1
+    assert "too few documents" in hurried.conclusion
+
+
+@pytest.mark.parametrize("variant", ["baichuan-13b", "rwkv-7"])
+def test_notebooks_on_variants(variant: str, folder: Path, tmp_path: Path) -> None:
+    source = saved(variant, folder, tmp_path)
+    for notebook, kind in (("width", Width), ("depth_vs_width", DepthWidth)):
+        names = run(notebook, model=str(source), corpus=str(folder / "text.txt"), documents=12, device="cpu", out=str(tmp_path / "runs"))
+        assert isinstance(names["study"], kind)
+        assert names["study"].conclusion
+
+
+def test_models_without_heads(folder: Path, tmp_path: Path) -> None:
+    """Width is refused; depth against width compares what there is."""
+    source, corpus = saved("rwkv-4", folder, tmp_path), str(folder / "text.txt")
+    model = load(source, device="cpu")
+    with pytest.raises(StrataError, match="has no heads: use --kind blocks, mixers or ffns"):
+        width(model, Setting(SMALL, tmp_path / "runs", corpus))
+    study = depth_width(model, Setting(SMALL, tmp_path / "runs", corpus, documents=12))
+    assert list(study.paths) == ["blocks", "mixers", "ffns"]
+    assert "heads" not in study.conclusion

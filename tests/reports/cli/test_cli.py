@@ -1,0 +1,264 @@
+"""The command line, as a user meets it, on a small model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+import typer
+
+from analysis.runs.tables import COLUMNS
+from reports.cli import main as cli
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    def run(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["strata", *map(str, words)])
+        capfd.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def sweep(tiny_folder: Path, prose: Path) -> list[object]:
+    return ["sweep", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32]
+
+
+@pytest.mark.parametrize("kind", ["blocks", "heads"])
+def test_sweep_writes_the_summary(strata: Callable[..., Done], sweep: list[object], tmp_path: Path, kind: str) -> None:
+    done = strata(*sweep, "--kind", kind, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert list(table) == COLUMNS
+    assert table["kind"].iloc[0] == "dense"
+    assert set(table["metric"]) >= {"ppl", "delta_nll", "kl"}
+    assert set(table["kind"]) == {"dense", kind}
+    assert table["n_documents"].eq(14).all()
+    assert table.loc[table["metric"] == "ppl", "ci_low"].notna().all()
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["identity"]["dtype"] == "float32"
+    assert manifest["versions"]["torch"]
+
+
+def test_a_second_run_goes_on_and_json_is_the_table(strata: Callable[..., Done], sweep: list[object], tmp_path: Path) -> None:
+    first = strata(*sweep, "--out", tmp_path / "run", "--json")
+    records = (tmp_path / "run" / "scores").glob("*.jsonl")
+    before = {path: path.read_bytes() for path in records}
+    second = strata(*sweep, "--out", tmp_path / "run", "--json")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_importance_writes_bi(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    done = strata("importance", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert list(table) == COLUMNS
+    blocks = table[(table["metric"] == "bi") & (table["kind"] == "blocks")]
+    assert blocks["block"].tolist() == list(range(len(blocks)))
+    assert blocks["value"].between(0, 2).all()
+
+
+def test_importance_of_every_metric_and_kind(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    words = ["importance", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--metric", "all"]
+    dry = strata(*words, "--kind", "blocks,mixers,ffns", "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    found = json.loads(dry.stdout)
+    assert (found["documents"], found["tokens"]) == (14, 14 * 32)
+    assert found["seconds"] > 0
+    done = strata(*words, "--kind", "blocks,mixers,ffns", "--no-first-token", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert set(table["kind"]) == {"blocks", "mixers", "ffns"}
+    assert table["metric"].nunique() == 7
+    heads = strata(*words, "--kind", "heads", "--out", tmp_path / "heads", "--json")
+    assert len({row["metric"] for row in json.loads(heads.stdout)}) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--metric", "tailor"], "did you mean taylor"),
+        (["--kind", "mixer"], "did you mean mixers"),
+        (["--kind", "kv_groups"], "unknown kind 'kv_groups'"),
+    ],
+)
+def test_bad_metrics_and_kinds(
+    strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = strata("importance", tiny_folder, "--corpus", prose, "--out", tmp_path / "run", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_spans_writes_the_angles(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    done = strata("spans", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "0 to 2" in done.stdout, "the whole model is a span"
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert set(table["metric"]) == {"angular_last", "angular_all"}
+    assert len(table) == 2 * 6
+
+
+def test_a_dry_run_counts_and_writes_nothing(
+    strata: Callable[..., Done], sweep: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = strata(*sweep, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    cost = json.loads(done.stdout)
+    n = cost["mixer_rows"]
+    assert n == cost["ffn_rows"] > 0
+    assert cost["tokens"] == 14 * 32
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--kind", "blokcs"], "blocks"),
+        (["--corpus", "nowhere.txt"], "nowhere.txt"),
+        (["--tokens", "8"], "window"),
+        (["--device", "gpu"], "cuda"),
+        (["--dtype", "float"], "float32"),
+        (["--window", "256", "--tokens", "256"], "context"),
+        (["--memory", "1", "--window", "250", "--tokens", "250"], "MB"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    strata: Callable[..., Done], sweep: list[object], tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = strata(*sweep, "--out", tmp_path / "run", *words)
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0, done.stderr
+    assert done.stderr.startswith("strata: ")
+    assert says in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_model_names_the_nearest(strata: Callable[..., Done], tmp_path: Path) -> None:
+    done = strata("sweep", "smolm2", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "did you mean smollm2" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_command_has_an_example(strata: Callable[..., Done]) -> None:
+    for command in ("fetch", "models", "sweep", "importance", "spans", "prune", "report", "compare"):
+        assert "Example: strata" in strata(command, "--help").stdout.replace("\n", " "), command
+
+
+@pytest.mark.parametrize("command", ["sweep", "importance", "spans", "prune", "report", "compare"])
+def test_every_option_has_help(command: str) -> None:
+    parameters = typer.main.get_command(cli._app()).commands[command].params
+    assert [p.name for p in parameters if not getattr(p, "help", None)] == []
+
+
+def test_a_report_on_a_full_disk(strata: Callable[..., Done], tiny_folder: Path, prose: Path, small_disk: Path) -> None:
+    done = strata("report", tiny_folder, "--corpus", prose, "--out", small_disk / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "free some space or give another --out" in done.stderr
+    assert not list(small_disk.rglob("*.*"))
+
+
+def test_a_dry_report_says_what_it_takes(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    done = strata("report", tiny_folder, "--corpus", prose, "--documents", 3, "--dry-run", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "ablations on 3 documents" in done.stdout
+    assert "rows through mixers" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_made_again_scores_nothing_twice(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    words = ["report", tiny_folder, "--only", "depth,importance", "--corpus", prose, "--out", tmp_path / "out"]
+    first = strata(*words)
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "out" / "report.pdf").read_bytes().startswith(b"%PDF")
+    records = {path: path.read_bytes() for path in (tmp_path / "out" / "runs").rglob("*.jsonl")}
+    assert records
+    (tmp_path / "out" / "report.pdf").unlink()
+    assert strata(*words).returncode == 0
+    assert records == {path: path.read_bytes() for path in records}, "nothing is scored twice"
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "Figure 3" in html
+    assert "Figure 8" in html
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_groups_of_heads_with_either_fill(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, fill: str) -> None:
+    words = ["sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--fill", fill, "--out", tmp_path / "run"]
+    done = strata(*words, "--kind", "kv_groups", "--json")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())["identity"]
+    assert (manifest["fill"], "calibration" in manifest) == (fill, fill == "mean")
+    other = strata(*words[:-4], "--fill", "mean" if fill == "zero" else "zero", *words[-2:], "--kind", "kv_groups")
+    assert other.returncode == 2
+    assert "differs in" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--fill", "median", "--kind", "heads"], "unknown fill 'median': did you mean mean"),
+        (["--fill", "mean"], "mean ablation is of heads"),
+        (["--until-resolved", "0.01"], "2 documents decide nothing: at least 12 are needed, that is --tokens 384 or more"),
+        (["--fill", "mean", "--task", "piqa"], "--fill and --until-resolved are for text only"),
+    ],
+)
+def test_bad_fills(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str], says: str) -> None:
+    done = strata("sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--out", tmp_path / "run", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_until_all_is_resolved(strata: Callable[..., Done], sweep: list[object], tmp_path: Path) -> None:
+    words = [*sweep, "--kind", "blocks", "--until-resolved", "0.01", "--out", tmp_path / "run"]
+    done = strata(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Of 3 ablations ")
+    assert "of the work of all documents for all ablations was saved." in done.stdout
+    found = pd.read_csv(tmp_path / "run" / "decisions.csv")
+    assert list(found) == ["kind", "block", "head", "decision", "value", "low", "high", "n_documents"]
+    assert found["block"].tolist() == [0, 1, 2]
+    assert len(json.loads(strata(*words, "--json").stdout)) == 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--tasks", "piqqa"], "piqa"),
+        (["--tasks", "piqa", "--data", "nowhere"], "nowhere"),
+        (["--tasks", "piqa", "--only", "importance"], "importance shows no benchmarks"),
+        (["--data", "texts"], "name them by --tasks"),
+    ],
+)
+def test_bad_tasks_of_a_report(
+    strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[object], says: str
+) -> None:
+    done = strata("report", tiny_folder, "--corpus", prose, "--out", tmp_path / "out", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()

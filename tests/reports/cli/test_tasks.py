@@ -1,0 +1,107 @@
+"""`strata tasks`, and `strata sweep --task`, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reports.cli import main as cli
+from tests.analysis.tasks.makers import table_1, write_lines
+from tests.reference.models import save_reader
+
+Strata = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Strata:
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["strata", *map(str, words)])
+        capfd.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return (code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    table_1(folder, 13)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reader")
+    save_reader(folder)
+    return folder
+
+
+def test_list_has_ours_and_lm_evals(strata: Strata) -> None:
+    assert {"mmlu_anatomy", "cmmlu_anatomy"} <= set(strata("tasks", "list", "mmlu_anat")[1].split())
+    names = set(json.loads(strata("tasks", "list", "--json")[1]))
+    assert {"c3", "chid", "cmnli", "race_middle", "coqa_loss", "xsum_loss", "piqa", "wsc", "mmlu"} <= names
+
+
+def test_show_prints_what_is_asked(strata: Strata, files: Path, reader: Path) -> None:
+    code, out, _ = strata("tasks", "show", "mmlu_anatomy", "--doc", 3, "--shots", 1, "--data", files, "--model", reader)
+    assert code == 0
+    assert out.startswith("mmlu_anatomy, document 3, 4 continuations")
+    assert out.count("Answer:") == 2  # of the example and of the question
+    assert "continuation 3 (right): ' D'" in out
+    assert "--- tokens 3: " in out
+    assert "+ 2\n" in out  # a space and a letter, in bytes
+    assert "right: ' a mat'" in strata("tasks", "show", "coqa_loss", "--data", files)[1]
+
+
+def test_help_has_the_layout_of_files(strata: Strata) -> None:
+    out = strata("tasks", "show", "--help")[1]
+    assert "piqa/valid.jsonl: goal, sol1, sol2" in out
+
+
+def test_sweep_of_a_task(strata: Strata, files: Path, reader: Path, tmp_path: Path) -> None:
+    words = ["sweep", reader, "--task", "piqa", "--data", files, "--device", "cpu", "--out", tmp_path / "run"]
+    code, out, _ = strata(*words)
+    assert code == 0
+    assert "dense piqa acc " in out
+    assert "the dense model cannot be told from chance on piqa" in out  # its weights are random
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert table["n_documents"].eq(13).all()
+    again = json.loads(strata(*words, "--json")[1])
+    assert len(again) == len(table)
+
+
+def test_what_is_cut_is_counted(strata: Strata, files: Path, reader: Path, tmp_path: Path) -> None:
+    done = strata("sweep", reader, "--task", "mmlu_anatomy", "--shots", 2, "--limit", 3, "--data", files, "--out", tmp_path / "run")
+    assert "12 requests are longer than the context of 128 tokens and were cut on the left, as lm_eval does" in done[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["tasks", "show", "piqqa"], "did you mean piqa"),
+        (["tasks", "show", "piqa"], "cannot read baber/piqa for piqa"),
+        (["tasks", "show", "coqa"], "coqa generates text, which is not yet there"),
+        (["tasks", "show", "piqa", "--doc", "99", "--data", "FILES"], "piqa has no document 99: it has 13"),
+        (["sweep", "MODEL", "--task", "piqa", "--data", "EMPTY", "--out", "RUN"], "holds no rows of baber/piqa: expected piqa/valid.jsonl"),
+        (["sweep", "MODEL", "--task", "boolq", "--data", "BROKEN", "--out", "RUN"], "dev.jsonl, line 2: "),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str], says: str, strata: Strata, files: Path, reader: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_lines(tmp_path / "broken/boolq/dev.jsonl", ['{"question": "a", "passage": "b", "answer": true}', "{"])
+    paths = {"FILES": files, "MODEL": reader, "EMPTY": tmp_path / "empty", "BROKEN": tmp_path / "broken", "RUN": tmp_path / "run"}
+    code, _, err = strata(*(paths.get(word, word) for word in words))
+    assert code == 2
+    assert says in " ".join(err.split())
