@@ -135,13 +135,13 @@ class BlockModel(ABC):
     def norm(self, x: Tensor) -> Tensor:
         """The final norm: (..., d) -> (..., d)."""
 
-    def head(self, h: Tensor, tokens: slice | Tensor = slice(None)) -> Tensor:
+    def unembed(self, h: Tensor, tokens: slice | Tensor = slice(None)) -> Tensor:
         """Logits of `tokens` of the vocabulary, all of them by default: (..., d) behind the final norm -> (..., tokens)."""
-        return F.linear(h, self.weights.get("head", self.weights["embed"])[tokens])
+        return F.linear(h, self.weights.get("unembed", self.weights["embed"])[tokens])
 
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and head: (..., d) -> (..., vocab_size)."""
-        return self.head(self.norm(x))
+        return self.unembed(self.norm(x))
 
     def advance(self, i: int, x: Tensor, ctx: Context, edges: Sequence[Edge], past: BlockPast | None = None) -> Advance:
         """Block `i` on `x` (V*D, T, d): one variant out for each edge, in the edges' order.

@@ -44,11 +44,11 @@ class ModelSpec:
         return sum(block.n_params for block in self.blocks)
 
     @property
-    def head_flops(self) -> int:
+    def unembed_flops(self) -> int:
         """Of the head for one token, as in `flops_per_token`."""
         return 2 * self.d_model * self.vocab_size
 
     @property
     def flops_per_token(self) -> int:
         """Of all blocks and the head: two for each weight of a matrix product; what grows with the context is left out."""
-        return sum(block.flops_per_token for block in self.blocks) + self.head_flops
+        return sum(block.flops_per_token for block in self.blocks) + self.unembed_flops

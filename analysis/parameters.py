@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from adapters import BlockModel, StrataError, load
 from analysis.display.format import minutes
 from analysis.runs.budgets import Budget, budget
-from analysis.runs.settings import Setting, Tell
+from analysis.runs.settings import ProgressCallback, RunConfig
 
 if TYPE_CHECKING:
     from analysis.tasks import TaskSet
@@ -63,9 +63,9 @@ class Common(BaseModel):
         return sizes if self.window is None else replace(sizes, window=self.window)
 
     @property
-    def setting(self) -> Setting:
+    def config(self) -> RunConfig:
         """What a study takes beside its model; its progress goes to stderr."""
-        return Setting(self.sizes, Path(self.out).expanduser(), self.corpus, self.documents, self.seed, progress_on_stderr())
+        return RunConfig(self.sizes, Path(self.out).expanduser(), self.corpus, self.documents, self.seed, progress_on_stderr())
 
 
 class Tasks(BaseModel):
@@ -137,7 +137,7 @@ class ComparisonParameters(Common, Tasks):
         return load(model, device=self.device, dtype=self.dtype)
 
 
-def progress_on_stderr() -> Tell:
+def progress_on_stderr() -> ProgressCallback:
     """Writes a line like `sweep 34 %, 2 min left` every few seconds, less often as time goes by; reports leave stderr out."""
     begun = start = time.monotonic()
     last, first = 0.0, 0.0

@@ -6,36 +6,36 @@ from typing import Any
 
 from analysis.depth.study import KINDS
 from analysis.engine.cost import cost
-from analysis.runs.settings import Setting
-from analysis.runs.single_removals import Effects
-from reports.asked import Asked, names
+from analysis.runs.settings import RunConfig
+from analysis.runs.single_removals import SingleRemovals
+from reports.request import ReportRequest, names
 from reports.sections import Choice, choose, comparison_seconds
 
 
-def expect(asked: Asked) -> None:
+def expect(request: ReportRequest) -> None:
     """Prints what the sweep of each model, every section and the comparison will take."""
-    for model in asked.models or asked.compared:
-        print(_sweep(model, asked))
-    for s in chosen(asked):
+    for model in request.models or request.compared:
+        print(_sweep(model, request))
+    for s in chosen(request):
         print(f"{s.model}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
-    if asked.compared:
-        print(f"comparison of {names(asked.compared)}: about {_aside(asked) / 60:.1f} minutes")
+    if request.compared:
+        print(f"comparison of {names(request.compared)}: about {_aside(request) / 60:.1f} minutes")
 
 
-def chosen(asked: Asked) -> list[Choice]:
+def chosen(request: ReportRequest) -> list[Choice]:
     """Every section that is for one of the models, and whether the budget holds it beside the comparison."""
-    return choose(asked.models, asked.load, asked.budget, asked.only, _aside(asked))
+    return choose(request.models, request.load, request.budget, request.only, _aside(request))
 
 
-def _aside(asked: Asked) -> float:
+def _aside(request: ReportRequest) -> float:
     """Seconds of the comparison."""
-    return comparison_seconds(asked.compared, asked.load, asked.budget)
+    return comparison_seconds(request.compared, request.load, request.budget)
 
 
-def _sweep(model: str, asked: Asked) -> str:
-    loaded = asked.load(model)
-    text: dict[str, Any] = {name: asked.options[name] for name in ("corpus", "documents", "seed") if name in asked.options}
-    effects = Effects.sized(loaded, KINDS, Setting(asked.budget, asked.out / "runs", **text))
+def _sweep(model: str, request: ReportRequest) -> str:
+    loaded = request.load(model)
+    text: dict[str, Any] = {name: request.options[name] for name in ("corpus", "documents", "seed") if name in request.options}
+    effects = SingleRemovals.sized(loaded, KINDS, RunConfig(request.budget, request.out / "runs", **text))
     found = cost(loaded, effects.plan, effects.text.documents, effects.text.window)
     return (
         f"{model}: {len(effects.plan.ablations) - 1} ablations on {effects.text.documents} documents, {found.tokens:,} tokens; "

@@ -13,11 +13,11 @@ from rich.progress import Progress as Bar
 
 from reports.execute import Progress
 
-Tell = Callable[[str, Progress], None]  # told of which model, and where its notebook stands
+ProgressCallback = Callable[[str, Progress], None]  # told of which model, and where its notebook stands
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
+def progress() -> Iterator[ProgressCallback]:
     """A bar in a terminal; elsewhere a line a minute, and one for each notebook."""
     console = Console(stderr=True, highlight=False)
     with Bar(console=console, disable=not console.is_terminal) as bar:

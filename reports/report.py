@@ -11,35 +11,35 @@ from functools import partial
 from pathlib import Path
 
 from adapters.errors import unwritable
-from reports.asked import COMPARISON, NOTEBOOKS, Asked
 from reports.convert import convert
 from reports.execute import execute
 from reports.expected import chosen
 from reports.progress import progress
-from reports.sections import kept, left_out
+from reports.request import COMPARISON, NOTEBOOKS, ReportRequest
+from reports.sections import kept, skipped
 
 ROOM = 64 << 20  # bytes that notebooks, pictures and the converters' own files may take
 
 
-def make(asked: Asked) -> tuple[Path, Path]:
+def make(request: ReportRequest) -> tuple[Path, Path]:
     """Writes out/report.pdf and out/report.html: the sections of the models that the budget holds, and the comparison.
 
     Runs are kept in out/runs, executed notebooks in out/notebooks. Raises StrataError when there is no room for the report.
     """
     about: dict[Path, str] = {}
-    with _room(asked.out), progress() as tell:
-        folder = asked.out / "notebooks"
-        sections = kept(asked.out / "sections.json", asked.identity, partial(chosen, asked)) if asked.models else []
-        for model in asked.models:
+    with _room(request.out), progress() as tell:
+        folder = request.out / "notebooks"
+        sections = kept(request.out / "sections.json", request.identity, partial(chosen, request)) if request.models else []
+        for model in request.models:
             notebooks = [NOTEBOOKS / s.notebook for s in sections if s.model == model and s.held]
-            executed = execute(notebooks, folder / _slug(model), {"model": model, **asked.parameters}, progress=partial(tell, model))
-            about |= dict.fromkeys(executed, Path(model).name if len(asked.models) > 1 else "")
-        if asked.compared:
-            parameters = {"models": str(list(asked.compared)), **asked.parameters}
+            executed = execute(notebooks, folder / _slug(model), {"model": model, **request.parameters}, progress=partial(tell, model))
+            about |= dict.fromkeys(executed, Path(model).name if len(request.models) > 1 else "")
+        if request.compared:
+            parameters = {"models": str(list(request.compared)), **request.parameters}
             about |= dict.fromkeys(execute([COMPARISON], folder / "all", parameters, progress=partial(tell, "all models")), "")
-        ending = left_out(sections, asked.out, asked.words)
+        ending = skipped(sections, request.out, request.words)
         return convert(
-            list(about), asked.out, title=asked.title, subtitle="Measured by Strata", facts=asked.facts, about=about, ending=ending
+            list(about), request.out, title=request.title, subtitle="Measured by Strata", facts=request.facts, about=about, ending=ending
         )
 
 

@@ -13,12 +13,12 @@ from adapters.base import BlockModel
 from adapters.specs import ModelSpec
 from analysis.depth.study import KINDS
 from analysis.display.format import escape, minutes
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import speed
 from analysis.engine.plan import plan
 from analysis.quantization.gptq import GROUPS
 from analysis.runs.budgets import Budget, fit
-from analysis.stats.intervals import ENOUGH
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 OVERHEAD = 15.0  # seconds that a notebook takes beside its passes: a kernel, imports, resampling, figures
 
@@ -26,7 +26,7 @@ Load = Callable[[str], BlockModel]
 
 
 def _passes(spec: ModelSpec, kinds: Sequence[str] = ()) -> int:
-    return plan(spec, singles(spec, kinds) if kinds else []).flops_per_token
+    return plan(spec, single_ablations(spec, kinds) if kinds else []).flops_per_token
 
 
 def _width(spec: ModelSpec) -> int | None:
@@ -100,8 +100,8 @@ def choose(models: Sequence[str], load: Load, budget: Budget, only: Sequence[str
 
 def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
     budget = budget.within(model)
-    few, rate = budget.documents if budget.seconds is None else ENOUGH, speed(model, budget.window)
-    of_depth = fit(model, plan(model.spec, singles(model.spec, KINDS)), budget)
+    few, rate = budget.documents if budget.seconds is None else MIN_DOCUMENTS_FOR_CI, speed(model, budget.window)
+    of_depth = fit(model, plan(model.spec, single_ablations(model.spec, KINDS)), budget)
     work = {section: section.work(model.spec) for section in SECTIONS}
     return {
         section.notebook: OVERHEAD + flops * (of_depth if section.as_depth else few) * budget.window / rate
@@ -134,21 +134,21 @@ def _reader(model: BlockModel, budget: Budget) -> Reader:
     each = budget.window / speed(model, budget.window)
     singly = _passes(spec, KINDS) + 2 * _passes(spec, ["blocks"]) + _passes(spec)  # their order and their path, and Block Influence
     heads = _passes(spec, ["heads"]) * each if spec.has_heads else float("inf")
-    return Reader(fit(model, plan(spec, singles(spec, KINDS)), budget), singly * each, heads)
+    return Reader(fit(model, plan(spec, single_ablations(spec, KINDS)), budget), singly * each, heads)
 
 
-def kept(path: Path, asked: Mapping[str, object], make: Callable[[], list[Choice]]) -> list[Choice]:
+def kept(path: Path, request: Mapping[str, object], make: Callable[[], list[Choice]]) -> list[Choice]:
     """The choice of an earlier report of the same, so that a report that was stopped goes on as it began; else a new one."""
     if path.is_file():
         found = json.loads(path.read_text())
-        if found["asked"] == asked:
+        if found["asked"] == request:
             return [Choice(**choice) for choice in found["sections"]]
     choices = make()
-    path.write_text(json.dumps({"asked": asked, "sections": [asdict(choice) for choice in choices]}, indent=1) + "\n")
+    path.write_text(json.dumps({"asked": request, "sections": [asdict(choice) for choice in choices]}, indent=1) + "\n")
     return choices
 
 
-def left_out(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -> str:
+def skipped(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -> str:
     """What is not in the report: a table (Markdown) with what it takes, and the commands; empty when all is there.
 
     `options`: words of the command line that the report was made with, besides models, budget and folder.
@@ -172,5 +172,5 @@ def command(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -
     """What makes sections of one model."""
     model, only = choices[0].model, ",".join(c.question for c in choices)
     target = out.with_name(f"{out.name}-{Path(model).name}")
-    some = [] if "--documents" in options else ["--documents", str(ENOUGH)]
+    some = [] if "--documents" in options else ["--documents", str(MIN_DOCUMENTS_FOR_CI)]
     return shlex.join(["strata", "report", model, "--only", only, *some, *options, "--out", str(target)])

@@ -84,7 +84,7 @@ class Source:
         }
         keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}
-        embed, head = (self.layout.model[role].key for role in ("embed", "head"))
+        embed, head = (self.layout.model[role].key for role in ("embed", "unembed"))
         if self.config.get("tie_word_embeddings") and head in keys and torch.equal(self.store.read(head), self.store.read(embed)):
             del keys[head]
 
@@ -130,7 +130,7 @@ def remaining(spec: ModelSpec, removed: Iterable[int]) -> list[int]:
     return [i for i in range(n) if i not in found]
 
 
-def pruned(model: BlockModel, removed: Iterable[int]) -> BlockModel:
+def remove_blocks(model: BlockModel, removed: Iterable[int]) -> BlockModel:
     """The model as its pruned checkpoint is read: blocks deleted, and RWKV-7 without block 0 rerooted."""
     kept = model.with_blocks([model.blocks[i] for i in remaining(model.spec, removed)])
     return kept.rerooted() if isinstance(kept, RwkvModel) else kept

@@ -90,6 +90,6 @@ def build(config: dict, store: Store, name: str) -> llama.LlamaModel:
     variant = ("baichuan2" if v2 else "baichuan") + ("-13b" if alibi else "-7b")
     model = llama.assemble(AlibiModel if alibi else llama.LlamaModel, cfg, LAYOUT, store, ("baichuan", variant, name))
     if v2:  # the published head does this at its first forward, and overwrites its own weight
-        head = model.weights.get("head", model.weights["embed"])
-        model.weights["head"] = F.normalize(head.float(), dim=-1).to(head.dtype)
+        head = model.weights.get("unembed", model.weights["embed"])
+        model.weights["unembed"] = F.normalize(head.float(), dim=-1).to(head.dtype)
     return model

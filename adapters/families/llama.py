@@ -31,7 +31,7 @@ LAYOUT = Layout(
     model={
         "embed": Slot("model.embed_tokens.weight"),
         "norm": Slot("model.norm.weight"),
-        "head": Slot("lm_head.weight"),
+        "unembed": Slot("lm_head.weight"),
     },
     block={
         "mixer_norm": Slot(_LAYER + "input_layernorm.weight"),
@@ -137,12 +137,12 @@ def build(config: dict, store: Store, name: str) -> LlamaModel:
 def assemble(make: type[LlamaModel], cfg: PreTrainedConfig, layout: Layout, store: Store, names: tuple[str, str, str]) -> LlamaModel:
     """A model of class `make` from a checkpoint in `layout`; `names` are its family, its variant and its own."""
     shapes = _model_shapes(cfg)
-    if layout.model["head"].key in store.shapes:
-        shapes["head"] = shapes["embed"]
+    if layout.model["unembed"].key in store.shapes:
+        shapes["unembed"] = shapes["embed"]
     weights, blocks = layout.read(store, shapes, [_block_shapes(cfg)] * cfg.num_hidden_layers)
     # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
-    if cfg.tie_word_embeddings and "head" in weights and torch.equal(weights["head"], weights["embed"]):
-        del weights["head"]
+    if cfg.tie_word_embeddings and "unembed" in weights and torch.equal(weights["unembed"], weights["embed"]):
+        del weights["unembed"]
     act = ACT2FN[cfg.hidden_act]
     built = [LlamaBlock(_block_spec(cfg, w), w, cfg.rms_norm_eps, act) for w in blocks]
     spec = ModelSpec(
@@ -191,7 +191,7 @@ def _head_dim(cfg: PreTrainedConfig) -> int:
 
 def _model_shapes(cfg: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
     embed = (cfg.vocab_size, cfg.hidden_size)
-    return {"embed": embed, "norm": (cfg.hidden_size,)} | ({} if cfg.tie_word_embeddings else {"head": embed})
+    return {"embed": embed, "norm": (cfg.hidden_size,)} | ({} if cfg.tie_word_embeddings else {"unembed": embed})
 
 
 def _block_shapes(cfg: PreTrainedConfig) -> dict[str, tuple[int, ...]]:

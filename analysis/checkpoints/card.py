@@ -9,7 +9,7 @@ from analysis.display.sentences import too_few
 from analysis.removal.orders import ORDERS
 
 if TYPE_CHECKING:
-    from analysis.checkpoints.checkpoint import Pruning
+    from analysis.checkpoints.checkpoint import PruningJob
 
 USE = {
     "transformers": "`AutoModelForCausalLM.from_pretrained` reads it.",
@@ -23,7 +23,7 @@ REROOTED = (
 )
 
 
-def card(pruning: Pruning, record: dict[str, Any]) -> str:
+def card(pruning: PruningJob, record: dict[str, Any]) -> str:
     """README.md of the checkpoint; `record` is what strata.json says."""
     spec, source, loss, removed = pruning.model.spec, pruning.source, pruning.loss, pruning.removed
     n, parameters, files = len(loss.tokens), record["parameters"], record["files"]
@@ -53,7 +53,7 @@ def card(pruning: Pruning, record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _how(pruning: Pruning) -> str:
+def _how(pruning: PruningJob) -> str:
     if made := pruning.rewritten:
         return f"by {made.method}, whose calibration text gave the weights {', '.join(sorted(made.changed))}"
     return f"in the order of {ORDERS[pruning.order].title} on calibration text" if pruning.order else "by a list that was given"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.checkpoints.export import Source, file_bytes, pruned, remaining, rerooted
+from adapters.checkpoints.export import Source, file_bytes, remaining, remove_blocks, rerooted
 from adapters.checkpoints.folders import finished_or_nothing, write_json, writing
 from adapters.checkpoints.layout import open_store
 from adapters.checkpoints.stock import reader_of, stock_logits
@@ -28,7 +28,7 @@ from analysis.engine.sweep import sweep
 from analysis.removal.orders import ORDERS, Calibration, nested
 from analysis.removal.paths import RemovalPath
 from analysis.runs.run import VERSIONS
-from analysis.runs.settings import Tell, silent
+from analysis.runs.settings import ProgressCallback, no_progress
 from analysis.stats.intervals import Interval, ratio
 
 
@@ -75,7 +75,7 @@ class Loss:
         return ratio(self.nll[-1], self.tokens)
 
 
-def find_path(model: BlockModel, text: Text, by: str, most: int, tell: Tell) -> RemovalPath:
+def find_path(model: BlockModel, text: Text, by: str, most: int, tell: ProgressCallback) -> RemovalPath:
     """The first `most` removals of an order, found on the calibration text."""
     return ORDERS[by].find(Calibration(model, list(batches(text.windows(model), model)), tell), most)
 
@@ -97,7 +97,7 @@ def measure_loss(model: BlockModel, path: RemovalPath, text: Text, final: BlockM
 
     RWKV-7 without block 0 is another model when it is rerooted.
     """
-    final, steps = final or pruned(model, path[-1].blocks), plan(model.spec, path[:-1])
+    final, steps = final or remove_blocks(model, path[-1].blocks), plan(model.spec, path[:-1])
     rows, tokens = [], []
     for batch in batches(text.windows(model), model):
         sums = sweep(model, steps, batch.ids, batch.lengths, first=batch.first, kl=False)["nll"]
@@ -112,13 +112,13 @@ class Rewritten(NamedTuple):
     """A pruned model some of whose weights are new."""
 
     method: str  # its title
-    knob: float
+    level: float
     model: BlockModel
     changed: dict[str, Tensor]  # by key in the new checkpoint
 
 
 @dataclass(frozen=True)
-class Pruning:
+class PruningJob:
     """All about one pruned checkpoint but its weights."""
 
     model: BlockModel
@@ -158,14 +158,14 @@ class Pruning:
         precision.
         """
         spec, loss = self.model.spec, self.loss
-        final = self.rewritten.model if self.rewritten else pruned(self.model, self.removed)
+        final = self.rewritten.model if self.rewritten else remove_blocks(self.model, self.removed)
         texts = {"calibration": self.calibration, "held-out": self.text}
         corpora = {
             name: text.identity | {"documents": text.documents, "windows_hash": windows_hash(text.windows(self.model))}
             for name, text in texts.items()
             if text is not None
         }
-        method = {"method": {"name": self.rewritten.method, "knob": self.rewritten.knob}} if self.rewritten else {}
+        method = {"method": {"name": self.rewritten.method, "knob": self.rewritten.level}} if self.rewritten else {}
         return {
             "source": {"model": self.source.asked, "revision": self.source.revision, "name": spec.name, "hash": spec.source_hash},
             "family": spec.family,
@@ -203,7 +203,7 @@ def verify(
     ids = torch.randint(0, model.spec.vocab_size, (2, time), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         if rewritten is None and rerooted(model.spec, removed):
-            rewritten = pruned(model, removed)
+            rewritten = remove_blocks(model, removed)
         run = rewritten.run if rewritten else lambda x: model.run(x, Ablation(blocks=frozenset(removed)))
         expected = run(ids.to(model.device)).float().cpu()
     found = stock_logits(reader, folder, ids, str(model.device), str(model.dtype).removeprefix("torch."))
@@ -227,8 +227,8 @@ def prepare(
     by: str | None,
     count: int = 0,
     blocks: Sequence[int] = (),
-    tell: Tell = silent,
-) -> Pruning:
+    tell: ProgressCallback = no_progress,
+) -> PruningJob:
     """Finds which blocks go, `count` of them in the order `by` or the given ones, and measures what that costs.
 
     `text` is held-out; calibration text is taken from the same corpus. Raises StrataError on blocks that cannot go.
@@ -236,4 +236,4 @@ def prepare(
     remaining(model.spec, blocks if by is None else range(count))
     calibration = None if by is None else text.calibration(model)
     path = find_path(model, calibration, by, count, tell) if by and calibration else nested(blocks)
-    return Pruning(model, source, by, text, calibration, measure_loss(model, path, text))
+    return PruningJob(model, source, by, text, calibration, measure_loss(model, path, text))

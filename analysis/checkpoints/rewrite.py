@@ -11,7 +11,7 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import Block, BlockModel
 from adapters.checkpoints.export import Source
 from adapters.errors import StrataError, unknown
-from analysis.checkpoints.checkpoint import Loss, Pruning, Rewritten, measure_loss
+from analysis.checkpoints.checkpoint import Loss, PruningJob, Rewritten, measure_loss
 from analysis.data.batches import Text, batches
 from analysis.methods.method import Solved, calibration_for, require, solve
 from analysis.methods.table import METHODS
@@ -33,7 +33,7 @@ def require_stock(name: str, blocks: str | None = None) -> None:
         raise StrataError(f"--method {name} finds its blocks itself: give --remove or --ratio in the place of --blocks")
 
 
-def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int) -> Pruning:
+def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int) -> PruningJob:
     """The model with `count` blocks fewer by a method of REWRITING, and what that costs.
 
     New weights are rounded to the dtype of the files first: what is measured is what is written. `text` is held-out;
@@ -51,7 +51,7 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     changed = {key: t.cpu() for key, t in source.layout.write({}, rounded).items()}
     removed = Ablation(blocks=frozenset(range(len(model.blocks))) - frozenset(kept))
     loss = measure_loss(model, (NONE, removed), text, made)
-    return Pruning(model, source, None, text, calibration, loss, Rewritten(method.title, count, made, changed))
+    return PruningJob(model, source, None, text, calibration, loss, Rewritten(method.title, count, made, changed))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class InMemory:
         rise, loss = self.loss.rises[-1], self.loss
         return {
             "model": self.model.spec.name,
-            "method": {"name": self.method, "knob": self.solved.knob},
+            "method": {"name": self.method, "knob": self.solved.level},
             "removed": self.solved.size._asdict(),
             "parameters": {"dense": self.model.spec.n_params, "pruned": self.solved.model.spec.n_params},
             "loss": {"dense": loss.dense.value, "pruned": loss.pruned.value, "rise": rise._asdict(), "n_documents": len(loss.tokens)},

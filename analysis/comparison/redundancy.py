@@ -1,6 +1,6 @@
 """How redundant a model is in one number: from what each block costs alone, or from what a removal path costs.
 
-Losses are shares of the model's margin over a byte unigram: 0 is the dense model, 1 is no better than the unigram.
+Losses are shares of the model's gain over unigram over a byte unigram: 0 is the dense model, 1 is no better than the unigram.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.stats.intervals import ENOUGH, RESAMPLES, Array, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval
 from analysis.stats.rank_agreement import Scores
 
-LIMIT = 0.1  # of the margin: what a removal may cost
+LIMIT = 0.1  # of the gain over unigram: what a removal may cost
 
 
 def effective_number(losses: Array) -> Array:
@@ -116,13 +116,13 @@ class Estimate:
 def estimate(of: Callable[[Array], Array], scores: Scores, seed: int = 0) -> Estimate:
     """`of` the means of `scores` (..., items) over all documents, and over RESAMPLES draws of them.
 
-    NaN when the divisor is not positive: a model without a margin has no share of it to lose.
+    NaN when the divisor is not positive: a model without a gain has no share of it to lose.
     """
     n = len(scores.tokens)
     if scores.tokens.sum() <= 0:
         return Estimate(np.nan, np.zeros(0))
     value = float(of(_means(scores, np.ones((1, n))))[0])
-    if n < ENOUGH:
+    if n < MIN_DOCUMENTS_FOR_CI:
         return Estimate(value, np.zeros(0))
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
     return Estimate(value, of(_means(scores, counts)))

@@ -12,11 +12,11 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from analysis.comparison import verdicts
-from analysis.comparison.plots import bands
 from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
 from analysis.comparison.study import UNITS, Compared, Measured
 from analysis.display.format import bounded, escape, number
-from analysis.engine.ablations import place
+from analysis.display.model_lines import bands
+from analysis.engine.ablations import row_key
 from analysis.runs.tables import tidy
 from analysis.stats.intervals import ratio
 from analysis.zoo.groups import Group, matching, one_training, unequal_steps
@@ -54,7 +54,7 @@ class Comparison:
 
     @cached_property
     def facts(self) -> pd.DataFrame:
-        """One line a model: what it is, how well it reads, and its margin."""
+        """One line a model: what it is, how well it reads, and its gain over unigram."""
         rows = []
         for m in self.of.models:
             rows.append(
@@ -64,7 +64,7 @@ class Comparison:
                     "blocks": len(m.spec.blocks),
                     "parameters (M)": m.spec.n_params / 1e6,
                     "bits per byte": bounded(ratio(m.dense, m.bytes)),
-                    "margin": bounded(ratio(m.margin, m.bytes)),
+                    "gain over unigram": bounded(ratio(m.gain_over_unigram, m.bytes)),
                     "trained": "in the zoo" if self._group(m).facts else "elsewhere",
                     "heads": m.heads or len(m.singles["heads"].ablations),
                 }
@@ -95,7 +95,7 @@ class Comparison:
                     if scores.tokens.sum() <= 0:
                         continue
                     for ablation, bits in zip(rises.ablations, scores.sums, strict=True):
-                        kind, block, head = place(ablation)
+                        kind, block, head = row_key(ablation)
                         rows.append((*self._labels(m), kind, block, head, (block or 0) / last, unit, *ratio(bits, scores.tokens)))
         columns = ["model", "group", "kind", "block", "head", "depth", "unit", "value", "ci_low", "ci_high"]
         return tidy(rows, columns)
@@ -113,7 +113,7 @@ class Comparison:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """Removal curves: model, group, share of blocks removed, loss as a share of the margin (NaN without one) with its interval."""
+        """Removal curves: model, group, share of blocks removed, loss as a share of the gain over unigram (NaN without one)."""
         rows = []
         for m in self.of.models:
             scores, n = m.losses(m.path, "share"), len(m.path.ablations)
@@ -139,7 +139,7 @@ class Comparison:
             rows.append(
                 {
                     "model": m.spec.name,
-                    f"can go for {LIMIT:.0%} of the margin".replace("%", "\u00a0%"): bounded(found["removable"].interval),
+                    f"can go for {LIMIT:.0%} of the gain over unigram".replace("%", "\u00a0%"): bounded(found["removable"].interval),
                     "effective blocks": f"{bounded(number_of.interval)} of {len(m.spec.blocks)}",
                     "Gini": bounded(found["gini"].interval),
                     "area": bounded(found["area"].interval),
@@ -179,35 +179,37 @@ class Comparison:
         """Differences of each pair of groups by summary, and whether they can be told from zero; false discoveries held to 5 %."""
         pairs = [(a, b) for a, b in self._pairs if not unequal_steps(a, b)]
         found = [self._mean(a, name) - self._mean(b, name) for a, b in pairs for name in SUMMARIES]
-        told = iter(false_discovery_control([gap.p for gap in found]) <= 0.05 if found else [])
+        significant = iter(false_discovery_control([gap.p for gap in found]) <= 0.05 if found else [])
         gaps = iter(found)
-        return {(a.name, b.name): {name: (next(gaps), bool(next(told))) for name in SUMMARIES} for a, b in pairs}
+        return {(a.name, b.name): {name: (next(gaps), bool(next(significant))) for name in SUMMARIES} for a, b in pairs}
 
     @cached_property
     def differences(self) -> pd.DataFrame:
         """One line a pair of groups: the first's summaries less the second's; a star where the difference can be told from zero."""
         rows = []
         for (a, b), gaps in self.gaps.items():
-            cells = {SUMMARIES[name].short: bounded(gap.interval) + (" *" if told else "") for name, (gap, told) in gaps.items()}
+            cells = {
+                SUMMARIES[name].short: bounded(gap.interval) + (" *" if significant else "") for name, (gap, significant) in gaps.items()
+            }
             rows.append({"first": a, "second": b, "matched by": self._matched(a, b) or "nothing", **cells})
         return pd.DataFrame(rows)
 
     @cached_property
     def conclusion(self) -> str:
         """A sentence for each pair of groups about the area under the removal curve, which was chosen before anything was measured."""
-        left_out = verdicts.left_out([(escape(a.name), escape(b.name)) for a, b in self._pairs if unequal_steps(a, b)])
+        skipped = verdicts.skipped([(escape(a.name), escape(b.name)) for a, b in self._pairs if unequal_steps(a, b)])
         if not self._pairs:
             same = "are one architecture at different steps of training" if len(self.of.groups) > 1 else "differ in their seed alone"
             return f"These models {same}: there is no second architecture or training to compare them with."
         if not self.gaps:
-            return left_out
+            return skipped
         alike = verdicts.controlled([(escape(a), escape(b), self._matched(a, b)) for a, b in self.gaps])
-        said = [f"{alike} {left_out}".strip()]
+        said = [f"{alike} {skipped}".strip()]
         for (a, b), gaps in self.gaps.items():
-            gap, told = gaps[MAIN]
+            gap, significant = gaps[MAIN]
             first, second = (verdicts.Side(escape(name), self._values(name, MAIN)) for name in (a, b))
             matched, n, summary = self._matched(a, b), self.n_documents, SUMMARIES[MAIN]
-            verdict = verdicts.difference(summary, first, second, gap.interval, told=told, matched=matched, n_documents=n)
+            verdict = verdicts.difference(summary, first, second, gap.interval, significant=significant, matched=matched, n_documents=n)
             said.append(f"- {verdict}")
         return "\n\n".join([said[0], "\n".join(said[1:])])
 

@@ -20,19 +20,19 @@ from analysis.data.batches import Text, tokenizer_hash
 from analysis.data.documents import require_disjoint, sample
 from analysis.data.unigram import unigram_bits
 from analysis.depth.study import KINDS
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import plan
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs.run import Run
-from analysis.runs.settings import Setting, run_folder, share
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
 from analysis.zoo.groups import Facts, Group, groups
 
 Load = Callable[[str], BlockModel]
-UNITS = {"bits": "bits per byte", "share": "share of the margin"}  # of a loss: absolute, and relative to the margin
+UNITS = {"bits": "bits per byte", "share": "share of the gain over unigram"}  # of a loss: absolute, and relative to the margin
 
 
 class Rises(NamedTuple):
@@ -58,11 +58,11 @@ class Measured:
     heads: str  # why there are no heads; empty where there are
 
     def losses(self, rises: Rises, unit: str) -> Scores:
-        """Rises over bytes, or over the model's margin over the byte unigram."""
-        return Scores(rises.bits, self.bytes if unit == "bits" else self.margin)
+        """Rises over bytes, or over the model's gain over the byte unigram."""
+        return Scores(rises.bits, self.bytes if unit == "bits" else self.gain_over_unigram)
 
     @property
-    def margin(self) -> Array:
+    def gain_over_unigram(self) -> Array:
         """Bits that the model saves against the unigram, by document."""
         return self.unigram - self.dense
 
@@ -85,7 +85,7 @@ class Compared:
     calibration: Text
 
 
-def compare(names: Sequence[str], load: Load, facts: Facts, setting: Setting) -> Compared:
+def compare(names: Sequence[str], load: Load, facts: Facts, config: RunConfig) -> Compared:
     """Sweeps blocks, mixers, ffns and heads, and a removal path of blocks, of every model on the same held-out bytes.
 
     Models are loaded one at a time, and share the budget's time. `facts`: of the models that come from one training
@@ -98,7 +98,7 @@ def compare(names: Sequence[str], load: Load, facts: Facts, setting: Setting) ->
     if len(set(names)) < len(names):
         raise StrataError(f"a model is named twice: {', '.join(names)}")
     grouped = groups(names, facts)
-    each = setting.limited(1 / len(names))
+    each = config.limited(1 / len(names))
     text, calibration = _common(names, load, each)
     models = [measure(name, load(name), text, calibration, each) for name in names]
     short = {m.name: m.spec.name for m in models}
@@ -115,18 +115,18 @@ class Reader(NamedTuple):
     documents: int  # that the budget holds
 
 
-def _common(names: Sequence[str], load: Load, setting: Setting) -> tuple[Text, Text]:
+def _common(names: Sequence[str], load: Load, config: RunConfig) -> tuple[Text, Text]:
     """Held-out and calibration text that all models can read, cut for all of them."""
-    readers = [_reader(name, load(name), setting) for name in names]
+    readers = [_reader(name, load(name), config) for name in names]
     if len({r.name for r in readers}) < len(readers):
         raise StrataError(f"models of one name cannot be told apart ({', '.join(r.name for r in readers)}): rename a folder")
-    window = min(setting.budget.window, *(reader.max_len - 1 for reader in readers))
+    window = min(config.budget.window, *(reader.max_len - 1 for reader in readers))
     tokenizers = tuple(reader.tokenizer for reader in readers)
-    text = replace(setting.text(), window=window, tokenizers=tokenizers)
+    text = replace(config.text(), window=window, tokenizers=tokenizers)
     asked = {"models": list(names), "text": text.identity | {"read by": sorted(map(tokenizer_hash, tokenizers))}}
-    run = Run(run_folder(setting.out, "comparison", {"model": {"name": "all"}, **asked}), asked)
-    n = setting.documents or run.planned or min(reader.documents for reader in readers)
-    corpus, seed = setting.corpus, setting.seed
+    run = Run(run_folder(config.out, "comparison", {"model": {"name": "all"}, **asked}), asked)
+    n = config.documents or run.planned or min(reader.documents for reader in readers)
+    corpus, seed = config.corpus, config.seed
     held_out = sample(corpus, n, window, tokenizers, seed=seed, fewer=True)
     calibration = sample(corpus, len(held_out), window, tokenizers, split="calibration", seed=seed, fewer=True)
     require_disjoint(held_out, calibration)
@@ -135,26 +135,26 @@ def _common(names: Sequence[str], load: Load, setting: Setting) -> tuple[Text, T
         return text, replace(text, split="calibration", documents=len(calibration))
 
 
-def _reader(name: str, model: BlockModel, setting: Setting) -> Reader:
+def _reader(name: str, model: BlockModel, config: RunConfig) -> Reader:
     if model.tokenizer is None:
         raise StrataError(f"the models have no common corpus: {name} comes without a tokenizer; put its tokenizer.json beside its weights")
-    n = setting.size(model, plan(model.spec, singles(model.spec, KINDS)))
+    n = config.size(model, plan(model.spec, single_ablations(model.spec, KINDS)))
     return Reader(model.spec.name, model.tokenizer, model.spec.max_len, n)
 
 
-def measure(name: str, model: BlockModel, text: Text, calibration: Text, setting: Setting) -> Measured:
+def measure(name: str, model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Measured:
     """One model on `text`, with orders from `calibration`, both instead of the setting's. Runs of the depth notebook are shared."""
 
     def scores(study: SweepStudy, noun: str, what: str) -> dict[str, Array]:
-        told = share(setting.progress, f"{what} of {model.spec.name}", study.steps * study.text.documents)
-        return study.scores(run_folder(setting.out, noun, study.identity), told)
+        advance = progress_fraction(config.progress, f"{what} of {model.spec.name}", study.steps * study.text.documents)
+        return study.scores(run_folder(config.out, noun, study.identity), advance)
 
     def rises(ablations: Sequence[Ablation], found: Mapping[str, Array]) -> Rises:
         return Rises(tuple(ablations), (found["nll"][1:] - found["nll"][0]) / np.log(2))
 
     spec = model.spec
-    blocks = singles(spec, ["blocks"])
-    parts = singles(spec, KINDS)
+    blocks = single_ablations(spec, ["blocks"])
+    parts = single_ablations(spec, KINDS)
     main = scores(SweepStudy.of(model, parts, text), "depth", "blocks, mixers and ffns")
     every = rises(parts, main)
     n = len(blocks)
@@ -163,12 +163,12 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, setting
     cheapest_first = np.argsort(rises(blocks, found).bits.sum(1), kind="stable")
     path = list(accumulate((blocks[i] for i in cheapest_first), or_))
     nested = rises(path, scores(SweepStudy.of(model, path, text, kl=False), "path", "removal path"))
-    if not (heads := _no_heads(model, text, setting)):
+    if not (heads := _no_heads(model, text, config)):
         of_heads = _heads(model, text)
         kinds["heads"] = rises(of_heads.plan.ablations[1:], scores(of_heads, "heads", "heads"))
     influence = ImportanceStudy(model, calibration)
-    told = share(setting.progress, f"Block Influence of {spec.name}", calibration.documents)
-    bi = influence.scores(run_folder(setting.out, "importance", influence.identity), told)
+    advance = progress_fraction(config.progress, f"Block Influence of {spec.name}", calibration.documents)
+    bi = influence.scores(run_folder(config.out, "importance", influence.identity), advance)
     return Measured(
         name,
         spec,
@@ -184,16 +184,16 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, setting
 
 
 def _heads(model: BlockModel, text: Text) -> SweepStudy:
-    return SweepStudy.of(model, singles(model.spec, ["heads"]), text, kl=False)
+    return SweepStudy.of(model, single_ablations(model.spec, ["heads"]), text, kl=False)
 
 
-def _no_heads(model: BlockModel, text: Text, setting: Setting) -> str:
+def _no_heads(model: BlockModel, text: Text, config: RunConfig) -> str:
     """Why heads are not swept; empty where they are, or have been before."""
     if not model.spec.has_heads:
         return "has none"
     study = _heads(model, text)
-    most = setting.budget.seconds
-    if most is None or study.open(run_folder(setting.out, "heads", study.identity)).planned:
+    most = config.budget.seconds
+    if most is None or study.open(run_folder(config.out, "heads", study.identity)).planned:
         return ""
     seconds = cost(model, study.plan, text.documents, text.window).seconds
     return "" if seconds <= most else f"left out, about {seconds / 60:.0f} minutes: give the full budget"

@@ -20,13 +20,13 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.comparison import verdicts
-from analysis.comparison.plots import bands
 from analysis.comparison.redundancy import SUMMARIES, Estimate, mean
 from analysis.comparison.results import MAIN
 from analysis.comparison.study import Measured, measure
 from analysis.data.batches import tokenizer_hash
 from analysis.display.format import escape
-from analysis.runs.settings import Setting
+from analysis.display.model_lines import bands
+from analysis.runs.settings import RunConfig
 from analysis.runs.tables import tidy
 from analysis.stats.intervals import ratio
 from analysis.zoo.architectures import ARCHITECTURES
@@ -48,7 +48,7 @@ class Trajectory:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """As `overlays.training` takes them; a summary is missing at steps without a margin over the byte unigram."""
+        """As `plots.training` takes them; a summary is missing at steps without a gain over the byte unigram."""
         rows = []
         for name, steps in self.trainings.items():
             for step, m in sorted(steps.items()):
@@ -82,25 +82,27 @@ class Trajectory:
         sides = {title: verdicts.Side(escape(title), tuple(growth.value for growth in of)) for title, of in seeds.items()}
         pairs = list(combinations(seeds, 2))
         gaps = [mean(seeds[a]) - mean(seeds[b]) for a, b in pairs]
-        told = false_discovery_control([e.p for e in (*growths.values(), *gaps)]) <= 0.05
+        significant = false_discovery_control([e.p for e in (*growths.values(), *gaps)]) <= 0.05
         n, summary = self.n_documents, SUMMARIES[MAIN]
         said = [
-            verdicts.over_training(escape(name), summary, ends[name][0], ends[name][2], growth.interval, told=bool(yes), n_documents=n)
-            for (name, growth), yes in zip(growths.items(), told, strict=False)
+            verdicts.over_training(
+                escape(name), summary, ends[name][0], ends[name][2], growth.interval, significant=bool(yes), n_documents=n
+            )
+            for (name, growth), yes in zip(growths.items(), significant, strict=False)
         ]
         said += [
-            verdicts.equally(summary, sides[a], sides[b], gap.interval, told=bool(yes), n_documents=n)
-            for (a, b), gap, yes in zip(pairs, gaps, told[len(growths) :], strict=True)
+            verdicts.equally(summary, sides[a], sides[b], gap.interval, significant=bool(yes), n_documents=n)
+            for (a, b), gap, yes in zip(pairs, gaps, significant[len(growths) :], strict=True)
         ]
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
 
 def _ends(steps: Mapping[int, Measured]) -> tuple[int, Estimate, int, Estimate]:
-    """First and last step with a margin, and the summary there; without a value where they are not two.
+    """First and last step with a gain, and the summary there; without a value where they are not two.
 
     Step 0 is none of them: what is drawn at random, or starts at zero as matrices of RWKV do, is redundant before anything is learnt.
     """
-    known = [step for step, m in sorted(steps.items()) if step > 0 and m.margin.sum() > 0]
+    known = [step for step, m in sorted(steps.items()) if step > 0 and m.gain_over_unigram.sum() > 0]
     if len(known) < 2:
         return 0, NOTHING, max(steps), NOTHING
     first, last = known[0], known[-1]
@@ -113,15 +115,15 @@ def architecture(training: str) -> str:
     return short(found.title) if found else training
 
 
-def trajectory(trainings: Mapping[str, Checkpoints], setting: Setting) -> Trajectory:
+def trajectory(trainings: Mapping[str, Checkpoints], config: RunConfig) -> Trajectory:
     """Measures every checkpoint of every training on the same windows, DOCUMENTS of them where none are asked for, without heads.
 
     Raises StrataError when there is no checkpoint, or when the trainings do not share a tokenizer.
     """
     found: dict[str, dict[int, Measured]] = {name: {} for name in trainings}
     tokenizers: set[str] = set()
-    setting = replace(setting, budget=replace(setting.budget, seconds=0.0))  # heads do not fit
-    documents = setting.documents or DOCUMENTS
+    config = replace(config, budget=replace(config.budget, seconds=0.0))  # heads do not fit
+    documents = config.documents or DOCUMENTS
     for name, checkpoints in trainings.items():
         if not checkpoints:
             raise StrataError(f"{name} has no checkpoints: expected one training at several steps")
@@ -131,9 +133,9 @@ def trajectory(trainings: Mapping[str, Checkpoints], setting: Setting) -> Trajec
                 tokenizers.add(tokenizer_hash(model.tokenizer))
             if len(tokenizers) > 1:
                 raise StrataError(f"{name} has another tokenizer: trainings are compared on the same bytes, so give them one")
-            text = setting.within(model).text().at_most(documents, model)
+            text = config.within(model).text().at_most(documents, model)
             calibration = text.calibration(model, documents)
-            found[name][step] = measure(f"{name} at {step}", model, text, calibration, setting)
+            found[name][step] = measure(f"{name} at {step}", model, text, calibration, config)
     return Trajectory(found)
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 from analysis.comparison.redundancy import Summary
 from analysis.display.format import bounded, capital, number
 from analysis.display.sentences import too_few
-from analysis.stats.intervals import ENOUGH, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 
 SEEDS = 3  # of each side, from which on architectures can be spoken of
 NO_MARGIN = "a model that is no better than a byte unigram has nothing to lose"
@@ -28,19 +28,19 @@ class Side(NamedTuple):
     values: tuple[float, ...]  # of each seed
 
 
-def difference(summary: Summary, a: Side, b: Side, gap: Interval, *, told: bool, matched: str, n_documents: int) -> str:
+def difference(summary: Summary, a: Side, b: Side, gap: Interval, *, significant: bool, matched: str, n_documents: int) -> str:
     """Does a summary differ between two sides, and is that one of models or of architectures?
 
-    `gap`: mean of a minus mean of b, paired over documents; `told`: it can be told from zero. `matched`: what they were
+    `gap`: mean of a minus mean of b, paired over documents; `significant`: it can be told from zero. `matched`: what they were
     matched by in a controlled training ("equal tokens", "equal loss"); empty if they were not.
     """
     if not np.isfinite([*a.values, *b.values]).all():
         return f"{capital(summary.title)} cannot be compared: {NO_MARGIN}."
     found = f"{capital(summary.title)}: {_mean(a)} for {a.name}, {_mean(b)} for {b.name}"
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether they differ is open: {too_few(n_documents)}."
     found += f"; difference {bounded(gap)}."
-    if not told:
+    if not significant:
         return f"{found} These documents do not tell them apart."
     high, low = (a, b) if gap.value > 0 else (b, a)
     if _overlap(high, low):
@@ -85,7 +85,7 @@ def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
     return " ".join(said)
 
 
-def left_out(pairs: Sequence[tuple[str, str]]) -> str:
+def skipped(pairs: Sequence[tuple[str, str]]) -> str:
     """Pairs that are not compared (`groups.unequal_steps`), and why."""
     why = "an early checkpoint is compared only with models whose loss it was chosen by, seed for seed"
     return f"Not compared, since {why}: {_pairs(pairs)}." if pairs else ""
@@ -99,7 +99,7 @@ def _pairs(pairs: Sequence[tuple[str, str]], note: str = "") -> str:
     return "; ".join(f"{a} and {b}{note}" for a, b in pairs)
 
 
-def over_training(name: str, summary: Summary, first: int, last: int, growth: Interval, *, told: bool, n_documents: int) -> str:
+def over_training(name: str, summary: Summary, first: int, last: int, growth: Interval, *, significant: bool, n_documents: int) -> str:
     """Does redundancy grow as a model learns? `growth`: the summary after step `last` less that after step `first`."""
     if not np.isfinite(growth.value):
         return (
@@ -107,16 +107,16 @@ def over_training(name: str, summary: Summary, first: int, last: int, growth: In
             "it takes two steps after the start at which it is better than a byte unigram."
         )
     found = f"From step {first:,} to step {last:,} of {name} the {summary.title} changes by {bounded(growth)}"
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether redundancy grows is open: {too_few(n_documents)}."
-    if not told:
+    if not significant:
         return f"{found}. A change is not supported."
     return (
         f"{found}: by this measure {name} becomes {'more' if growth.value * summary.redundant > 0 else 'less'} redundant while it learns."
     )
 
 
-def equally(summary: Summary, a: Side, b: Side, gap: Interval, *, told: bool, n_documents: int) -> str:
+def equally(summary: Summary, a: Side, b: Side, gap: Interval, *, significant: bool, n_documents: int) -> str:
     """Does it change equally in two sides? `values` of a side: the change of each seed; `gap`: their mean in a less that in b."""
     if not np.isfinite(gap.value):
         return ""
@@ -126,9 +126,9 @@ def equally(summary: Summary, a: Side, b: Side, gap: Interval, *, told: bool, n_
     opposite = ", where it falls" if np.mean(down.values) < 0 < np.mean(up.values) else ""
     apart = gap if up is a else Interval(-gap.value, *(None if bound is None else -bound for bound in (gap.high, gap.low)))
     found = f"The {summary.title} {'falls' if falls else 'rises'} by {bounded(apart)} more in {more.name} than in {less.name}{opposite}"
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether that is a difference is open: {too_few(n_documents)}."
-    if not told:
+    if not significant:
         return f"{found}: these documents do not tell the two apart."
     if _overlap(up, down):
         return f"{found}. The seeds disagree, so no difference is supported."

@@ -12,14 +12,14 @@ import pandas as pd
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES
 from analysis.data.batches import Text
-from analysis.display import sentences as conclusions
+from analysis.display import sentences
 from analysis.display.format import INTERVALS, bounded, number
 from analysis.display.result import Result
 from analysis.engine.plan import Plan
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs.budgets import BUDGETS
-from analysis.runs.settings import Setting, run_folder, share
-from analysis.runs.single_removals import Effects
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
+from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import Interval
 from analysis.stats.rank_agreement import Scores, agreement
 
@@ -57,10 +57,10 @@ class Depth(Result):
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The sweep with a column `told` for figures: can this ablation be told from the dense model?"""
-        told = self.sweep[self.sweep["metric"] == "told"][["kind", "block", "value"]].rename(columns={"value": "told"})
-        merged = self.sweep[self.sweep["metric"] != "told"].merge(told, on=["kind", "block"], how="left")
-        return merged.assign(told=merged["told"].fillna(1).astype(bool))
+        """The sweep with a column `significant` for figures: can this ablation be told from the dense model?"""
+        significant = self.sweep[self.sweep["metric"] == "significant"][["kind", "block", "value"]].rename(columns={"value": "significant"})
+        merged = self.sweep[self.sweep["metric"] != "significant"].merge(significant, on=["kind", "block"], how="left")
+        return merged.assign(significant=merged["significant"].fillna(1).astype(bool))
 
     @cached_property
     def blocks(self) -> pd.DataFrame:
@@ -70,7 +70,7 @@ class Depth(Result):
         table["95 % interval"] = [_bounds(low, high) for low, high in zip(rise["ci_low"], rise["ci_high"], strict=True)]
         table["Δnll mixer"], table["Δnll ffn"] = self.column("delta_nll", "mixers"), self.column("delta_nll", "ffns")
         table["KL block"], table["BI"] = self.column("kl"), self.column("bi")
-        table["told"] = np.where(self.column("told") == 1, "yes", "no")
+        table["significant"] = np.where(self.column("significant") == 1, "yes", "no")
         return table.rename_axis("block").reset_index()
 
     @cached_property
@@ -96,7 +96,7 @@ class Depth(Result):
     @property
     def bars(self) -> str:
         """What the bars of a figure are; a sentence for captions."""
-        return conclusions.intervals(self.nll.shape[1])
+        return sentences.intervals(self.nll.shape[1])
 
     @cached_property
     def bi_agreement(self) -> str:
@@ -104,21 +104,21 @@ class Depth(Result):
         blocks = slice(1, 1 + len(self.model.spec.blocks))  # of the plan: dense, then blocks
         rises = Scores(self.nll[blocks] - self.nll[0], self.nll_tokens)
         interval = agreement(Scores(self.bi, self.bi_tokens), rises, paired=False)
-        return conclusions.agreement_sentence(interval, "Block Influence", n_blocks=len(self.bi), n_documents=self.nll.shape[1])
+        return sentences.agreement_sentence(interval, "Block Influence", n_blocks=len(self.bi), n_documents=self.nll.shape[1])
 
     @cached_property
     def parts(self) -> str:
         """Which mixers and ffns can go."""
-        return "\n\n".join(conclusions.redundancy(self.sweep, kind) for kind in KINDS[1:])
+        return "\n\n".join(sentences.redundancy(self.sweep, kind) for kind in KINDS[1:])
 
     @cached_property
     def limits(self) -> str:
         """What these documents can show, what more of them would, and what no number of them can."""
-        return f"{conclusions.resolution(self.sweep, BUDGETS['full'].documents)}\n\n{LIMITS}"
+        return f"{sentences.resolution(self.sweep, BUDGETS['full'].documents)}\n\n{LIMITS}"
 
     @cached_property
     def conclusion(self) -> str:
-        return f"{conclusions.cheapest(self.sweep)} {self.bi_agreement}"
+        return f"{sentences.cheapest(self.sweep)} {self.bi_agreement}"
 
 
 def _bounds(low: float, high: float) -> str:
@@ -129,14 +129,14 @@ def _interval(rows: pd.DataFrame, metric: str) -> str:
     return bounded(Interval(*rows.loc[metric, ["value", "ci_low", "ci_high"]]), "{:.4g}".format)
 
 
-def depth(model: BlockModel, setting: Setting) -> Depth:
+def depth(model: BlockModel, config: RunConfig) -> Depth:
     """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text."""
-    effects = Effects.sized(model, KINDS, setting)
+    effects = SingleRemovals.sized(model, KINDS, config)
     text = effects.text
     calibration = ImportanceStudy(model, text.calibration(model))
-    measured = run_folder(setting.out, "importance", calibration.identity)
-    importance = calibration.run(measured, share(setting.progress, "Block Influence", calibration.text.documents))
-    sweep, nll = effects.run(setting.progress)
+    measured = run_folder(config.out, "importance", calibration.identity)
+    importance = calibration.run(measured, progress_fraction(config.progress, "Block Influence", calibration.text.documents))
+    sweep, nll = effects.run(config.progress)
     bi = calibration.scores(measured)
     return Depth(
         model, text, [study.plan for study, _ in effects.studies], sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"]

@@ -14,8 +14,8 @@ from analysis.display.result import Result
 from analysis.display.sentences import intervals
 from analysis.removal.nested import nested
 from analysis.removal.savings import MEASURES, Comparison, CostedPath, compare
-from analysis.runs.settings import Setting
-from analysis.stats.intervals import ENOUGH
+from analysis.runs.settings import RunConfig
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.width import sentences as claims
 from analysis.width.head_orders import NAMES, Removals
 from analysis.width.study import curve
@@ -80,7 +80,7 @@ class DepthWidth(Result):
         rows = []
         for c in self.comparisons:
             first = min(c.rises, key=lambda kind: c.rises[kind].value) if c.rises else ""
-            apart = [b if a == first else a for (a, b), told in c.told.items() if told and first in (a, b)]
+            apart = [b if a == first else a for (a, b), significant in c.significant.items() if significant and first in (a, b)]
             rises = {kind: bounded(c.rises[kind]) if kind in c.rises else self._missing(kind, c) for kind in self.paths}
             rows.append(
                 {
@@ -106,15 +106,15 @@ class DepthWidth(Result):
         return "\n\n".join(sentences)
 
 
-def depth_width(model: BlockModel, setting: Setting) -> DepthWidth:
+def depth_width(model: BlockModel, config: RunConfig) -> DepthWidth:
     """Orders parts of every kind on calibration text and removes them in this order on held-out text.
 
     All kinds are ordered by the same importance, so that none has the better
     order: by what each part costs alone when the budget holds these sweeps, else by Taylor.
     """
-    removals = Removals(model, setting.within(model))
+    removals = Removals(model, config.within(model))
     kinds = ["blocks", "mixers", "ffns", *(["heads"] * model.spec.has_heads)]
-    held_out, calibration = removals.texts(setting.documents or ENOUGH)
+    held_out, calibration = removals.texts(config.documents or MIN_DOCUMENTS_FOR_CI)
     causal = removals.limited(ORDER).causal(kinds, calibration)
     scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}
     sets = {}

@@ -27,7 +27,7 @@ def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:
     n_blocks, n_heads = grid.shape
     figure, ax = plt.subplots(figsize=(WIDTH, min(8.5, 1.2 + 0.17 * n_blocks)))
     drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", norm=_centred(rows["value"].to_numpy()), aspect="auto", interpolation="nearest")
-    unclear = rows[~rows["told"]]
+    unclear = rows[~rows["significant"]]
     ax.scatter(unclear["head"], unclear["block"], s=4, color="0.25", linewidths=0, label="cannot be told from no effect")
     ax.set(xlabel="head", ylabel="block")
     for axis, n in ((ax.xaxis, n_heads), (ax.yaxis, n_blocks)):
@@ -65,7 +65,7 @@ def heads_by_block(
         x, y = part["head"].to_numpy(float), part["value"].to_numpy(float)
         low, high = part["ci_low"].to_numpy(float), part["ci_high"].to_numpy(float)
         ax.vlines(x, low, high, color=PALETTE["heads"], linewidth=0.8)
-        faces = [PALETTE["heads"] if told else "white" for told in part["told"]]
+        faces = [PALETTE["heads"] if significant else "white" for significant in part["significant"]]
         ax.scatter(x, y, s=9, marker=MARKERS["heads"], c=faces, edgecolors=[PALETTE["heads"]], linewidths=0.7, zorder=3)
         ax.axhline(dense, color="0.35", linestyle=(0, (4, 3)), linewidth=0.7, zorder=1)
         if chance is not None:
@@ -90,8 +90,8 @@ def spread(rows: pd.DataFrame) -> Figure:
     """
     rows = rows.sort_values("value", ignore_index=True)
     figure, (ax, side) = plt.subplots(1, 2, width_ratios=(4, 1), sharey=True, figsize=(WIDTH, 3.1))
-    for told, colour, label in ((True, PALETTE["heads"], "told from the dense model"), (False, "0.6", "not told")):
-        part = rows[rows["told"] == told]
+    for significant, colour, label in ((True, PALETTE["heads"], "significant"), (False, "0.6", "not significant")):
+        part = rows[rows["significant"] == significant]
         ax.vlines(part.index, part["ci_low"].astype(float), part["ci_high"].astype(float), color=colour, linewidth=0.6, alpha=0.6)
         ax.scatter(part.index, part["value"], s=5, color=colour, linewidths=0, zorder=3, label=f"{label} ({len(part)})")
     axis_scale(ax, "y", rows[["value", "ci_low", "ci_high"]].to_numpy(float).ravel())

@@ -56,7 +56,7 @@ def axis_scale(ax: Axes, axis: str, values: np.ndarray) -> None:
 def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("blocks",), ylabel: str = "") -> Figure:
     """The metric when one part is taken out, against the 0-based index of its block, with 95 % intervals.
 
-    `rows`: the tidy table of a sweep. An empty interval is a point without a bar. A column `told` (bool), when there,
+    `rows`: the tidy table of a sweep. An empty interval is a point without a bar. A column `significant` (bool), when there,
     leaves the points hollow that cannot be told from the dense model. The dashed line is the dense model: its row, or
     zero for a difference. Raises ValueError when a kind has no row.
     """
@@ -76,12 +76,12 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
     ax.set(xlabel="block taken out" if tuple(kinds) == ("blocks",) else "block", ylabel=ylabel or NAMES.get(metric, metric))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
     ax.set_xlim(-0.7, drawn["block"].max() + 0.7)
-    _legend(ax, hollow="told" in rows and bool(drawn["told"].eq(False).any()))
+    _legend(ax, hollow="significant" in rows and bool(drawn["significant"].eq(False).any()))
     return figure
 
 
 def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
-    """Values by block with their intervals, in the colour of `kind`; hollow where `told`, when there, is False."""
+    """Values by block with their intervals, in the colour of `kind`; hollow where `significant`, when there, is False."""
     colour = PALETTE[kind]
     x, y = part["block"].to_numpy(dtype=float) + shift, part["value"].to_numpy(dtype=float)
     bounds = part[["ci_low", "ci_high"]].to_numpy(dtype=float)
@@ -89,8 +89,8 @@ def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
     bars = np.abs(bounds[has] - y[has, None]).T
     ax.plot(x, y, color=colour, linewidth=0.7, alpha=0.45, zorder=2)
     ax.errorbar(x[has], y[has], yerr=bars, fmt="none", ecolor=colour, elinewidth=1.0, capsize=1.8, zorder=3)
-    told = part["told"].ne(False) if "told" in part else np.ones(len(part), dtype=bool)
-    faces = [colour if solid else "white" for solid in told]
+    significant = part["significant"].ne(False) if "significant" in part else np.ones(len(part), dtype=bool)
+    faces = [colour if solid else "white" for solid in significant]
     ax.scatter(x, y, s=20, marker=MARKERS[kind], c=faces, edgecolors=[colour], linewidths=1.0, zorder=4)
     ax.scatter([], [], s=20, marker=MARKERS[kind], color=colour, label=kind)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.display.format import listed, number, signed
-from analysis.stats.intervals import ENOUGH, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 from analysis.stats.rank_agreement import chance, documents_needed
 
 NOUNS = {"blocks": "block", "mixers": "mixer", "ffns": "ffn", "heads": "head"}
@@ -27,29 +27,29 @@ def redundancy(table: pd.DataFrame, kind: str = "blocks") -> str:
     n, high = len(parts), parts["ci_high"]
     documents = int(parts["n_documents"].min())
     top = parts.iloc[int(parts["delta_nll"].argmax())]
-    if documents < ENOUGH:
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return (
             f"Whether any {noun} can be told from the dense model is open: {too_few(documents)}. "
             f"The largest rise seen is {signed(top['delta_nll'])} nats per token, without {noun} {top['label']}."
         )
-    told = parts["told"] == 1
+    significant = parts["significant"] == 1
     rate = "(false discovery rate 5 %)"
-    if not told.any():
+    if not significant.any():
         return (
             f"No {noun} of {n} can be told from the dense model when it is taken out {rate}. That is no proof that they are free: "
             f"their intervals reach {number(high.max())} nats per token. More documents would narrow them."
         )
     sentences = [f"Each of the {n} {kind} can be told from the dense model when it is taken out {rate}."]
-    if not told.all():
-        free = parts[~told]
+    if not significant.all():
+        free = parts[~significant]
         reach = f"{'its interval reaches' if len(free) == 1 else 'their intervals reach'} {number(free['ci_high'].max())} nats per token"
         sentences = [
-            f"{told.sum()} of {n} {kind} can be told from the dense model when taken out {rate}. "
+            f"{significant.sum()} of {n} {kind} can be told from the dense model when taken out {rate}. "
             f"{_named(noun, free['label']).capitalize()} cannot: {reach}."
         ]
-    if len(better := parts[told & (parts["delta_nll"] < 0)]):
+    if len(better := parts[significant & (parts["delta_nll"] < 0)]):
         sentences.append(f"The loss is lower without {_named(noun, better['label'], 'or')}.")
-    if len(worse := parts[told & (parts["delta_nll"] > 0)]):
+    if len(worse := parts[significant & (parts["delta_nll"] > 0)]):
         rivals = parts[high >= top["ci_low"]]
         sentences += [_costliest(top, noun) if len(rivals) == 1 else _tie(rivals, noun), _concentration(worse, parts, kind)]
     return " ".join(sentences)
@@ -64,7 +64,9 @@ def _parts(table: pd.DataFrame, kind: str) -> pd.DataFrame:
         raise ValueError(f"one text at a time, the table has {', '.join(sorted(rows['task'].unique()))}")
     by_metric = {metric: part.set_index(["block", "head"]) for metric, part in rows.fillna({"head": -1}).groupby("metric")}
     parts = by_metric["delta_nll"][["value", "ci_low", "ci_high", "n_documents"]].rename(columns={"value": "delta_nll"})
-    parts = parts.assign(told=by_metric["told"]["value"], ppl=by_metric["ppl"]["value"]).fillna({"ci_low": -np.inf, "ci_high": np.inf})
+    parts = parts.assign(significant=by_metric["significant"]["value"], ppl=by_metric["ppl"]["value"]).fillna(
+        {"ci_low": -np.inf, "ci_high": np.inf}
+    )
     parts = parts.reset_index().astype({"block": int, "head": int}).sort_values(["block", "head"], ignore_index=True)
     dense = table[(table["kind"] == "dense") & (table["metric"] == "ppl")]["value"]
     labels = [f"{block}.{head}" if kind == "heads" else str(block) for block, head in zip(parts["block"], parts["head"], strict=True)]
@@ -154,7 +156,7 @@ def reliability_sentence(r: float | None, score: str, *, n_documents: int) -> st
 def order_sentence(curve: pd.DataFrame, score: str, share: float = 0.95) -> str:
     """How many documents a resolved order needs; `curve`: `analysis.stats.rank_agreement.resolution`, empty with too few documents."""
     if curve.empty:
-        return f"Whether the order by {score} is resolved is open: too few documents for a curve (it needs {ENOUGH})."
+        return f"Whether the order by {score} is resolved is open: too few documents for a curve (it needs {MIN_DOCUMENTS_FOR_CI})."
     last = curve.iloc[int(curve["n_documents"].argmax())]
     near, every = (f"{100 * last[pairs]:.0f} %" for pairs in ("adjacent", "all"))
     found = f"With {last['n_documents']:.0f} documents {near} of neighbours in the order by {score} are told apart, {every} of all pairs"
@@ -168,7 +170,7 @@ def cheapest(table: pd.DataFrame, kind: str = "blocks") -> str:
     least = parts.iloc[int(parts["delta_nll"].to_numpy().argmin())]
     n = int(parts["n_documents"].min())
     found = f"The {noun} that costs least is {least['label']}: {signed(least['delta_nll'])} nats per token"
-    if n < ENOUGH:
+    if n < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether others cost as little is open: {too_few(n)}."
     found += f" (95 % interval {number(least['ci_low'])} to {number(least['ci_high'])})."
     rivals = parts[(parts["ci_low"] <= least["ci_high"]) & (parts["label"] != least["label"])]
@@ -181,7 +183,7 @@ def resolution(table: pd.DataFrame, documents: int, kind: str = "blocks") -> str
     """How small an effect these documents can show, and what `documents` documents would: intervals shrink with the root."""
     parts, noun = _parts(table, kind), NOUNS[kind]
     n = int(parts["n_documents"].min())
-    if n < ENOUGH:
+    if n < MIN_DOCUMENTS_FOR_CI:
         return f"No effect has an interval here: {too_few(n)}."
     half = float(((parts["ci_high"] - parts["ci_low"]) / 2).median())
     found = f"With {n} documents the interval of a {noun} reaches about {number(half)} nats per token to either side (median)"
@@ -192,14 +194,14 @@ def resolution(table: pd.DataFrame, documents: int, kind: str = "blocks") -> str
 
 def too_few(n_documents: int) -> str:
     """Why there is no interval."""
-    if n_documents < ENOUGH:
-        return f"too few documents for an interval ({n_documents}, needs {ENOUGH})"
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
+        return f"too few documents for an interval ({n_documents}, needs {MIN_DOCUMENTS_FOR_CI})"
     return f"no interval could be had from {n_documents} documents"
 
 
 def intervals(n_documents: int, what: str = "bars") -> str:
     """What the bars (or bands) of a figure are, or why there are none; a sentence for captions."""
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"No {what}: {too_few(n_documents)}."
     return f"{what.capitalize()} are 95\u00a0% bootstrap intervals over {n_documents} documents."
 

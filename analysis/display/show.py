@@ -1,6 +1,6 @@
 """How every notebook shows its results: vector figures with captions, short tables, text.
 
-`show`, `table` and `text` put a caption into the output's metadata, where reports/convert.py finds it. Captions and
+`figure`, `table` and `text` put a caption into the output's metadata, where reports/convert.py finds it. Captions and
 texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `format.escape` first.
 """
 
@@ -52,11 +52,11 @@ def text(markdown: str) -> None:
     display(Markdown(markdown))
 
 
-def show(figure: Figure, caption: str) -> None:
+def figure(drawn: Figure, caption: str) -> None:
     """Shows a figure as SVG with its caption (Markdown, a sentence) and closes it."""
     svg = io.StringIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    drawn.savefig(svg, format="svg", metadata={"Date": None})
+    plt.close(drawn)
     display({"image/svg+xml": svg.getvalue(), "text/plain": caption}, metadata={"strata": {"caption": caption}}, raw=True)
     display(Markdown(caption), metadata=HIDDEN)
 

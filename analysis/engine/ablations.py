@@ -39,7 +39,7 @@ KINDS: dict[str, Callable[[ModelSpec], list[Ablation]]] = {
 }
 
 
-def singles(spec: ModelSpec, kinds: Iterable[str]) -> list[Ablation]:
+def single_ablations(spec: ModelSpec, kinds: Iterable[str]) -> list[Ablation]:
     """Every single ablation of the given kinds. Raises StrataError on an unknown kind and on heads that do not exist."""
     out = []
     for kind in kinds:
@@ -49,7 +49,7 @@ def singles(spec: ModelSpec, kinds: Iterable[str]) -> list[Ablation]:
     return out
 
 
-def place(ablation: Ablation) -> tuple[str, int | None, int | None]:
+def row_key(ablation: Ablation) -> tuple[str, int | None, int | None]:
     """Kind, block and head of a single ablation, as in the columns of a result table; ("dense", None, None) for none.
 
     The head of a key-value group is the number of the group in its block.

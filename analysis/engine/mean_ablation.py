@@ -21,7 +21,7 @@ FILLS = ("zero", "mean")
 
 
 @dataclass(eq=False)
-class MeanFilled(WrappedBlock):
+class MeanAblatedBlock(WrappedBlock):
     """A block whose heads, when they are taken out, leave their means behind."""
 
     means: Tensor  # (n_heads, head_dim), of z
@@ -33,7 +33,7 @@ class MeanFilled(WrappedBlock):
 
 def filled(model: BlockModel, means: Sequence[Tensor]) -> BlockModel:
     """The model whose heads leave `means`, (n_heads, head_dim) for each block, when they are taken out."""
-    blocks = [MeanFilled(block, mean.to(model.device, model.dtype)) for block, mean in zip(model.blocks, means, strict=True)]
+    blocks = [MeanAblatedBlock(block, mean.to(model.device, model.dtype)) for block, mean in zip(model.blocks, means, strict=True)]
     return model.with_blocks(blocks)
 
 

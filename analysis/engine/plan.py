@@ -75,7 +75,7 @@ class Plan:
             spec.mixer_flops * mixers + (spec.flops_per_token - spec.mixer_flops) * ffns
             for spec, (_, mixers, ffns) in zip(self.spec.blocks, self.levels, strict=True)
         )
-        return blocks + len(self.ablations) * self.spec.head_flops
+        return blocks + len(self.ablations) * self.spec.unembed_flops
 
     @cached_property
     def minimum(self) -> int:

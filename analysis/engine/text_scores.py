@@ -61,7 +61,7 @@ class TextScores:
             return None
         assert self.dense is not None, "the dense model is scored first"
         h = self._normed([self.dense], where)[0]
-        logits = torch.cat([self.model.head(h, block).float() for block in vocabulary(self.model, len(h))], -1)
+        logits = torch.cat([self.model.unembed(h, block).float() for block in vocabulary(self.model, len(h))], -1)
         return Reference(logits, logits.double().logsumexp(-1))
 
     def _score(self, ablations: list[int], xs: Sequence[Tensor], where: slice, reference: Reference | None) -> None:
@@ -70,7 +70,7 @@ class TextScores:
         log_z, of_target = [], torch.zeros(targets.shape, device=h.device)
         kl = torch.zeros(targets.shape, dtype=torch.float64, device=h.device)
         for block in vocabulary(self.model, targets.numel()):
-            logits = self.model.head(h, block).float()  # (V, tokens, block)
+            logits = self.model.unembed(h, block).float()  # (V, tokens, block)
             # logsumexp, whose sums are pairwise: those of cross_entropy over a vocabulary of 49 k are off by 1e-5 in fp32.
             log_z.append(logits.logsumexp(-1))
             inside = (targets >= block.start) & (targets < block.stop)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.display.format import listed, number, percent
 from analysis.display.sentences import too_few
-from analysis.stats.intervals import ENOUGH, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 from analysis.stats.rank_agreement import chance
 
 
@@ -23,7 +23,7 @@ def overlap(causal: Sequence[int], others: Mapping[str, Sequence[int]], k: int, 
     n, first = len(causal), set(causal[:k])
     shared = {name: len(first & set(order[:k])) for name, order in others.items()}
     found = f"Alone, {_blocks(sorted(first))} {'costs' if k == 1 else 'cost'} least"
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether the metrics name {'it' if k == 1 else 'them'} is open: {too_few(n_documents)}."
     named = ", ".join(f"{name} {m}" for name, m in sorted(shared.items(), key=lambda pair: -pair[1]))
     found += f". Shared with the first {k} by each metric: {named} (by chance {number(k * k / n)})"
@@ -61,7 +61,7 @@ def straightest(spans: pd.DataFrame, length: int) -> str:
     documents, one = int(least["n_documents"]), length == 1
     named = f"Of all {'single blocks' if one else f'spans of {length} blocks'}, {span(int(least['start']), length)}"
     found = f"{named} turn{'s' if one else ''} the stream of the last token least: by {number(least['value'])} of a half turn"
-    if documents < ENOUGH:
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether others turn it as little is open: {too_few(documents)}."
     found += f" (95 % interval {number(least['ci_low'])} to {number(least['ci_high'])})."
     rivals = sorted(rows[(rows["ci_low"] <= least["ci_high"]) & (rows["start"] != least["start"])]["start"])
@@ -81,7 +81,7 @@ def linear(maps: pd.DataFrame, n_tokens: int, d_model: int) -> str:
             f"Whether a linear map could take a span's place is open: {n_tokens:,} tokens are too few for maps of {d_model:,} dimensions."
         )
     documents = int(maps["n_documents"].min())
-    if documents < ENOUGH:
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return f"Whether a linear map could take a span's place is open: {too_few(documents)}."
     low, high = maps["ci_low"].fillna(-np.inf), maps["ci_high"].fillna(np.inf)
     groups = {

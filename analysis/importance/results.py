@@ -11,15 +11,15 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.display import sentences as conclusions
+from analysis.display import sentences
 from analysis.display.format import bounded, hundredths
 from analysis.display.result import Result
 from analysis.importance import findings
 from analysis.importance.straight import Straight
 from analysis.metrics.metrics import METRICS
-from analysis.paper.shortgpt import quarter
+from analysis.paper.shortgpt import paper_n_removed
 from analysis.runs.tables import tidy
-from analysis.stats.intervals import ENOUGH, RESAMPLES, Array, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval
 from analysis.stats.rank_agreement import STATISTICS, Scores, agreement, gap, reliability, removal_order, resolution, stability
 
 NAMES = {
@@ -58,9 +58,9 @@ class Ranking(Result):
         return self.scores["blocks"]
 
     @property
-    def quarter(self) -> int:
+    def paper_n_removed(self) -> int:
         """How many blocks the paper takes out, see `analysis.paper.shortgpt`."""
-        return quarter(self.n_blocks)
+        return paper_n_removed(self.n_blocks)
 
     @property
     def n_documents(self) -> int:
@@ -95,7 +95,7 @@ class Ranking(Result):
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        return conclusions.intervals(self.n_documents, "bands")
+        return sentences.intervals(self.n_documents, "bands")
 
     @cached_property
     def correlations(self) -> pd.DataFrame:
@@ -128,7 +128,7 @@ class Ranking(Result):
     def best(self) -> str:
         """Which metric orders parts as the loss does, by kind; and whether the two causal scores agree."""
         tau = agreement(self.blocks["kl"], self.blocks["delta_nll"], paired=True)
-        causal = conclusions.agreement_sentence(tau, NAMES["kl"], n_blocks=self.n_blocks, n_documents=self.text.documents)
+        causal = sentences.agreement_sentence(tau, NAMES["kl"], n_blocks=self.n_blocks, n_documents=self.text.documents)
         return "\n\n".join([*map(self._best, self.scores), causal])
 
     def _best(self, kind: str) -> str:
@@ -136,7 +136,7 @@ class Ranking(Result):
         leader = max(taus, key=lambda name: taus[name].value)
         effect = scores[NAMES["delta_nll"]]
         gaps = {name: gap(scores[leader], scores[name], effect, paired=False) for name in taus if name != leader}
-        return f"Among {kind}: {conclusions.best_metric(taus, gaps, n_documents=self.n_documents)}"
+        return f"Among {kind}: {sentences.best_metric(taus, gaps, n_documents=self.n_documents)}"
 
     @cached_property
     def orders(self) -> dict[str, list[int]]:
@@ -153,7 +153,7 @@ class Ranking(Result):
     def overlap(self) -> str:
         """Do the metrics name the blocks that cost least?"""
         metrics = {name: order for name, order in self.orders.items() if name not in map(NAMES.get, EFFECTS)}
-        return findings.overlap(self.orders[NAMES["delta_nll"]], metrics, self.quarter, n_documents=self.n_documents)
+        return findings.overlap(self.orders[NAMES["delta_nll"]], metrics, self.paper_n_removed, n_documents=self.n_documents)
 
     @cached_property
     def trust(self) -> pd.DataFrame:
@@ -162,20 +162,20 @@ class Ranking(Result):
         for name, scores in self.blocks.items():
             pairs = [self._pairs(name, others) for others in (self.samples, self.corpora.values())]
             rows.append((NAMES[name], reliability(scores), *(p[column].mean() for p in pairs for column in ("tau", "overlap"))))
-        shared = f"share of the first {self.quarter}"
+        shared = f"share of the first {self.paper_n_removed}"
         columns = ["score", "τ of halves", "τ of samples", f"{shared}, samples", "τ of corpora", f"{shared}, corpora"]
         return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[1:], float)).dropna(axis="columns", how="all")
 
     def _pairs(self, name: str, others: Iterable[dict[str, Scores]]) -> pd.DataFrame:
         """Stability of the order by a score over this and other texts; empty when it was measured on one."""
         scores = [self.blocks[name], *(other[name] for other in others if name in other)]
-        return stability({str(i): _means(s) for i, s in enumerate(scores)}, self.quarter)
+        return stability({str(i): _means(s) for i, s in enumerate(scores)}, self.paper_n_removed)
 
     @cached_property
     def trusted(self) -> str:
         """How much the causal order, and that by BI, depend on the documents."""
         halves = [
-            conclusions.reliability_sentence(reliability(self.blocks[s]), said, n_documents=len(self.blocks[s].tokens))
+            sentences.reliability_sentence(reliability(self.blocks[s]), said, n_documents=len(self.blocks[s].tokens))
             for s, said in SPOKEN.items()
         ]
         texts = {"sample": self.samples} | ({"corpus": self.corpora.values()} if self.corpora else {})
@@ -185,12 +185,12 @@ class Ranking(Result):
     @cached_property
     def resolved(self) -> tuple[pd.DataFrame, str]:
         """How many documents a resolved order needs: the curve by the rise in loss and by BI, and in words."""
-        counts = sorted({m for m in (12, 16, 24, 32, 48, self.n_documents) if ENOUGH <= m <= self.n_documents})
+        counts = sorted({m for m in (12, 16, 24, 32, 48, self.n_documents) if MIN_DOCUMENTS_FOR_CI <= m <= self.n_documents})
         curves = {score: resolution(self.blocks[score], counts) for score in SPOKEN}
         columns = {"all": "all pairs", "adjacent": "neighbours"}
         named = [c.set_index("n_documents").rename(columns=columns).add_prefix(f"{NAMES[score]}: ") for score, c in curves.items()]
         table = pd.concat(named, axis=1).rename_axis("documents").reset_index()
-        return table, "\n\n".join(conclusions.order_sentence(curve, SPOKEN[score]) for score, curve in curves.items())
+        return table, "\n\n".join(sentences.order_sentence(curve, SPOKEN[score]) for score, curve in curves.items())
 
     @cached_property
     def first_token(self) -> tuple[pd.DataFrame, str]:
@@ -209,11 +209,11 @@ class Ranking(Result):
     @cached_property
     def straightest(self) -> str:
         """Which quarter of the blocks turns the stream least, and which spans a linear map could replace."""
-        return f"{findings.straightest(self.straight.spans, self.quarter)}\n\n{self.straight.replaceable}"
+        return f"{findings.straightest(self.straight.spans, self.paper_n_removed)}\n\n{self.straight.replaceable}"
 
     @cached_property
     def conclusion(self) -> str:
-        return f"{self._best('blocks')} {self.overlap}\n\n{findings.straightest(self.straight.spans, self.quarter)}"
+        return f"{self._best('blocks')} {self.overlap}\n\n{findings.straightest(self.straight.spans, self.paper_n_removed)}"
 
 
 def _means(scores: Scores) -> Array:

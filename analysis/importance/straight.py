@@ -13,7 +13,7 @@ from analysis.display.format import bounded
 from analysis.importance import findings
 from analysis.metrics.linear_fit import COLUMNS, linear_residual
 from analysis.metrics.spans import SpanStudy, straightest
-from analysis.runs.settings import Setting, run_folder, share
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.stats.intervals import Interval
 
 LENGTHS = (1, 2, 4, 8)  # of the spans in whose place a linear map is fitted
@@ -51,11 +51,11 @@ class Straight:
         return findings.linear(self.maps, self.tokens, self.d_model)
 
 
-def straight(model: BlockModel, calibration: Text, held_out: Text, setting: Setting) -> Straight:
+def straight(model: BlockModel, calibration: Text, held_out: Text, config: RunConfig) -> Straight:
     """Angles and maps come from calibration text, what the maps leave from held-out text. At most a batch of streams is held."""
     study, d = SpanStudy(model, calibration), model.spec.d_model
-    spans = study.run(run_folder(setting.out, "spans", study.identity), share(setting.progress, "spans", calibration.documents))
-    setting.progress("linear maps", 0)
+    spans = study.run(run_folder(config.out, "spans", study.identity), progress_fraction(config.progress, "spans", calibration.documents))
+    config.progress("linear maps", 0)
     wanted = math.ceil(PER_DIMENSION * d / calibration.window)
     fitted = list(batches(calibration.at_most(min(AT_MOST * held_out.documents, wanted), model).windows(model), model))
     tokens = sum(int((batch.lengths - 1).sum()) for batch in fitted)  # the first of each is left out
@@ -64,7 +64,7 @@ def straight(model: BlockModel, calibration: Text, held_out: Text, setting: Sett
         chosen = _chosen(spans)
         places = [(int(start), int(length)) for start, length in zip(chosen["start"], chosen["length"], strict=True)]
         maps = linear_residual(model, fitted, list(batches(held_out.windows(model), model)), places)
-    setting.progress("linear maps", 1)
+    config.progress("linear maps", 1)
     return Straight(spans, maps, tokens, d)
 
 

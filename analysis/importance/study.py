@@ -15,8 +15,8 @@ from analysis.importance.results import STREAM, Ranking
 from analysis.importance.straight import straight
 from analysis.metrics.metrics import METRICS
 from analysis.metrics.study import ImportanceStudy
-from analysis.runs.settings import Setting, run_folder, share
-from analysis.runs.single_removals import Effects
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
+from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
 
@@ -24,7 +24,7 @@ SAMPLES = 3  # of calibration text
 PARTS = ("texts:XSum", "texts:MultiLexSum")  # news and law: what `texts` is compared with where no other corpora are named
 
 
-def ranking(model: BlockModel, setting: Setting, others: Sequence[str] = ()) -> Ranking:
+def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) -> Ranking:
     """Measures every metric on calibration text beside the sweep of `depth`, which runs once for both.
 
     `others`: corpora whose removal orders are compared with that of the setting's; news and law where they are not named and
@@ -32,26 +32,26 @@ def ranking(model: BlockModel, setting: Setting, others: Sequence[str] = ()) -> 
     """
     if len(model.spec.blocks) < 2:
         raise StrataError(f"{model.spec.name} has one block, and an order needs two: run the notebook on depth alone")
-    removed = Effects.sized(model, KINDS, setting)
+    removed = SingleRemovals.sized(model, KINDS, config)
     text = removed.text
     calibration = text.calibration(model)
-    causal, sums = removed.run(setting.progress)
+    causal, sums = removed.run(config.progress)
 
     def measured(
         text: Text, what: str, *metrics: str, kinds: tuple[str, ...] = ("blocks",), first_token: bool = True
     ) -> tuple[pd.DataFrame, dict[str, Array]]:
         study = ImportanceStudy(model, text, metrics, kinds, first_token)
-        place = run_folder(setting.out, "importance", study.identity)
-        return study.run(place, share(setting.progress, what, text.documents)), study.scores(place)
+        place = run_folder(config.out, "importance", study.identity)
+        return study.run(place, progress_fraction(config.progress, what, text.documents)), study.scores(place)
 
     table, metrics = measured(calibration, "metrics", *METRICS, "taylor", kinds=KINDS)
     _, rest = measured(calibration, "without first tokens", *STREAM, first_token=False)
-    samples = [measured(replace(calibration, seed=setting.seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
+    samples = [measured(replace(calibration, seed=config.seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
     corpora = {}
-    for name in others or (PARTS if setting.corpus == "texts" else ()):
+    for name in others or (PARTS if config.corpus == "texts" else ()):
         elsewhere = replace(calibration, corpus=name).at_most(calibration.documents, model)
         corpora[name] = measured(elsewhere, name, *STREAM)[1]
-    spans = straight(model, calibration, text, setting)
+    spans = straight(model, calibration, text, config)
 
     n = len(model.spec.blocks)
     effects = {"delta_nll": sums["nll"] - sums["nll"][0], "kl": sums["kl"]}

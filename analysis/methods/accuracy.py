@@ -14,7 +14,7 @@ import numpy as np
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from analysis.stats.intervals import ENOUGH, RESAMPLES, Array, Interval, ratio
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval, ratio
 from analysis.tasks import TaskSet
 from analysis.tasks.benchmark import guessing
 from analysis.tasks.study import TaskStudy
@@ -79,7 +79,7 @@ def _resampled(tasks: Sequence[Array], statistic: Callable[[Array], Array], seed
     `tasks`: of each (models, questions), so that models are paired. Below ENOUGH questions of a task there is no interval.
     """
     value = float(statistic(np.stack([t.mean(1) for t in tasks], 1)[..., None])[0])
-    if min(t.shape[1] for t in tasks) < ENOUGH:
+    if min(t.shape[1] for t in tasks) < MIN_DOCUMENTS_FOR_CI:
         return Interval(value, None, None)
     rng = np.random.default_rng(seed)
     drawn = [t[:, rng.integers(t.shape[1], size=(RESAMPLES, t.shape[1]))].mean(-1) for t in tasks]  # (models, resamples) each

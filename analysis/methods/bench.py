@@ -18,7 +18,7 @@ from analysis.data.hashes import content_hash
 from analysis.engine.plan import plan
 from analysis.engine.sweep import documents_per_batch, sweep
 from analysis.methods.accuracy import Answers, answers
-from analysis.methods.method import Knob, Size, Solved, UnreachableError, solve
+from analysis.methods.method import Level, Size, Solved, UnreachableError, solve
 from analysis.methods.table import METHODS
 from analysis.runs.run import Run
 from analysis.runs.scoring import score_documents
@@ -31,12 +31,12 @@ SIZE, ANSWERS = "size.json", "answers.json"  # beside the losses of a point: wha
 
 
 @dataclass(frozen=True)
-class Point:
+class PrunedPoint:
     """One method at one size; what it lacks is None, and `why` says so."""
 
     method: str  # name in METHODS
     target: float  # share of the block parameters
-    knob: Knob | None = None
+    level: Level | None = None
     size: Size | None = None
     nll: Array | None = None  # (documents,)
     answers: tuple[Answers, ...] = ()  # of each task
@@ -45,7 +45,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Bench:
+class MethodRuns:
     """What every method is measured on."""
 
     model: BlockModel
@@ -69,7 +69,7 @@ class Bench:
         sums = study.scores(folder)
         return {"nll": sums["nll"][0], "tokens": sums["tokens"]}, tuple(self._answers(self.model, folder))
 
-    def point(self, name: str, target: float) -> Point:
+    def point(self, name: str, target: float) -> PrunedPoint:
         """From the run folder as far as it is there. A size that the method does not reach is a point without a loss."""
         read = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
         what = identity(self.model, self.text) | {"method": name, "target": target, "calibration": read, **METHODS[name].about}
@@ -78,11 +78,11 @@ class Bench:
             try:
                 self._score(run, solve(METHODS[name], self.model, self.read, target))
             except UnreachableError as error:
-                return Point(name, target, why=str(error))
+                return PrunedPoint(name, target, why=str(error))
         said, kept, done = _json(run, SIZE), _json(run, ANSWERS), run.scores()
         nll = np.stack([done[window.id]["nll"] for window in self.text.windows(self.model)])
         found = tuple(Answers(np.array(values), np.array(counts), chance) for values, counts, chance in (kept[key] for key in self.asked))
-        return Point(name, target, said.pop("knob"), nll=nll, answers=found, note=said.pop("note", ""), size=Size(**said))
+        return PrunedPoint(name, target, said.pop("knob"), nll=nll, answers=found, note=said.pop("note", ""), size=Size(**said))
 
     def _whole(self, run: Run) -> bool:
         """Is everything there?"""
@@ -98,7 +98,7 @@ class Bench:
 
         size = documents_per_batch(model, dense, self.text.window + 2, None)
         score_documents(run, model, self.text.windows(self.model), size, score, {"spec": asdict(model.spec)})
-        run.write_json(SIZE, {"knob": solved.knob, "note": solved.note, **solved.size._asdict()})
+        run.write_json(SIZE, {"knob": solved.level, "note": solved.note, **solved.size._asdict()})
         found = [(a.values.tolist(), a.counts.tolist(), a.chance) for a in self._answers(model, run.folder)]
         run.write_json(ANSWERS, _json(run, ANSWERS) | dict(zip(self.asked, found, strict=True)))
 

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.display.format import listed
 from analysis.display.sentences import too_few
 from analysis.pruning.findings import winners
-from analysis.stats.intervals import ENOUGH, Array, told_from_zero
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, differs_from_zero
 
 Losses = Mapping[str, Array]  # sums over documents (documents,), by method
 
@@ -19,7 +19,7 @@ def best(losses: Losses) -> str:
     if len(losses) < 2:
         return f"only {' '.join(losses)} was measured" if losses else "no method was measured"
     documents = len(next(iter(losses.values())))
-    if documents < ENOUGH:
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return f"which method is best is open: {too_few(documents)}"
     (first,) = winners(losses)
     if len(first) == 1:
@@ -35,14 +35,14 @@ def against(name: str, losses: Losses) -> str:
     if name not in losses or not others:
         return f"{name} is beside no other method"
     documents = len(losses[name])
-    if documents < ENOUGH:
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return f"whether {name} beats the others is open: {too_few(documents)}"
     differences = np.array([losses[name] - losses[other] for other in others])
-    told = dict(zip(others, zip(told_from_zero(differences), differences.sum(1), strict=True), strict=True))
+    significant = dict(zip(others, zip(differs_from_zero(differences), differences.sum(1), strict=True), strict=True))
     groups = {
-        "has a lower loss than": [o for o, (yes, sum_) in told.items() if yes and sum_ < 0],
-        "has a higher loss than": [o for o, (yes, sum_) in told.items() if yes and sum_ > 0],
-        "cannot be told from": [o for o, (yes, _) in told.items() if not yes],
+        "has a lower loss than": [o for o, (yes, sum_) in significant.items() if yes and sum_ < 0],
+        "has a higher loss than": [o for o, (yes, sum_) in significant.items() if yes and sum_ > 0],
+        "cannot be told from": [o for o, (yes, _) in significant.items() if not yes],
     }
     return f"{name} {', '.join(f'{verb} {listed(found)}' for verb, found in groups.items() if found)}"
 

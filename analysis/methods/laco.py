@@ -28,7 +28,7 @@ from adapters.base import Block, BlockModel
 from adapters.errors import StrataError
 from analysis.data.batches import Batch
 from analysis.engine.tokens import require_finite
-from analysis.methods.method import Knob, Method, Remembered, first_documents, without_last
+from analysis.methods.method import Level, Method, Remembered, first_documents, without_last
 
 DOCUMENTS, TOKENS = 5, 128  # whose hidden states are compared, and of how many tokens of each: as few snippets as in the notebooks
 KEPT = ("mixer_norm", "mixer_norm_bias", "ffn_norm", "ffn_norm_bias")  # roles that are not merged
@@ -177,13 +177,13 @@ def collapse(model: BlockModel, batches: Sequence[Batch], count: int, mode: str)
     return Collapsed(at(threshold), threshold)
 
 
-def prune(mode: str, model: BlockModel, batches: Sequence[Batch], knob: Knob) -> BlockModel:
-    return collapsed(model, collapse(model, batches, int(knob), mode).layers)
+def prune(mode: str, model: BlockModel, batches: Sequence[Batch], level: Level) -> BlockModel:
+    return collapsed(model, collapse(model, batches, int(level), mode).layers)
 
 
-def note(mode: str, model: BlockModel, batches: Sequence[Batch], knob: Knob) -> str:
+def note(mode: str, model: BlockModel, batches: Sequence[Batch], level: Level) -> str:
     """Costs nothing after `prune`, whose search is remembered."""
-    return f"C {merge_width(len(model.blocks))}, threshold {collapse(model, batches, int(knob), mode).threshold:g}"
+    return f"C {merge_width(len(model.blocks))}, threshold {collapse(model, batches, int(level), mode).threshold:g}"
 
 
 def method(mode: str, title: str) -> Method:

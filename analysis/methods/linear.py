@@ -33,7 +33,7 @@ from adapters.errors import StrataError
 from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted
-from analysis.methods.method import Knob, Method, Remembered, UnreachableError, without_last
+from analysis.methods.method import Level, Method, Remembered, UnreachableError, without_last
 from analysis.metrics.spans import Span, all_spans, angular
 
 DAMPING = 1e-4  # share of the mean of the moments' diagonal
@@ -139,8 +139,8 @@ def counts(model: BlockModel) -> Sequence[int]:
     return range(1, len(model.blocks))
 
 
-def prune(model: BlockModel, batches: Sequence[Batch], knob: Knob) -> BlockModel:
-    span = straightest(model, batches, int(knob))
+def prune(model: BlockModel, batches: Sequence[Batch], level: Level) -> BlockModel:
+    span = straightest(model, batches, int(level))
     return fold(model, span, fit(model, batches, span))
 
 

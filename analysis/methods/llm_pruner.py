@@ -22,7 +22,7 @@ from adapters.families.llama import LlamaBlock
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted, wide
 from analysis.methods.llama import llama_blocks, shapes
-from analysis.methods.method import Knob, Method, Size, size
+from analysis.methods.method import Level, Method, Size, size
 from analysis.removal.delete_heads import delete_heads
 
 KEPT = ((4, 8), (2, 16))  # in front and behind: so many blocks at most, one in so many; at least one
@@ -113,13 +113,13 @@ def _removed(channels: int, ratio: float) -> int:
     return channels - int(channels * (1 - ratio))
 
 
-def prune(model: BlockModel, batches: Sequence[Batch], ratio: Knob) -> BlockModel:
+def prune(model: BlockModel, batches: Sequence[Batch], ratio: Level) -> BlockModel:
     """The model with narrower blocks. Raises StrataError on other models, on a ratio that leaves nothing, and as `saliences` does."""
     blocks = _cuttable(model, ratio)
     return _cut_all(model, dict(zip(blocks, saliences(model, batches, blocks), strict=True)), ratio)
 
 
-def count(model: BlockModel, ratio: Knob) -> Size:
+def count(model: BlockModel, ratio: Level) -> Size:
     """What pruning takes out, from shapes."""
     alike = {i: Salience(torch.zeros(spec.n_kv_heads or 0), torch.zeros(spec.d_ffn)) for i, spec in enumerate(model.spec.blocks)}
     return size(model, _cut_all(shapes(model, LLM_PRUNER), {i: alike[i] for i in _cuttable(model, ratio)}, ratio))
@@ -140,9 +140,9 @@ def _cuttable(model: BlockModel, ratio: float) -> range:
     return blocks
 
 
-def knobs(model: BlockModel) -> Sequence[Knob]:
+def levels(model: BlockModel) -> Sequence[Level]:
     """Ratios in steps of half a percent; none when no block is cut."""
     return [step / 200 for step in range(1, 181)] if cut_blocks(model) else []
 
 
-LLM_PRUNER = Method("LLM-Pruner", "2305.11627", prune, knobs, count, ("llama", "baichuan"), stock=False)
+LLM_PRUNER = Method("LLM-Pruner", "2305.11627", prune, levels, count, ("llama", "baichuan"), stock=False)

@@ -16,7 +16,7 @@ from adapters.specs import ModelSpec
 from analysis.data.batches import Batch, Text
 
 Found = TypeVar("Found")
-Knob = float  # what a method is told (a number of blocks, a sparsity, a ratio)
+Level = float  # what a method is told (a number of blocks, a sparsity, a ratio)
 TOLERANCE = 0.015  # of the block parameters
 TOKENS = 16  # of calibration text for each dimension of the stream, at least: a linear map fitted to 4 can cost more than none
 
@@ -53,19 +53,19 @@ class Method:
 
     title: str
     source: str  # arXiv id
-    prune: Callable[[BlockModel, Sequence[Batch], Knob], BlockModel]
-    knobs: Callable[[BlockModel], Sequence[Knob]]
-    count: Callable[[BlockModel, Knob], Size]
+    prune: Callable[[BlockModel, Sequence[Batch], Level], BlockModel]
+    levels: Callable[[BlockModel], Sequence[Level]]
+    count: Callable[[BlockModel, Level], Size]
     families: tuple[str, ...]  # of ModelSpec.family
     stock: bool  # can stock loaders hold the result?
     floats: bool = True  # does it compute with weights? Whole blocks can also go from quantised models
-    note: Callable[[BlockModel, Sequence[Batch], Knob], str] = lambda model, batches, knob: ""
+    note: Callable[[BlockModel, Sequence[Batch], Level], str] = lambda model, batches, level: ""
     about: Mapping[str, object] = field(default_factory=dict)  # what else runs of it must agree in to be compared
 
 
-def without_last(model: BlockModel, knob: Knob) -> Size:
+def without_last(model: BlockModel, level: Level) -> Size:
     """What `knob` of its blocks are of a model: the `count` of methods that take out whole blocks."""
-    return size(model, model.with_blocks(model.blocks[: len(model.blocks) - int(knob)]))
+    return size(model, model.with_blocks(model.blocks[: len(model.blocks) - int(level)]))
 
 
 class Remembered(Generic[Found]):
@@ -94,7 +94,7 @@ def first_documents(batches: Sequence[Batch], documents: int) -> list[Batch]:
 class Solved(NamedTuple):
     """A knob, what it gives, and how much of the model is gone then."""
 
-    knob: Knob
+    level: Level
     model: BlockModel
     size: Size
     note: str  # of the method, about what it chose by itself
@@ -123,11 +123,11 @@ def require(method: Method, model: BlockModel) -> None:
         )
 
 
-def nearest(method: Method, model: BlockModel, target: float) -> list[tuple[Knob, Size]]:
+def nearest(method: Method, model: BlockModel, target: float) -> list[tuple[Level, Size]]:
     """The candidates on both sides of `target`, a share of the block parameters: two, or one at an end; the nearest first."""
-    knobs = method.knobs(model)
-    above = bisect_left(knobs, target, key=lambda knob: method.count(model, knob).block_params)
-    found = [(knob, method.count(model, knob)) for knob in knobs[max(above - 1, 0) : above + 1]]
+    levels = method.levels(model)
+    above = bisect_left(levels, target, key=lambda level: method.count(model, level).block_params)
+    found = [(level, method.count(model, level)) for level in levels[max(above - 1, 0) : above + 1]]
     return sorted(found, key=lambda pair: abs(pair[1].block_params - target))
 
 
@@ -145,15 +145,15 @@ def solve(method: Method, model: BlockModel, batches: Sequence[Batch], target: f
         raise UnreachableError(
             f"{method.title} takes nothing out of {model.spec.name}, which has {len(model.blocks)} blocks: take a deeper model"
         )
-    knob, _ = near[0]
+    level, _ = near[0]
     _within(method, model, target, tolerance, near)
-    pruned = method.prune(model, batches, knob)
+    pruned = method.prune(model, batches, level)
     measured = size(model, pruned)
-    _within(method, model, target, tolerance, [(knob, measured)])  # blocks that differ were counted as alike
-    return Solved(knob, pruned, measured, method.note(model, batches, knob))
+    _within(method, model, target, tolerance, [(level, measured)])  # blocks that differ were counted as alike
+    return Solved(level, pruned, measured, method.note(model, batches, level))
 
 
-def _within(method: Method, model: BlockModel, target: float, tolerance: float, near: Sequence[tuple[Knob, Size]]) -> None:
+def _within(method: Method, model: BlockModel, target: float, tolerance: float, near: Sequence[tuple[Level, Size]]) -> None:
     """Raises UnreachableError when the first of `near`, which it names, is not within `tolerance` of `target`."""
     if abs(near[0][1].block_params - target) <= tolerance:
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapters.base import BlockModel
-from adapters.checkpoints.export import pruned
+from adapters.checkpoints.export import remove_blocks
 from analysis.data.batches import Batch
-from analysis.methods.method import Knob, Method, Remembered, first_documents, without_last
+from analysis.methods.method import Level, Method, Remembered, first_documents, without_last
 from analysis.removal.orders import ORDERS, Calibration
 from analysis.removal.paths import RemovalPath
 from analysis.removal.search import SEARCHED
@@ -30,8 +30,8 @@ def method(name: str, title: str, source: str) -> Method:
         read = first_documents(batches, DOCUMENTS) if order.searched else batches
         return order.find(Calibration(model, read), len(model.blocks) - 1)
 
-    def prune(model: BlockModel, batches: Sequence[Batch], knob: Knob) -> BlockModel:
-        return pruned(model, path(model, batches)[int(knob)].blocks)
+    def prune(model: BlockModel, batches: Sequence[Batch], level: Level) -> BlockModel:
+        return remove_blocks(model, path(model, batches)[int(level)].blocks)
 
     return Method(title, source, prune, counts, without_last, FAMILIES, stock=True, floats=False)
 

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from analysis.display.format import bounded, escape, number
 from analysis.display.show import WIDTH
 from analysis.methods.accuracy import METRIC, Answers, mean, retained
-from analysis.methods.bench import Point
+from analysis.methods.bench import PrunedPoint
 from analysis.methods.table import METHODS
 from analysis.paper.table_1 import TASKS, VERSION, WRITTEN, Printed, printed
 from analysis.runs.tables import tidy
-from analysis.stats.intervals import ENOUGH, Array, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, Interval
 
 ROOM = 3  # tasks whose intervals a table has room for, and panels side by side
 
@@ -31,8 +31,8 @@ class Accuracies:
     model: str
     tasks: tuple[str, ...]
     dense: tuple[Answers, ...]  # by task
-    points: tuple[Point, ...]
-    quarter: float  # the target that the paper's size is
+    points: tuple[PrunedPoint, ...]
+    paper_n_removed: float  # the target that the paper's size is
 
     @property
     def with_options(self) -> list[str]:
@@ -103,7 +103,7 @@ class Accuracies:
     @cached_property
     def accuracies(self) -> pd.DataFrame:
         """Of the dense model and of all methods at the paper's size: method, task, value, ci_low, ci_high, chance."""
-        models = [("dense", self.dense), *((METHODS[p.method].title, p.answers) for p in self.points if p.target == self.quarter)]
+        models = [("dense", self.dense), *((METHODS[p.method].title, p.answers) for p in self.points if p.target == self.paper_n_removed)]
         rows = [
             (title, task, *found.interval, found.chance)
             for title, answers in models
@@ -140,9 +140,9 @@ class Accuracies:
     def figure_caption(self) -> str:
         """Of `figure`."""
         return (
-            f"Accuracy ({METRIC} of lm_eval) by method with {percent(self.quarter)} of the block parameters gone (Figure 1 of the paper "
-            f"shows MMLU); dashed: the dense model, dotted: guessing. Bars are 95\u00a0% bootstrap intervals over the questions of a task, "
-            f"when there are {ENOUGH} at least."
+            f"Accuracy ({METRIC} of lm_eval) by method with {percent(self.paper_n_removed)} of the block parameters gone (Figure 1 of the "
+            f"paper shows MMLU); dashed: the dense model, dotted: guessing. Bars are 95\u00a0% bootstrap intervals over the "
+            f"questions of a task, when there are {MIN_DOCUMENTS_FOR_CI} at least."
         )
 
 

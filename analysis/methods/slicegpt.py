@@ -31,7 +31,7 @@ from adapters.wrapped import WrappedBlock
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted
 from analysis.methods.llama import llama_blocks, shapes
-from analysis.methods.method import Knob, Method, Size, size
+from analysis.methods.method import Level, Method, Size, size
 
 DAMPING = 0.01  # of the mean of the second moment's diagonal, added to the diagonal
 ROUND = 8  # d' is a multiple of it
@@ -177,7 +177,7 @@ def sliced(model: LlamaModel, axes: Iterable[Tensor], kept: int) -> SlicedModel:
     """The model on the first `kept` of the `axes` (d, d), which are as `stream_axes` gives them, one more than sub-layers."""
     steps, blocks = iter(axes), list[Block]()
     before = next(steps)[:, :kept]
-    embed, head = model.weights["embed"], model.weights.get("head", model.weights["embed"])
+    embed, head = model.weights["embed"], model.weights.get("unembed", model.weights["embed"])
     narrow = {"embed": _product(embed, before)}
     for block in llama_blocks(model, SLICEGPT):
         middle, behind = next(steps)[:, :kept], next(steps)
@@ -185,7 +185,7 @@ def sliced(model: LlamaModel, axes: Iterable[Tensor], kept: int) -> SlicedModel:
             behind = behind[:, :kept]
         blocks.append(_slice(block, before, middle, behind))
         before = behind
-    return SlicedModel(model, narrow | {"head": _product(head, model.weights["norm"].double()[:, None] * before)}, blocks)
+    return SlicedModel(model, narrow | {"unembed": _product(head, model.weights["norm"].double()[:, None] * before)}, blocks)
 
 
 def _slice(block: LlamaBlock, before: Tensor, middle: Tensor, behind: Tensor) -> SlicedBlock:
@@ -218,13 +218,13 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() @ b).to(a.dtype)
 
 
-def prune(model: BlockModel, batches: Sequence[Batch], sparsity: Knob) -> BlockModel:
+def prune(model: BlockModel, batches: Sequence[Batch], sparsity: Level) -> BlockModel:
     """The model sliced on axes of `batches`. Raises StrataError on other models, and as `width` and `stream_axes` do."""
     llama_blocks(model, SLICEGPT)
     return _pruned(model, stream_axes(model, batches, width(model, sparsity)), sparsity)
 
 
-def count(model: BlockModel, sparsity: Knob) -> Size:
+def count(model: BlockModel, sparsity: Level) -> Size:
     """What slicing takes out, from shapes."""
     nothing = torch.empty(model.spec.d_model, model.spec.d_model, dtype=torch.float64, device="meta")
     return size(model, _pruned(shapes(model, SLICEGPT), itertools.repeat(nothing), sparsity))
@@ -235,10 +235,10 @@ def _pruned(model: BlockModel, axes: Iterable[Tensor], sparsity: float) -> Slice
     return sliced(model, axes, width(model, sparsity))
 
 
-def knobs(model: BlockModel) -> Sequence[Knob]:
+def levels(model: BlockModel) -> Sequence[Level]:
     """A sparsity for every width that can be kept, the dense one first."""
     d = model.spec.d_model
     return [1 - kept / d for kept in range(d // ROUND * ROUND, 0, -ROUND)]
 
 
-SLICEGPT = Method("SliceGPT", "2401.15024", prune, knobs, count, ("llama", "baichuan"), stock=False)
+SLICEGPT = Method("SliceGPT", "2401.15024", prune, levels, count, ("llama", "baichuan"), stock=False)

@@ -16,14 +16,14 @@ from analysis.display.removal_plots import Panel
 from analysis.display.result import Result
 from analysis.methods import findings, laco, removal
 from analysis.methods.accuracy import Answers, has_options
-from analysis.methods.bench import Bench, Point
+from analysis.methods.bench import MethodRuns, PrunedPoint
 from analysis.methods.method import TOLERANCE, calibration_for, without_last
 from analysis.methods.scores import Accuracies, percent
 from analysis.methods.table import METHODS
-from analysis.paper.shortgpt import quarter
+from analysis.paper.shortgpt import paper_n_removed
 from analysis.paper.table_1 import COLUMNS, VERSION, printed
 from analysis.removal.savings import MEASURES
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import Array, Interval, ratio
 from analysis.tasks import TaskSet
 
@@ -49,19 +49,19 @@ class Methods(Result):
     tokens: Array
     answers: tuple[Answers, ...]  # of the dense model, by task
     tasks: tuple[str, ...]
-    points: tuple[Point, ...]
-    left_out: tuple[str, ...] = ()  # sentences on methods, with the reason
+    points: tuple[PrunedPoint, ...]
+    skipped: tuple[str, ...] = ()  # sentences on methods, with the reason
 
     @property
-    def quarter(self) -> float:
+    def paper_n_removed(self) -> float:
         """The target that is nearest to the paper's size."""
-        return _target(self.model, quarter(len(self.model.blocks)))
+        return _target(self.model, paper_n_removed(len(self.model.blocks)))
 
     @property
-    def reached(self) -> list[Point]:
+    def reached(self) -> list[PrunedPoint]:
         return [point for point in self.points if point.nll is not None]
 
-    def rise(self, point: Point) -> Interval:
+    def rise(self, point: PrunedPoint) -> Interval:
         """Of the loss over the dense model's, in nats a token, paired over documents."""
         assert point.nll is not None
         return ratio(point.nll - self.nll, self.tokens)
@@ -116,19 +116,19 @@ class Methods(Result):
     def sizes(self) -> pd.DataFrame:
         """What every pruned model lacks, measured from it."""
         rows = [
-            (METHODS[p.method].title, percent(p.target), f"{p.knob:g}{p.note and f' ({p.note})'}", *map(percent, p.size))
+            (METHODS[p.method].title, percent(p.target), f"{p.level:g}{p.note and f' ({p.note})'}", *map(percent, p.size))
             for p in self.reached
             if p.size
         ]
         return pd.DataFrame(rows, columns=["method", "asked for", "knob", *MEASURES])
 
     @property
-    def at_quarter(self) -> list[Point]:
-        return [point for point in self.reached if point.target == self.quarter]
+    def at_quarter(self) -> list[PrunedPoint]:
+        return [point for point in self.reached if point.target == self.paper_n_removed]
 
     @cached_property
     def scores(self) -> Accuracies:
-        return Accuracies(self.model.spec.name, self.tasks, self.answers, tuple(self.reached), self.quarter)
+        return Accuracies(self.model.spec.name, self.tasks, self.answers, tuple(self.reached), self.paper_n_removed)
 
     @cached_property
     def paper(self) -> pd.DataFrame:
@@ -173,7 +173,7 @@ class Methods(Result):
             if p.nll is None:
                 said.setdefault(p.why, []).append(percent(p.target))
         missed = [f"Not at {', '.join(targets)}: {escape(why)}." for why, targets in said.items()]
-        return "\n\n".join([*(missed or ["Every method reached every size."]), *map(escape, self.left_out)])
+        return "\n\n".join([*(missed or ["Every method reached every size."]), *map(escape, self.skipped)])
 
     @cached_property
     def conclusion(self) -> str:
@@ -182,7 +182,7 @@ class Methods(Result):
         for target in self.targets:
             clauses.setdefault(findings.best(self._losses(target)) + self._besides(target), []).append(percent(target))
         said = [f"With {' and '.join(targets)} of the block parameters gone {clause}." for clause, targets in clauses.items()]
-        stands = findings.against(METHODS["shortgpt"].title, self._losses(self.quarter)) + self._besides(self.quarter)
+        stands = findings.against(METHODS["shortgpt"].title, self._losses(self.paper_n_removed)) + self._besides(self.paper_n_removed)
         return " ".join([*said, f"At the paper's size {stands}."])
 
     def _losses(self, target: float) -> dict[str, Array]:
@@ -202,12 +202,12 @@ def _target(model: BlockModel, count: int) -> float:
 def targets_of(model: BlockModel) -> tuple[float, ...]:
     """The paper's size and three more, as whole numbers of blocks: sizes that every method can come near."""
     n = len(model.blocks)
-    counts = {quarter(n), *(min(max(1, round(share * n)), n - 1) for share in OTHERS)}
+    counts = {paper_n_removed(n), *(min(max(1, round(share * n)), n - 1) for share in OTHERS)}
     return tuple(_target(model, count) for count in sorted(counts))
 
 
 def compare_methods(
-    model: BlockModel, setting: Setting, *, tasks: Sequence[TaskSet] = (), methods: Sequence[str] = tuple(METHODS)
+    model: BlockModel, config: RunConfig, *, tasks: Sequence[TaskSet] = (), methods: Sequence[str] = tuple(METHODS)
 ) -> Methods:
     """Prunes `model` by every one of `methods` that is for it, at every size, and scores the results.
 
@@ -216,19 +216,19 @@ def compare_methods(
     """
     for one in tasks:
         has_options(one)  # before anything is scored
-    setting = setting.within(model)
-    text = setting.text().at_most(setting.documents or setting.budget.documents, model)
+    config = config.within(model)
+    text = config.text().at_most(config.documents or config.budget.documents, model)
     calibration = calibration_for(model, text)
-    bench, targets = Bench(model, text, calibration, tasks, setting.out), targets_of(model)
+    bench, targets = MethodRuns(model, text, calibration, tasks, config.out), targets_of(model)
     dense, found = bench.dense()
     asked = [(name, target) for name in known(model, methods) for target in targets]
     points = []
     for i, (name, target) in enumerate(asked):
-        setting.progress(f"{METHODS[name].title}, {percent(target)}", i / len(asked))
+        config.progress(f"{METHODS[name].title}, {percent(target)}", i / len(asked))
         points.append(bench.point(name, target))
-    setting.progress("methods", 1)
+    config.progress("methods", 1)
     names, measured = tuple(one.name for one in tasks), (dense["nll"], dense["tokens"], found)
-    return Methods(model, text, calibration, targets, *measured, names, tuple(points), left_out(model, methods))
+    return Methods(model, text, calibration, targets, *measured, names, tuple(points), skipped(model, methods))
 
 
 def known(model: BlockModel, methods: Sequence[str]) -> list[str]:
@@ -236,7 +236,7 @@ def known(model: BlockModel, methods: Sequence[str]) -> list[str]:
     return [name for name in methods if not _reason(name, model)]
 
 
-def left_out(model: BlockModel, methods: Sequence[str]) -> tuple[str, ...]:
+def skipped(model: BlockModel, methods: Sequence[str]) -> tuple[str, ...]:
     """Sentences on the others."""
     said: dict[str, list[str]] = {}
     for name in methods:

@@ -13,7 +13,7 @@ from adapters.base import BlockModel
 from adapters.errors import unknown
 from analysis.data.batches import Batch, Text
 from analysis.data.documents import windows_hash
-from analysis.engine.ablations import place, singles
+from analysis.engine.ablations import row_key, single_ablations
 from analysis.metrics.metrics import METRICS, STEPS, measure
 from analysis.metrics.taylor import taylor
 from analysis.runs.run import Run
@@ -46,13 +46,13 @@ class ImportanceStudy:
             for name in given:
                 if name not in valid:
                     raise unknown(noun, name, valid)
-        singles(self.model.spec, self.kinds)
+        single_ablations(self.model.spec, self.kinds)
 
     @property
     def flops_per_token(self) -> int:
         """A forward pass without head for `METRICS`; with head, and backwards at twice its cost, for `taylor`."""
         spec = self.model.spec
-        stream = spec.flops_per_token - spec.head_flops
+        stream = spec.flops_per_token - spec.unembed_flops
         return bool(set(self.metrics) - {"taylor"}) * stream + ("taylor" in self.metrics) * 3 * spec.flops_per_token
 
     def open(self, folder: Path) -> Run:
@@ -63,9 +63,9 @@ class ImportanceStudy:
         scores = self.scores(folder, progress)
         tokens = scores["real"]
         rows = [
-            (*place(part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
+            (*row_key(part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
             for metric in self.metrics
-            for i, part in enumerate(singles(self.model.spec, self.kinds))
+            for i, part in enumerate(single_ablations(self.model.spec, self.kinds))
         ]
         table = tidy(rows, COLUMNS)
         write_table(self.open(folder), table)

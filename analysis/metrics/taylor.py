@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters.base import BlockModel, Parts
 from adapters.errors import unknown
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.tokens import require_finite
 
 # (what is removed, the stream that it was added to: their gradients are the same); heads reach it through `project`
@@ -38,7 +38,7 @@ def taylor(
     for kind in kinds:
         if kind not in TARGETS:
             raise unknown("kind", kind, TARGETS)
-    singles(model.spec, kinds)  # are there heads?
+    single_ablations(model.spec, kinds)  # are there heads?
     with torch.inference_mode(False), torch.enable_grad():
         tracked = copy.copy(model)
         tracked.weights = model.weights | {"embed": model.weights["embed"].detach().requires_grad_()}

@@ -23,7 +23,7 @@ REMOVED = {
 QUANTISED = (("Baseline", 32, 8.4999, 37.99), ("ShortGPT", 23, 42.6951, 36.69))
 
 
-def quarter(n_blocks: int) -> int:
+def paper_n_removed(n_blocks: int) -> int:
     """How many blocks the paper takes out: 9 of 32 and 10 of 40, else about a quarter."""
     return {32: 9}.get(n_blocks, max(1, round(n_blocks / 4)))
 
@@ -37,4 +37,4 @@ def named_in_paper(name: str) -> str | None:
 def removed_in_paper(name: str, n_blocks: int) -> tuple[int, ...]:
     """The blocks that the paper removed from a model; none for models that are not among its four, or of another depth."""
     blocks = REMOVED.get(named_in_paper(name) or "", ())
-    return blocks if len(blocks) == quarter(n_blocks) else ()
+    return blocks if len(blocks) == paper_n_removed(n_blocks) else ()

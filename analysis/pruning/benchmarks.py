@@ -15,10 +15,10 @@ from adapters.ablation import NONE, Ablation
 from analysis.display.format import bounded
 from analysis.display.removal_plots import removal_curves
 from analysis.display.sentences import too_few
-from analysis.pruning.results import Pruned
+from analysis.pruning.results import RemovalResult
 from analysis.removal.paths import size
-from analysis.runs.settings import Setting, run_folder, share
-from analysis.stats.intervals import ENOUGH, Interval
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.benchmark import Benchmark, by_task
 from analysis.tasks.study import TaskStudy, by_ablation
@@ -27,10 +27,10 @@ PLACES = {"accuracy": "acc", "loss": "log_loss"}  # of a task with options
 
 
 @dataclass(frozen=True)
-class Along:
+class TaskCurves:
     """A task, or the pooled tasks of a group, without every scored set of a model's removal paths."""
 
-    removed: Pruned
+    removed: RemovalResult
     found: Benchmark
     places: dict[Ablation, int]  # of each set in the benchmark's table
 
@@ -80,7 +80,7 @@ class Along:
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
         n = self.found.n_documents
-        said = f"Intervals over {n} questions are in the table" if n >= ENOUGH else f"There are no intervals: {too_few(n)}"
+        said = f"Intervals over {n} questions are in the table" if n >= MIN_DOCUMENTS_FOR_CI else f"There are no intervals: {too_few(n)}"
         return f"{said}; {self.removed.grey}"
 
     @cached_property
@@ -99,7 +99,7 @@ class Along:
     @property
     def _at_quarter(self) -> dict[str, Ablation]:
         """By the order's title: the largest scored set up to that size."""
-        paths, most = self.removed.scored.paths, self.removed.quarter
+        paths, most = self.removed.scored.paths, self.removed.paper_n_removed
         return {title: max((a for a in paths[n] if size(a) <= most), key=size) for n, title in self.removed.titles.items()}
 
     def _beats(self, ablation: Ablation) -> bool:
@@ -117,20 +117,20 @@ class Along:
             said.append(verdicts.against_chance(self.name, accuracy, found.chance["accuracy"], beats=beats, n_documents=n))
             if beats:
                 said.append(self._last_above_chance)
-        said.append(self._costs if n >= ENOUGH else f"What removals cost on {self.name} is open: {too_few(n)}.")
+        said.append(self._costs if n >= MIN_DOCUMENTS_FOR_CI else f"What removals cost on {self.name} is open: {too_few(n)}.")
         return " ".join(said)
 
     @property
     def _costs(self) -> str:
         """By which orders the loss at the paper's size can be told from the dense model's."""
         at, metric = self._at_quarter, f"delta_{self.found.loss}"
-        told = [title for title, ablation in at.items() if self.value(ablation, "told").value]
+        significant = [title for title, ablation in at.items() if self.value(ablation, "significant").value]
         worst = max(at, key=lambda title: self.value(at[title], metric).value)
-        out = f"With up to {self.removed.quarter} of {self.removed.n_blocks} blocks out the {self.found.loss_name}"
+        out = f"With up to {self.removed.paper_n_removed} of {self.removed.n_blocks} blocks out the {self.found.loss_name}"
         reach = f"the largest rise is {bounded(self.value(at[worst], metric))}, by {worst}"
-        if not told:
+        if not significant:
             return f"{out} cannot be told from the dense model's by any order {verdicts.RATE}; {reach}."
-        return f"{out} can be told from the dense model's by {', '.join(told)} {verdicts.RATE}; {reach}."
+        return f"{out} can be told from the dense model's by {', '.join(significant)} {verdicts.RATE}; {reach}."
 
     @property
     def _last_above_chance(self) -> str:
@@ -147,21 +147,21 @@ class Along:
         return f"It stays so {verdicts.RATE} with up to so many blocks out: {'; '.join(clauses)}."
 
 
-def along_paths(removed: Pruned, tasks: Sequence[TaskSet], setting: Setting) -> list[Along]:
+def along_paths(removed: RemovalResult, tasks: Sequence[TaskSet], config: RunConfig) -> list[TaskCurves]:
     """Each task under every set that `removed` scored."""
     model, sets = removed.model, [ablation for ablation in removed.scored.nll if ablation]
     made = []
     for one in tasks:
         study = TaskStudy.of(model, sets, one)
-        told = share(setting.progress, f"{one.name} along the paths of {model.spec.name}", study.steps)
-        scores = study.scores(run_folder(setting.out, f"task-removal-{one.name}", study.identity), told)
+        advance = progress_fraction(config.progress, f"{one.name} along the paths of {model.spec.name}", study.steps)
+        scores = study.scores(run_folder(config.out, f"task-removal-{one.name}", study.identity), advance)
         table = by_ablation(study, *scores, kinds_of(removed, study), bare="random")
         places = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
-        made += [Along(removed, found, places) for found in by_task(study, table)]
+        made += [TaskCurves(removed, found, places) for found in by_task(study, table)]
     return made
 
 
-def kinds_of(removed: Pruned, study: TaskStudy) -> list[str]:
+def kinds_of(removed: RemovalResult, study: TaskStudy) -> list[str]:
     """Of each ablation. Sets of random orders alone are a kind of their own: most guess, and are there to be passed."""
     random, ours = ({a for name in names for a in removed.scored.paths[name]} for names in (removed.null, removed.whole))
     return ["dense" if not a else "random" if a in random - ours else "sets" for a in study.plan.ablations]

@@ -12,7 +12,7 @@ from analysis.display.format import bounded, number
 from analysis.display.sentences import too_few
 from analysis.removal.paths import Scored, size
 from analysis.removal.savings import CostedPath, compare
-from analysis.stats.intervals import ENOUGH, Array, told_from_zero
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, differs_from_zero
 
 MEASURE, SHARES = "block parameters", (0.1, 0.25, 0.5)  # where orders of different parts are compared
 DOUBLED = float(np.log(2))  # rise in loss at which perplexity is twice the dense model's
@@ -25,7 +25,7 @@ def breaks(scored: Scored, name: str) -> str:
     before, after, rise = max(steps, key=lambda step: step[2].value)
     if not rise.value > 0:
         return "the loss does not rise"
-    if documents < ENOUGH:
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return f"where the curve breaks is open: {too_few(documents)}; the largest rise seen is at {_at(before, after)}"
     others = [high for a, _, (_, _, high) in steps if a != before and high is not None]
     if rise.low is None or rise.low <= max([0.0, *others]):
@@ -67,8 +67,8 @@ def winners(*contests: Mapping[str, Array]) -> list[list[str]]:
     Paired t-tests over documents, false discoveries held to 5 % among all pairs of all contests. Equal losses are equal sets.
     """
     pairs = [(i, a, b) for i, losses in enumerate(contests) for a, b in combinations(losses, 2)]
-    told = told_from_zero(np.array([contests[i][a] - contests[i][b] for i, a, b in pairs]))
-    apart = {(i, frozenset((a, b))) for (i, a, b), yes in zip(pairs, told, strict=True) if yes}
+    significant = differs_from_zero(np.array([contests[i][a] - contests[i][b] for i, a, b in pairs]))
+    apart = {(i, frozenset((a, b))) for (i, a, b), yes in zip(pairs, significant, strict=True) if yes}
     lowest = [min(losses, key=lambda name: losses[name].sum()) for losses in contests]
     return [
         [name for name in losses if name == best or (i, frozenset((name, best))) not in apart]
@@ -83,7 +83,7 @@ def contest(scored: Scored, names: Sequence[str], titles: Mapping[str, str], nul
     among the comparisons with random ones.
     """
     documents = len(scored.tokens)
-    if documents < ENOUGH:
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return f"Which order is best is open: {too_few(documents)}."
     at = {name: {size(a): a for a in scored.paths[name]} for name in (*names, *null)}
     shared = sorted(set.intersection(*(set(sets) for sets in at.values())) - {0.0})
@@ -96,7 +96,7 @@ def contest(scored: Scored, names: Sequence[str], titles: Mapping[str, str], nul
         found.setdefault(alone, {})[k] = _margin(scored, of, alone, titles) if alone else _tied(scored, of, first, titles)
     sentences = [_said(who, evidence, titles, len(names)) for who, evidence in sorted(found.items())]
     leads = np.array([_lowest(scored, of.values()) - _lowest(scored, (at[n][k] for n in null)) for k, of in zip(shared, sets, strict=True)])
-    better = told_from_zero(leads) & (leads.sum(1) < 0)
+    better = differs_from_zero(leads) & (leads.sum(1) < 0)
     if lucky := [k for k, yes in zip(shared, better, strict=True) if not yes]:
         sentences.append(f"With {_blocks(lucky)} removed the best order cannot be told from the best of {len(null)} random ones.")
     return " ".join(sentences)
@@ -141,7 +141,7 @@ def at_equal_size(scored: Scored, titles: Mapping[str, str], shares: Sequence[fl
     Losses lie on a line between neighbouring sets (`analysis.removal.savings.compare`). Empty when there are no intervals, and no
     order of sub-layers: orders of blocks are held against each other by `contest`.
     """
-    if len(scored.tokens) < ENOUGH or not any(a.mixers or a.ffns for name in titles for a in scored.paths[name]):
+    if len(scored.tokens) < MIN_DOCUMENTS_FOR_CI or not any(a.mixers or a.ffns for name in titles for a in scored.paths[name]):
         return ""
     paths = {name: _costed(scored, name) for name in titles}
     sentences = ["Sub-layers are not in this contest by blocks."]
@@ -151,7 +151,11 @@ def at_equal_size(scored: Scored, titles: Mapping[str, str], shares: Sequence[fl
         ranked = sorted(found.rises, key=lambda name: found.rises[name].value)
         lowest = found.rises[ranked[0]]
         leaders = [name for name in ranked if found.rises[name] == lowest]  # of the same sets
-        rivals = [titles[n] for n in ranked if n not in leaders and not found.told.get((ranked[0], n), found.told.get((n, ranked[0])))]
+        rivals = [
+            titles[n]
+            for n in ranked
+            if n not in leaders and not found.significant.get((ranked[0], n), found.significant.get((n, ranked[0])))
+        ]
         tail = f"which cannot be told from {', '.join(rivals)}" if rivals else "below every other order found"
         sentences.append(
             f"Where {100 * found.share:.0f} % of the blocks' parameters are gone {' and '.join(titles[n] for n in leaders)} "

@@ -13,15 +13,14 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.checkpoints.export import rerooted
 from analysis.data.batches import Text
-from analysis.display import removal_plots as curves
-from analysis.display import sentences as conclusions
+from analysis.display import removal_plots, sentences
 from analysis.display.format import INTERVALS, bounded, number
 from analysis.display.result import Result
-from analysis.paper.shortgpt import STRATEGIES, quarter, removed_in_paper
+from analysis.paper.shortgpt import STRATEGIES, paper_n_removed, removed_in_paper
 from analysis.pruning import findings
 from analysis.removal.orders import BLOCKS, ORDERS
 from analysis.removal.paths import RemovalPath, Scored, size
-from analysis.stats.intervals import ENOUGH
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 SAVED = {"block parameters": "the blocks' parameters", "all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
@@ -35,7 +34,7 @@ REROOTED = (
 
 
 @dataclass(frozen=True)
-class Pruned(Result):
+class RemovalResult(Result):
     """Results of one model: its paths, and their losses on held-out text."""
 
     model: BlockModel
@@ -49,9 +48,9 @@ class Pruned(Result):
     precision: str = ""  # of these files, see `Source`
 
     @property
-    def quarter(self) -> int:
+    def paper_n_removed(self) -> int:
         """How many blocks the paper takes out, see `analysis.paper.shortgpt`."""
-        return quarter(self.n_blocks)
+        return paper_n_removed(self.n_blocks)
 
     @property
     def printed(self) -> tuple[int, ...]:
@@ -77,14 +76,14 @@ class Pruned(Result):
         return self.scored.table(self.null)
 
     @property
-    def panels(self) -> list[curves.Panel]:
+    def panels(self) -> list[removal_plots.Panel]:
         """What is drawn against blocks removed: orders from one plain pass, and orders that look further, Block Influence in both."""
-        return [curves.Panel("removed", "blocks removed", names) for names in self._groups]
+        return [removal_plots.Panel("removed", "blocks removed", names) for names in self._groups]
 
     @property
-    def savings(self) -> list[curves.Panel]:
+    def savings(self) -> list[removal_plots.Panel]:
         """The same against what is saved, a row a measure of SAVED."""
-        return [curves.Panel(measure, f"of {said} removed", names) for measure, said in SAVED.items() for names in self._groups]
+        return [removal_plots.Panel(measure, f"of {said} removed", names) for measure, said in SAVED.items() for names in self._groups]
 
     @property
     def _groups(self) -> list[list[str]]:
@@ -94,7 +93,7 @@ class Pruned(Result):
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
         n = len(self.scored.tokens)
-        intervals = f"95\u00a0% bootstrap intervals over {n} documents" if n >= ENOUGH else f"missing: {conclusions.too_few(n)}"
+        intervals = f"95\u00a0% bootstrap intervals over {n} documents" if n >= MIN_DOCUMENTS_FOR_CI else f"missing: {sentences.too_few(n)}"
         return f"Coloured bands are {intervals}; {self.grey}"
 
     @property
@@ -114,13 +113,14 @@ class Pruned(Result):
             "Losses": f"{self.text.corpus}, held-out: {len(self.scored.tokens)} documents, one window of {self.text.window} tokens each, "
             f"{int(self.scored.tokens.sum()):,} tokens scored",
             "Sets": f"{total:,} sets of blocks and sub-layers: up to {points} of each order, from none removed to all but one, "
-            f"and those without {self.quarter} block{'s' * (self.quarter > 1)}" + (", with the paper's" if self.printed else ""),
+            f"and those without {self.paper_n_removed} block{'s' * (self.paper_n_removed > 1)}"
+            + (", with the paper's" if self.printed else ""),
             "Intervals": INTERVALS,
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
     @cached_property
-    def left_out(self) -> str:
+    def skipped(self) -> str:
         """Which orders the budget does not hold, and what they would take."""
         if not self.seconds:
             return "Every order was found."
@@ -152,19 +152,21 @@ class Pruned(Result):
     def strategies(self) -> pd.DataFrame:
         """Table 3: what the paper's strategies take out first, and what that gives here."""
         rows = [
-            (ORDERS[n].title, said, _listed(self._order(n)[: self.quarter]), self._rise(self.whole[n][self.quarter].blocks))
+            (ORDERS[n].title, said, _listed(self._order(n)[: self.paper_n_removed]), self._rise(self.whole[n][self.paper_n_removed].blocks))
             for n, said in STRATEGIES.items()
             if n in self.whole
         ]
-        return pd.DataFrame(rows, columns=["strategy", "removes blocks", f"the first {self.quarter} here", "rise in loss"])
+        return pd.DataFrame(rows, columns=["strategy", "removes blocks", f"the first {self.paper_n_removed} here", "rise in loss"])
 
     @property
     def removed(self) -> pd.DataFrame:
         """Table 4: the blocks that each order has taken out at the paper's number of them, and what that gives here."""
         sets: dict[str, Iterable[int]] = {"the paper, Table 4": self.printed} if self.printed else {}
-        sets |= {title: self.whole[name][self.quarter].blocks for name, title in self.titles.items() if ORDERS[name].kinds == BLOCKS}
+        sets |= {
+            title: self.whole[name][self.paper_n_removed].blocks for name, title in self.titles.items() if ORDERS[name].kinds == BLOCKS
+        }
         rows = [(title, _listed(sorted(blocks)), self._rise(blocks)) for title, blocks in sets.items()]
-        return pd.DataFrame(rows, columns=["order", f"{self.quarter} of {self.n_blocks} blocks removed", "rise in loss"])
+        return pd.DataFrame(rows, columns=["order", f"{self.paper_n_removed} of {self.n_blocks} blocks removed", "rise in loss"])
 
     def _rise(self, blocks: Iterable[int]) -> str:
         """With its interval."""
@@ -207,7 +209,7 @@ class Pruned(Result):
             for column, place in (("memory", "memory"), ("file", "file"))
             if column in self.bought
         ]
-        blocks = f"{self.quarter} of {self.n_blocks} blocks"
+        blocks = f"{self.paper_n_removed} of {self.n_blocks} blocks"
         return f"With {blocks} removed the weights take {' and '.join(left)}. {findings.faster(dense, short)}"
 
     @cached_property

@@ -7,37 +7,38 @@ from dataclasses import replace
 import pandas as pd
 
 from adapters.base import BlockModel
-from adapters.checkpoints.export import Source, pruned
+from adapters.checkpoints.export import Source, remove_blocks
 from analysis.engine.cost import speed
-from analysis.pruning.results import Pruned
+from analysis.pruning.results import RemovalResult
 from analysis.pruning.speed import speeds
 from analysis.removal.orders import RANDOM, random_order
 from analysis.removal.paths import score
 from analysis.removal.search import find_paths, sized_paths
-from analysis.runs.settings import Setting, share
+from analysis.runs.settings import RunConfig, progress_fraction
 
 
-def removal(model: BlockModel, setting: Setting, source: Source | None = None) -> Pruned:
+def removal(model: BlockModel, config: RunConfig, source: Source | None = None) -> RemovalResult:
     """Finds every order that the budget holds on calibration text, and scores its sets on held-out text.
 
     `source`: the model's files, when the size of pruned ones is asked for.
     """
-    setting = setting.within(model)
-    budget, progress = setting.budget, setting.progress
-    text = setting.text(setting.documents or budget.documents)
+    config = config.within(model)
+    budget, progress = config.budget, config.progress
+    text = config.text(config.documents or budget.documents)
     calibration = text.calibration(model)
     rate = speed(model, budget.window)
-    found = find_paths(model, calibration, setting, rate)
-    paths = found.paths | {f"random {i}": random_order(len(model.spec.blocks), setting.seed + i) for i in range(RANDOM)}
-    study, thin, folder = sized_paths(model, paths, text, setting, rate)
-    sums = study.scores(folder, share(progress, "removal paths", study.steps * study.text.documents))
+    found = find_paths(model, calibration, config, rate)
+    paths = found.paths | {f"random {i}": random_order(len(model.spec.blocks), config.seed + i) for i in range(RANDOM)}
+    study, thin, folder = sized_paths(model, paths, text, config, rate)
+    sums = study.scores(folder, progress_fraction(progress, "removal paths", study.steps * study.text.documents))
     scored = score(model, study.plan.ablations, sums, thin)
     progress("speed", 0)
-    result = Pruned(model, study.text, calibration, found.paths, scored, found.seconds, found.searched, pd.DataFrame())
-    removed = found.paths["bi"][result.quarter].blocks
-    short = pruned(model, removed)
+    result = RemovalResult(model, study.text, calibration, found.paths, scored, found.seconds, found.searched, pd.DataFrame())
+    removed = found.paths["bi"][result.paper_n_removed].blocks
+    short = remove_blocks(model, removed)
     bought = speeds(
-        {"dense": model, f"without {result.quarter} block{'s' * (result.quarter > 1)}": short}, min(budget.window, model.spec.max_len // 2)
+        {"dense": model, f"without {result.paper_n_removed} block{'s' * (result.paper_n_removed > 1)}": short},
+        min(budget.window, model.spec.max_len // 2),
     )
     if source:
         bought["file"] = [source.without(out).nbytes for out in (frozenset[int](), removed)]

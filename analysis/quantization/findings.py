@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from analysis.display.format import bounded
 from analysis.display.sentences import too_few
-from analysis.stats.intervals import Array, Interval, ratio, told_from_zero
+from analysis.stats.intervals import Array, Interval, differs_from_zero, ratio
 
 
 class Effect(NamedTuple):
     """A difference of losses."""
 
     size: Interval  # nats a token, paired over documents
-    told: bool  # from zero
+    significant: bool  # from zero
     n_documents: int
 
     @property
@@ -21,7 +21,7 @@ class Effect(NamedTuple):
         """Where it lies: above or below zero, neither, or open when there is no interval."""
         if self.size.low is None or self.size.high is None:
             return "open"
-        return "neither" if not self.told else "above" if self.size.value > 0 else "below"
+        return "neither" if not self.significant else "above" if self.size.value > 0 else "below"
 
     @property
     def text(self) -> str:
@@ -33,8 +33,8 @@ class Effect(NamedTuple):
 
 def effects(differences: Array, tokens: Array) -> list[Effect]:
     """Of differences (effects, documents); false discoveries are held to 5 % among all of them."""
-    sizes, told = [ratio(row, tokens) for row in differences], told_from_zero(differences)
-    return [Effect(size, bool(yes), len(tokens)) for size, yes in zip(sizes, told, strict=True)]
+    sizes, significant = [ratio(row, tokens) for row in differences], differs_from_zero(differences)
+    return [Effect(size, bool(yes), len(tokens)) for size, yes in zip(sizes, significant, strict=True)]
 
 
 def cost(what: str, rise: Effect) -> str:

@@ -17,12 +17,12 @@ from analysis.display.format import INTERVALS, bounded, capital, number
 from analysis.display.result import Result
 from analysis.engine.plan import plan
 from analysis.methods.accuracy import METRIC, has_options
-from analysis.paper.shortgpt import QUANTISED, named_in_paper, quarter
+from analysis.paper.shortgpt import QUANTISED, named_in_paper, paper_n_removed
 from analysis.pruning.speed import memory
 from analysis.quantization import findings
 from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
 from analysis.quantization.variants import Variant, Variants, lowest
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from analysis.runs.tables import tidy
 from analysis.stats.intervals import Array, Interval, ratio
 from analysis.tasks import TaskSet
@@ -137,7 +137,7 @@ class Quantised(Result):
     limits = LIMITS
 
 
-def quantization(source: str, model: BlockModel, setting: Setting, tasks: Sequence[TaskSet] = ()) -> Quantised:
+def quantization(source: str, model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = ()) -> Quantised:
     """Quantises `model`, loaded from `source`, before and after blocks are removed, and scores all on held-out text.
 
     Quantised checkpoints are kept beside the runs. A model that is quantised already is only measured and pruned.
@@ -147,17 +147,17 @@ def quantization(source: str, model: BlockModel, setting: Setting, tasks: Sequen
         has_options(one)  # before anything is scored
     if not model.spec.quantised:
         require(model.spec)
-    setting = setting.within(model)
-    some = plan(model.spec, [Ablation(blocks=frozenset(range(quarter(len(model.spec.blocks)))))])
-    text = setting.text().at_most(setting.size(model, some), model)
+    config = config.within(model)
+    some = plan(model.spec, [Ablation(blocks=frozenset(range(paper_n_removed(len(model.spec.blocks)))))])
+    text = config.text().at_most(config.size(model, some), model)
     calibration = text.calibration(model, max(CALIBRATION, -(-2 * widest(model) // text.window)))
     job = Variants(
         model,
         Source.of(source, model.spec),
         text,
         calibration,
-        lowest(model, calibration, setting.progress),
-        setting,
+        lowest(model, calibration, config.progress),
+        config,
         tasks,
     )
     found, chosen = job.run()

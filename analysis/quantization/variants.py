@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
-from adapters.checkpoints.export import Source, pruned
+from adapters.checkpoints.export import Source, remove_blocks
 from adapters.registry import load
 from analysis.checkpoints.checkpoint import find_path
 from analysis.data.batches import Batch, Text, batches
 from analysis.data.hashes import content_hash
 from analysis.methods.accuracy import METRIC
-from analysis.paper.shortgpt import quarter
+from analysis.paper.shortgpt import paper_n_removed
 from analysis.quantization.gptq import SCHEMES, Recipe, half_bytes
-from analysis.runs.settings import Setting, Tell, run_folder
+from analysis.runs.settings import ProgressCallback, RunConfig, run_folder
 from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.intervals import Array, Interval
 from analysis.tasks import TaskSet
@@ -45,7 +45,7 @@ class Variants:
     text: Text  # held-out
     calibration: Text
     removed: tuple[int, ...]  # blocks
-    setting: Setting
+    config: RunConfig
     tasks: Sequence[TaskSet]
 
     def run(self) -> tuple[list[Variant], tuple[int, ...] | None]:
@@ -56,7 +56,7 @@ class Variants:
         found += self.measured("int8", *self.made(self.recipe("int8")))
         gptq, files = self.made(self.recipe("gptq"))
         found += self.measured("gptq", gptq, files)
-        chosen = lowest(gptq, self.calibration, self.setting.progress)
+        chosen = lowest(gptq, self.calibration, self.config.progress)
         del gptq
         return [*found, *self.measured("gptq", *self.made(self.recipe("gptq", self.removed)), order="before")], chosen
 
@@ -69,8 +69,8 @@ class Variants:
 
     def made(self, recipe: Recipe) -> tuple[BlockModel, Source]:
         """A quantised model and its files; made unless they are there."""
-        self.setting.progress(f"quantising, {SCHEMES[recipe.scheme].title}", 0)
-        folder = str(recipe.make(self.setting.out))
+        self.config.progress(f"quantising, {SCHEMES[recipe.scheme].title}", 0)
+        folder = str(recipe.make(self.config.out))
         model = load(folder, device=str(self.model.device), dtype=str(self.model.dtype).removeprefix("torch."))
         return model, Source.of(folder, model.spec)
 
@@ -81,13 +81,13 @@ class Variants:
     def scores(self, model: BlockModel) -> dict[str, Array]:
         """Sums per document of a model and, unless blocks are out already, of the same without them."""
         study = self.study(model)
-        return study.scores(run_folder(self.setting.out, "quantization", study.identity))
+        return study.scores(run_folder(self.config.out, "quantization", study.identity))
 
     def measured(self, scheme: str, model: BlockModel, source: Source, order: str = "") -> list[Variant]:
-        self.setting.progress("losses", 0)
+        self.config.progress("losses", 0)
         found = []
         for ablation, nll in zip(self.study(model).plan.ablations, self.scores(model)["nll"], strict=True):
-            left, store = pruned(model, ablation.blocks), source.without(ablation.blocks)
+            left, store = remove_blocks(model, ablation.blocks), source.without(ablation.blocks)
             scored = self._benchmarks(left, ablation.blocks)
             when = order if ablation == NONE else "after"
             found.append(Variant(scheme, when, left.spec.n_params, store.nbytes, half_bytes(store), nll, scored))
@@ -95,16 +95,16 @@ class Variants:
 
     def _benchmarks(self, model: BlockModel, removed: Iterable[int]) -> dict[str, Interval]:
         """By what the table shows; `removed` blocks are out of `model` already, which has the dense one's name all the same."""
-        setting = self.setting
+        config = self.config
         if removed:
-            setting = replace(setting, out=setting.out / f"without-{content_hash(sorted(removed))[:8]}")
+            config = replace(config, out=config.out / f"without-{content_hash(sorted(removed))[:8]}")
         shown = [
             (one, f"accuracy (guessing: {one.chance['accuracy']:.2f})", METRIC) if one.has_options else (one, "loss", one.loss)
-            for one in benchmarks(model, self.tasks, [], setting)
+            for one in benchmarks(model, self.tasks, [], config)
         ]
         return {f"{one.task}, {what}": one.dense(metric) for one, what, metric in shown}
 
 
-def lowest(model: BlockModel, calibration: Text, tell: Tell) -> tuple[int, ...]:
+def lowest(model: BlockModel, calibration: Text, tell: ProgressCallback) -> tuple[int, ...]:
     """The quarter of its blocks that Block Influence takes out."""
-    return tuple(sorted(find_path(model, calibration, "bi", quarter(len(model.spec.blocks)), tell)[-1].blocks))
+    return tuple(sorted(find_path(model, calibration, "bi", paper_n_removed(len(model.spec.blocks)), tell)[-1].blocks))

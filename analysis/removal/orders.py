@@ -13,7 +13,7 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from adapters.specs import ModelSpec
 from analysis.data.batches import Batch
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
 from analysis.metrics.metrics import measure
@@ -42,7 +42,7 @@ class Calibration:
     @cached_property
     def alone(self) -> dict[str, np.ndarray]:
         """What taking out each block alone costs: `nll` and `kl` (blocks,), in one sweep."""
-        singly = plan(self.model.spec, singles(self.model.spec, ["blocks"]))
+        singly = plan(self.model.spec, single_ablations(self.model.spec, ["blocks"]))
         sums = [sweep(self.model, singly, batch.ids, batch.lengths, first=batch.first) for batch in self.batches]
         return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}
 
@@ -85,7 +85,7 @@ def angular_spans(found_on: Calibration, most: int, begun: RemovalPath, keep: Ke
 
 
 def greedily(kinds: Sequence[str], found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
-    return greedy(found_on.model, found_on.batches, singles(found_on.model.spec, kinds), most, begun, keep)
+    return greedy(found_on.model, found_on.batches, single_ablations(found_on.model.spec, kinds), most, begun, keep)
 
 
 def random_order(n_blocks: int, seed: int) -> RemovalPath:
@@ -111,7 +111,7 @@ class Order(NamedTuple):
     once: bool = False  # from one plain pass over the text
 
     def parts(self, spec: ModelSpec) -> int:
-        return len(singles(spec, self.kinds))
+        return len(single_ablations(spec, self.kinds))
 
     def find(self, found_on: Calibration, most: int, begun: RemovalPath = (NONE,), keep: Keep = lambda path: None) -> RemovalPath:
         """The path up to `most` removals. Found step by step, it goes on from what is `begun` and is given to `keep` after each."""
@@ -132,11 +132,11 @@ def _passes(spec: ModelSpec, most: int) -> int:
 
 
 def _single_removals(spec: ModelSpec, most: int) -> int:
-    return plan(spec, singles(spec, ["blocks"])).flops_per_token
+    return plan(spec, single_ablations(spec, ["blocks"])).flops_per_token
 
 
 def _rounds(kinds: Sequence[str], spec: ModelSpec, most: int) -> int:
-    return greedy_flops(spec, singles(spec, kinds), most)
+    return greedy_flops(spec, single_ablations(spec, kinds), most)
 
 
 BLOCKS, SUBLAYERS = ("blocks",), ("mixers", "ffns")

@@ -13,7 +13,7 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel, shapes_of
 from adapters.specs import ModelSpec
 from analysis.removal.delete_heads import delete_heads
-from analysis.stats.intervals import Array, Interval, ratio, told_from_zero
+from analysis.stats.intervals import Array, Interval, differs_from_zero, ratio
 
 
 class Saved(NamedTuple):
@@ -79,7 +79,7 @@ class Comparison(NamedTuple):
     measure: str
     share: float
     rises: dict[str, Interval]  # nats a token, by kind; kinds without sets that save as much are missing
-    told: dict[tuple[str, str], bool]  # pairs of kinds: can their losses be told apart?
+    significant: dict[tuple[str, str], bool]  # pairs of kinds: can their losses be told apart?
 
 
 def compare(paths: Mapping[str, CostedPath], spec: ModelSpec, measures: Sequence[str], shares: Sequence[float]) -> list[Comparison]:
@@ -94,14 +94,16 @@ def _at(paths: Mapping[str, CostedPath], spec: ModelSpec, measure: str, shares: 
     found = [{kind: path.rise(path.shares(measure, spec), share) for kind, path in paths.items()} for share in shares]
     there = [{kind: rise for kind, rise in rises.items() if rise is not None} for rises in found]
     pairs = [(i, a, b) for i, rises in enumerate(there) for a, b in combinations(rises, 2)]
-    told = dict(zip(pairs, told_from_zero(np.array([there[i][a] - there[i][b] for i, a, b in pairs])), strict=True)) if pairs else {}
+    significant = (
+        dict(zip(pairs, differs_from_zero(np.array([there[i][a] - there[i][b] for i, a, b in pairs])), strict=True)) if pairs else {}
+    )
     tokens = next(iter(paths.values())).tokens
     return [
         Comparison(
             measure,
             share,
             {kind: ratio(rise, tokens) for kind, rise in there[i].items()},
-            {(a, b): bool(apart) for (j, a, b), apart in told.items() if j == i},
+            {(a, b): bool(apart) for (j, a, b), apart in significant.items() if j == i},
         )
         for i, share in enumerate(shares)
     ]

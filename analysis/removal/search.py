@@ -12,13 +12,13 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
-from analysis.paper.shortgpt import quarter, removed_in_paper
+from analysis.paper.shortgpt import paper_n_removed, removed_in_paper
 from analysis.removal.orders import BLOCKS, ORDERS, Calibration
 from analysis.removal.paths import RemovalPath, thinned, union
 from analysis.runs.run import Run
-from analysis.runs.settings import Setting, run_folder
+from analysis.runs.settings import RunConfig, run_folder
 from analysis.runs.sweep_run import SweepStudy, identity
-from analysis.stats.intervals import ENOUGH
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 POINTS = (1000, 16, 11, 8)  # of a path that are scored, at most: the most whose sweep a budget holds
 SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models read, by whether the budget is short
@@ -32,16 +32,16 @@ class Found(NamedTuple):
     searched: int  # documents that orders of many ablated models read
 
 
-def find_paths(model: BlockModel, calibration: Text, setting: Setting, rate: float) -> Found:
+def find_paths(model: BlockModel, calibration: Text, config: RunConfig, rate: float) -> Found:
     """Every order that the budget holds, found on calibration text at `rate` FLOPs a second; paths are kept beside the runs."""
-    budget, progress = setting.budget, setting.progress
+    budget, progress = config.budget, config.progress
     few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
     found_on = {t: Calibration(model, list(batches(t.windows(model), model)), progress) for t in (calibration, few)}
     result = Found({}, {}, few.documents)
     for name, order in ORDERS.items():
         read = few if order.searched else calibration
         takes = order.flops(model.spec, order.parts(model.spec) - 1) * read.documents * read.window / rate
-        path = _kept(name, found_on[read], read, setting.out, not order.searched or takes <= (budget.seconds or takes))
+        path = _kept(name, found_on[read], read, config.out, not order.searched or takes <= (budget.seconds or takes))
         if path is None:
             result.seconds[name] = takes
         else:
@@ -73,24 +73,24 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
 
 
 def sized_paths(
-    model: BlockModel, paths: Mapping[str, RemovalPath], text: Text, setting: Setting, rate: float
+    model: BlockModel, paths: Mapping[str, RemovalPath], text: Text, config: RunConfig, rate: float
 ) -> tuple[SweepStudy, dict[str, RemovalPath], Path]:
     """The sweep of as many sets as the budget holds with enough documents for intervals, or of those of a run that is there.
 
     Sets of the paper's size are always scored beside them, and the one that it printed for the model.
     """
-    budget = setting.budget
+    budget = config.budget
     choices = []
     for points in POINTS:
         thin = {name: thinned(path, points) for name, path in paths.items()}
         study = SweepStudy.of(model, [*union(thin), *_of_the_papers_size(model, paths)], text, kl=False)
-        folder = run_folder(setting.out, "removal", study.identity)
+        folder = run_folder(config.out, "removal", study.identity)
         choices.append((study, thin, folder))
-        seconds = study.plan.flops_per_token * ENOUGH * budget.window / rate
+        seconds = study.plan.flops_per_token * MIN_DOCUMENTS_FOR_CI * budget.window / rate
         if study.open(folder).planned or seconds <= (budget.seconds or seconds):
             break
     study, thin, folder = choices[-1]
-    documents = setting.size(model, study.plan, study.open(folder).planned)
+    documents = config.size(model, study.plan, study.open(folder).planned)
     return replace(study, text=text.at_most(documents, model)), thin, folder
 
 
@@ -98,5 +98,5 @@ def _of_the_papers_size(model: BlockModel, paths: Mapping[str, RemovalPath]) -> 
     """The set that the paper printed for the model, and those that orders of blocks have taken out at its size."""
     n = len(model.spec.blocks)
     printed = removed_in_paper(model.spec.name, n)
-    ours = [path[quarter(n)] for name, path in paths.items() if name in ORDERS and ORDERS[name].kinds == BLOCKS]
+    ours = [path[paper_n_removed(n)] for name, path in paths.items() if name in ORDERS and ORDERS[name].kinds == BLOCKS]
     return [Ablation(blocks=frozenset(printed)), *ours] if printed else ours

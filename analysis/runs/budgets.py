@@ -8,7 +8,7 @@ from adapters.base import BlockModel
 from adapters.errors import unknown
 from analysis.engine.cost import cost
 from analysis.engine.plan import Plan
-from analysis.stats.intervals import ENOUGH
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +41,5 @@ def fit(model: BlockModel, sweep: Plan, budget: Budget) -> int:
     if budget.seconds is None:
         return budget.documents
     each = cost(model, sweep, 1, budget.window).seconds
-    least = ENOUGH if ENOUGH * each <= 4 * budget.seconds else 1
+    least = MIN_DOCUMENTS_FOR_CI if MIN_DOCUMENTS_FOR_CI * each <= 4 * budget.seconds else 1
     return max(least, min(budget.documents, int(budget.seconds / each)))

@@ -21,11 +21,11 @@ from scipy import stats
 from adapters.ablation import Ablation
 from adapters.errors import StrataError
 from analysis.data.hashes import content_hash
-from analysis.engine.ablations import place
+from analysis.engine.ablations import row_key
 from analysis.engine.plan import plan
 from analysis.runs.sweep_run import Progress, SweepStudy
 from analysis.runs.tables import tidy
-from analysis.stats.intervals import ENOUGH, Array
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array
 
 RATE = 0.05  # of any wrong decision in a whole study
 COLUMNS = ["kind", "block", "head", "decision", "value", "low", "high", "n_documents"]
@@ -33,7 +33,7 @@ COLUMNS = ["kind", "block", "head", "decision", "value", "low", "high", "n_docum
 
 def looks(documents: int) -> list[int]:
     """Numbers of documents at which decisions are taken: twice as many each time, `documents` at last."""
-    found = [ENOUGH]
+    found = [MIN_DOCUMENTS_FOR_CI]
     while found[-1] < documents:
         found.append(min(2 * found[-1], documents))
     return found
@@ -48,12 +48,12 @@ def bounds(differences: Array, tokens: Array, level: float) -> tuple[Array, Arra
     return means, means - half, means + half
 
 
-def decide(differences: Array, tokens: Array, margin: float, level: float) -> list[str]:
-    """`told`, `equal` or `open` for each row of `differences` (ablations, D), with an error of at most `level` each."""
+def decide(differences: Array, tokens: Array, equivalence_margin: float, level: float) -> list[str]:
+    """`significant`, `equal` or `open` for each row of `differences` (ablations, D), with an error of at most `level` each."""
     _, low, high = bounds(differences, tokens, level)
     _, inner, outer = bounds(differences, tokens, 2 * level)  # one-sided tests
-    told, equal = (low > 0) | (high < 0), (inner > -margin) & (outer < margin)
-    return np.select([told, equal], ["told", "equal"], "open").tolist()
+    significant, equal = (low > 0) | (high < 0), (inner > -equivalence_margin) & (outer < equivalence_margin)
+    return np.select([significant, equal], ["significant", "equal"], "open").tolist()
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Outcome:
     """What was decided, after how many documents, and what that saved."""
 
     table: pd.DataFrame  # COLUMNS, one row an ablation: bounds hold for all ablations and looks at once
-    margin: float
+    equivalence_margin: float
     work: float  # share of the operations that all documents for all ablations would have taken
 
     @property
@@ -73,28 +73,30 @@ class Outcome:
     @property
     def sentence(self) -> str:
         counts = self.table["decision"].value_counts()
-        told, equal = int(counts.get("told", 0)), int(counts.get("equal", 0))
-        decided = f"{told} can be told from the dense model, {equal} equal it within {self.margin:g} nats per token"
+        significant, equal = int(counts.get("significant", 0)), int(counts.get("equal", 0))
+        decided = f"{significant} can be told from the dense model, {equal} equal it within {self.equivalence_margin:g} nats per token"
         found = f"Of {len(self.table)} ablations {decided}"
         left = f"unresolved: {', '.join(self.unresolved)}" if self.unresolved else "none is unresolved"
         saved = f"{100 * (1 - self.work):.0f} % of the work of all documents for all ablations was saved"
         return f"{found}, {left} (any error with probability {RATE:g} at most, over all ablations and looks); {saved}."
 
 
-def until_resolved(study: SweepStudy, margin: float, folder: Path, progress: Progress = lambda n: None) -> Outcome:
+def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, progress: Progress = lambda n: None) -> Outcome:
     """Sweeps the study's text at the planned `looks`, each time only what is open; runs are kept in folders in `folder`.
 
     `progress` counts documents. Raises StrataError when the margin is not above zero, or the text has too few documents for
     a decision.
     """
     documents, ablations = study.text.documents, study.plan.ablations[1:]
-    if margin <= 0:
+    if equivalence_margin <= 0:
         raise StrataError(
-            f"a margin of {margin:g} is given: what is as good as no effect must be above zero, for example 0.01 nats per token"
+            f"a margin of {equivalence_margin:g} is given: what is as good as no effect must be above zero, for example 0.01 nats per token"
         )
-    if documents < ENOUGH:
-        needed = ENOUGH * study.text.window
-        raise StrataError(f"{documents} documents decide nothing: at least {ENOUGH} are needed, that is --tokens {needed} or more")
+    if documents < MIN_DOCUMENTS_FOR_CI:
+        needed = MIN_DOCUMENTS_FOR_CI * study.text.window
+        raise StrataError(
+            f"{documents} documents decide nothing: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is --tokens {needed} or more"
+        )
     ends, windows = looks(documents), study.text.windows(study.model)
     level = RATE / (len(ends) * len(ablations))
     differences, tokens = {a: np.empty(0) for a in ablations}, np.empty(0)
@@ -109,11 +111,11 @@ def until_resolved(study: SweepStudy, margin: float, folder: Path, progress: Pro
         for a, nll in zip(open_, sums["nll"][1:], strict=True):
             differences[a] = np.append(differences[a], nll - sums["nll"][0])
         values = np.stack([differences[a] for a in open_])
-        decisions = decide(values, tokens, margin, level)
+        decisions = decide(values, tokens, equivalence_margin, level)
         for a, decision, *bound in zip(open_, decisions, *bounds(values, tokens, level), strict=True):
-            rows[a] = (*place(a), decision, *bound, end)
+            rows[a] = (*row_key(a), decision, *bound, end)
         open_ = [a for a, decision in zip(open_, decisions, strict=True) if decision == "open"]
         if not open_:
             break
     table = tidy([rows[a] for a in ablations], COLUMNS)
-    return Outcome(table, margin, work / (documents * study.plan.flops_per_token))
+    return Outcome(table, equivalence_margin, work / (documents * study.plan.flops_per_token))

@@ -12,15 +12,15 @@ from analysis.data.hashes import content_hash
 from analysis.engine.plan import Plan
 from analysis.runs.budgets import Budget, fit
 
-Tell = Callable[[str, float], None]  # told what is being done, and which share of it is
+ProgressCallback = Callable[[str, float], None]  # told what is being done, and which share of it is
 
 
-def silent(what: str, done: float) -> None:
+def no_progress(what: str, done: float) -> None:
     """Tells nobody."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunConfig:
     """What every study is given beside its model."""
 
     budget: Budget
@@ -28,13 +28,13 @@ class Setting:
     corpus: str = "texts"
     documents: int | None = None  # None: as many as before, or as the budget holds; a corpus may hold fewer
     seed: int = 0
-    progress: Tell = silent
+    progress: ProgressCallback = no_progress
 
-    def within(self, model: BlockModel) -> Setting:
+    def within(self, model: BlockModel) -> RunConfig:
         """The same with a window that the context of the model holds."""
         return replace(self, budget=self.budget.within(model))
 
-    def limited(self, share: float) -> Setting:
+    def limited(self, share: float) -> RunConfig:
         """The same with a share of the time."""
         seconds = self.budget.seconds
         return self if seconds is None else replace(self, budget=replace(self.budget, seconds=share * seconds))
@@ -53,7 +53,7 @@ def run_folder(out: Path, noun: str, identity: dict) -> Path:
     return out / f"{identity['model']['name']}-{noun}-{content_hash(identity)[:8]}"
 
 
-def share(progress: Tell, what: str, steps: int) -> Callable[[int], None]:
+def progress_fraction(progress: ProgressCallback, what: str, steps: int) -> Callable[[int], None]:
     """A count of steps, as studies tell it, as a share of `steps`."""
     done = 0
 

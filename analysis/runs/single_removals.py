@@ -11,14 +11,14 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import Plan, plan
-from analysis.runs.settings import Setting, Tell, run_folder, share, silent
+from analysis.runs.settings import ProgressCallback, RunConfig, no_progress, progress_fraction, run_folder
 from analysis.runs.sweep_run import SweepStudy
 
 
 @dataclass(frozen=True)
-class Effects:
+class SingleRemovals:
     """Single ablations of several kinds on the same text; the runs lie in `out`."""
 
     model: BlockModel
@@ -27,28 +27,28 @@ class Effects:
     out: Path
 
     @classmethod
-    def sized(cls, model: BlockModel, kinds: Sequence[str], setting: Setting) -> Effects:
+    def sized(cls, model: BlockModel, kinds: Sequence[str], config: RunConfig) -> SingleRemovals:
         """On as many documents as the setting holds. A model whose context is shorter than the budget's window gets a shorter one."""
-        setting = setting.within(model)
-        found = cls(model, tuple(kinds), setting.text(), setting.out)
-        documents = setting.size(model, found.plan, max(study.open(folder).planned for study, folder in found.studies))
+        config = config.within(model)
+        found = cls(model, tuple(kinds), config.text(), config.out)
+        documents = config.size(model, found.plan, max(study.open(folder).planned for study, folder in found.studies))
         return replace(found, text=found.text.at_most(documents, model))
 
     @property
     def plan(self) -> Plan:
         """Of all kinds together."""
-        return plan(self.model.spec, singles(self.model.spec, self.kinds))
+        return plan(self.model.spec, single_ablations(self.model.spec, self.kinds))
 
     @property
     def studies(self) -> list[tuple[SweepStudy, Path]]:
         """Each kind's, and its folder."""
-        studies = [SweepStudy.of(self.model, singles(self.model.spec, [kind]), self.text) for kind in self.kinds]
+        studies = [SweepStudy.of(self.model, single_ablations(self.model.spec, [kind]), self.text) for kind in self.kinds]
         return [(study, run_folder(self.out, kind, study.identity)) for kind, study in zip(self.kinds, studies, strict=True)]
 
-    def run(self, progress: Tell = silent) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    def run(self, progress: ProgressCallback = no_progress) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
         """The tidy table, dense model first and then kind by kind, and the sums per document in the same order."""
         studies = self.studies
-        tell = share(progress, "sweep", sum(study.steps for study, _ in studies) * self.text.documents)
+        tell = progress_fraction(progress, "sweep", sum(study.steps for study, _ in studies) * self.text.documents)
         tables = [study.run(folder, tell) for study, folder in studies]
         found = [study.scores(folder) for study, folder in studies]
         sums = {name: np.concatenate([found[0][name][:1], *(scores[name][1:] for scores in found)]) for name in ("nll", "kl")}

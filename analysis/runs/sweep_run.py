@@ -16,14 +16,14 @@ from adapters.errors import StrataError, unknown
 from analysis.data.batches import PROBE, Batch, Text, batches, tokenizer_of
 from analysis.data.documents import Window, require_disjoint, windows_hash
 from analysis.data.hashes import content_hash
-from analysis.engine.ablations import place
+from analysis.engine.ablations import row_key
 from analysis.engine.mean_ablation import FILLS, filled, head_means
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import documents_per_batch, streams_within, sweep
 from analysis.runs.run import Run
 from analysis.runs.scoring import score_documents
 from analysis.runs.tables import COLUMNS, tidy, write_table
-from analysis.stats.intervals import Interval, ratio, told_from_zero
+from analysis.stats.intervals import Interval, differs_from_zero, ratio
 
 Progress = Callable[[int], None]  # told how many more steps are done
 
@@ -129,16 +129,16 @@ class SweepStudy:
 
 
 def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:
-    """Rows in the order of the plan, the dense model first: `ppl`, `delta_nll` and `kl` (nats a token), and `told`.
+    """Rows in the order of the plan, the dense model first: `ppl`, `delta_nll` and `kl` (nats a token), and `significant`.
 
-    `told` is 1 where delta_nll can be told from 0 with false discoveries held to 5 % among ablations of the same kind.
+    `significant` is 1 where delta_nll can be told from 0 with false discoveries held to 5 % among ablations of the same kind.
     """
     tokens, nll = scores["tokens"], scores["nll"]
     rows = []
-    kinds = np.array([place(ablation)[0] for ablation in plan.ablations])
-    told = np.zeros(len(kinds), dtype=bool)
+    kinds = np.array([row_key(ablation)[0] for ablation in plan.ablations])
+    significant = np.zeros(len(kinds), dtype=bool)
     for kind in set(kinds) - {"dense"}:
-        told[kinds == kind] = told_from_zero(nll[kinds == kind] - nll[0])
+        significant[kinds == kind] = differs_from_zero(nll[kinds == kind] - nll[0])
     for i, ablation in enumerate(plan.ablations):
         values = {"ppl": ratio(nll[i], tokens, then=np.exp), "delta_nll": ratio(nll[i] - nll[0], tokens)}
         if "kl" in scores:
@@ -146,6 +146,8 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
         if i == 0:
             values["bits_per_byte"] = ratio(nll[0] / np.log(2), scores["bytes"])
         else:
-            values["told"] = Interval(float(told[i]), None, None)
-        rows += [(*place(ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum())) for metric, interval in values.items()]
+            values["significant"] = Interval(float(significant[i]), None, None)
+        rows += [
+            (*row_key(ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum())) for metric, interval in values.items()
+        ]
     return tidy(rows, COLUMNS)

@@ -10,7 +10,7 @@ from scipy import stats
 
 Array = np.ndarray
 
-ENOUGH = 12  # documents below which no interval is given
+MIN_DOCUMENTS_FOR_CI = 12  # documents below which no interval is given
 RESAMPLES = 2000
 
 
@@ -31,7 +31,7 @@ def ratio(sums: Array, counts: Array, *, then: Callable[[Array], Array] = np.asa
         return then(a.sum(axis) / b.sum(axis))
 
     value = float(statistic(sums, counts))
-    if len(sums) < ENOUGH:
+    if len(sums) < MIN_DOCUMENTS_FOR_CI:
         return Interval(value, None, None)
     if np.ptp(sums / counts) == 0:  # nothing varies, and BCa would divide by zero
         return Interval(value, value, value)
@@ -43,12 +43,12 @@ def ratio(sums: Array, counts: Array, *, then: Callable[[Array], Array] = np.asa
     return Interval(value, float(low), float(high))
 
 
-def told_from_zero(differences: Array, rate: float = 0.05) -> Array:
+def differs_from_zero(differences: Array, rate: float = 0.05) -> Array:
     """Which rows of `differences` (ablations, D) have a mean other than zero, false discoveries held to `rate`.
 
     A t-test over documents for each row, then Benjamini and Hochberg (1995) over the family. All False below ENOUGH.
     """
-    if len(differences) == 0 or differences.shape[1] < ENOUGH:
+    if len(differences) == 0 or differences.shape[1] < MIN_DOCUMENTS_FOR_CI:
         return np.zeros(len(differences), dtype=bool)
     varies = np.ptp(differences, axis=1) > 0
     p = np.where(differences[:, 0] != 0, 0.0, 1.0)  # of rows that do not vary at all

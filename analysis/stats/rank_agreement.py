@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.stats.intervals import ENOUGH, RESAMPLES, Array, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval
 
 BATCH = 200  # resamples at once: bounds the memory of a bootstrap
 
@@ -82,7 +82,7 @@ def _bootstrap(of: Callable[[Array, Array], Array], scores: Sequence[Scores], *,
     _check(*scores, paired=paired)
     draws = tuple(s.all for s in scores)
     value = float(of(*draws))
-    if min(map(len, draws)) < ENOUGH:
+    if min(map(len, draws)) < MIN_DOCUMENTS_FOR_CI:
         return Interval(value, None, None)
     low, high = stats.bootstrap(
         draws,
@@ -115,7 +115,7 @@ def reliability(
     correlations of values and a rule of thumb for ranks (Spearman, 1910; Brown, 1910).
     """
     n = len(scores.tokens)
-    if n < ENOUGH:
+    if n < MIN_DOCUMENTS_FOR_CI:
         return None
     shuffled = _shuffled(n, splits, seed)
     r = float(STATISTICS[statistic](scores.means(shuffled[:, : n // 2]), scores.means(shuffled[:, n // 2 :])).mean())
@@ -151,15 +151,15 @@ def resolution(scores: Scores, documents: Sequence[int], *, rate: float = 0.05, 
     a mean over `repeats` random draws without replacement. Raises ValueError for numbers of documents that cannot be had.
     """
     n = len(scores.tokens)
-    if bad := [m for m in documents if not ENOUGH <= m <= n]:
-        raise ValueError(f"{bad[0]} documents: between {ENOUGH} and the {n} that were scored can be had")
+    if bad := [m for m in documents if not MIN_DOCUMENTS_FOR_CI <= m <= n]:
+        raise ValueError(f"{bad[0]} documents: between {MIN_DOCUMENTS_FOR_CI} and the {n} that were scored can be had")
     place = np.argsort(removal_order(scores.means(scores.all)))
     i, j = np.triu_indices(len(scores.sums), 1)
     adjacent = np.abs(place[i] - place[j]) == 1
     rows = []
     for m in documents:
         draws = [_told_apart(scores, draw, i, j) <= rate for draw in _shuffled(n, 1 if m == n else repeats, seed)[:, :m]]
-        rows.append((m, float(np.mean(draws)), float(np.mean([told[adjacent] for told in draws]))))
+        rows.append((m, float(np.mean(draws)), float(np.mean([significant[adjacent] for significant in draws]))))
     return pd.DataFrame(rows, columns=["n_documents", "all", "adjacent"])
 
 

@@ -12,13 +12,13 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis.display.format import bounded, escape
 from analysis.display.sentences import too_few
-from analysis.engine.ablations import singles
-from analysis.runs.settings import Setting, run_folder, share
-from analysis.stats.intervals import ENOUGH, Interval
+from analysis.engine.ablations import single_ablations
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.study import TaskStudy
 
-PARTS = {"accuracy": ("acc", "beats_chance"), "loss": ("log_loss", "told")}  # of a task with options: metric, and what fills a point
+PARTS = {"accuracy": ("acc", "beats_chance"), "loss": ("log_loss", "significant")}  # of a task with options: metric, and what fills a point
 
 OPENING = """## Benchmarks
 
@@ -63,10 +63,10 @@ class Benchmark:
         return Interval(*self._of("dense", metric).iloc[0][["value", "ci_low", "ci_high"]])
 
     def rows(self, kind: str, metric: str, filled: str) -> pd.DataFrame:
-        """One row a part: block, head, value, ci_low, ci_high, and `told` (bool), from the metric `filled`."""
-        told = self._of(kind, filled)["value"].to_numpy() == 1
+        """One row a part: block, head, value, ci_low, ci_high, and `significant` (bool), from the metric `filled`."""
+        significant = self._of(kind, filled)["value"].to_numpy() == 1
         whole = {"block": int} | ({"head": int} if kind == "heads" else {})
-        return self._of(kind, metric).astype(whole).assign(told=told).reset_index(drop=True)
+        return self._of(kind, metric).astype(whole).assign(significant=significant).reset_index(drop=True)
 
     def _of(self, kind: str, metric: str) -> pd.DataFrame:
         return self.table[(self.table["kind"] == kind) & (self.table["metric"] == metric)]
@@ -84,7 +84,7 @@ class Benchmark:
     def bars(self) -> str:
         """What the bars of a figure are; a sentence for captions."""
         n = self.n_documents
-        return f"Bars are 95\u00a0% bootstrap intervals over {n} questions." if n >= ENOUGH else f"No bars: {too_few(n)}."
+        return f"Bars are 95\u00a0% bootstrap intervals over {n} questions." if n >= MIN_DOCUMENTS_FOR_CI else f"No bars: {too_few(n)}."
 
     @property
     def caption(self) -> str:
@@ -108,7 +108,7 @@ class Benchmark:
             said.append(verdicts.against_chance(self.name, accuracy, self.chance["accuracy"], beats=beats, n_documents=n))
             if beats:
                 said.append(verdicts.down_to_chance(self.rows(kind, "acc", "beats_chance"), kind))
-        said.append(verdicts.costs(self.rows(kind, f"delta_{self.loss}", "told"), kind, n_documents=self.n_documents))
+        said.append(verdicts.costs(self.rows(kind, f"delta_{self.loss}", "significant"), kind, n_documents=self.n_documents))
         return " ".join(said)
 
 
@@ -117,22 +117,22 @@ def facts(found: Sequence[Benchmark]) -> pd.DataFrame:
     return pd.DataFrame([{"model": one.model} | one.facts for one in found])
 
 
-def benchmarks(model: BlockModel, tasks: Sequence[TaskSet], kinds: Sequence[str], setting: Setting) -> list[Benchmark]:
+def benchmarks(model: BlockModel, tasks: Sequence[TaskSet], kinds: Sequence[str], config: RunConfig) -> list[Benchmark]:
     """Each task without each single part of `kinds`. A group is pooled, a tag is its tasks."""
-    return [found for one in tasks for found in _benchmarks(model, one, kinds, setting)]
+    return [found for one in tasks for found in _benchmarks(model, one, kinds, config)]
 
 
-def _benchmarks(model: BlockModel, tasks: TaskSet, kinds: Sequence[str], setting: Setting) -> list[Benchmark]:
-    study = TaskStudy.of(model, singles(model.spec, kinds), tasks)
-    told = share(setting.progress, f"{tasks.name} of {model.spec.name}", study.steps)
-    return by_task(study, study.run(run_folder(setting.out, f"task-{tasks.name}", study.identity), told))
+def _benchmarks(model: BlockModel, tasks: TaskSet, kinds: Sequence[str], config: RunConfig) -> list[Benchmark]:
+    study = TaskStudy.of(model, single_ablations(model.spec, kinds), tasks)
+    advance = progress_fraction(config.progress, f"{tasks.name} of {model.spec.name}", study.steps)
+    return by_task(study, study.run(run_folder(config.out, f"task-{tasks.name}", study.identity), advance))
 
 
 def of_all(
-    models: Sequence[str], load: Callable[[str], BlockModel], tasks: Sequence[TaskSet], kinds: Sequence[str], setting: Setting
+    models: Sequence[str], load: Callable[[str], BlockModel], tasks: Sequence[TaskSet], kinds: Sequence[str], config: RunConfig
 ) -> list[list[Benchmark]]:
     """By task, then by model. Models are loaded one at a time, and not at all without tasks."""
-    each = [benchmarks(load(model), tasks, kinds, setting) for model in models if tasks]
+    each = [benchmarks(load(model), tasks, kinds, config) for model in models if tasks]
     return [list(found) for found in zip(*each, strict=True)]
 
 

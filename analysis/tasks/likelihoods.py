@@ -60,7 +60,7 @@ class RequestScores:
         of_token = torch.zeros(len(xs), len(tokens), device=h.device)
         log_z = []
         for block in vocabulary(self.model, best.numel()):
-            logits = self.model.head(h, block).float()  # (V, positions, block)
+            logits = self.model.unembed(h, block).float()  # (V, positions, block)
             log_z.append(logits.logsumexp(-1))
             top, index = logits.max(-1)
             likeliest = torch.where(top > best, index + block.start, likeliest)

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.comparison import plots as overlays
-from analysis.display import head_plots as head_figures
+from analysis.display import head_plots, model_lines
 from analysis.display.format import number
 from analysis.display.plots import points
 from analysis.display.show import WIDTH
@@ -26,7 +25,7 @@ def by_block(found: Benchmark, kind: str = "blocks") -> Figure:
     """Accuracy and loss without each block, side by side; the loss alone for a task without options (Figures 3 and 7 of the paper)."""
     if not found.has_options:
         figure, ax = plt.subplots()
-        _panel(ax, found, kind, found.loss, "told", found.loss_name, None)
+        _panel(ax, found, kind, found.loss, "significant", found.loss_name, None)
         return figure
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0))
     for ax, (part, (metric, filled)) in zip(axes, PARTS.items(), strict=True):
@@ -51,24 +50,24 @@ def _panel(ax: Axes, found: Benchmark, kind: str, metric: str, filled: str, titl
 def accuracy_by_head(found: Benchmark) -> Figure:
     """A panel for each block (Figure 6 of the paper). Raises KeyError for a task without options."""
     rows = found.rows("heads", *PARTS["accuracy"])
-    return head_figures.heads_by_block(rows, found.dense("acc").value, ylabel="accuracy", chance=found.chance["accuracy"])
+    return head_plots.heads_by_block(rows, found.dense("acc").value, ylabel="accuracy", chance=found.chance["accuracy"])
 
 
 def loss_by_head(found: Benchmark) -> Figure:
     """The rise of the loss without each head; a dot where it cannot be told from none."""
-    return head_figures.head_map(found.rows("heads", f"delta_{found.loss}", "told"), f"rise of the {found.loss_name}")
+    return head_plots.head_map(found.rows("heads", f"delta_{found.loss}", "significant"), f"rise of the {found.loss_name}")
 
 
 def overlaid(found: Sequence[Benchmark], groups: dict[str, str]) -> Figure:
     """One task of several models over relative depth; `groups`: of each model, for its colour."""
-    parts = PARTS if found[0].has_options else {"loss": (found[0].loss, "told")}
+    parts = PARTS if found[0].has_options else {"loss": (found[0].loss, "significant")}
     figure, axes = plt.subplots(1, len(parts), figsize=(WIDTH, 3.0), squeeze=False)
     for ax, (part, (metric, filled)) in zip(axes.flat, parts.items(), strict=True):
         rows = pd.concat([_labelled(one, groups[one.model], metric, filled) for one in found], ignore_index=True)
-        overlays.lines_over_depth(ax, rows, TITLES[part] if found[0].has_options else found[0].loss_name)
+        model_lines.lines_over_depth(ax, rows, TITLES[part] if found[0].has_options else found[0].loss_name)
         if found[0].has_options:
             ax.axhline(found[0].chance[part], color="0.35", linestyle=":", linewidth=1.1, zorder=1, label="guessing")
-    return overlays.finished(figure, axes.flat[0])
+    return model_lines.finished(figure, axes.flat[0])
 
 
 def _labelled(found: Benchmark, group: str, metric: str, filled: str) -> pd.DataFrame:

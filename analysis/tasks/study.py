@@ -15,12 +15,12 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
-from analysis.engine.ablations import place
+from analysis.engine.ablations import row_key
 from analysis.engine.plan import Plan, plan
 from analysis.runs.run import Run
 from analysis.runs.sweep_run import identity
 from analysis.runs.tables import COLUMNS, tidy, write_table
-from analysis.stats.intervals import Interval, ratio, told_from_zero
+from analysis.stats.intervals import Interval, differs_from_zero, ratio
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
 from analysis.tasks.likelihoods import batches, likelihoods
@@ -115,7 +115,7 @@ class TaskStudy:
 
 def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray]) -> pd.DataFrame:
     """`by_ablation` of single parts as rows of a result table, the dense model first."""
-    places = [place(ablation) for ablation in study.plan.ablations]
+    places = [row_key(ablation) for ablation in study.plan.ablations]
     table = by_ablation(study, nats, greedy, [kind for kind, _, _ in places])
     names = tidy([places[a] for a in table["ablation"]], COLUMNS[:3])
     return pd.concat([names, table[COLUMNS[3:]]], axis=1)
@@ -127,7 +127,7 @@ def by_ablation(
     """Rows by task and number of the ablation in the plan, the dense model first: lm_eval's metrics, and beside them
 
     `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats a token);
-    `delta_...` of each of `PAIRED` against the dense model, `told`: 1 where the loss can be told from the dense model's, false
+    `delta_...` of each of `PAIRED` against the dense model, `significant`: 1 where the loss can be told from the dense model's, false
     discoveries held to 5 % among ablations of the same kind, and `beats_chance`: 1 where accuracy can be told from what guessing
     gets, and is higher, false discoveries held as well; the dense model stands for itself. `kinds`: of each ablation, the dense
     model's first; of the kind `bare` there are values without intervals.
@@ -146,11 +146,11 @@ def by_ablation(
             _documents(study, found[a], name, [nats[d][a] for d in documents], [tasks.items[d] for d in documents], counts)
             for a in range(len(study.plan.ablations))
         ]
-        told, beats = _told(np.array(kinds), each), _beats_chance(np.array(kinds), each)
+        significant, beats = _told(np.array(kinds), each), _beats_chance(np.array(kinds), each)
         for a, metrics in enumerate(each):
             values = _values(metrics, each[0] if a else None, found[a].get(name, {}), _mean if kinds[a] == bare else ratio)
-            if a and told is not None:
-                values["told"] = Interval(float(told[a]), None, None)
+            if a and significant is not None:
+                values["significant"] = Interval(float(significant[a]), None, None)
             if beats is not None:
                 values["beats_chance"] = Interval(float(beats[a]), None, None)
             rows += [(a, kinds[a], name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
@@ -220,7 +220,7 @@ def _beats_chance(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
 
 def _by_kind(kinds: np.ndarray, differences: np.ndarray) -> np.ndarray:
     """Rows that can be told from zero, each kind a family of its own."""
-    told = np.zeros(len(kinds), dtype=bool)
+    significant = np.zeros(len(kinds), dtype=bool)
     for kind in set(kinds):
-        told[kinds == kind] = told_from_zero(differences[kinds == kind])
-    return told
+        significant[kinds == kind] = differs_from_zero(differences[kinds == kind])
+    return significant

@@ -12,12 +12,12 @@ import numpy as np
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.metrics.study import ImportanceStudy
-from analysis.removal import savings as costs
+from analysis.removal import savings
 from analysis.removal.nested import order
-from analysis.runs.settings import Setting, run_folder, share
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
@@ -30,32 +30,32 @@ class Removals:
     """A model, and the setting of a study of it; its budget is that of one sweep."""
 
     model: BlockModel
-    setting: Setting
+    config: RunConfig
 
     def limited(self, share: float) -> Removals:
         """The same with a share of the time."""
-        return replace(self, setting=self.setting.limited(share))
+        return replace(self, config=self.config.limited(share))
 
     def causal(self, kinds: Sequence[str], text: Text) -> dict[str, Scores] | None:
         """Rise in loss without each single part, by kind; None when the budget does not hold these sweeps on `text`."""
-        studies = {kind: SweepStudy.of(self.model, singles(self.model.spec, [kind]), text, kl=False) for kind in kinds}
-        folders = {kind: run_folder(self.setting.out, f"{kind}-order", study.identity) for kind, study in studies.items()}
+        studies = {kind: SweepStudy.of(self.model, single_ablations(self.model.spec, [kind]), text, kl=False) for kind in kinds}
+        folders = {kind: run_folder(self.config.out, f"{kind}-order", study.identity) for kind, study in studies.items()}
         todo = [study for kind, study in studies.items() if not study.open(folders[kind]).planned]
         seconds = sum(cost(self.model, study.plan, text.documents, text.window).seconds for study in todo)
-        if (most := self.setting.budget.seconds) is not None and seconds > most:
+        if (most := self.config.budget.seconds) is not None and seconds > most:
             return None
         found = {}
         for kind, study in studies.items():
-            sums = study.scores(folders[kind], share(self.setting.progress, f"order of {kind}", study.steps * text.documents))
+            sums = study.scores(folders[kind], progress_fraction(self.config.progress, f"order of {kind}", study.steps * text.documents))
             found[kind] = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
         return found
 
     def metrics(self, kinds: Sequence[str], names: Sequence[str], text: Text) -> dict[str, dict[str, Scores]]:
         """Importance of every part by cheaper passes, `analysis.metrics.metrics.METRICS` and taylor: by kind, then by name."""
         study = ImportanceStudy(self.model, text, tuple(names), tuple(kinds))
-        folder = run_folder(self.setting.out, "importance", study.identity)
-        sums = study.scores(folder, share(self.setting.progress, f"importance of {', '.join(kinds)}", text.documents))
-        ends = np.cumsum([0, *(len(singles(self.model.spec, [kind])) for kind in kinds)])
+        folder = run_folder(self.config.out, "importance", study.identity)
+        sums = study.scores(folder, progress_fraction(self.config.progress, f"importance of {', '.join(kinds)}", text.documents))
+        ends = np.cumsum([0, *(len(single_ablations(self.model.spec, [kind])) for kind in kinds)])
         return {
             kind: {name: Scores(sums[name][start:end], sums["real"]) for name in names}
             for kind, (start, end) in zip(kinds, pairwise(ends), strict=True)
@@ -63,33 +63,33 @@ class Removals:
 
     def ordered(self, kind: str, scores: Scores) -> list[Ablation]:
         """The parts of a kind, those first that harm least for what they save."""
-        parts = singles(self.model.spec, [kind])
+        parts = single_ablations(self.model.spec, [kind])
         return order(parts, scores.means(scores.all), self.shares(parts, "block parameters"))
 
     def shares(self, parts: Sequence[Ablation], measure: str) -> Array:
         """What each part takes of the whole."""
-        return np.array([costs.MEASURES[measure](self.model.spec, costs.saved(self.model, part)) for part in parts])
+        return np.array([savings.MEASURES[measure](self.model.spec, savings.saved(self.model, part)) for part in parts])
 
-    def paths(self, noun: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, costs.CostedPath], Text]:
+    def paths(self, noun: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, savings.CostedPath], Text]:
         """Losses of nested sets, by name, in one sweep; and the text, as much of it as the setting holds."""
         study = SweepStudy.of(self.model, [a for path in sets.values() for a in path], text, kl=False)
         study, folder = self.sized(noun, study)
-        sums = study.scores(folder, share(self.setting.progress, noun, study.steps * study.text.documents))
+        sums = study.scores(folder, progress_fraction(self.config.progress, noun, study.steps * study.text.documents))
         place = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
         return {
-            name: costs.CostedPath(
-                tuple(path), tuple(costs.saved(self.model, a) for a in path), sums["nll"][[0, *(place[a] for a in path)]], sums["tokens"]
+            name: savings.CostedPath(
+                tuple(path), tuple(savings.saved(self.model, a) for a in path), sums["nll"][[0, *(place[a] for a in path)]], sums["tokens"]
             )
             for name, path in sets.items()
         }, study.text
 
     def sized(self, noun: str, study: SweepStudy) -> tuple[SweepStudy, Path]:
         """The study on as many documents as the setting holds, and its folder."""
-        folder = run_folder(self.setting.out, noun, study.identity)
-        documents = self.setting.size(self.model, study.plan, study.open(folder).planned)
+        folder = run_folder(self.config.out, noun, study.identity)
+        documents = self.config.size(self.model, study.plan, study.open(folder).planned)
         return replace(study, text=study.text.at_most(documents, self.model)), folder
 
     def texts(self, documents: int) -> tuple[Text, Text]:
         """Held-out and calibration text that share no document."""
-        held_out = self.setting.text(documents)
+        held_out = self.config.text(documents)
         return held_out, held_out.calibration(self.model)

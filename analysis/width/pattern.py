@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from adapters.specs import ModelSpec
-from analysis.stats.intervals import ENOUGH, Array
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array
 from analysis.stats.rank_agreement import Scores
 
 TIMES = 2000  # permutations, and flips of signs
@@ -58,7 +58,7 @@ def patterns(rises: Scores, blocks: Array, positions: Array, *, seed: int = 0) -
             y = design.centre(values)
             explained, total = float(_squares(y, design.basis)), float((y**2).sum()) or 1.0
             dealt = _squares(y[design.deals], design.basis)
-            p_documents = _p(explained, flipped) if len(rises.tokens) >= ENOUGH else np.nan
+            p_documents = _p(explained, flipped) if len(rises.tokens) >= MIN_DOCUMENTS_FOR_CI else np.nan
             rows.append((name, version, explained / total, float(dealt.mean()) / total, _p(explained, dealt), p_documents))
     return pd.DataFrame(rows, columns=COLUMNS)
 

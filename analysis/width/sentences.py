@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.display.format import capital, listed, number, percent, signed
 from analysis.display.sentences import too_few
 from analysis.removal.savings import Comparison, CostedPath
-from analysis.stats.intervals import ENOUGH, told_from_zero
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, differs_from_zero
 
 PATTERNS = {"depth": "depth", "block": "the block", "position": "the place in the group"}
 RATE = 0.05
@@ -24,24 +24,24 @@ def heads_sentence(rows: pd.DataFrame) -> str:
     n, documents = len(rows), int(rows["n_documents"].min())
     labels = [f"{block}.{head}" for block, head in zip(rows["block"], rows["head"], strict=True)]
     rows = rows.assign(label=labels).sort_values("value", ascending=False, ignore_index=True)
-    top, told = rows.iloc[0], rows["told"]
-    if documents < ENOUGH:
+    top, significant = rows.iloc[0], rows["significant"]
+    if documents < MIN_DOCUMENTS_FOR_CI:
         return (
             f"Whether any of {n} heads can be told from the dense model is open: {too_few(documents)}. "
             f"The largest rise seen is {signed(top['value'])} nats per token, without head {top['label']}."
         )
-    if not told.any():
+    if not significant.any():
         return (
             f"None of {n} heads can be told from the dense model when it is taken out alone (false discovery rate 5 %). That is no proof "
             f"that they are free: their intervals reach {number(rows['ci_high'].max())} nats per token."
         )
-    found = f"{told.sum()} of {n} heads can be told from the dense model when taken out alone (false discovery rate 5 %)"
-    if not told.all():
-        found += f"; the intervals of the others reach {number(rows[~told]['ci_high'].max())} nats per token"
+    found = f"{significant.sum()} of {n} heads can be told from the dense model when taken out alone (false discovery rate 5 %)"
+    if not significant.all():
+        found += f"; the intervals of the others reach {number(rows[~significant]['ci_high'].max())} nats per token"
     sentences = [f"{found}."]
-    if better := rows[told & (rows["value"] < 0)]["label"].tolist():
+    if better := rows[significant & (rows["value"] < 0)]["label"].tolist():
         sentences.append(f"The loss is lower without {len(better)} of them: {', '.join(sorted(better, key=_by_number))}.")
-    if not top["told"] or top["value"] < 0:
+    if not top["significant"] or top["value"] < 0:
         return " ".join(sentences)
     rivals = rows[rows["ci_high"] >= top["ci_low"]]["label"].tolist()
     bounds = f"{signed(top['value'])} nats per token (95 % interval {number(top['ci_low'])} to {number(top['ci_high'])})"
@@ -57,20 +57,20 @@ def _by_number(label: str) -> tuple[int, ...]:
 
 def order_of_heads(paths: Mapping[str, CostedPath], n_heads: int) -> str:
     """Which order removes a quarter of the heads at least cost, and from which others it can be told."""
-    quarter = {name: path.rise(np.array([0, *(len(a.heads) for a in path.ablations)]), n_heads / 4) for name, path in paths.items()}
-    rises = {name: rise for name, rise in quarter.items() if rise is not None}
+    paper_n_removed = {name: path.rise(np.array([0, *(len(a.heads) for a in path.ablations)]), n_heads / 4) for name, path in paths.items()}
+    rises = {name: rise for name, rise in paper_n_removed.items() if rise is not None}
     if len(rises) < 2:
         return "Orders cannot be compared: too few heads."
     tokens = next(iter(paths.values())).tokens
     first, *others = sorted(rises, key=lambda name: rises[name].sum())
     costs = ", ".join(f"{name} {signed(rises[name].sum() / tokens.sum())}" for name in (first, *others))
     found = f"Of the orders that remove a quarter of the heads, that by {first} raises the loss least ({costs} nats per token)"
-    if len(tokens) < ENOUGH:
+    if len(tokens) < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether the orders differ is open: {too_few(len(tokens))}."
-    told = told_from_zero(np.array([rises[name] - rises[first] for name in others]))
-    if told.all():
+    significant = differs_from_zero(np.array([rises[name] - rises[first] for name in others]))
+    if significant.all():
         return f"{found}, and it can be told from all others."
-    return f"{found}, but it cannot be told from that by {listed([n for n, apart in zip(others, told, strict=True) if not apart])}."
+    return f"{found}, but it cannot be told from that by {listed([n for n, apart in zip(others, significant, strict=True) if not apart])}."
 
 
 def pattern_sentence(table: pd.DataFrame, *, n_heads: int, n_documents: int) -> str:
@@ -78,7 +78,7 @@ def pattern_sentence(table: pd.DataFrame, *, n_heads: int, n_documents: int) -> 
 
     Errors are held to 5 % over all tests of the table (Bonferroni).
     """
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"Whether what {n_heads} heads cost follows a pattern is open: {too_few(n_documents)}."
     p = table[["p_layout", "p_documents"]].max(axis=1)
     supported = table[p * len(table) <= RATE].drop_duplicates("pattern")
@@ -112,12 +112,12 @@ def reliability_of_heads(r: float | None, *, n_heads: int, n_documents: int) -> 
 
 def more_documents(n_documents: int, seconds: float) -> str:
     """What an interval would take, when there is none; `seconds`: of a sweep of ENOUGH documents on this machine."""
-    if n_documents >= ENOUGH:
+    if n_documents >= MIN_DOCUMENTS_FOR_CI:
         return ""
     time = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
     return (
-        f"There are no intervals: {too_few(n_documents)}. A sweep of {ENOUGH} documents would take about {time} here: "
-        f"give `documents` {ENOUGH} or more, or the full budget."
+        f"There are no intervals: {too_few(n_documents)}. A sweep of {MIN_DOCUMENTS_FOR_CI} documents would take about {time} here: "
+        f"give `documents` {MIN_DOCUMENTS_FOR_CI} or more, or the full budget."
     )
 
 
@@ -129,12 +129,12 @@ def cheapest_kind(comparison: Comparison, *, n_documents: int) -> str:
     first, *others = sorted(rises, key=lambda kind: rises[kind].value)
     costs = ", ".join(f"{kind} {signed(rises[kind].value)}" for kind in (first, *others))
     found = f"At {share} removing {first} raises the loss least ({costs} nats per token)"
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether the kinds differ is open: {too_few(n_documents)}."
-    told = [kind for kind in others if comparison.told.get((first, kind), comparison.told.get((kind, first)))]
-    if len(told) == len(others):
+    significant = [kind for kind in others if comparison.significant.get((first, kind), comparison.significant.get((kind, first)))]
+    if len(significant) == len(others):
         return f"{found}, and it can be told from all others."
-    rest = listed([kind for kind in others if kind not in told])
+    rest = listed([kind for kind in others if kind not in significant])
     return f"{found}, but it cannot be told from {rest}: which is cheapest is open."
 
 
@@ -143,12 +143,12 @@ def depth_or_width(comparisons: Sequence[Comparison], *, n_documents: int) -> st
     said: dict[str, list[str]] = {"cheaper": [], "dearer": [], "open": []}
     for c in comparisons:
         if {"heads", "blocks"} <= c.rises.keys():
-            apart = c.told.get(("blocks", "heads"), c.told.get(("heads", "blocks"), False))
+            apart = c.significant.get(("blocks", "heads"), c.significant.get(("heads", "blocks"), False))
             verdict = "open" if not apart else "cheaper" if c.rises["heads"].value < c.rises["blocks"].value else "dearer"
             said[verdict].append(f"{percent(c.share)} of {c.measure}")
     if not any(said.values()):
         return "Heads and blocks cannot be compared: at none of these costs are there sets of both that save as much."
-    if n_documents < ENOUGH:
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"Whether width is cheaper than depth is open: {too_few(n_documents)}."
     sentences = {
         "cheaper": "Removing heads costs less than removing blocks at {}.",

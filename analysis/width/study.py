@@ -14,16 +14,16 @@ from analysis.data.batches import Text
 from analysis.display.format import INTERVALS, bounded
 from analysis.display.result import Result
 from analysis.display.sentences import intervals
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import Plan
 from analysis.removal.nested import nested
 from analysis.removal.savings import CostedPath
-from analysis.runs.settings import Setting, share
+from analysis.runs.settings import RunConfig, progress_fraction
 from analysis.runs.sweep_run import SweepStudy
-from analysis.stats.intervals import ENOUGH, ratio
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, ratio
 from analysis.stats.rank_agreement import Scores, agreement, reliability
-from analysis.width import sentences as claims
+from analysis.width import sentences
 from analysis.width.head_orders import NAMES, Removals
 from analysis.width.pattern import patterns, places
 
@@ -59,8 +59,8 @@ class Width(Result):
     def heads(self, metric: str) -> pd.DataFrame:
         """One row a head: block, head, value, ci_low, ci_high, told."""
         rows = self.sweep[self.sweep["kind"] == "heads"]
-        told = rows[rows["metric"] == "told"]["value"].to_numpy() == 1
-        return rows[rows["metric"] == metric].astype({"block": int, "head": int}).assign(told=told).reset_index(drop=True)
+        significant = rows[rows["metric"] == "significant"]["value"].to_numpy() == 1
+        return rows[rows["metric"] == metric].astype({"block": int, "head": int}).assign(significant=significant).reset_index(drop=True)
 
     @property
     def dense(self) -> float:
@@ -99,12 +99,12 @@ class Width(Result):
     @property
     def more(self) -> str:
         """What intervals would take, when there are none."""
-        return claims.more_documents(self.n_documents, self.seconds)
+        return sentences.more_documents(self.n_documents, self.seconds)
 
     @cached_property
     def found(self) -> str:
         """Which heads cost something."""
-        return claims.heads_sentence(self.heads("delta_nll"))
+        return sentences.heads_sentence(self.heads("delta_nll"))
 
     @cached_property
     def patterns(self) -> pd.DataFrame:
@@ -124,13 +124,13 @@ class Width(Result):
 
     @cached_property
     def pattern(self) -> str:
-        return claims.pattern_sentence(self.patterns, n_heads=self.n_heads, n_documents=self.n_documents)
+        return sentences.pattern_sentence(self.patterns, n_heads=self.n_heads, n_documents=self.n_documents)
 
     @cached_property
     def trusted(self) -> str:
         """How far the ranking depends on the documents."""
         r = reliability(self.rises, "spearman")
-        return claims.reliability_of_heads(r, n_heads=self.n_heads, n_documents=self.n_documents)
+        return sentences.reliability_of_heads(r, n_heads=self.n_heads, n_documents=self.n_documents)
 
     @cached_property
     def agreements(self) -> pd.DataFrame:
@@ -150,7 +150,7 @@ class Width(Result):
     @cached_property
     def best_order(self) -> str:
         """Which order removes a quarter of the heads at least cost."""
-        return claims.order_of_heads({NAMES[name]: path for name, path in self.paths.items()}, self.n_heads)
+        return sentences.order_of_heads({NAMES[name]: path for name, path in self.paths.items()}, self.n_heads)
 
     @cached_property
     def conclusion(self) -> str:
@@ -163,17 +163,17 @@ def curve(path: CostedPath, x: list[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["x", "value", "ci_low", "ci_high"]).astype(float)
 
 
-def width(model: BlockModel, setting: Setting) -> Width:
+def width(model: BlockModel, config: RunConfig) -> Width:
     """Sweeps all heads on held-out text, orders them on calibration text, and removes them along these orders on held-out text.
 
     The causal order is measured when the budget holds it. Raises StrataError
     on a model without heads.
     """
-    removals = Removals(model, setting.within(model))
-    parts = singles(model.spec, ["heads"])
-    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, removals.setting.text(setting.documents or 1)))
-    text, calibration = study.text, removals.texts(max(setting.documents or 0, ENOUGH, study.text.documents))[1]
-    sweep = study.run(folder, share(setting.progress, "single heads", study.steps * text.documents))
+    removals = Removals(model, config.within(model))
+    parts = single_ablations(model.spec, ["heads"])
+    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, removals.config.text(config.documents or 1)))
+    text, calibration = study.text, removals.texts(max(config.documents or 0, MIN_DOCUMENTS_FOR_CI, study.text.documents))[1]
+    sweep = study.run(folder, progress_fraction(config.progress, "single heads", study.steps * text.documents))
     sums = study.scores(folder)
 
     causal = removals.limited(ORDER).causal(["heads"], calibration)
@@ -182,5 +182,5 @@ def width(model: BlockModel, setting: Setting) -> Width:
     sets = {name: nested(removals.ordered("heads", scores), equal, LIMIT, POINTS) for name, scores in importance.items()}
     paths, path_text = removals.limited(PATHS).paths("heads removed", sets, text)
     rises = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
-    seconds = cost(model, study.plan, ENOUGH, text.window).seconds if text.documents < ENOUGH else 0.0
+    seconds = cost(model, study.plan, MIN_DOCUMENTS_FOR_CI, text.window).seconds if text.documents < MIN_DOCUMENTS_FOR_CI else 0.0
     return Width(model, text, calibration, study.plan, sweep, rises, importance, paths, path_text, seconds)

@@ -46,7 +46,7 @@ def transformer(d_ffn: int, n_kv_heads: int = HEADS) -> Initial:
         def normal(shape: tuple[int, int], role: str = "") -> Tensor:
             return torch.randn(shape, generator=g) * 0.02 / (math.sqrt(2 * BLOCKS) if role in ("o", "down") else 1)
 
-        weights = {"embed": normal((VOCAB, D)), "norm": torch.ones(D), "head": normal((VOCAB, D))}
+        weights = {"embed": normal((VOCAB, D)), "norm": torch.ones(D), "unembed": normal((VOCAB, D))}
         norms = ("mixer_norm", "ffn_norm")
         return weights, [
             {**{role: normal(shape, role) for role, shape in shapes.items()}, **{norm: torch.ones(D) for norm in norms}}
@@ -63,7 +63,7 @@ def rwkv(version: str, d_ffn: int, **ranks: int) -> Initial:
 
     def initial(g: Generator) -> tuple[Weights, list[Weights]]:
         head = _orthogonal((VOCAB, D), 0.5, g)
-        starts = {"embed": torch.rand(VOCAB, D, generator=g) * 2e-4 - 1e-4, "head": head} | dict.fromkeys(
+        starts = {"embed": torch.rand(VOCAB, D, generator=g) * 2e-4 - 1e-4, "unembed": head} | dict.fromkeys(
             ("embed_norm", "norm"), torch.ones(D)
         )
         weights = {role: starts.get(role, torch.zeros(shape)).clone() for role, shape in model_shapes(sizes).items()}

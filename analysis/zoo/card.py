@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.data.documents import SPLITS
-from analysis.stats.intervals import ENOUGH
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.zoo.groups import short
 from analysis.zoo.texts import DEVELOPMENT, SPAN
 from analysis.zoo.training import ADAM, BATCH, CONTEXT, LAST, MUON, WARM_UP
@@ -71,7 +71,11 @@ def _table(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _row(name: str, m: Mapping[str, Any]) -> str:
     score = m["held_out"]
-    bounds = f" ({score['low']:.3f} to {score['high']:.3f})" if score["low"] is not None else f" (no interval below {ENOUGH} documents)"
+    bounds = (
+        f" ({score['low']:.3f} to {score['high']:.3f})"
+        if score["low"] is not None
+        else f" (no interval below {MIN_DOCUMENTS_FOR_CI} documents)"
+    )
     return f"| `zoo-{name}` | {short(m['architecture'])} | {m['seed']} | {m['tokens'] / 1e6:.2f} M | {score['bits_per_byte']:.3f}{bounds} |"
 
 

@@ -80,7 +80,7 @@ class Training:
         for used, table, slot in zip(tables, self.tables, slots, strict=True):
             used.update({role: t if slot[role].exact else t.to(COMPUTE) for role, t in table.items()})
         if self.architecture.config.get("norm_head"):
-            self.model.weights["head"] = F.normalize(self.tables[0]["head"], dim=-1).to(COMPUTE)
+            self.model.weights["unembed"] = F.normalize(self.tables[0]["unembed"], dim=-1).to(COMPUTE)
         logits = self.model.run(rows[:, :-1])
         return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten())
 

@@ -15,7 +15,7 @@ from adapters.checkpoints.export import Source, choose_format
 from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown
 from adapters.registry import load
-from analysis.checkpoints.checkpoint import Pruning, count_of, prepare
+from analysis.checkpoints.checkpoint import PruningJob, count_of, prepare
 from analysis.checkpoints.rewrite import IN_MEMORY, REWRITING, measure, require_stock, rewrite
 from analysis.data.batches import Text
 from analysis.display.format import bounded
@@ -44,7 +44,7 @@ Most = Annotated[float | None, typer.Option(help="Nats a token; when the loss ri
 Format = Annotated[str, typer.Option(help="safetensors, or pth for native RWKV weights; auto is the source's.")]
 
 
-class Asked(NamedTuple):
+class PruneRequest(NamedTuple):
     """What is to go, as the options say it."""
 
     by: str | None
@@ -68,7 +68,7 @@ class Asked(NamedTuple):
         if sum(value is not None for value in (self.remove, self.ratio, self.blocks)) != 1:
             raise StrataError("how much goes is not clear: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
 
-    def pruning(self, model: BlockModel, source: Source, text: Text) -> Pruning:
+    def pruning(self, model: BlockModel, source: Source, text: Text) -> PruningJob:
         """Finds what goes and measures what that costs. Raises StrataError as `prepare` and `rewrite` do."""
         if self.blocks is not None:
             return prepare(model, source, text, by=None, blocks=_indices(self.blocks))
@@ -101,8 +101,8 @@ def prune(
 
     Example: strata prune smollm2 --by bi --remove 3 --out pruned/smollm2-bi-3
     """
-    asked = Asked(by, method, remove, ratio, blocks)
-    asked.check()
+    request = PruneRequest(by, method, remove, ratio, blocks)
+    request.check()
     read = partial(load, model, device=device, dtype=dtype, revision=revision)  # called when all else is known to be right
     if method in IN_MEMORY and out is None:
         if ratio is None or remove is not None or blocks is not None:
@@ -111,11 +111,11 @@ def prune(
         _measure(read(), text, method, ratio, max_nll_increase, as_json)
         return
     out = require_empty(required(out, False))
-    asked.check_written()
+    request.check_written()
     text, loaded = windows_of(corpus, tokens, window, seed), read()
     source = Source.of(model, loaded.spec, revision)
     format = choose_format(source, format)
-    pruning = asked.pruning(loaded, source, text)
+    pruning = request.pruning(loaded, source, text)
     rise = pruning.loss.rises[-1]
     if max_nll_increase is not None and not rise.value <= max_nll_increase:
         print(f"strata: {_costs(pruning)}, more than {max_nll_increase:g}: nothing is written", file=sys.stderr)
@@ -123,12 +123,12 @@ def prune(
     _show(pruning, pruning.write(out, format), out, as_json)
 
 
-def _costs(pruning: Pruning) -> str:
+def _costs(pruning: PruningJob) -> str:
     gone = f"block{'s' * (len(pruning.removed) > 1)} {', '.join(map(str, pruning.removed))}"
     return f"without {gone} the loss rises by {bounded(pruning.loss.rises[-1])} nats a token"
 
 
-def _show(pruning: Pruning, record: dict[str, Any], out: Path, as_json: bool) -> None:
+def _show(pruning: PruningJob, record: dict[str, Any], out: Path, as_json: bool) -> None:
     """Prints what was written, `record` being what strata.json says."""
     if as_json:
         print(json.dumps(record))
@@ -148,7 +148,7 @@ def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: flo
     if as_json:
         print(json.dumps(found.record))
     else:
-        print(f"{found.method}, knob {found.solved.knob:g}: the loss rises by {bounded(rise)} nats a token", end=", ")
+        print(f"{found.method}, knob {found.solved.level:g}: the loss rises by {bounded(rise)} nats a token", end=", ")
         print(f"over {len(found.loss.tokens)} documents")
         print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the operations")
         print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, for no stock loader holds it")

@@ -13,7 +13,7 @@ from reports.cli.options import Corpus, Device, DryRun, Dtype, Seed
 from reports.cli.tasks import Data
 
 if TYPE_CHECKING:
-    from reports.asked import Asked
+    from reports.request import ReportRequest
 
 Models = Annotated[
     list[str],
@@ -55,10 +55,10 @@ def report(
 
     Example: strata report smollm2 --budget quick --out reports/out/quick
     """
-    from reports.asked import Asked
+    from reports.request import ReportRequest
 
     options = _options(tasks, data, limit, corpus=corpus, documents=documents, seed=seed, device=device, dtype=dtype)
-    _make(Asked.of(models, _split(compared), size, out, _split(only), options), dry_run)
+    _make(ReportRequest.of(models, _split(compared), size, out, _split(only), options), dry_run)
 
 
 def compare(
@@ -80,10 +80,10 @@ def compare(
     Models of one training budget that differ in their seed alone count as one architecture.
     Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo
     """
-    from reports.asked import Asked
+    from reports.request import ReportRequest
 
     options = _options(tasks, data, limit, corpus=corpus, documents=documents, seed=seed, device=device, dtype=dtype)
-    _make(Asked.of([], models, size, out, [], options), dry_run)
+    _make(ReportRequest.of([], models, size, out, [], options), dry_run)
 
 
 def _options(tasks: str, data: Path | None, limit: int, **text: str | int | None) -> dict[str, str | int]:
@@ -98,17 +98,17 @@ def _split(words: str) -> list[str]:
     return [word.strip() for word in words.split(",") if word.strip()]
 
 
-def _make(asked: Asked, dry_run: bool) -> None:
+def _make(request: ReportRequest, dry_run: bool) -> None:
     """Prints the files that it writes, or with `dry_run` what they will take; exit code 1 for a notebook with a mistake in it."""
     from reports.execute import NotebookError
     from reports.expected import expect
     from reports.report import make
 
     if dry_run:
-        expect(asked)
+        expect(request)
         return
     try:
-        for path in make(asked):
+        for path in make(request):
             print(path)
     except NotebookError as error:  # its traceback stands in the executed notebook
         print(f"strata: {error}", file=sys.stderr)

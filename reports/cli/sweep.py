@@ -12,14 +12,14 @@ from rich.console import Console
 from adapters.catalogue import titles
 from adapters.errors import StrataError
 from adapters.registry import load
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.metrics.metrics import METRICS
 from analysis.metrics.spans import SpanStudy
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs import sequential
 from analysis.runs.sweep_run import SweepStudy
 from analysis.tasks import SEED, load_tasks
-from reports.cli import output as printed
+from reports.cli import output
 from reports.cli.options import (
     AsJson,
     Corpus,
@@ -108,17 +108,17 @@ def sweep(
         return
     text, loaded = windows_of(corpus, tokens, window, seed), read()
     calibration = text.calibration(loaded) if fill == "mean" else None
-    study = SweepStudy.of(loaded, singles(loaded.spec, kinds), text, kl=kl, memory=room, fill=fill, calibration=calibration)
+    study = SweepStudy.of(loaded, single_ablations(loaded.spec, kinds), text, kl=kl, memory=room, fill=fill, calibration=calibration)
     if dry_run:
-        printed.work(study, as_json)
+        output.work(study, as_json)
     elif until_resolved is not None:
         with bar(f"decisions on {model}", text.documents) as advance:
             found = sequential.until_resolved(study, until_resolved, out, advance)
-        printed.outcome(found, out, as_json)
+        output.outcome(found, out, as_json)
     else:
         with bar(f"sweep of {model}", study.steps * text.documents) as advance:
             table = study.run(out, advance)
-        printed.effects(table, out, as_json)
+        output.effects(table, out, as_json)
 
 
 def importance(
@@ -151,11 +151,11 @@ def importance(
     study = ImportanceStudy(load(model, device=device, dtype=dtype, revision=revision), text, metrics, kinds, first_token)
     study.check()
     if dry_run:
-        printed.reading(study, as_json)
+        output.reading(study, as_json)
         return
     with bar(f"importance in {model}", text.documents) as advance:
         table = study.run(out, advance)
-    printed.effects(table, out, as_json)
+    output.effects(table, out, as_json)
 
 
 def spans(
@@ -179,4 +179,4 @@ def spans(
     study = SpanStudy(load(model, device=device, dtype=dtype, revision=revision), text)
     with bar(f"spans of {model}", text.documents) as advance:
         table = study.run(out, advance)
-    printed.spans(table, out, as_json)
+    output.spans(table, out, as_json)

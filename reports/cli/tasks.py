@@ -12,12 +12,12 @@ import typer
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.registry import load
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.tasks import SEED, TaskSet, load_tasks
 from analysis.tasks.index import names
 from analysis.tasks.layouts import LAYOUTS
 from analysis.tasks.study import TaskStudy
-from reports.cli import output as printed
+from reports.cli import output
 from reports.cli.options import bar
 
 Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
@@ -93,24 +93,24 @@ def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
 
 def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, memory: int | None, as_json: bool) -> None:
     """Runs a benchmark under every ablation of the kinds, and prints what each costs."""
-    study = TaskStudy.of(model, singles(model.spec, kinds), tasks, memory=memory)
+    study = TaskStudy.of(model, single_ablations(model.spec, kinds), tasks, memory=memory)
     with bar(f"{tasks.name} without parts of {model.spec.name}", study.steps) as advance:
         table = study.run(out, advance)
     if as_json:
-        printed.records(table)
+        output.records(table)
         return
     if study.cut:
         print(f"{study.cut} requests are longer than the context of {model.spec.max_len} tokens and were cut on the left, as lm_eval does")
     _show(table, tasks.name if tasks.name in set(table["task"]) else str(table["task"].iloc[0]))
-    printed.wrote(out / "summary.csv")
+    output.wrote(out / "summary.csv")
 
 
 def _show(table: pd.DataFrame, task: str) -> None:
     rows = table[table["task"] == task]
     loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
     dense = rows[rows["kind"] == "dense"].set_index("metric")
-    for metric in [m for m in dense.index if m not in ("told", "beats_chance")]:
-        print(f"dense {task} {metric} {printed.interval(dense.loc[metric])}")
+    for metric in [m for m in dense.index if m not in ("significant", "beats_chance")]:
+        print(f"dense {task} {metric} {output.interval(dense.loc[metric])}")
     if "beats_chance" in dense.index and not dense.loc["beats_chance", "value"]:
         print(f"the dense model cannot be told from chance on {task}: what ablations do to its accuracy means nothing")
-    printed.ranked(rows, f"delta_{loss}")
+    output.ranked(rows, f"delta_{loss}")

@@ -57,7 +57,7 @@ def test_depth_and_importance(variant: str, folder: Path, tmp_path: Path) -> Non
     study = run("depth", **parameters)["study"]
     assert isinstance(study, Depth)
     assert study.model.spec.variant == variant.removeprefix("rwkv-")
-    assert study.blocks["told"].notna().all()
+    assert study.blocks["significant"].notna().all()
     assert len(study.blocks) == BLOCKS
     assert study.sweep.query("metric == 'delta_nll'")["ci_low"].notna().all()
     assert study.nll.shape == (1 + 3 * BLOCKS, 12)

@@ -7,7 +7,7 @@ from transformers import LlamaForCausalLM
 
 from adapters import NONE, Ablation, BlockModel
 from analysis.data.batches import Batch
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.removal.greedy import greedy
 from tests.benchmarks.sweeps import BATCHES, naive
 from tests.benchmarks.timing import best, load_average
@@ -20,7 +20,7 @@ def section(model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor) -> str:
     """A paragraph for the benchmarks: `ids` (32, T) are real text, `foreign` is Hugging Face's model with the same weights."""
     lengths = ids.new_full((DOCUMENTS,), ids.shape[1])
     text = [Batch([], ids[:DOCUMENTS], lengths, lengths.cpu().numpy() - 1, lengths.cpu().numpy())]
-    parts, n = singles(model.spec, ["blocks"]), len(model.blocks)
+    parts, n = single_ablations(model.spec, ["blocks"]), len(model.blocks)
     path: list[tuple[Ablation, ...]] = []
     contenders = {}
     for batch in BATCHES:  # a candidate in the first round and one in the last, whose mean is that of all rounds

@@ -81,5 +81,5 @@ def _products(model: BlockModel, rows: int) -> None:
     """The products with weights, and nothing between them."""
     inputs = {n: torch.zeros(rows, TOKENS, n) for n in (HEADS * HEAD_SIZE, D_FFN)}
     matrices = [w for block in model.blocks for w in block.weights.values() if w.dim() == 2 and min(w.shape) >= HEADS * HEAD_SIZE]
-    for weight in (*matrices, model.weights["head"]):
+    for weight in (*matrices, model.weights["unembed"]):
         F.linear(inputs[weight.shape[1]], weight)

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from adapters import Ablation, BlockModel
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import sweep
 from tests.benchmarks.timing import best, load_average, peak_of, resident
@@ -48,7 +48,7 @@ Peak memory is what a sweep adds to what the process holds with the model loaded
 
 
 def _row(kind: str, kl: bool, model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor) -> dict[str, str]:
-    ablations = singles(model.spec, [kind])
+    ablations = single_ablations(model.spec, [kind])
     work, documents = plan(model.spec, ablations), DOCUMENTS[kind]
     chosen = [ablations[i * (len(ablations) - 1) // (SAMPLED - 1)] for i in range(SAMPLED)]
     contenders: dict[str, Callable[[], object]] = {"sweep": lambda: sweep(model, work, ids[:documents], kl=kl)}

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from adapters import Ablation, BlockModel
 from adapters.errors import StrataError
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.tasks import load_tasks
 from analysis.tasks.offline import OFFLINE
 from analysis.tasks.study import TaskStudy
@@ -51,7 +51,7 @@ def section(model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor, limit: in
         table = pd.DataFrame([_row(case if limit is None else case._replace(limit=limit), model, foreign) for case in cases()])
     except StrataError as error:
         return f"\n## {TITLE}\n\nNot measured: {error}\n"
-    n = len(singles(model.spec, ["blocks"]))
+    n = len(single_ablations(model.spec, ["blocks"]))
     return f"""
 ## {TITLE}
 
@@ -75,7 +75,7 @@ def _row(case: Case, model: BlockModel, foreign: LlamaForCausalLM) -> dict[str, 
     def sweep() -> None:
         for tasks in ours:
             with TemporaryDirectory() as folder:
-                TaskStudy.of(model, singles(model.spec, ["blocks"]), tasks).run(Path(folder) / "run")
+                TaskStudy.of(model, single_ablations(model.spec, ["blocks"]), tasks).run(Path(folder) / "run")
 
     harness = {(name, batch): _harness(one, batch, theirs) for name, one in models.items() for batch in BATCHES}
     tried = best({str(batch): lambda b=batch: harness["dense", b](min(TRIED, case.limit)) for batch in BATCHES}, rounds=1)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from reports.asked import Asked
 from reports.report import make
+from reports.request import ReportRequest
 
 
 @pytest.mark.long
 def test_two_models_make_a_pdf_and_a_page(tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
     twin = shutil.copytree(tiny_folder, tmp_path / "tiny-twin")
     options = {"corpus": str(prose), "documents": 3, "seed": 0, "device": "cpu", "dtype": "float32"}
-    pdf, html = make(Asked.of([], [str(tiny_folder), str(twin)], "quick", tmp_path / "out", [], options))
+    pdf, html = make(ReportRequest.of([], [str(tiny_folder), str(twin)], "quick", tmp_path / "out", [], options))
     assert pdf.read_bytes().startswith(b"%PDF")
     page = html.read_text()
     for shown in (

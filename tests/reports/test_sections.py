@@ -12,7 +12,7 @@ import torch
 from adapters import load
 from analysis.runs.budgets import BUDGETS
 from reports import sections
-from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, left_out
+from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, skipped
 from tests.reference.rwkv_checkpoints import random_checkpoint
 
 NOTEBOOKS = [s.notebook for s in SECTIONS]
@@ -23,7 +23,7 @@ def test_a_small_model_has_every_section(tiny_folder: Path) -> None:
     found = choose([str(tiny_folder)], LOADED, BUDGETS["quick"])
     assert [c.notebook for c in found] == NOTEBOOKS[:-1], "its rows are no groups of weights"
     assert all(c.held for c in found)
-    assert left_out(found, Path("out")) == ""
+    assert skipped(found, Path("out")) == ""
 
 
 def test_a_model_without_heads_has_no_section_on_them(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_what_is_left_out_is_named_with_its_command() -> None:
         Choice("y", "width.ipynb", 9000.0, False),
         Choice("y", "pruning.ipynb", 45.0, False),
     ]
-    said = left_out(choices, Path("out"), ["--tasks", "piqa"])
+    said = skipped(choices, Path("out"), ["--tasks", "piqa"])
     table, commands = said.split("\n\n    ", 1)
     assert "| y | width (2.5 h), pruning (45 s) |" in table
     assert "width (12 min)" in table

@@ -47,7 +47,7 @@ def _norm(role: str, key: str) -> dict[str, Slot]:
 
 
 def _model(embed: str, embed_norm: str, norm: str, head: str = "head.weight") -> dict[str, Slot]:
-    return {"embed": Slot(embed), **_norm("embed_norm", embed_norm), **_norm("norm", norm), "head": Slot(head)}
+    return {"embed": Slot(embed), **_norm("embed_norm", embed_norm), **_norm("norm", norm), "unembed": Slot(head)}
 
 
 def _native(version: str) -> Layout:
@@ -205,7 +205,7 @@ def measure(store: Store, version: str, layout: Layout) -> Sizes:
 
 def model_shapes(s: Sizes) -> dict[str, Shape]:
     vectors = ("embed_norm", "embed_norm_bias", "norm", "norm_bias")
-    return {"embed": (s.vocab_size, s.d_model), "head": (s.vocab_size, s.d_model)} | dict.fromkeys(vectors, (s.d_model,))
+    return {"embed": (s.vocab_size, s.d_model), "unembed": (s.vocab_size, s.d_model)} | dict.fromkeys(vectors, (s.d_model,))
 
 
 def block_shapes(s: Sizes, i: int) -> dict[str, Shape]:

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from adapters import Ablation, BlockModel, load, registry
 from adapters.checkpoints import export as exporting
-from adapters.checkpoints.export import Source, choose_format, pruned, pruned_config, remaining, rerooted
+from adapters.checkpoints.export import Source, choose_format, pruned_config, remaining, remove_blocks, rerooted
 from adapters.checkpoints.folders import finished_or_nothing, writing
 from adapters.checkpoints.layout import open_store
 from adapters.checkpoints.stock import by_strata, by_transformers, reader_of, stock_logits
@@ -48,7 +48,7 @@ def assert_reads_as_ablation(path: Path, removed: list[int], out: Path, format: 
     model, reader = export(path, removed, out, format)
     with torch.inference_mode():
         ablated = model.run(IDS, Ablation(frozenset(removed)))
-        in_memory = pruned(model, removed).run(IDS)
+        in_memory = remove_blocks(model, removed).run(IDS)
     with torch.inference_mode():
         read = stock_logits(reader, out, IDS, "cpu", "float32") if fresh else HERE.get(reader, by_strata)(out, IDS, "cpu", "float32")
     assert_close(read, in_memory, 1e-4)
@@ -171,7 +171,7 @@ def test_every_version_of_native_rwkv_has_its_logits_in_the_rwkv_package(version
     for variant in versions:
         model, _ = export(variants.save(variant, tmp_path), [0], tmp_path / f"{variant}-out")
         with torch.inference_mode():
-            expected.append(pruned(model, [0]).run(IDS[:1])[0])
+            expected.append(remove_blocks(model, [0]).run(IDS[:1])[0])
         (file,) = (tmp_path / f"{variant}-out").glob("*.pth")
         written.append((torch.load(file, weights_only=True), IDS[0]))
     for found, logits in zip(package_logits(written, tmp_path), expected, strict=True):
@@ -190,7 +190,7 @@ def test_rwkv_7_without_block_0_alone_is_another_model(variant: str) -> None:
     model = variants.model(variant)
     for removed in ([0], [1], [0, 1]):
         with torch.inference_mode():
-            apart = (pruned(model, removed).run(IDS) - model.run(IDS, Ablation(frozenset(removed)))).abs().max()
+            apart = (remove_blocks(model, removed).run(IDS) - model.run(IDS, Ablation(frozenset(removed)))).abs().max()
         assert rerooted(model.spec, removed) == (float(apart) > 1e-3) == (variant == "rwkv-7" and 0 in removed)
 
 

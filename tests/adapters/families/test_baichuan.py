@@ -81,7 +81,7 @@ def test_swapped_parts_are_seen(part: str, other: str) -> None:
 
 def test_a_missing_norm_of_the_head_is_seen() -> None:
     model = loaded("baichuan2-13b")
-    model.weights["head"] = tiny()[1]["lm_head.weight"]
+    model.weights["unembed"] = tiny()[1]["lm_head.weight"]
     with pytest.raises(AssertionError, match="max error"):
         assert_close(model.run(tokens()), expected("baichuan2-13b")[0])
 
@@ -108,11 +108,11 @@ def test_slopes_equal_those_of_the_paper(n: int) -> None:
 
 def test_the_head_is_normalised_once_at_load_and_for_good() -> None:
     model = loaded("baichuan2-7b")
-    before = model.weights["head"].clone()
+    before = model.weights["unembed"].clone()
     model.run(tokens())
-    assert torch.equal(model.weights["head"], before)
+    assert torch.equal(model.weights["unembed"], before)
     assert_close(before.norm(dim=-1) + torch.arange(97), 1.0 + torch.arange(97))
-    assert not torch.allclose(loaded("baichuan-7b").weights["head"].norm(dim=-1), torch.ones(97), atol=0.1)
+    assert not torch.allclose(loaded("baichuan-7b").weights["unembed"].norm(dim=-1), torch.ones(97), atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import save_file
 
 from adapters import Ablation, BlockModel, StrataError, load
-from analysis.comparison import plots as overlays
+from analysis.comparison import plots
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
 from analysis.comparison.study import compare
 from analysis.comparison.trajectory import TITLES, Trajectory, checkpoints, trajectory
 from analysis.parameters import ComparisonParameters
 from analysis.runs.budgets import Budget
-from analysis.runs.settings import Setting
-from analysis.stats.intervals import ENOUGH
+from analysis.runs.settings import RunConfig
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.training import Plan
 from tests.analysis.test_notebooks_on_variants import run as run_notebook
@@ -56,7 +56,9 @@ def loader(source: str) -> BlockModel:
 
 
 def run(sources: list[str], folder: Path, out: Path, facts: dict[str, Any] | None = None, **options: Any) -> Comparison:
-    return Comparison(compare(sources, loader, facts or {}, Setting(BUDGET, out, str(folder / "text.txt"), **({"documents": 3} | options))))
+    return Comparison(
+        compare(sources, loader, facts or {}, RunConfig(BUDGET, out, str(folder / "text.txt"), **({"documents": 3} | options)))
+    )
 
 
 def test_models_of_different_tokenizers_on_the_same_bytes(sources: list[str], folder: Path, tmp_path: Path) -> None:
@@ -100,15 +102,15 @@ def test_what_is_there_is_not_measured_again(sources: list[str], folder: Path, t
 def test_models_without_a_margin_are_shown_and_not_compared(sources: list[str], folder: Path, tmp_path: Path) -> None:
     """Random weights know less of text than how often its bytes come."""
     study = run(sources, folder, tmp_path)
-    assert all(m.margin.sum() < 0 for m in study.of.models)
+    assert all(m.gain_over_unigram.sum() < 0 for m in study.of.models)
     assert set(study.losses["unit"]) == {"bits"}
     assert study.summaries["area"].tolist() == ["", ""]
     assert "cannot be compared" in study.conclusion
     assert "Not trained alike" in study.conclusion
-    for figure in (overlays.curves(study.curves), overlays.influence(study.bi), overlays.losses(study.losses, "ffns")):
+    for figure in (plots.curves(study.curves), plots.influence(study.bi), plots.losses(study.losses, "ffns")):
         assert figure.axes
     assert study.has_heads
-    assert [len(ax.get_legend_handles_labels()[0]) for ax in overlays.heads(study.losses).axes] == [2, 0], "in bits; there are no shares"
+    assert [len(ax.get_legend_handles_labels()[0]) for ax in plots.heads(study.losses).axes] == [2, 0], "in bits; there are no shares"
     assert len(study.facts) == len(study.summaries) == 2
     assert len(study.differences) == 1
     assert study.spreads.empty
@@ -146,21 +148,21 @@ def test_real_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STRATA_CACHE", str(tmp_path / "cache"))
     names = [str(shared(f"models/{name}")) for name in ("stories260K/stories260K.gguf", "rwkv/tiny-rwkv-5v2-730K.pth")]
     corpus = str(shared("text/books-en/botchan.txt"))
-    study = Comparison(compare(names, loader, {}, Setting(Budget(48, 3, 60.0), tmp_path / "runs", corpus, ENOUGH)))
+    study = Comparison(compare(names, loader, {}, RunConfig(Budget(48, 3, 60.0), tmp_path / "runs", corpus, MIN_DOCUMENTS_FOR_CI)))
     for m in study.of.models:
-        assert m.margin.sum() > 0
+        assert m.gain_over_unigram.sum() > 0
         area = m.summaries["area"].interval
         assert 0 < area.low <= area.value <= area.high < 1
     shares = study.losses[study.losses["unit"] == "share"].reset_index()
     bits = study.losses[study.losses["unit"] == "bits"].reset_index()
-    margins = {m.spec.name: m.margin.sum() / m.bytes.sum() for m in study.of.models}
+    margins = {m.spec.name: m.gain_over_unigram.sum() / m.bytes.sum() for m in study.of.models}
     assert shares["value"].to_numpy() == pytest.approx((bits["value"] / bits["model"].map(margins)).to_numpy())
     assert study.conclusion.count("these two models, not about architectures") + study.conclusion.count("do not tell them apart") == 1
     assert study.spreads.empty
     assert "how far seeds lie apart is not known" in study.spread
     assert set(study.curves["share"].round(3)) >= {0, 0.2, 1}
     assert study.has_heads
-    assert [len(ax.get_legend_handles_labels()[0]) for ax in overlays.heads(study.losses).axes] == [2, 2]
+    assert [len(ax.get_legend_handles_labels()[0]) for ax in plots.heads(study.losses).axes] == [2, 2]
 
 
 def test_seeds_are_put_beside_each_other(sources: list[str], folder: Path, tmp_path: Path) -> None:
@@ -188,26 +190,26 @@ def trained(name: str, folder: Path, out: Path) -> Path:
 def test_redundancy_over_training(folder: Path, tmp_path: Path) -> None:
     """Kept weights of the zoo's working folder: step by step, on the same bytes."""
     out = trained("llama-0", folder, tmp_path)
-    found = trajectory({"llama-0": checkpoints(out, device="cpu")}, Setting(BUDGET, tmp_path / "runs", str(folder / "text.txt"), 2))
+    found = trajectory({"llama-0": checkpoints(out, device="cpu")}, RunConfig(BUDGET, tmp_path / "runs", str(folder / "text.txt"), 2))
     bits = found.rows[found.rows["measure"] == "bits"]
     assert bits["step"].tolist() == [0, 4]
     assert bits["value"].nunique() == 2
     assert "cannot be said" in found.conclusion
-    drawn = overlays.training(pd.concat([bits.assign(measure=measure) for measure in TITLES]), TITLES)
+    drawn = plots.training(pd.concat([bits.assign(measure=measure) for measure in TITLES]), TITLES)
     assert [len(ax.lines) for ax in drawn.axes] == [1, 1, 1]
     with pytest.raises(StrataError, match=r"holds weights of the steps \[0, 4\]"):
         checkpoints(out, [0, 7])
     with pytest.raises(ValueError, match="no rows"):
-        overlays.training(found.rows, {"nothing": "Nothing"})
-    setting = Setting(BUDGET, tmp_path / "runs", str(folder / "text.txt"), 2)
+        plots.training(found.rows, {"nothing": "Nothing"})
+    config = RunConfig(BUDGET, tmp_path / "runs", str(folder / "text.txt"), 2)
     with pytest.raises(StrataError, match="rwkv5-0 has no checkpoints"):
-        trajectory({"llama-0": checkpoints(out, [0], device="cpu"), "rwkv5-0": {}}, setting)
+        trajectory({"llama-0": checkpoints(out, [0], device="cpu"), "rwkv5-0": {}}, config)
     other = trained("rwkv5-0", folder, tmp_path)
     (tmp_path / "own").mkdir()
     save_reader(tmp_path / "own", bos=False)
     (other / "tokenizer.json").write_bytes((tmp_path / "own" / "tokenizer.json").read_bytes())
     with pytest.raises(StrataError, match="rwkv5-0 has another tokenizer"):
-        trajectory({name: checkpoints(tmp_path / name, [0], device="cpu") for name in ("llama-0", "rwkv5-0")}, setting)
+        trajectory({name: checkpoints(tmp_path / name, [0], device="cpu") for name in ("llama-0", "rwkv5-0")}, config)
 
 
 @pytest.mark.long

@@ -73,8 +73,8 @@ def test_intervals_hold_planted_values_and_differences_are_paired() -> None:
 def test_noise_alone_is_seldom_told() -> None:
     """Two models with equal blocks: of forty pairs two or three at most differ at 5 % in the area."""
     path = np.linspace(0.05, 0.9, 6)
-    told = sum((estimate(area, sums(path, 24, 0.2, s)) - estimate(area, sums(path, 24, 0.2, s + 100))).p <= 0.05 for s in range(40))
-    assert told <= 6
+    significant = sum((estimate(area, sums(path, 24, 0.2, s)) - estimate(area, sums(path, 24, 0.2, s + 100))).p <= 0.05 for s in range(40))
+    assert significant <= 6
 
 
 def test_too_few_documents_have_no_interval_and_no_margin_no_value() -> None:

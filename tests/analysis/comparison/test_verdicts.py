@@ -7,7 +7,7 @@ import math
 import pytest
 
 from analysis.comparison.redundancy import SUMMARIES
-from analysis.comparison.verdicts import Side, controlled, difference, equally, left_out, over_training, spread
+from analysis.comparison.verdicts import Side, controlled, difference, equally, over_training, skipped, spread
 from analysis.stats.intervals import Interval
 
 AREA, GO = SUMMARIES["area"], SUMMARIES["removable"]
@@ -15,9 +15,9 @@ GAP, NONE = Interval(0.2, 0.15, 0.25), Interval(0.02, -0.03, 0.07)
 
 
 def verdict(
-    a: tuple[float, ...], b: tuple[float, ...], gap: Interval = GAP, *, told: bool = True, matched: str = "equal tokens", n: int = 24
+    a: tuple[float, ...], b: tuple[float, ...], gap: Interval = GAP, *, significant: bool = True, matched: str = "equal tokens", n: int = 24
 ) -> str:
-    return difference(AREA, Side("Llama", a), Side("RWKV", b), gap, told=told, matched=matched, n_documents=n)
+    return difference(AREA, Side("Llama", a), Side("RWKV", b), gap, significant=significant, matched=matched, n_documents=n)
 
 
 def test_three_agreeing_seeds_trained_alike_speak_of_architectures() -> None:
@@ -56,14 +56,14 @@ def test_seeds_that_vary_as_much_as_they_differ_do_not_carry_a_claim() -> None:
 
 
 def test_noise_is_not_told_apart_and_few_documents_leave_it_open() -> None:
-    assert "do not tell them apart" in verdict((0.5, 0.51, 0.52), (0.49, 0.5, 0.5), NONE, told=False)
+    assert "do not tell them apart" in verdict((0.5, 0.51, 0.52), (0.49, 0.5, 0.5), NONE, significant=False)
     said = verdict((0.6,) * 3, (0.4,) * 3, Interval(0.2, None, None), n=8)
     assert "open: too few documents for an interval (8, needs 12)" in said
     assert "loses more" not in said
 
 
 def test_no_margin_no_comparison() -> None:
-    said = verdict((math.nan,), (0.4,), Interval(math.nan, None, None), told=False)
+    said = verdict((math.nan,), (0.4,), Interval(math.nan, None, None), significant=False)
     assert said.startswith("Area under the removal curve cannot be compared")
 
 
@@ -83,23 +83,25 @@ def test_controlled_and_uncontrolled_pairs_are_named() -> None:
     said = controlled(three)
     assert "what differs: A, B and C (equal tokens); A and early B (equal loss). At equal loss the early one has also" in said
     assert "A and B (equal tokens); A and C (equal tokens)." in controlled(three[:2])
-    assert left_out([]) == ""
-    assert left_out([("early B", "C")]).endswith("seed for seed: early B and C.")
+    assert skipped([]) == ""
+    assert skipped([("early B", "C")]).endswith("seed for seed: early B and C.")
 
 
 def test_redundancy_over_training() -> None:
     falls = Interval(-0.2, -0.3, -0.1)
-    assert "Llama becomes more redundant while it learns" in over_training("Llama", AREA, 100, 1500, falls, told=True, n_documents=24)
-    assert "Llama becomes less redundant" in over_training("Llama", GO, 100, 1500, falls, told=True, n_documents=24)
-    assert "not supported" in over_training("Llama", AREA, 100, 1500, NONE, told=False, n_documents=24)
-    assert "open: too few" in over_training("Llama", AREA, 100, 1500, falls, told=False, n_documents=3)
+    assert "Llama becomes more redundant while it learns" in over_training(
+        "Llama", AREA, 100, 1500, falls, significant=True, n_documents=24
+    )
+    assert "Llama becomes less redundant" in over_training("Llama", GO, 100, 1500, falls, significant=True, n_documents=24)
+    assert "not supported" in over_training("Llama", AREA, 100, 1500, NONE, significant=False, n_documents=24)
+    assert "open: too few" in over_training("Llama", AREA, 100, 1500, falls, significant=False, n_documents=3)
     assert "it takes two steps after the start" in over_training(
-        "Llama", AREA, 0, 4, Interval(math.nan, None, None), told=False, n_documents=24
+        "Llama", AREA, 0, 4, Interval(math.nan, None, None), significant=False, n_documents=24
     )
 
 
-def growth(a: tuple[float, ...], b: tuple[float, ...], gap: Interval, *, told: bool = True, n: int = 24) -> str:
-    return equally(AREA, Side("Llama", a), Side("RWKV", b), gap, told=told, n_documents=n)
+def growth(a: tuple[float, ...], b: tuple[float, ...], gap: Interval, *, significant: bool = True, n: int = 24) -> str:
+    return equally(AREA, Side("Llama", a), Side("RWKV", b), gap, significant=significant, n_documents=n)
 
 
 def test_the_larger_change_comes_first_with_a_positive_number() -> None:
@@ -118,8 +120,8 @@ def test_the_larger_change_comes_first_with_a_positive_number() -> None:
 
 
 def test_growth_that_is_not_told_apart() -> None:
-    assert "these documents do not tell the two apart" in growth((0.11,), (0.1,), NONE, told=False)
-    assert "open: too few" in growth((0.3,), (0.1,), Interval(0.2, None, None), told=False, n=3)
+    assert "these documents do not tell the two apart" in growth((0.11,), (0.1,), NONE, significant=False)
+    assert "open: too few" in growth((0.3,), (0.1,), Interval(0.2, None, None), significant=False, n=3)
     assert "The seeds disagree" in growth((0.5, 0.1), (0.1, 0.1), GAP)
     assert "these 4 trainings" in growth((0.3, 0.35), (0.1, 0.15), GAP)
     assert growth((math.nan,), (0.1,), Interval(math.nan, None, None)) == ""

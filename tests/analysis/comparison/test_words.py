@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adapters import Ablation
-from analysis.comparison import plots as overlays
+from analysis.comparison import plots
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
 from analysis.comparison.study import Compared, Measured, Rises
@@ -30,7 +30,7 @@ LEVELS = dict.fromkeys(ALL, 0.5) | {"llama-0": 0.7, "llama-1": 0.72}  # of the r
 
 
 def measured(name: str, level: float, documents: int = 24, margin: float = 2.0, noise: float = 0.02) -> Measured:
-    """Every removal costs `level` of the margin (bits per byte), and a little more or less in each document."""
+    """Every removal costs `level` of the gain over unigram (bits per byte), and a little more or less in each document."""
     rng = np.random.default_rng([ord(letter) for letter in name])
     n_bytes = rng.integers(300, 400, documents).astype(float)
     path = (level + rng.normal(0, noise, (BLOCKS, documents))) * abs(margin) * n_bytes
@@ -82,9 +82,9 @@ def test_the_whole_zoo() -> None:
         ("RWKV-7", "Baichuan2-13B layout"),
     ], "an early checkpoint only beside what it was matched to"
     for pair, gaps in found.gaps.items():
-        gap, told = gaps["area"]
-        assert told == ("Llama" in pair)
-        assert gap.value == pytest.approx(0.21 * 4.5 / 6 if told else 0, abs=0.02)
+        gap, significant = gaps["area"]
+        assert significant == ("Llama" in pair)
+        assert gap.value == pytest.approx(0.21 * 4.5 / 6 if significant else 0, abs=0.02)
     assert found.differences["matched by"].tolist() == ["equal tokens", "equal loss", *["equal tokens"] * 5]
     opening, verdicts = found.conclusion.replace("\\", "").split("\n\n")
     assert opening.startswith("Trained alike, so that the architecture is what differs: Llama, RWKV-5.2, RWKV-7 and Baichuan2-13B layout (")
@@ -101,8 +101,8 @@ def test_the_whole_zoo() -> None:
 
 def test_noise_is_no_difference() -> None:
     found = comparison(dict.fromkeys(SEEDED, 0.5))
-    ((gap, told),) = [gaps["area"] for gaps in found.gaps.values()]
-    assert not told
+    ((gap, significant),) = [gaps["area"] for gaps in found.gaps.values()]
+    assert not significant
     assert gap.interval.low < 0 < gap.interval.high
     assert "do not tell them apart" in found.conclusion
 
@@ -110,7 +110,7 @@ def test_noise_is_no_difference() -> None:
 def test_eleven_documents_leave_it_open() -> None:
     found = comparison({name: LEVELS[name] for name in SEEDED}, documents=11)
     assert "open: too few documents for an interval (11, needs 12)" in found.conclusion
-    assert not any(told for gaps in found.gaps.values() for _, told in gaps.values())
+    assert not any(significant for gaps in found.gaps.values() for _, significant in gaps.values())
     assert found.spread.count("2 seeds lie between") == 2
     assert "width" not in found.spread
 
@@ -186,7 +186,7 @@ def test_growth_by_training_and_differences_by_architecture() -> None:
         "Baichuan2-13B layout",
     ]
     assert found.bands == "Intervals over 24 documents are left out: 6 models would hide each other."
-    lines = {line.get_label(): line.get_color() for line in overlays.training(found.rows, found.titles).axes[0].lines}
+    lines = {line.get_label(): line.get_color() for line in plots.training(found.rows, found.titles).axes[0].lines}
     assert lines["llama-0"] == lines["llama-1"] != lines["rwkv5-0"] == lines["rwkv5-1"]
 
 

@@ -11,7 +11,7 @@ from analysis.display import head_plots
 def rows(extreme: float = 0.03) -> pd.DataFrame:
     table = pd.DataFrame({"block": np.repeat(range(3), 4), "head": np.tile(range(4), 3), "value": 0.001 * np.arange(-4.0, 8)})
     table.loc[2, "value"] = extreme
-    table = table.assign(ci_low=table["value"] - 0.002, ci_high=table["value"] + 0.002, told=table["value"].abs() > 0.003)
+    table = table.assign(ci_low=table["value"] - 0.002, ci_high=table["value"] + 0.002, significant=table["value"].abs() > 0.003)
     return table.sample(frac=1, random_state=0)
 
 
@@ -26,7 +26,7 @@ def test_head_map_is_centred_on_no_effect_and_marks_what_cannot_be_told(extreme:
     assert (image.norm.vmin, image.norm.vmax) == (-extreme, extreme)
     assert float(image.norm(0.0)) == pytest.approx(0.5)
     marked = {tuple(map(int, place)) for place in ax.collections[0].get_offsets()}
-    assert marked == {(int(h), int(b)) for b, h, told in table[["block", "head", "told"]].to_numpy() if not told}
+    assert marked == {(int(h), int(b)) for b, h, significant in table[["block", "head", "significant"]].to_numpy() if not significant}
 
 
 def test_heads_by_block_has_a_panel_for_each() -> None:
@@ -39,7 +39,7 @@ def test_heads_by_block_has_a_panel_for_each() -> None:
         points = ax.collections[-1]
         assert np.array_equal(points.get_offsets(), part[["head", "value"]].to_numpy())
         hollow = (points.get_facecolors()[:, :3] == 1).all(1)
-        assert hollow.tolist() == (~part["told"]).tolist()
+        assert hollow.tolist() == (~part["significant"]).tolist()
         assert ax.lines[0].get_ydata()[0] == 17.0
 
 
@@ -47,7 +47,9 @@ def test_heads_by_block_has_a_panel_for_each() -> None:
 def test_spread_orders_all_heads(extreme: float) -> None:
     table = rows(extreme)
     ax, side = head_plots.spread(table).axes
-    drawn = np.concatenate([c.get_offsets() for c in ax.collections if len(c.get_offsets()) and c.get_label().startswith(("told", "not"))])
+    drawn = np.concatenate(
+        [c.get_offsets() for c in ax.collections if len(c.get_offsets()) and c.get_label().startswith(("significant", "not"))]
+    )
     assert np.array_equal(drawn[drawn[:, 0].argsort()][:, 1], np.sort(table["value"]))
     assert sum(bar.get_width() for bar in side.patches) == len(table)
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["told from the dense model (6)", "not told (6)"]

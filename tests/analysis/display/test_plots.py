@@ -11,10 +11,10 @@ PPL = [55097.0, 301.0, 18.4, 17.8, 332.0]
 
 
 def sweep_table() -> pd.DataFrame:
-    rows = [{"kind": "dense", "block": None, "metric": "ppl", "value": 17.2, "told": True}]
+    rows = [{"kind": "dense", "block": None, "metric": "ppl", "value": 17.2, "significant": True}]
     for kind in ("blocks", "mixers"):
         rows += [
-            {"kind": kind, "block": b, "metric": "ppl", "value": p, "ci_low": 0.9 * p, "ci_high": 1.2 * p, "told": b != 3}
+            {"kind": kind, "block": b, "metric": "ppl", "value": p, "ci_low": 0.9 * p, "ci_high": 1.2 * p, "significant": b != 3}
             for b, p in enumerate(PPL)
         ]
     rows += [{"kind": "blocks", "block": 0, "metric": "kl", "value": 1.0}]
@@ -76,7 +76,7 @@ def test_scatter_labels_every_block():
 
 
 def test_show_keeps_the_caption_with_the_figure(shown):
-    show.show(plots.depth_profile(sweep_table(), "ppl"), "A sentence.")
+    show.figure(plots.depth_profile(sweep_table(), "ppl"), "A sentence.")
     (data, metadata), (_, hidden) = shown
     assert data["image/svg+xml"].startswith("<?xml")
     assert metadata == {"strata": {"caption": "A sentence."}}
@@ -84,7 +84,9 @@ def test_show_keeps_the_caption_with_the_figure(shown):
 
 
 def test_table_is_markdown_with_plain_cells(shown):
-    show.table(pd.DataFrame({"block": [0, 1], "ppl": [55097.4, None], "name": ["a|b $x$", "c"], "told": [True, False]}), "A sentence.")
+    show.table(
+        pd.DataFrame({"block": [0, 1], "ppl": [55097.4, None], "name": ["a|b $x$", "c"], "significant": [True, False]}), "A sentence."
+    )
     data, metadata = shown[1]
     assert [[cell.strip() for cell in line.strip("|").split(" | ")] for line in data["text/markdown"].splitlines()[2:]] == [
         ["0", "55,097", r"a\|b \$x\$", "yes"],

@@ -64,8 +64,8 @@ def test_redundancy_of_equal_losses_names_no_concentration():
 
 
 def test_redundancy_supports_nothing_on_noise():
-    told = [redundancy(table(np.zeros(20), seed=seed)) for seed in range(20)]
-    silent = [s for s in told if s.startswith("No block of 20 can be told from the dense model")]
+    significant = [redundancy(table(np.zeros(20), seed=seed)) for seed in range(20)]
+    silent = [s for s in significant if s.startswith("No block of 20 can be told from the dense model")]
     assert len(silent) >= 18, "at most 5 % of families may hold a false discovery"
     assert all("no proof that they are free" in s and "costs most" not in s for s in silent)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adapters import NONE, Ablation, BlockModel
-from adapters.checkpoints.export import pruned
+from adapters.checkpoints.export import remove_blocks
 from analysis.engine.generation import generate
 from tests.reference import variants
 from tests.reference.models import pair
@@ -37,7 +37,7 @@ def test_deleted_blocks_generate_as_ablated_ones(variant: str) -> None:
 @pytest.mark.parametrize("variant", ["llama", *variants.VARIANTS])
 def test_cached_generation_of_a_pruned_model_without_block_0(variant: str) -> None:
     """RWKV-7 as its checkpoint is read: rerooted."""
-    model = pruned(pair("llama")[0] if variant == "llama" else variants.model(variant), [0])
+    model = remove_blocks(pair("llama")[0] if variant == "llama" else variants.model(variant), [0])
     assert torch.equal(generate(model, IDS, 7), uncached(model, IDS, 7, NONE))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters import NONE, Ablation, StrataError, load
 from analysis.data.batches import Batch, Text, batches
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.mean_ablation import filled, head_means
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
@@ -68,7 +68,7 @@ def test_every_family_leaves_the_projected_mean(variant: str) -> None:
     filled_model = filled(model, head_means(model, [batch(one, torch.tensor([1]))]))
     dense = model.run(one)
     assert torch.equal(filled_model.run(one), dense)
-    for head in singles(model.spec, ["heads"]):
+    for head in single_ablations(model.spec, ["heads"]):
         assert torch.allclose(filled_model.run(one, head), dense, atol=1e-4)
         assert not torch.allclose(model.run(one, head), dense, atol=1e-4)
 
@@ -85,14 +85,14 @@ def test_study_reads_calibration_text_and_says_so(folder: Path, tmp_path: Path) 
     model = load(folder, device="cpu", dtype="float32")
     text = Text(corpus=str(folder / "text.txt"), window=20, documents=3)
     calibration = replace(text, split="calibration", documents=5)
-    heads = singles(model.spec, ["heads", "kv_groups"])
+    heads = single_ablations(model.spec, ["heads", "kv_groups"])
     zero, mean = SweepStudy.of(model, heads, text), SweepStudy.of(model, heads, text, fill="mean", calibration=calibration)
     assert zero.identity["fill"] == "zero"
     assert mean.identity["fill"] == "mean"
     assert mean.identity["calibration"]["split"] == "calibration"
     more = replace(mean, calibration=replace(calibration, documents=6))
     assert len({s.open(tmp_path / "x").key for s in (zero, mean, more)}) == 3
-    assert "fill" not in SweepStudy.of(model, singles(model.spec, ["blocks"]), text).identity
+    assert "fill" not in SweepStudy.of(model, single_ablations(model.spec, ["blocks"]), text).identity
 
     means = head_means(model, batches(calibration.windows(model), model))
     ((scored),) = batches(text.windows(model), model)
@@ -102,14 +102,14 @@ def test_study_reads_calibration_text_and_says_so(folder: Path, tmp_path: Path) 
     assert not np.allclose(found["nll"], zero.scores(tmp_path / "zero")["nll"], rtol=1e-6)
     table = mean.run(tmp_path / "mean")
     assert set(table["kind"]) == {"dense", "heads", "kv_groups"}
-    assert len(table[table["metric"] == "told"]) == len(heads)
+    assert len(table[table["metric"] == "significant"]) == len(heads)
 
 
 def test_bad_input(folder: Path, tmp_path: Path) -> None:
     model = load(folder, device="cpu", dtype="float32")
     text = Text(corpus=str(folder / "text.txt"), window=20, documents=3)
     calibration = replace(text, split="calibration")
-    heads, blocks = (singles(model.spec, [kind]) for kind in ("heads", "blocks"))
+    heads, blocks = (single_ablations(model.spec, [kind]) for kind in ("heads", "blocks"))
     for chosen, options, says in (
         (heads, {"fill": "mean"}, "no calibration text"),
         (heads, {"fill": "median"}, "unknown fill 'median': did you mean mean"),

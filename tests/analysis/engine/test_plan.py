@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters import NONE, Ablation, StrataError
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from tests.reference.ablations import ablations
 from tests.reference.count import ffn_runs, mixer_runs
@@ -22,7 +22,7 @@ from tests.reference.models import spec
     ],
 )
 def test_published_counts(n_blocks: int, n_heads: int, kind: str, mixer_rows: int, ffn_rows: int) -> None:
-    found = plan(spec(n_blocks, n_heads), singles(spec(n_blocks, n_heads), [kind]))
+    found = plan(spec(n_blocks, n_heads), single_ablations(spec(n_blocks, n_heads), [kind]))
     assert (found.mixer_rows, found.ffn_rows) == (mixer_rows, ffn_rows)
 
 
@@ -56,7 +56,7 @@ def streams_into(found, i: int) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize(("n_blocks", "room"), [(1, 4), (2, 4), (3, 4), (8, 4)])
 def test_single_blocks_need_four_streams(n_blocks: int, room: int) -> None:
     """The finished dense stream, one that enters a block and two that leave it: the variant is finished before the dense one goes on."""
-    assert plan(spec(n_blocks), singles(spec(n_blocks), ["blocks"])).minimum == room
+    assert plan(spec(n_blocks), single_ablations(spec(n_blocks), ["blocks"])).minimum == room
 
 
 def test_dense_is_first_and_doubles_are_dropped() -> None:
@@ -65,7 +65,7 @@ def test_dense_is_first_and_doubles_are_dropped() -> None:
 
 
 def test_flops_are_those_of_every_run_and_head() -> None:
-    chosen = singles(spec(3), ["mixers", "ffns", "heads"])
+    chosen = single_ablations(spec(3), ["mixers", "ffns", "heads"])
     runs = 4 * mixer_runs(3, chosen) + 6 * ffn_runs(3, chosen)
     assert plan(spec(3), chosen).flops_per_token == runs + (1 + 3 + 3 + 12) * 2 * 8 * 50
 
@@ -86,11 +86,11 @@ def test_what_does_not_exist_is_refused(ablation: Ablation, message: str) -> Non
 def test_heads_are_never_invented() -> None:
     headless = spec(3, n_heads=None)
     with pytest.raises(StrataError, match="has no heads"):
-        singles(headless, ["heads"])
+        single_ablations(headless, ["heads"])
     with pytest.raises(StrataError, match="has no heads"):
         plan(headless, [Ablation(heads={(0, 0)})])
     with pytest.raises(StrataError, match="unknown kind 'block': did you mean blocks"):
-        singles(headless, ["block"])
+        single_ablations(headless, ["block"])
 
 
 @settings(max_examples=20)

@@ -21,7 +21,7 @@ from adapters.base import Block, Context
 from adapters.contract import Recorder
 from analysis.engine import sweep as sweep_module
 from analysis.engine import text_scores as scores_module
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import call_bytes, documents_per_batch, stream_bytes, sweep
 from tests.reference.ablations import ablations
@@ -52,7 +52,7 @@ def tokens(vocab: int = 97, documents: int = 4, time: int = 19) -> Tensor:
 
 
 def everything(model: BlockModel) -> Plan:
-    return plan(model.spec, [*singles(model.spec, ["blocks", "mixers", "ffns", "heads"]), *SETS])
+    return plan(model.spec, [*single_ablations(model.spec, ["blocks", "mixers", "ffns", "heads"]), *SETS])
 
 
 def largest_error(model: BlockModel, reference: PreTrainedModel, p: Plan, ids: Tensor, lengths: Tensor) -> float:
@@ -247,7 +247,7 @@ def test_heads_of_a_large_model_stay_inside_the_memory() -> None:
     """32 blocks of 32 heads, a thousand branches, with memory for one in eight of them."""
     model, _ = pair(num_hidden_layers=32, hidden_size=64, num_attention_heads=32, num_key_value_heads=32, intermediate_size=48)
     model = model.with_blocks([Recorder(b) for b in model.blocks])
-    p, ids = plan(model.spec, singles(model.spec, ["heads"])), tokens(documents=1, time=4)
+    p, ids = plan(model.spec, single_ablations(model.spec, ["heads"])), tokens(documents=1, time=4)
     limit = 128
     assert p.minimum <= limit < p.widest
     memory = limit * stream_bytes(model, *ids.shape) + call_bytes(model, p, *ids.shape)
@@ -263,7 +263,7 @@ def test_kl_with_less_memory_than_finishing_the_dense_model_first_takes() -> Non
     """Blocks one by one: to finish the dense model first, all its branches must wait."""
     model, _ = pair(num_hidden_layers=8)
     model = model.with_blocks([Recorder(b) for b in model.blocks])
-    p, ids = plan(model.spec, singles(model.spec, ["blocks"])), tokens()
+    p, ids = plan(model.spec, single_ablations(model.spec, ["blocks"])), tokens()
     assert p.minimum == 4 < replace(p, dense_first=True).minimum
     memory = 4 * stream_bytes(model, *ids.shape) + call_bytes(model, p, *ids.shape)
     with Watch(model, ids) as watch:
@@ -280,7 +280,7 @@ def test_kl_with_less_memory_than_finishing_the_dense_model_first_takes() -> Non
 def test_a_batch_is_as_large_as_memory_allows(kind: str) -> None:
     """All its streams fit; one document more would not, or would fill more than half a call."""
     model, _ = pair()
-    p = plan(model.spec, singles(model.spec, [kind]))
+    p = plan(model.spec, single_ablations(model.spec, [kind]))
 
     def needs(n: int) -> int:
         return call_bytes(model, p, n, 19) + p.widest * stream_bytes(model, n, 19)
@@ -347,7 +347,7 @@ class Overflowing(Recorder):
 def test_damage_in_the_head_is_told() -> None:
     model, _ = pair()
     broken = model.with_blocks(list(model.blocks))
-    broken.weights = model.weights | {"head": torch.full_like(model.weights["head"], float("nan"))}
+    broken.weights = model.weights | {"unembed": torch.full_like(model.weights["unembed"], float("nan"))}
     with pytest.raises(StrataError, match="not finite behind the head in document 0"):
         sweep(broken, plan(model.spec, []), tokens())
 

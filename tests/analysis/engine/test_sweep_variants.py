@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import RwkvConfig, RwkvForCausalLM
 
 from adapters import NONE, Ablation, BlockModel
-from analysis.engine.ablations import KINDS, singles
+from analysis.engine.ablations import KINDS, single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
 from tests.reference import baichuan
@@ -45,8 +45,8 @@ def tokens() -> Tensor:
 def everything(m: BlockModel) -> list[Ablation]:
     """Every single part, and sets; without heads where the architecture has none."""
     if m.spec.blocks[0].n_heads is None:
-        return [*singles(m.spec, ["blocks", "mixers", "ffns"]), *(Ablation(a.blocks, a.mixers, a.ffns) for a in SETS)]
-    return [*singles(m.spec, KINDS), *SETS]
+        return [*single_ablations(m.spec, ["blocks", "mixers", "ffns"]), *(Ablation(a.blocks, a.mixers, a.ffns) for a in SETS)]
+    return [*single_ablations(m.spec, KINDS), *SETS]
 
 
 def assert_equals_the_loop(m: BlockModel, chosen: list[Ablation], logits: Logits) -> None:

@@ -18,7 +18,7 @@ from analysis.importance.results import EFFECTS, NAMES, STREAM, Ranking
 from analysis.importance.study import ranking
 from analysis.metrics.linear_fit import fit_maps, residuals
 from analysis.runs.budgets import Budget
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from analysis.stats.rank_agreement import removal_order
 from tests.reference import baichuan
 from tests.reference.models import save_reader
@@ -57,7 +57,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     model.tokenizer = model.tokenizer or ByteTokenizer()
     other = folder / "words.txt"
     other.write_text("".join(f"{i} green bottles hanging on the wall, and if {i % 13} should fall.\n" for i in range(4000)))
-    return ranking(model, Setting(BUDGET, folder / "runs", corpus, 14), others=[str(other)]), folder / "runs"
+    return ranking(model, RunConfig(BUDGET, folder / "runs", corpus, 14), others=[str(other)]), folder / "runs"
 
 
 def test_every_score_of_every_kind(study: tuple[Ranking, Path]) -> None:
@@ -79,7 +79,7 @@ def test_the_sweep_is_that_of_depth(study: tuple[Ranking, Path], corpus: str) ->
 
     before = swept()
     assert len(before) == 3
-    beside = depth(found.model, Setting(BUDGET, runs, corpus, 14))
+    beside = depth(found.model, RunConfig(BUDGET, runs, corpus, 14))
     assert swept() == before, "nothing is scored twice"
     rises = found.blocks["delta_nll"]
     assert np.array_equal(rises.sums, beside.nll[1:5] - beside.nll[0])
@@ -89,7 +89,7 @@ def test_the_sweep_is_that_of_depth(study: tuple[Ranking, Path], corpus: str) ->
 def test_a_second_run_measures_nothing_anew(study: tuple[Ranking, Path], corpus: str) -> None:
     found, runs = study
     before = {path: path.read_bytes() for path in runs.rglob("*.jsonl")}
-    again = ranking(found.model, Setting(BUDGET, runs, corpus))
+    again = ranking(found.model, RunConfig(BUDGET, runs, corpus))
     assert before == {path: path.read_bytes() for path in runs.rglob("*.jsonl")}
     assert again.text.documents == 14, "as many as were asked for before"
     assert again.best == found.best
@@ -175,7 +175,7 @@ def test_tables_and_sentences(study: tuple[Ranking, Path]) -> None:
 
 
 def test_few_documents_and_few_tokens_claim_nothing(corpus: str, tmp_path: Path) -> None:
-    found = ranking(llama(tmp_path), Setting(BUDGET, tmp_path / "runs", corpus, 1))
+    found = ranking(llama(tmp_path), RunConfig(BUDGET, tmp_path / "runs", corpus, 1))
     for said in (found.best, found.overlap, found.trusted, found.resolved[1], found.first_token[1], found.straightest, found.conclusion):
         assert "too few documents" in said
     assert found.straight.maps.empty
@@ -189,5 +189,5 @@ def test_few_documents_and_few_tokens_claim_nothing(corpus: str, tmp_path: Path)
 def test_one_block_has_no_order(corpus: str, tmp_path: Path) -> None:
     save_reader(tmp_path, num_hidden_layers=1)
     with pytest.raises(StrataError, match="has one block, and an order needs two"):
-        ranking(load(tmp_path, device="cpu", dtype="float32"), Setting(BUDGET, tmp_path / "runs", corpus))
+        ranking(load(tmp_path, device="cpu", dtype="float32"), RunConfig(BUDGET, tmp_path / "runs", corpus))
     assert not (tmp_path / "runs").exists()

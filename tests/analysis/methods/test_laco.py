@@ -167,8 +167,8 @@ def test_the_loop_is_that_of_the_notebooks(seed: int) -> None:
 
 def test_every_count_is_reached() -> None:
     model = deep("llama")
-    for knob in counts(model):
-        assert len(METHODS["laco"].prune(model, text(), knob).blocks) == BLOCKS - knob
+    for level in counts(model):
+        assert len(METHODS["laco"].prune(model, text(), level).blocks) == BLOCKS - level
     assert merge_width(32) == 4
     assert merge_width(30) == 3
     assert merge_width(40) == 4

@@ -129,7 +129,7 @@ def test_the_span_turns_the_stream_least(variant: str) -> None:
 def test_solved(variant: str) -> None:
     model, before = deep(variant), deep(variant).blocks[1].weights["down"].clone()
     solved = solve(METHODS["linear"], model, text(12), 2 / BLOCKS)
-    assert solved.knob == 2
+    assert solved.level == 2
     assert len(solved.model.blocks) == BLOCKS - 2
     assert solved.size == size(model, solved.model)
     assert abs(solved.size.block_params - 2 / BLOCKS) < 0.015

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adapters import StrataError
 from adapters.contract import assert_close
-from analysis.methods.llm_pruner import Salience, count, cut, cut_blocks, knobs, prune, saliences
+from analysis.methods.llm_pruner import Salience, count, cut, cut_blocks, levels, prune, saliences
 from analysis.methods.method import size
 from tests.analysis.methods.models import LLAMAS, llama_2, model, state, text
 from tests.reference import baichuan, variants
@@ -140,9 +140,9 @@ def test_blocks_that_stay_whole() -> None:
     found = {n: cut_blocks(dense.with_blocks(dense.blocks[:1] * n)) for n in (2, 3, 8, 12, 16, 24, 30, 32, 40, 80)}
     kept = {n: (blocks.start, n - blocks.stop) for n, blocks in found.items()}
     assert kept == {2: (1, 1), 3: (1, 1), 8: (1, 1), 12: (2, 1), 16: (2, 1), 24: (3, 2), 30: (4, 2), 32: (4, 2), 40: (4, 2), 80: (4, 2)}
-    assert knobs(dense.with_blocks(dense.blocks[:2])) == []
-    assert 0.25 in knobs(dense)
-    sizes = [count(dense, knob).block_params for knob in knobs(dense)]
+    assert levels(dense.with_blocks(dense.blocks[:2])) == []
+    assert 0.25 in levels(dense)
+    sizes = [count(dense, level).block_params for level in levels(dense)]
     assert sizes == sorted(sizes)
 
 

@@ -42,10 +42,10 @@ def test_flops_by_hand() -> None:
 
 def test_the_nearest_knob_is_taken() -> None:
     model = deep("llama")
-    for target, knob in ((1 / 6, 1), (0.34, 2), (0.32, 2), (0.51, 3), (5 / 6, 5)):
+    for target, level in ((1 / 6, 1), (0.34, 2), (0.32, 2), (0.51, 3), (5 / 6, 5)):
         solved = solve(METHODS["shortgpt"], model, text(), target)
-        assert solved.knob == knob
-        assert len(solved.model.blocks) == BLOCKS - knob
+        assert solved.level == level
+        assert len(solved.model.blocks) == BLOCKS - level
         assert abs(solved.size.block_params - target) <= 0.015
 
 
@@ -57,7 +57,7 @@ def test_targets_that_no_knob_reaches() -> None:
         solve(METHODS["shortgpt"], model, text(), 0.25)
     with pytest.raises(StrataError, match=r"the nearest that it reaches is 83.3 % \(knob 5\)$"):
         solve(METHODS["shortgpt"], model, text(), 0.95)
-    assert solve(METHODS["shortgpt"], model, text(), 0.25, tolerance=0.1).knob in (1, 2)
+    assert solve(METHODS["shortgpt"], model, text(), 0.25, tolerance=0.1).level in (1, 2)
     for target in (0, 1, 25):
         with pytest.raises(StrataError, match="is no share of the block parameters"):
             solve(METHODS["shortgpt"], model, text(), target)
@@ -87,7 +87,7 @@ def test_a_quarter_of_published_shapes_is_met_or_the_nearest_are_named(shape: Ca
 
 def test_the_size_that_counts_is_that_of_the_pruned_model() -> None:
     """A method whose count is off, as it can be where blocks differ."""
-    off = replace(METHODS["shortgpt"], count=lambda model, knob: Size(0.25, 0, 0))
+    off = replace(METHODS["shortgpt"], count=lambda model, level: Size(0.25, 0, 0))
     with pytest.raises(UnreachableError, match=r"does not come within 1.5 % of 25 % .* the nearest that it reaches is 16.7 % \(knob 1\)$"):
         solve(off, deep("llama"), text(), 0.25)
 
@@ -96,16 +96,16 @@ def test_a_method_with_a_fine_knob() -> None:
     """Bisection asks for few of the candidates."""
     asked: list[float] = []
 
-    def count(model: BlockModel, knob: float) -> Size:
-        asked.append(knob)
-        return Size(knob**2, 0, 0)
+    def count(model: BlockModel, level: float) -> Size:
+        asked.append(level)
+        return Size(level**2, 0, 0)
 
-    def prune(model: BlockModel, batches: list[Batch], knob: float) -> BlockModel:
+    def prune(model: BlockModel, batches: list[Batch], level: float) -> BlockModel:
         return model
 
     fine = Method("fine", "", prune, lambda model: [i / 1000 for i in range(1000)], count, ("llama",), stock=False)
-    (knob, found), *_ = nearest(fine, deep("llama"), 0.25)
-    assert (knob, found.block_params) == (0.5, 0.25)
+    (level, found), *_ = nearest(fine, deep("llama"), 0.25)
+    assert (level, found.block_params) == (0.5, 0.25)
     assert len(asked) < 15
 
 

@@ -13,7 +13,7 @@ import torch
 from adapters import Ablation, BlockModel, StrataError, contract
 from adapters.contract import assert_close
 from analysis.methods.method import size
-from analysis.methods.slicegpt import SlicedModel, count, knobs, principal_axes, prune, stream_axes, width
+from analysis.methods.slicegpt import SlicedModel, count, levels, principal_axes, prune, stream_axes, width
 from analysis.removal.delete_heads import delete_heads
 from tests.analysis.methods.models import LLAMAS, MODELS, llama_2, model, state, text
 from tests.reference import slicegpt, variants
@@ -94,9 +94,9 @@ def test_counts_are_of_what_is_there(name: str) -> None:
     tensors = [t for table in tables for t in table.values() if t.dim()]  # a number is no parameter
     tensors += [t for block in pruned.blocks for t in (block.mixer_skip, block.ffn_skip)]
     assert pruned.spec.n_params == sum(t.numel() for t in tensors)
-    assert set(pruned.weights) == {"embed", "head"}
+    assert set(pruned.weights) == {"embed", "unembed"}
     d, kept, last = m.spec.d_model, width(m, 0.3), pruned.blocks[-1]
-    assert (pruned.weights["embed"].shape[1], pruned.weights["head"].shape[1]) == (kept, d)
+    assert (pruned.weights["embed"].shape[1], pruned.weights["unembed"].shape[1]) == (kept, d)
     assert (last.weights["down"].shape[0], last.ffn_skip.shape) == (d, (kept, d)), "what the last block gives is not sliced"
     assert pruned.blocks[0].ffn_skip.shape == pruned.blocks[0].mixer_skip.shape == (kept, kept)
     for block, whole in zip(pruned.blocks, m.blocks, strict=True):
@@ -116,8 +116,8 @@ def test_an_untied_head_can_make_a_model_larger() -> None:
 
 def test_knobs_are_all_widths() -> None:
     m = model("llama")
-    assert [width(m, knob) for knob in knobs(m)] == [48, 40, 32, 24, 16, 8]
-    sizes = [count(m, knob).block_params for knob in knobs(m)]
+    assert [width(m, level) for level in levels(m)] == [48, 40, 32, 24, 16, 8]
+    sizes = [count(m, level).block_params for level in levels(m)]
     assert sizes == sorted(sizes)
     assert [width(llama_2("7b"), s) for s in (0, 0.2, 0.25, 0.3)] == [4096, 3272, 3072, 2864]
 

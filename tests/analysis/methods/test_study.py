@@ -18,7 +18,7 @@ from analysis.methods.method import solve
 from analysis.methods.study import LIMITS, Methods, compare_methods, targets_of
 from analysis.methods.table import METHODS
 from analysis.runs.budgets import Budget
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import ratio
 from analysis.tasks import TaskSet, load_tasks
 from analysis.tasks.benchmark import benchmarks
@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
 @pytest.fixture(scope="module")
 def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Methods, Path]:
     out = tmp_path_factory.mktemp("runs")
-    return compare_methods(model, Setting(SIZES, out, str(prose)), methods=FEW), out
+    return compare_methods(model, RunConfig(SIZES, out, str(prose)), methods=FEW), out
 
 
 def test_losses_are_those_of_the_pruned_models(found: tuple[Methods, Path], model: BlockModel) -> None:
@@ -52,7 +52,7 @@ def test_losses_are_those_of_the_pruned_models(found: tuple[Methods, Path], mode
     assert len(result.reached) == len(FEW) * 4
     for point in (p for p in result.reached if p.target == 0.25):
         solved = solve(METHODS[point.method], model, read, 0.25)
-        assert (point.knob, point.size) == (solved.knob, solved.size)
+        assert (point.level, point.size) == (solved.level, solved.size)
         nll = []
         for batch in batches(result.text.windows(model), model):
             for row, n in zip(batch.ids, batch.lengths.tolist(), strict=True):
@@ -69,22 +69,22 @@ def test_a_second_time_nothing_is_pruned(
     result, out = found
     table_1(tmp_path, 14)
     piqa, fewer, coqa = (load_tasks(name, limit=n, data=tmp_path) for name, n in (("piqa", 14), ("piqa", 13), ("coqa_loss", 14)))
-    setting = Setting(SIZES, out, str(prose))
-    asked = compare_methods(model, setting, methods=FEW, tasks=[piqa, coqa])
+    config = RunConfig(SIZES, out, str(prose))
+    asked = compare_methods(model, config, methods=FEW, tasks=[piqa, coqa])
 
     def never(*arguments: object) -> None:
         raise AssertionError("it is there already")
 
     monkeypatch.setattr(bench, "solve", never)
     for tasks in ([], [coqa, piqa]):
-        again = compare_methods(model, setting, methods=FEW, tasks=tasks)
+        again = compare_methods(model, config, methods=FEW, tasks=tasks)
         assert again.table.equals(result.table)
         assert again.conclusion == result.conclusion
     for p, q in zip(asked.points, again.points, strict=True):
         assert [a.chance for a in q.answers] == [a.chance for a in p.answers[::-1]]
         assert [a.interval for a in q.answers] == [a.interval for a in p.answers[::-1]]
     with pytest.raises(AssertionError, match="it is there already"):
-        compare_methods(model, setting, methods=FEW, tasks=[fewer])
+        compare_methods(model, config, methods=FEW, tasks=[fewer])
 
 
 def test_tables(found: tuple[Methods, Path]) -> None:
@@ -168,15 +168,15 @@ def test_accuracy_by_method_is_drawn(found: tuple[Methods, Path]) -> None:
 def test_accuracy_is_that_of_other_notebooks_and_refusals_come_first(model: BlockModel, prose: Path, tmp_path: Path) -> None:
     table_1(tmp_path, 14)
     piqa, coqa = (load_tasks(name, limit=14, data=tmp_path) for name in ("piqa", "coqa_loss"))
-    setting = Setting(SIZES, tmp_path / "runs", str(prose))
+    config = RunConfig(SIZES, tmp_path / "runs", str(prose))
     both = TaskSet("both", piqa.tasks | coqa.tasks, {}, piqa.items + coqa.items)
     bare = TaskSet("bare", {"piqa": WithoutAccuracy(piqa.tasks["piqa"])}, {}, piqa.items)
     for tasks, says in ((both, "both has tasks with options and tasks without"), (bare, "piqa has options and no acc in lm_eval")):
         with pytest.raises(StrataError, match=says):
-            compare_methods(model, setting, tasks=[tasks], methods=FEW)
+            compare_methods(model, config, tasks=[tasks], methods=FEW)
     assert not (tmp_path / "runs").exists()
     for tasks, metric in ((piqa, "acc"), (coqa, "nll")):
-        (shown,) = benchmarks(model, [tasks], [], setting)
+        (shown,) = benchmarks(model, [tasks], [], config)
         found = answers(model, tasks, tmp_path / "answers" / tasks.name)
         assert found.interval == pytest.approx(shown.dense(metric))
         assert found.chance == (shown.chance or {"accuracy": None})["accuracy"]
@@ -197,14 +197,14 @@ class WithoutAccuracy:
 
 def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "targets_of", lambda model: (0.3, 0.25))
-    result = compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=["linear"])
+    result = compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)), methods=["linear"])
     assert [p.target for p in result.reached] == [0.25]
     assert "linear replacement does not come within" in result.missed
     assert result.missed.startswith("Not at 30.0")
-    more = compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=["shortgpt", "linear", "slicegpt"])
-    first, quarter, stands = more.conclusion.split(". ")
+    more = compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)), methods=["shortgpt", "linear", "slicegpt"])
+    first, paper_n_removed, stands = more.conclusion.split(". ")
     assert first.endswith("gone no method was measured (not measured: ShortGPT, linear replacement and SliceGPT)")
-    assert quarter.endswith("(not measured: SliceGPT)"), "whoever is best of the others"
+    assert paper_n_removed.endswith("(not measured: SliceGPT)"), "whoever is best of the others"
     assert stands.startswith("At the paper's size ShortGPT ")
     assert stands.endswith("linear replacement (not measured: SliceGPT).")
 
@@ -212,7 +212,7 @@ def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: P
 def test_a_model_with_quantised_weights_loses_whole_blocks_alone(model: BlockModel, prose: Path, tmp_path: Path) -> None:
     quantised = model.with_blocks(model.blocks)
     quantised.spec = replace(model.spec, quantised="4-bit weights")
-    result = compare_methods(quantised, Setting(SIZES, tmp_path, str(prose)))
+    result = compare_methods(quantised, RunConfig(SIZES, tmp_path, str(prose)))
     assert {p.method for p in result.reached} == {p.method for p in result.points} == {"shortgpt", "one_shot"}
     said = result.missed.splitlines()[-1].replace("\\", "")
     assert said.startswith("Not for quantised weights (4-bit weights), which they compute with as floats: LaCo, ")
@@ -221,12 +221,12 @@ def test_a_model_with_quantised_weights_loses_whole_blocks_alone(model: BlockMod
 def test_errors_that_are_not_about_sizes_are_raised(
     model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def short(dense: BlockModel, read: list, knob: float) -> BlockModel:
+    def short(dense: BlockModel, read: list, level: float) -> BlockModel:
         return METHODS["slicegpt"].prune(dense, [], 0.25)  # without any text
 
     monkeypatch.setitem(bench.METHODS, "linear", replace(METHODS["linear"], prune=short))
     with pytest.raises(StrataError, match="0 calibration tokens do not show 48 axes"):
-        compare_methods(model, Setting(SIZES, tmp_path, str(prose)), methods=["linear"])
+        compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)), methods=["linear"])
 
 
 def test_targets_are_numbers_of_blocks() -> None:
@@ -238,10 +238,10 @@ def test_targets_are_numbers_of_blocks() -> None:
 def test_families() -> None:
     assert study.known(deep("rwkv-4"), tuple(METHODS)) == ["shortgpt", "one_shot", "laco", "linear"]
     twins = "The same as LaCo where it makes one block of two: LaCo (its equation)."
-    assert study.left_out(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not for rwkv: SliceGPT, LLM-Pruner.")
+    assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not for rwkv: SliceGPT, LLM-Pruner.")
     wide = deep("llama").with_blocks(deep("llama").blocks * 4)
     assert study.known(wide, tuple(METHODS)) == list(METHODS)
-    assert study.left_out(wide, tuple(METHODS)) == ()
+    assert study.skipped(wide, tuple(METHODS)) == ()
 
 
 def test_what_each_method_reads_is_said() -> None:
@@ -251,7 +251,7 @@ def test_what_each_method_reads_is_said() -> None:
 
 def test_every_method(model: BlockModel, prose: Path, tmp_path: Path) -> None:
     """All sizes are met, or said to be out of reach."""
-    result = compare_methods(model, Setting(SIZES, tmp_path, str(prose)))
+    result = compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)))
     assert {p.method for p in result.points} == set(METHODS) - {"laco_eq1"}
     for p in result.points:
         assert "does not come within" in p.why if p.size is None else abs(p.size.block_params - p.target) <= 0.015

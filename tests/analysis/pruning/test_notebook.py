@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapters import load
-from analysis.pruning.results import Pruned
+from analysis.pruning.results import RemovalResult
 from tests.analysis.test_notebooks_on_variants import folder, run, saved  # noqa: F401  # a fixture
 from tests.reference.variants import BLOCKS
 
@@ -17,7 +17,7 @@ def test_notebook(variant: str, folder: Path, tmp_path: Path) -> None:  # noqa: 
     source = saved(variant, folder, tmp_path)
     names = run("pruning", model=str(source), corpus=str(folder / "text.txt"), documents=12, device="cpu", out=str(tmp_path / "runs"))
     study = names["study"]
-    assert isinstance(study, Pruned)
+    assert isinstance(study, RemovalResult)
     assert study.model.spec == load(source, device="cpu").spec
     assert len(study.table["order"].unique()) == len(study.whole)
     assert study.table["removed"].max() == BLOCKS - 0.5

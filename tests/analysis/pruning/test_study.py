@@ -15,18 +15,18 @@ from safetensors.torch import load_file
 from adapters import Ablation, BlockModel, load
 from adapters.checkpoints.export import Source
 from analysis.data.batches import batches
-from analysis.display import removal_plots as curves
+from analysis.display import removal_plots
 from analysis.display.format import bounded
 from analysis.paper import shortgpt as paper
 from analysis.pruning import study
-from analysis.pruning.results import Pruned
+from analysis.pruning.results import RemovalResult
 from analysis.pruning.speed import memory, speeds
 from analysis.removal import search
 from analysis.removal.orders import ORDERS, RANDOM, Calibration
 from analysis.removal.paths import RemovalPath, size
 from analysis.runs.budgets import Budget
 from analysis.runs.run import Run
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from tests.reference import variants
 from tests.reference.models import pair, save_reader
 
@@ -43,12 +43,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
 
 
 @pytest.fixture(scope="module")
-def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pruned, Path]:
+def found(model: BlockModel, prose: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RemovalResult, Path]:
     out = tmp_path_factory.mktemp("runs")
-    return study.removal(model, Setting(SIZES, out, str(prose))), out
+    return study.removal(model, RunConfig(SIZES, out, str(prose))), out
 
 
-def test_every_order_is_scored_from_none_to_all_but_one(found: tuple[Pruned, Path], model: BlockModel) -> None:
+def test_every_order_is_scored_from_none_to_all_but_one(found: tuple[RemovalResult, Path], model: BlockModel) -> None:
     result, _ = found
     assert result.whole.keys() == ORDERS.keys()
     assert not result.seconds
@@ -60,7 +60,7 @@ def test_every_order_is_scored_from_none_to_all_but_one(found: tuple[Pruned, Pat
     assert result.table["ci_low"].notna().all()
 
 
-def test_losses_are_those_of_running_the_ablated_model(found: tuple[Pruned, Path], model: BlockModel) -> None:
+def test_losses_are_those_of_running_the_ablated_model(found: tuple[RemovalResult, Path], model: BlockModel) -> None:
     result, _ = found
     for path in (result.whole["greedy"], result.whole["angular"]):
         for ablation in path:
@@ -74,11 +74,11 @@ def test_losses_are_those_of_running_the_ablated_model(found: tuple[Pruned, Path
 
 
 def test_a_second_execution_scores_nothing_again(
-    found: tuple[Pruned, Path], model: BlockModel, prose: Path, monkeypatch: pytest.MonkeyPatch
+    found: tuple[RemovalResult, Path], model: BlockModel, prose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, out = found
     monkeypatch.setattr(search, "ORDERS", {n: o._replace(search=None) for n, o in search.ORDERS.items()})
-    again = study.removal(model, Setting(SIZES, out, str(prose)))
+    again = study.removal(model, RunConfig(SIZES, out, str(prose)))
     assert again.whole == first.whole
     assert again.table.equals(first.table)
 
@@ -94,16 +94,16 @@ def test_orders_are_found_again_when_the_corpus_has_changed(
         return bi.search(found_on, *rest)
 
     monkeypatch.setattr(search, "ORDERS", {"bi": bi._replace(search=noted)})
-    setting = Setting(SIZES, tmp_path / "runs", str(corpus))
+    config = RunConfig(SIZES, tmp_path / "runs", str(corpus))
     for part in (text[: len(text) // 2], text[: len(text) // 2], text[len(text) // 2 :]):
         corpus.write_text(part, encoding="utf-8")
-        search.find_paths(model, setting.text(8).at_most(8, model), setting, 1e12)
+        search.find_paths(model, config.text(8).at_most(8, model), config, 1e12)
     assert len(read) == 2  # the second study finds what the first has kept
     assert not set(read[0]) & set(read[1])
 
 
 def test_a_search_that_is_killed_goes_on_with_the_round_it_was_in(
-    found: tuple[Pruned, Path], model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: tuple[RemovalResult, Path], model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, orders = Run.write_json, ("iterative_bi", "greedy", "sublayers")
     lengths: list[int] = []
@@ -118,17 +118,17 @@ def test_a_search_that_is_killed_goes_on_with_the_round_it_was_in(
         patch.setattr(Run, "write_json", killed)
         for _ in range(12):  # 3 + 3 + 6 removals, a kill after each
             with pytest.raises(KeyboardInterrupt):
-                study.removal(model, Setting(SIZES, tmp_path, str(prose)))
+                study.removal(model, RunConfig(SIZES, tmp_path, str(prose)))
     assert lengths == [2, 3, 4, 2, 3, 4, 2, 3, 4, 5, 6, 7]
-    assert study.removal(model, Setting(SIZES, tmp_path, str(prose))).whole == found[0].whole
+    assert study.removal(model, RunConfig(SIZES, tmp_path, str(prose))).whole == found[0].whole
 
 
 def test_a_short_budget_says_what_it_leaves_out(model: BlockModel, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "POINTS", (1000, 2))
     monkeypatch.setattr(study, "speed", lambda model, window: 1e6)
-    result = study.removal(model, Setting(Budget(24, 14, 1e-3), tmp_path, str(prose), documents=14))
+    result = study.removal(model, RunConfig(Budget(24, 14, 1e-3), tmp_path, str(prose), documents=14))
     assert "greedy" in result.seconds
-    assert "greedy blocks (about" in result.left_out
+    assert "greedy blocks (about" in result.skipped
     assert {tuple(map(size, result.scored.paths[name])) for name in result.titles if name != "sublayers"} == {(0, BLOCKS - 1)}
     assert compared(result.conclusion) == [BLOCKS - 1]
 
@@ -139,7 +139,7 @@ def test_sets_of_the_papers_size_are_scored_in_a_short_budget(
     """Two points of a path are none and all but one: its quarter, and what the paper removed from the model, come on top."""
     monkeypatch.setattr(search, "POINTS", (2,))
     monkeypatch.setitem(paper.REMOVED, model.spec.name, (2,))
-    result = study.removal(model, Setting(SIZES, tmp_path, str(prose)))
+    result = study.removal(model, RunConfig(SIZES, tmp_path, str(prose)))
     assert [size(a) for a in result.scored.paths["bi"]] == [0, BLOCKS - 1]
     first = result.removed.iloc[0]
     assert first.tolist() == ["the paper, Table 4", "2", bounded(result.scored.rise(Ablation(blocks=frozenset({2}))))]
@@ -157,9 +157,9 @@ def compared(said: str) -> list[int]:
     return sorted(found)
 
 
-def test_tables_words_and_figures(found: tuple[Pruned, Path]) -> None:
+def test_tables_words_and_figures(found: tuple[RemovalResult, Path]) -> None:
     result, _ = found
-    assert result.quarter == 1
+    assert result.paper_n_removed == 1
     assert result.strategies["removes blocks"].tolist()[0] == "from block 0 on"
     assert len(result.removed) == len(result.whole) - 1
     assert all(title in result.breaks for title in result.titles.values())
@@ -167,20 +167,20 @@ def test_tables_words_and_figures(found: tuple[Pruned, Path]) -> None:
     assert result.conclusion.endswith(result.contest)
     assert len(result.doubling) == len(result.whole)
     assert result.gain["parameters (M)"].is_monotonic_decreasing
-    figure = curves.removal_curves(result.table, result.titles, result.random, result.panels)
+    figure = removal_plots.removal_curves(result.table, result.titles, result.random, result.panels)
     assert [len(ax.lines) for ax in figure.axes] == [6, 6]
     lines = {str(line.get_label()): line for line in figure.axes[1].lines}
     greedy = result.table[result.table["order"] == "greedy"]
     assert np.asarray(lines["greedy blocks"].get_ydata()) == pytest.approx(greedy["value"].to_numpy())
-    figure = curves.removal_curves(result.table, result.titles, result.random, result.savings)
+    figure = removal_plots.removal_curves(result.table, result.titles, result.random, result.savings)
     assert [len(ax.lines) for ax in figure.axes] == [6, 6] * 3
     assert {str(line.get_label()) for ax in figure.axes for line in ax.lines} == set(result.titles.values())
     shares = {str(line.get_label()): line for line in figure.axes[1].lines}["greedy blocks"].get_xdata()
     assert np.asarray(shares) == pytest.approx(greedy["block parameters"].to_numpy())
-    assert len(curves.removed_map(result.sets, BLOCKS).axes[0].get_yticks()) == len(result.sets)
+    assert len(removal_plots.removed_map(result.sets, BLOCKS).axes[0].get_yticks()) == len(result.sets)
 
 
-def test_tables_3_and_4_say_what_their_sets_give(found: tuple[Pruned, Path]) -> None:
+def test_tables_3_and_4_say_what_their_sets_give(found: tuple[RemovalResult, Path]) -> None:
     result, _ = found
     for table, title in ((result.strategies, "strategy"), (result.removed, "order")):
         for name in ("sequential", "bi"):
@@ -189,14 +189,14 @@ def test_tables_3_and_4_say_what_their_sets_give(found: tuple[Pruned, Path]) -> 
 
 
 def test_the_size_of_the_file_is_that_of_what_is_written(
-    model: BlockModel, found: tuple[Pruned, Path], prose: Path, tmp_path: Path
+    model: BlockModel, found: tuple[RemovalResult, Path], prose: Path, tmp_path: Path
 ) -> None:
     _, out = found
     dense = tmp_path / "dense"
     dense.mkdir()
     save_reader(dense, num_hidden_layers=BLOCKS)
     source = Source.of(str(dense), model.spec)
-    result = study.removal(model, Setting(SIZES, out, str(prose)), source)
+    result = study.removal(model, RunConfig(SIZES, out, str(prose)), source)
     (tmp_path / "short").mkdir()
     source.write(result.whole["bi"][1].blocks, tmp_path / "short", "safetensors")
     for found_size, folder in zip(result.gain["file (MB)"], (dense, tmp_path / "short"), strict=True):
@@ -208,7 +208,7 @@ def test_the_size_of_the_file_is_that_of_what_is_written(
     assert "file (MB)" not in found[0].gain
 
 
-def test_what_an_rwkv_7_without_block_0_is_measured_as_is_said(found: tuple[Pruned, Path]) -> None:
+def test_what_an_rwkv_7_without_block_0_is_measured_as_is_said(found: tuple[RemovalResult, Path]) -> None:
     result, _ = found
     seven = variants.model("rwkv-7")
     assert "v_first" in replace(result, model=seven).limits

@@ -19,7 +19,7 @@ from analysis.display.format import bounded
 from analysis.quantization.study import Quantised
 from analysis.quantization.trade import trade_off
 from analysis.runs.budgets import BUDGETS
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from analysis.tasks import load_tasks
 from analysis.tasks.benchmark import benchmarks
 from tests.analysis.test_notebooks_on_variants import run
@@ -149,8 +149,8 @@ def test_benchmarks_stand_in_the_table(study: Quantised, folder: Path, prose: Pa
     small = load(folder, device="cpu")
     small = small.with_blocks([block for i, block in enumerate(small.blocks) if i not in found.removed])
     for model, key in ((load(folder, device="cpu"), ("dense", "")), (small, ("dense", "after"))):
-        setting = Setting(BUDGETS["quick"], tmp_path / str(len(model.blocks)))
-        (expected,) = benchmarks(model, [load_tasks("piqa", data=tmp_path)], [], setting)
+        config = RunConfig(BUDGETS["quick"], tmp_path / str(len(model.blocks)))
+        (expected,) = benchmarks(model, [load_tasks("piqa", data=tmp_path)], [], config)
         assert found.variants[key].tasks[name].value == expected.dense("acc").value
     assert found.table[name].tolist() == [bounded(v.tasks[name]) for v in found.variants.values()]
     assert len(found.table) == len(study.table)

@@ -9,7 +9,7 @@ import torch
 
 from adapters import Ablation, BlockModel, StrataError
 from adapters.base import BlockModel as Model
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.removal.delete_heads import delete_heads
 from tests.reference import variants
 from tests.reference.models import pair
@@ -40,7 +40,7 @@ def some_sets(m: Model) -> list[set[tuple[int, int]]]:
     """Single heads and groups, the first of each block gone, one of each block left, and a set across blocks."""
     n = m.spec.blocks[0].n_heads
     first, rest = ({(i, h) for i in range(len(m.blocks)) for h in hs} for hs in (range(1), range(1, n)))
-    single = [set(a.heads) for a in singles(m.spec, ["heads", "kv_groups"]) if len(a.heads) < n]
+    single = [set(a.heads) for a in single_ablations(m.spec, ["heads", "kv_groups"]) if len(a.heads) < n]
     return [*single, first, rest, {(0, n - 1), (1, 0), (1, n - 1)}]
 
 
@@ -100,8 +100,8 @@ def test_a_key_value_head_goes_with_its_last_reader() -> None:
     assert delete_heads(block, [0, 3]).spec.n_kv_heads == 2
     uneven = model("llama").with_blocks([delete_heads(block, [0])])
     with pytest.raises(StrataError, match="groups of unequal size"):
-        singles(uneven.spec, ["kv_groups"])
-    assert len(singles(uneven.spec, ["heads"])) == 5
+        single_ablations(uneven.spec, ["kv_groups"])
+    assert len(single_ablations(uneven.spec, ["heads"])) == 5
 
 
 def test_bad_input() -> None:

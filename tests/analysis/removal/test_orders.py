@@ -12,7 +12,7 @@ import torch
 from adapters import NONE, Ablation, BlockModel
 from adapters.contract import Recorder
 from analysis.data.batches import Batch
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.metrics.metrics import measure
 from analysis.metrics.spans import all_spans, angular
 from analysis.removal import greedy as greedily
@@ -67,21 +67,21 @@ def brute_force(model: BlockModel, text: Sequence[Batch], parts: Sequence[Ablati
 @pytest.mark.parametrize("kinds", [("blocks",), ("mixers", "ffns")])
 def test_greedy_is_greedy_by_brute_force(kinds: tuple[str, ...]) -> None:
     model = llama()
-    text, parts = batches(model), singles(model.spec, kinds)
+    text, parts = batches(model), single_ablations(model.spec, kinds)
     assert list(greedy(model, text, parts, len(parts) - 1)) == brute_force(model, text, parts, len(parts) - 1)
 
 
 @pytest.mark.parametrize("variant", ["baichuan2-13b", "rwkv-4", "rwkv-7"])
 def test_greedy_of_every_family(variant: str) -> None:
     model = variants.model(variant)
-    text, parts = batches(model), singles(model.spec, ["blocks"])
+    text, parts = batches(model), single_ablations(model.spec, ["blocks"])
     assert list(greedy(model, text, parts, 2)) == brute_force(model, text, parts, 2)
 
 
 def test_greedy_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams of no batch, or of the first alone, are kept between rounds; sweeps run in parts."""
     model = llama()
-    text, parts = batches(model), singles(model.spec, ["blocks"])
+    text, parts = batches(model), single_ablations(model.spec, ["blocks"])
     expected = greedy(model, text, parts, N - 1)
     each = (N + 1) * 2 * 14 * model.spec.d_model * 4
     for room in (0, each):
@@ -97,7 +97,7 @@ def test_greedy_runs_each_rounds_tree_without_the_prefix_of_the_base(n: int, mos
     model = pair("llama", num_hidden_layers=n)[0]
     recorders = [Recorder(block) for block in model.blocks]
     text = batches(model, 1)
-    path = greedy(model.with_blocks(recorders), text, singles(model.spec, ["blocks"]), most)
+    path = greedy(model.with_blocks(recorders), text, single_ablations(model.spec, ["blocks"]), most)
     rounds, prefix = 0, 0
     for k in range(most):
         m = n - k  # blocks left: the base runs all of them, the one without the i-th those behind it
@@ -116,7 +116,7 @@ def test_greedy_of_sub_layers_runs_each_rounds_tree_without_the_prefix_of_the_ba
     model, most = pair("llama", num_hidden_layers=n)[0], 8
     recorders = [Recorder(block) for block in model.blocks]
     text = batches(model, 1)
-    path = greedy(model.with_blocks(recorders), text, singles(model.spec, ["mixers", "ffns"]), most)
+    path = greedy(model.with_blocks(recorders), text, single_ablations(model.spec, ["mixers", "ffns"]), most)
     mixed, fed, known = 0, 0, 0
     for before, after in pairwise(path):
         mixers, ffns = (set(range(n)) - before.blocks - out for out in (before.mixers, before.ffns))
@@ -130,7 +130,7 @@ def test_greedy_of_sub_layers_runs_each_rounds_tree_without_the_prefix_of_the_ba
 def test_tokens_in_front_of_the_first_that_is_scored_count_for_no_order() -> None:
     model = llama()
     text = [batch._replace(first=torch.tensor([9, 2]), tokens=np.array([5, 7])) for batch in batches(model)]
-    parts = singles(model.spec, ["blocks"])
+    parts = single_ablations(model.spec, ["blocks"])
     path = brute_force(model, text, parts, N - 1)
     assert path != brute_force(model, batches(model), parts, N - 1)
     assert list(greedy(model, text, parts, N - 1)) == path
@@ -201,4 +201,4 @@ def test_costs_grow_with_what_is_measured() -> None:
     spec = llama().spec
     costs = {name: order.flops(spec, order.parts(spec) - 1) for name, order in ORDERS.items()}
     assert costs["bi"] < costs["iterative_bi"] < costs["greedy"] < costs["sublayers"]
-    assert greedy_flops(spec, singles(spec, ["blocks"]), 1) == costs["nll"]
+    assert greedy_flops(spec, single_ablations(spec, ["blocks"]), 1) == costs["nll"]

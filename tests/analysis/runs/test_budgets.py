@@ -2,18 +2,18 @@
 
 from dataclasses import replace
 
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import plan
 from analysis.runs import budgets
 from analysis.runs.budgets import Budget, fit
-from analysis.stats.intervals import ENOUGH
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from tests.reference.models import pair
 
 
 def test_cost_is_the_plans() -> None:
     model, _ = pair()
-    work = plan(model.spec, singles(model.spec, ["blocks"]))
+    work = plan(model.spec, single_ablations(model.spec, ["blocks"]))
     found = cost(model, work, documents=5, window=16)
     n = len(model.spec.blocks)
     assert found.mixer_rows == found.ffn_rows == n * (n + 1) // 2
@@ -23,12 +23,12 @@ def test_cost_is_the_plans() -> None:
 
 def test_a_budget_is_filled_within_its_bounds(monkeypatch) -> None:
     model, _ = pair()
-    work = plan(model.spec, singles(model.spec, ["blocks"]))
+    work = plan(model.spec, single_ablations(model.spec, ["blocks"]))
     per_document = work.flops_per_token * 16
     monkeypatch.setattr(budgets, "speed", lambda model, window: per_document)  # one second a document
     size = Budget(window=16, documents=50, seconds=30)
     assert fit(model, work, size) == 30
-    assert fit(model, work, replace(size, seconds=8)) == ENOUGH, "a little more time, for intervals"
+    assert fit(model, work, replace(size, seconds=8)) == MIN_DOCUMENTS_FOR_CI, "a little more time, for intervals"
     assert fit(model, work, replace(size, seconds=2)) == 2, "hours are not a quick budget"
     assert fit(model, work, replace(size, seconds=0.1)) == 1
     assert fit(model, work, replace(size, seconds=1000)) == 50

@@ -16,7 +16,7 @@ import pytest
 
 from adapters import StrataError, load
 from analysis.data.batches import Text
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.sweep import call_bytes, stream_bytes
 from analysis.runs.run import Run
@@ -64,7 +64,7 @@ def study(folder: Path) -> SweepStudy:
     """With room for one document at once."""
     model = load(folder, device="cpu", dtype="float32")
     text = Text(corpus=str(folder / "text.txt"), window=24, documents=DOCUMENTS)
-    p = plan(model.spec, singles(model.spec, ["blocks", "heads"]))
+    p = plan(model.spec, single_ablations(model.spec, ["blocks", "heads"]))
     return SweepStudy(model, p, text, memory=call_bytes(model, p, 1, 26) + p.widest * stream_bytes(model, 1, 26))
 
 

@@ -12,7 +12,7 @@ import pytest
 from adapters import StrataError, load
 from adapters.catalogue import PACKAGES, zoo
 from analysis.data.batches import Text
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.runs.sequential import RATE, Outcome, bounds, decide, looks, until_resolved
 from analysis.runs.sweep_run import SweepStudy
 from tests.reference.models import save_reader
@@ -41,7 +41,7 @@ def simulated(effects: np.ndarray, documents: int, rng: np.random.Generator, lev
 
 
 def wrong(effects: np.ndarray, decisions: list[str]) -> bool:
-    return any((d == "told" and e == 0) or (d == "equal" and abs(e) > MARGIN) for e, d in zip(effects, decisions, strict=True))
+    return any((d == "significant" and e == 0) or (d == "equal" and abs(e) > MARGIN) for e, d in zip(effects, decisions, strict=True))
 
 
 def test_errors_are_held_over_looks_and_family() -> None:
@@ -68,9 +68,9 @@ def test_bounds_cover_at_all_looks() -> None:
 
 def test_large_and_small_effects_are_resolved() -> None:
     effects = np.array([0.0, 0.0, 0.5, -0.4])
-    assert simulated(effects, 384, np.random.default_rng(0)) == ["equal", "equal", "told", "told"]
+    assert simulated(effects, 384, np.random.default_rng(0)) == ["equal", "equal", "significant", "significant"]
     decided = [simulated(np.array([0.0, 0.5]), 12, np.random.default_rng(s)) for s in range(5)]
-    assert all(d == ["open", "told"] for d in decided), "twelve documents show no equality"
+    assert all(d == ["open", "significant"] for d in decided), "twelve documents show no equality"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_only_open_ablations_go_on(reader: Path, tmp_path: Path) -> None:
     """Of a real sweep: every decision holds on all documents, later looks score less, and a second run scores nothing."""
     model = load(reader, device="cpu", dtype="float32")
     text = Text(corpus=str(reader / "text.txt"), window=24, documents=30)
-    study = SweepStudy.of(model, singles(model.spec, ["blocks", "heads"]), text, kl=False)
+    study = SweepStudy.of(model, single_ablations(model.spec, ["blocks", "heads"]), text, kl=False)
     seen: list[int] = []
     found = until_resolved(study, 0.01, tmp_path / "run", seen.append)
     assert sum(seen) <= 30
@@ -109,22 +109,26 @@ def test_only_open_ablations_go_on(reader: Path, tmp_path: Path) -> None:
 def test_decisions_on_a_trained_model_hold_at_four_times_the_tokens(tmp_path: Path) -> None:
     """Other documents, and four times as many: nothing that was told is of the other sign, nothing equal is beyond the margin."""
     model, margin, few = load("zoo-llama-0", device="cpu", dtype="float32"), 0.01, 48
-    heads = singles(model.spec, ["heads"])
+    heads = single_ablations(model.spec, ["heads"])
     study = SweepStudy.of(model, heads, Text(corpus="texts", window=128, documents=few), kl=False)
     found = until_resolved(study, margin, tmp_path / "few").table
     many = SweepStudy.of(model, heads, Text(corpus="texts", window=128, documents=4 * few, seed=1), kl=False)
     sums = many.scores(tmp_path / "many")
     _, low, high = bounds(sums["nll"][1:] - sums["nll"][0], sums["tokens"], RATE / len(heads))
-    told, equal = (found["decision"] == name for name in ("told", "equal"))
-    assert told.sum() > 10
+    significant, equal = (found["decision"] == name for name in ("significant", "equal"))
+    assert significant.sum() > 10
     assert equal.sum() > 2
-    assert not (told & (found["value"] > 0) & (high < 0)).any()
-    assert not (told & (found["value"] < 0) & (low > 0)).any()
+    assert not (significant & (found["value"] > 0) & (high < 0)).any()
+    assert not (significant & (found["value"] < 0) & (low > 0)).any()
     assert not (equal & ((low > margin) | (high < -margin))).any()
 
 
 def test_sentence() -> None:
-    rows = [("heads", 0, 1, "told", 1.0, 0.9, 1.1, 12), ("heads", 2, 3, "open", 0.0, -1, 1, 48), ("blocks", 4, None, "open", 0, -1, 1, 48)]
+    rows = [
+        ("heads", 0, 1, "significant", 1.0, 0.9, 1.1, 12),
+        ("heads", 2, 3, "open", 0.0, -1, 1, 48),
+        ("blocks", 4, None, "open", 0, -1, 1, 48),
+    ]
     table = pd.DataFrame(rows, columns=["kind", "block", "head", "decision", "value", "low", "high", "n_documents"])
     found = Outcome(table.astype({"block": "Int64", "head": "Int64"}), 0.01, 0.4)
     assert found.unresolved == ["heads 2.3", "blocks 4"]
@@ -140,4 +144,4 @@ def test_bad_input(reader: Path, tmp_path: Path) -> None:
     for documents, margin, says in ((11, 0.01, "at least 12 are needed, that is --tokens 288 or more"), (12, 0.0, "must be above zero")):
         text = Text(corpus=str(reader / "text.txt"), window=24, documents=documents)
         with pytest.raises(StrataError, match=says):
-            until_resolved(SweepStudy.of(model, singles(model.spec, ["heads"]), text), margin, tmp_path / "run")
+            until_resolved(SweepStudy.of(model, single_ablations(model.spec, ["heads"]), text), margin, tmp_path / "run")

@@ -15,13 +15,13 @@ import torch
 from adapters import Ablation, BlockModel, StrataError, load
 from analysis.data.batches import Text
 from analysis.data.documents import Window
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.metrics.metrics import METRICS
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs.sweep_run import SweepStudy, sweep_table
 from analysis.runs.tables import COLUMNS
-from analysis.stats.intervals import told_from_zero
+from analysis.stats.intervals import differs_from_zero
 from tests.reference.hf import observe
 from tests.reference.models import save_reader, spec
 from tests.reference.naive import naive_nll
@@ -53,12 +53,12 @@ def ids_of(window: Window, bos: tuple[int, ...] = (256,)) -> torch.Tensor:
 def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     """Columns, rows and every number, from Hugging Face's model on the same bytes."""
     model, reference = both
-    chosen = [*singles(model.spec, ["blocks", "mixers"]), Ablation(heads={(2, 3)})]
+    chosen = [*single_ablations(model.spec, ["blocks", "mixers"]), Ablation(heads={(2, 3)})]
     study = SweepStudy.of(model, chosen, text(folder, 13))
     table = study.run(tmp_path)
     assert list(table) == COLUMNS
     first = ["ppl", "delta_nll", "kl", "bits_per_byte"]
-    assert table["metric"].tolist() == first + 7 * ["ppl", "delta_nll", "kl", "told"]
+    assert table["metric"].tolist() == first + 7 * ["ppl", "delta_nll", "kl", "significant"]
     assert table["kind"].tolist() == 4 * ["dense"] + 12 * ["blocks"] + 12 * ["mixers"] + 4 * ["heads"]
     assert table["block"].tolist()[4:] == [b for b in (0, 1, 2, 0, 1, 2, 2) for _ in range(4)]
     assert table["block"].isna().tolist() == 4 * [True] + 28 * [False]
@@ -80,10 +80,10 @@ def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     assert values["kl"].iloc[0] == pytest.approx(0, abs=1e-5)
     assert (values["kl"].iloc[1:] > 0).all()
 
-    measured = table[(table["metric"] != "told") & (table["kind"] != "dense")]
+    measured = table[(table["metric"] != "significant") & (table["kind"] != "dense")]
     assert (measured["ci_low"] < measured["value"]).all()
     assert (measured["ci_high"] > measured["value"]).all()
-    assert table[table["metric"] == "told"]["ci_low"].isna().all()
+    assert table[table["metric"] == "significant"]["ci_low"].isna().all()
 
 
 def test_without_a_bos_token_the_first_token_is_not_scored(folder: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_without_a_bos_token_the_first_token_is_not_scored(folder: Path, tmp_pat
 
 
 def test_summary_is_the_table(both, folder: Path, tmp_path: Path) -> None:
-    table = SweepStudy.of(both[0], singles(both[0].spec, ["blocks"]), text(folder, 12)).run(tmp_path)
+    table = SweepStudy.of(both[0], single_ablations(both[0].spec, ["blocks"]), text(folder, 12)).run(tmp_path)
     read = pd.read_csv(tmp_path / "summary.csv").astype({"block": "Int64", "head": "Int64"})
     pd.testing.assert_frame_equal(read, table, check_exact=False, rtol=1e-12)
     lines = (tmp_path / "summary.csv").read_text().splitlines()
@@ -114,18 +114,18 @@ def test_summary_is_the_table(both, folder: Path, tmp_path: Path) -> None:
 
 
 def test_few_documents_have_no_intervals(both, folder: Path, tmp_path: Path) -> None:
-    study = SweepStudy.of(both[0], singles(both[0].spec, ["blocks"]), text(folder, 11))
+    study = SweepStudy.of(both[0], single_ablations(both[0].spec, ["blocks"]), text(folder, 11))
     table = study.run(tmp_path)
     assert table["ci_low"].isna().all()
     assert table["ci_high"].isna().all()
-    assert (table[table["metric"] == "told"]["value"] == 0).all()
+    assert (table[table["metric"] == "significant"]["value"] == 0).all()
     row = (tmp_path / "summary.csv").read_text().splitlines()[1].split(",")
     assert row[6:8] == ["", ""]
 
 
 def test_more_documents_go_on_from_fewer(both, folder: Path, tmp_path: Path) -> None:
     """Only new ones are scored, old records stay as they are, and the table is that of a run of its own."""
-    chosen = singles(both[0].spec, ["blocks"])
+    chosen = single_ablations(both[0].spec, ["blocks"])
     small, large = (SweepStudy.of(both[0], chosen, text(folder, n)) for n in (5, 14))
     few, done = small.run(tmp_path / "a"), list[int]()
     (file,) = (tmp_path / "a" / "scores").iterdir()
@@ -142,22 +142,22 @@ def test_more_documents_go_on_from_fewer(both, folder: Path, tmp_path: Path) -> 
 
 def test_told_is_decided_within_a_kind() -> None:
     """Each family of ablations has its own false discovery rate: a hundred heads of noise do not hide what one block does."""
-    p = plan(spec(2, 50), [Ablation(blocks={0}), *singles(spec(2, 50), ["heads"])])
+    p = plan(spec(2, 50), [Ablation(blocks={0}), *single_ablations(spec(2, 50), ["heads"])])
     rng = np.random.default_rng(0)
     dense = rng.normal(300, 20, 24)
     nll = dense + rng.normal(size=(len(p.ablations), 24))
     nll[0] = dense
     nll[1] += 0.55  # 2.7 standard errors
     table = sweep_table(p, {"nll": nll, "tokens": np.full(24, 100), "bytes": np.full(24, 400)}, Text("corpus"))
-    told = table[table["metric"] == "told"]
-    assert told[told["kind"] == "blocks"]["value"].tolist() == [1]
-    assert told[told["kind"] == "heads"]["value"].sum() == 0
-    assert not told_from_zero(nll[1:] - dense).any(), "in one family with the heads it would be lost"
+    significant = table[table["metric"] == "significant"]
+    assert significant[significant["kind"] == "blocks"]["value"].tolist() == [1]
+    assert significant[significant["kind"] == "heads"]["value"].sum() == 0
+    assert not differs_from_zero(nll[1:] - dense).any(), "in one family with the heads it would be lost"
 
 
 def test_another_study_in_the_same_folder_is_refused(both, folder: Path, tmp_path: Path) -> None:
     model, _ = both
-    chosen = singles(model.spec, ["blocks"])
+    chosen = single_ablations(model.spec, ["blocks"])
     SweepStudy.of(model, chosen, text(folder, 3)).run(tmp_path)
     for other, named in (
         (SweepStudy.of(model, chosen[1:], text(folder, 3)), "ablations"),

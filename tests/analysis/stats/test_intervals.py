@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats.intervals import ENOUGH, Interval, ratio, told_from_zero
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval, differs_from_zero, ratio
 
 
 def simulated(rng: np.random.Generator, documents: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,12 +59,12 @@ def test_ratio_weighs_tokens_not_documents() -> None:
 
 
 def test_too_few_documents_have_no_interval_and_tell_nothing() -> None:
-    sums, counts = simulated(np.random.default_rng(5), ENOUGH)
+    sums, counts = simulated(np.random.default_rng(5), MIN_DOCUMENTS_FOR_CI)
     assert ratio(sums[:-1], counts[:-1])[1:] == (None, None)
     assert ratio(sums, counts).low < ratio(sums, counts).value < ratio(sums, counts).high
-    certain = np.full((3, ENOUGH), 5.0) + np.arange(ENOUGH) / 100
-    assert told_from_zero(certain).all()
-    assert not told_from_zero(certain[:, 1:]).any()
+    certain = np.full((3, MIN_DOCUMENTS_FOR_CI), 5.0) + np.arange(MIN_DOCUMENTS_FOR_CI) / 100
+    assert differs_from_zero(certain).all()
+    assert not differs_from_zero(certain[:, 1:]).any()
 
 
 def test_the_same_numbers_give_the_same_interval() -> None:
@@ -79,15 +79,15 @@ def test_constant_data() -> None:
         warnings.simplefilter("error")
         assert ratio(2.0 * counts, counts) == Interval(2, 2, 2)
         assert ratio(0.0 * counts, counts) == Interval(0, 0, 0)
-        told = told_from_zero(np.array([np.zeros(14), np.full(14, 0.5), np.zeros(14)]))
-    assert told.tolist() == [False, True, False]
-    assert told_from_zero(np.zeros((0, 14))).tolist() == []
+        significant = differs_from_zero(np.array([np.zeros(14), np.full(14, 0.5), np.zeros(14)]))
+    assert significant.tolist() == [False, True, False]
+    assert differs_from_zero(np.zeros((0, 14))).tolist() == []
 
 
 def test_noise_is_hardly_ever_told_from_zero() -> None:
     """Under pure noise any discovery is false: the rate is how often a family has one."""
     rng = np.random.default_rng(7)
-    families = [told_from_zero(rng.normal(size=(30, 24))).any() for _ in range(1000)]
+    families = [differs_from_zero(rng.normal(size=(30, 24))).any() for _ in range(1000)]
     assert 0.02 < np.mean(families) < 0.07
 
 
@@ -97,8 +97,8 @@ def test_planted_effects_are_found_and_few_others() -> None:
     effect = np.zeros((40, 1))
     effect[:10] = np.where(np.arange(10) % 2, 1.5, -1.5)[:, None]
     for _ in range(300):
-        told = told_from_zero(effect + rng.normal(size=(40, 24)))
-        found.append(told[:10].mean())
-        false.append(told[10:].sum() / max(1, told.sum()))
+        significant = differs_from_zero(effect + rng.normal(size=(40, 24)))
+        found.append(significant[:10].mean())
+        false.append(significant[10:].sum() / max(1, significant.sum()))
     assert np.mean(found) > 0.99
     assert 0.02 < np.mean(false) < 0.05

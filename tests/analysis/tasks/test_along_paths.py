@@ -12,12 +12,12 @@ import pytest
 
 from adapters.ablation import NONE, Ablation
 from analysis.display.format import bounded
-from analysis.pruning.benchmarks import Along, along_paths, kinds_of
-from analysis.pruning.results import Pruned
+from analysis.pruning.benchmarks import TaskCurves, along_paths, kinds_of
+from analysis.pruning.results import RemovalResult
 from analysis.pruning.study import removal
 from analysis.removal.paths import size
 from analysis.runs.budgets import BUDGETS, Budget
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from analysis.tasks import load_tasks
 from analysis.tasks.benchmark import by_task
 from analysis.tasks.study import TaskStudy, by_ablation, task_table
@@ -26,23 +26,25 @@ from tests.analysis.tasks.oracle import twin
 
 
 @pytest.fixture(scope="module")
-def removed(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> Pruned:
+def removed(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> RemovalResult:
     folder = tmp_path_factory.mktemp("removed")
     (folder / "reader").mkdir()
     model = twin(folder / "reader", num_hidden_layers=4).model
-    return removal(model, Setting(Budget(24, 14, None), folder / "runs", str(prose)))
+    return removal(model, RunConfig(Budget(24, 14, None), folder / "runs", str(prose)))
 
 
 @pytest.fixture(scope="module")
-def found(removed: Pruned, tmp_path_factory: pytest.TempPathFactory) -> tuple[Along, Along, Path]:
+def found(removed: RemovalResult, tmp_path_factory: pytest.TempPathFactory) -> tuple[TaskCurves, TaskCurves, Path]:
     folder = tmp_path_factory.mktemp("found")
     table_1(folder, 14)
     tasks = [load_tasks(name, limit=14, data=folder) for name in ("piqa", "xsum_loss")]
-    piqa, xsum = along_paths(removed, tasks, Setting(BUDGETS["quick"], folder / "runs"))
+    piqa, xsum = along_paths(removed, tasks, RunConfig(BUDGETS["quick"], folder / "runs"))
     return piqa, xsum, folder
 
 
-def test_every_set_scores_as_the_model_without_its_blocks(removed: Pruned, found: tuple[Along, Along, Path], tmp_path: Path) -> None:
+def test_every_set_scores_as_the_model_without_its_blocks(
+    removed: RemovalResult, found: tuple[TaskCurves, TaskCurves, Path], tmp_path: Path
+) -> None:
     *along, data = found
     blocks = removed.model.blocks
     for task, metrics in zip(along, (("acc", "log_loss", "brier"), ("nll",)), strict=True):
@@ -54,7 +56,7 @@ def test_every_set_scores_as_the_model_without_its_blocks(removed: Pruned, found
                 assert task.value(ablation, metric).value == pytest.approx(expected.loc[metric, "value"], rel=1e-6, abs=1e-6)
 
 
-def test_figures_and_tables_show_every_order(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
+def test_figures_and_tables_show_every_order(removed: RemovalResult, found: tuple[TaskCurves, TaskCurves, Path]) -> None:
     piqa, xsum, _ = found
     against = ("against blocks removed", "against what is saved")
     assert list(piqa.figures) == [f"{what} {x}" for what in ("accuracy", piqa.found.loss_name) for x in against]
@@ -70,19 +72,19 @@ def test_figures_and_tables_show_every_order(removed: Pruned, found: tuple[Along
     plt.close("all")
 
 
-def test_the_table_holds_the_largest_sets_up_to_a_quarter(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
+def test_the_table_holds_the_largest_sets_up_to_a_quarter(removed: RemovalResult, found: tuple[TaskCurves, TaskCurves, Path]) -> None:
     piqa, xsum, _ = found
     for task, shown in ((piqa, "accuracy"), (xsum, xsum.found.loss_name)):
         rows = task.table.set_index("order")
         for name in ("greedy", "sublayers", "bi"):
-            ablation = [a for a in removed.scored.paths[name] if size(a) <= removed.quarter][-1]
+            ablation = [a for a in removed.scored.paths[name] if size(a) <= removed.paper_n_removed][-1]
             row = rows.loc[removed.titles[name]]
             assert row["blocks out"] == "1"
             assert row[shown] == bounded(task.value(ablation, "acc" if shown == "accuracy" else "nll"))
             assert row["rise of the loss"] == bounded(task.value(ablation, f"delta_{task.found.loss}"))
 
 
-def planted(removed: Pruned, data: Path, n: int, knows: Callable[[Ablation], bool]) -> Along:
+def planted(removed: RemovalResult, data: Path, n: int, knows: Callable[[Ablation], bool]) -> TaskCurves:
     """Right answers where a set leaves the model what it knows, and the first option elsewhere."""
     study = TaskStudy.of(removed.model, [a for a in removed.scored.nll if a], load_tasks("piqa", limit=n, data=data))
     known = [knows(ablation) for ablation in study.plan.ablations]
@@ -91,10 +93,10 @@ def planted(removed: Pruned, data: Path, n: int, knows: Callable[[Ablation], boo
         right = study.tasks.gold(item)[0][0]
         nats.append(np.array([np.where(np.arange(2) == (right if yes else 0), -1.0, -9.0) for yes in known]))
     table = by_ablation(study, nats, [values > -5 for values in nats], kinds_of(removed, study), bare="random")
-    return Along(removed, by_task(study, table)[0], {a: i for i, a in enumerate(study.plan.ablations)})
+    return TaskCurves(removed, by_task(study, table)[0], {a: i for i, a in enumerate(study.plan.ablations)})
 
 
-def test_words_follow_what_was_planted(removed: Pruned, tmp_path: Path) -> None:
+def test_words_follow_what_was_planted(removed: RemovalResult, tmp_path: Path) -> None:
     """Half of the right answers are the first option, so that a model that guesses is right as often as a guess is."""
     table_1(tmp_path, 40)
     knows = planted(removed, tmp_path, 40, lambda a: size(a) <= 2 and 0 not in a.blocks | a.mixers | a.ffns)
@@ -111,7 +113,7 @@ def test_words_follow_what_was_planted(removed: Pruned, tmp_path: Path) -> None:
     assert knows.value(NONE, "acc").value == 1
 
 
-def test_a_model_that_guesses_has_no_reach(removed: Pruned, tmp_path: Path) -> None:
+def test_a_model_that_guesses_has_no_reach(removed: RemovalResult, tmp_path: Path) -> None:
     table_1(tmp_path, 40)
     guesses = planted(removed, tmp_path, 40, lambda a: False)
     assert "cannot be told from chance, so what removals do to its accuracy is no finding" in guesses.conclusion
@@ -120,7 +122,7 @@ def test_a_model_that_guesses_has_no_reach(removed: Pruned, tmp_path: Path) -> N
     assert set(guesses.table["better than guessing"]) == {"cannot be told"}
 
 
-def test_the_set_of_the_paper_is_not_a_random_one(removed: Pruned, found: tuple[Along, Along, Path]) -> None:
+def test_the_set_of_the_paper_is_not_a_random_one(removed: RemovalResult, found: tuple[TaskCurves, TaskCurves, Path]) -> None:
     scored = removed.scored
     theirs = next(iter({a for name in removed.null for a in scored.paths[name]} - {a for n in removed.whole for a in scored.paths[n]}))
     paths = {name: tuple(a for a in path if a != theirs) for name, path in scored.paths.items()}
@@ -130,7 +132,7 @@ def test_the_set_of_the_paper_is_not_a_random_one(removed: Pruned, found: tuple[
     assert "random" in kinds.values()
 
 
-def test_random_orders_do_not_hide_what_the_dense_model_knows(removed: Pruned, tmp_path: Path) -> None:
+def test_random_orders_do_not_hide_what_the_dense_model_knows(removed: RemovalResult, tmp_path: Path) -> None:
     """A dense model whose p-value is near 0.05 stands for itself, beside hundreds of sets that guess."""
     table_1(tmp_path, 40)
     found = planted(removed, tmp_path, 40, lambda a: not a)
@@ -138,7 +140,7 @@ def test_random_orders_do_not_hide_what_the_dense_model_knows(removed: Pruned, t
     assert "with up to so many blocks out: 0 by " in found.conclusion
 
 
-def test_too_few_questions_leave_it_open(found: tuple[Along, Along, Path]) -> None:
+def test_too_few_questions_leave_it_open(found: tuple[TaskCurves, TaskCurves, Path]) -> None:
     xsum = found[1]
     few = replace(xsum, found=replace(xsum.found, table=xsum.found.table.assign(n_documents=5)))
     assert few.conclusion.startswith("What removals cost on xsum")

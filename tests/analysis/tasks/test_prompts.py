@@ -11,7 +11,7 @@ from torch import Tensor
 from adapters import Ablation, BlockModel, StrataError
 from adapters.contract import Recorder
 from analysis.engine import text_scores as scores_module
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.tasks import likelihoods as likelihoods_module
 from analysis.tasks import prompts as prompts_module
@@ -81,7 +81,7 @@ def assert_equal_one_by_one(model: BlockModel, chosen: list[Ablation], requests:
 def test_every_family_reads_the_tree_as_it_reads_each_prompt(both: Pair) -> None:
     model = both.model
     kinds = ["blocks", "mixers", "ffns"] + ["heads"] * (model.spec.blocks[0].n_heads is not None)
-    assert_equal_one_by_one(model, singles(model.spec, kinds)[::2], questions(vocab=model.spec.vocab_size)[:9])
+    assert_equal_one_by_one(model, single_ablations(model.spec, kinds)[::2], questions(vocab=model.spec.vocab_size)[:9])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -104,7 +104,7 @@ def test_any_requests_and_any_ablations(chosen: list[Ablation], requests: list[R
 def test_tokens_through_the_blocks_are_the_size_of_the_tree() -> None:
     model, _ = pair()
     recording = model.with_blocks([Counter(b) for b in model.blocks])
-    work, requests = plan(model.spec, singles(model.spec, ["blocks", "mixers", "ffns", "heads"])), questions()
+    work, requests = plan(model.spec, single_ablations(model.spec, ["blocks", "mixers", "ffns", "heads"])), questions()
     likelihoods(recording, work, requests)
     size = prefixes(requests, model.spec.max_len)
     assert tree_size(requests, model.spec.max_len) == size
@@ -115,7 +115,7 @@ def test_tokens_through_the_blocks_are_the_size_of_the_tree() -> None:
 
 def test_neither_memory_nor_the_size_of_calls_changes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = pair()
-    work, requests = plan(model.spec, singles(model.spec, ["blocks", "heads"])), questions()
+    work, requests = plan(model.spec, single_ablations(model.spec, ["blocks", "heads"])), questions()
     whole = likelihoods(model, work, requests)
     stream = tree_size(requests, 64) * model.spec.d_model * 4
     limited = likelihoods(model, work, requests, memory=work.minimum * stream + call_bytes(model, work))

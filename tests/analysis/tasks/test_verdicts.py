@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.runs.budgets import BUDGETS
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import Interval
 from analysis.tasks import load_tasks, verdicts
 from analysis.tasks.benchmark import benchmarks, facts, guessing
@@ -20,10 +20,16 @@ from tests.analysis.tasks.makers import table_1
 from tests.analysis.tasks.oracle import Both
 
 
-def parts(told: list[bool], rises: list[float] | None = None) -> pd.DataFrame:
-    rises = rises or [0.1] * len(told)
-    rows = {"block": range(len(told)), "head": 0, "value": rises, "ci_low": [r - 0.05 for r in rises], "ci_high": [r + 0.05 for r in rises]}
-    return pd.DataFrame(rows).assign(told=told)
+def parts(significant: list[bool], rises: list[float] | None = None) -> pd.DataFrame:
+    rises = rises or [0.1] * len(significant)
+    rows = {
+        "block": range(len(significant)),
+        "head": 0,
+        "value": rises,
+        "ci_low": [r - 0.05 for r in rises],
+        "ci_high": [r + 0.05 for r in rises],
+    }
+    return pd.DataFrame(rows).assign(significant=significant)
 
 
 def test_against_chance() -> None:
@@ -56,7 +62,7 @@ def test_guessing() -> None:
 
 def study_of(tiny: Both, folder: Path, n: int) -> TaskStudy:
     table_1(folder, n)
-    return TaskStudy.of(tiny.model, singles(tiny.model.spec, ["blocks"]), load_tasks("piqa", data=folder))
+    return TaskStudy.of(tiny.model, single_ablations(tiny.model.spec, ["blocks"]), load_tasks("piqa", data=folder))
 
 
 def test_a_model_that_knows_beats_chance_and_one_that_guesses_does_not(tiny: Both, tmp_path: Path) -> None:
@@ -77,9 +83,9 @@ def test_a_model_that_knows_beats_chance_and_one_that_guesses_does_not(tiny: Bot
 
 def test_benchmarks_of_a_notebook(tiny: Both, tmp_path: Path) -> None:
     table_1(tmp_path, 14)
-    setting = Setting(BUDGETS["quick"], tmp_path / "runs")
+    config = RunConfig(BUDGETS["quick"], tmp_path / "runs")
     tasks = [load_tasks(name, limit=14, data=tmp_path) for name in ("piqa", "xsum_loss")]
-    piqa, xsum = benchmarks(tiny.model, tasks, ["blocks", "heads"], setting)
+    piqa, xsum = benchmarks(tiny.model, tasks, ["blocks", "heads"], config)
     assert (piqa.n_documents, piqa.has_options, xsum.has_options) == (14, True, False)
     assert facts([piqa, xsum])["task"].tolist() == ["piqa", "xsum_loss"]
     for found, panels in ((piqa, 2), (xsum, 1)):
@@ -91,7 +97,7 @@ def test_benchmarks_of_a_notebook(tiny: Both, tmp_path: Path) -> None:
             assert "nats" in found.conclusion(kind)
     assert "a guess 0.500" in piqa.conclusion("blocks")
     assert "guess" not in xsum.conclusion("blocks")
-    few = benchmarks(tiny.model, [load_tasks("piqa", limit=5, data=tmp_path)], ["blocks"], setting)[0]
+    few = benchmarks(tiny.model, [load_tasks("piqa", limit=5, data=tmp_path)], ["blocks"], config)[0]
     assert few.caption.count("No bars") == 1
     assert "open: " in few.conclusion("blocks")
     by_block(few)

@@ -11,8 +11,8 @@ import pytest
 from adapters import Ablation, StrataError, load
 from analysis.depth_vs_width.study import DepthWidth, depth_width
 from analysis.runs.budgets import Budget
-from analysis.runs.settings import Setting
-from analysis.stats.intervals import told_from_zero
+from analysis.runs.settings import RunConfig
+from analysis.stats.intervals import differs_from_zero
 from analysis.stats.rank_agreement import Scores, reliability
 from analysis.width.sentences import heads_sentence, reliability_of_heads
 from analysis.width.study import Width, width
@@ -30,7 +30,7 @@ def heads(effects: np.ndarray, *, documents: int = 40, noise: float = 0.02, seed
     value, half = rises.mean(1), 2 * rises.std(1) / documents**0.5
     place = {"block": np.arange(len(effects)) // 4, "head": np.arange(len(effects)) % 4}
     bounds = {"ci_low": value - half, "ci_high": value + half} if documents >= 12 else {"ci_low": np.nan, "ci_high": np.nan}
-    return pd.DataFrame(place | {"value": value} | bounds | {"told": told_from_zero(rises), "n_documents": documents})
+    return pd.DataFrame(place | {"value": value} | bounds | {"significant": differs_from_zero(rises), "n_documents": documents})
 
 
 def test_heads_sentence_tells_what_was_planted() -> None:
@@ -83,7 +83,7 @@ def test_paths_and_single_heads_equal_hugging_face(reader: Path, tmp_path: Path)
     """Every point of every path, and every head, against a copy of Hugging Face's model without the same heads."""
     reference = save_reader(tmp_path)
     model = load(tmp_path, device="cpu", dtype="float32")
-    study = width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
+    study = width(model, RunConfig(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
     from analysis.data.batches import batches
 
     rows = [(b.ids[i : i + 1, : int(n)]) for b in batches(study.text.windows(model), model) for i, n in enumerate(b.lengths)]
@@ -101,14 +101,14 @@ def test_paths_and_single_heads_equal_hugging_face(reader: Path, tmp_path: Path)
         assert [len(a.heads) for a in path.ablations] == [1, 2, 3, 4, 5, 6], "half of 12 heads"
         assert np.allclose(path.nll[[0, 3]], [dense, nll(path.ablations[2])], rtol=1e-6)
     assert len(list((tmp_path / "runs").iterdir())) == 4
-    again = width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt")))
+    again = width(model, RunConfig(SMALL, tmp_path / "runs", str(reader / "text.txt")))
     assert again.text.documents == 12, "as many as were asked for before"
 
 
 def test_kinds_are_removed_in_the_order_of_calibration(reader: Path, tmp_path: Path) -> None:
     save_reader(tmp_path, num_hidden_layers=4)
     model = load(tmp_path, device="cpu", dtype="float32")
-    study = depth_width(model, Setting(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
+    study = depth_width(model, RunConfig(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
     assert study.order == "causal"
     assert {kind: path.shares("block parameters", model.spec)[-1] >= 0.3 for kind, path in study.paths.items()} == {
         "blocks": True,
@@ -120,7 +120,7 @@ def test_kinds_are_removed_in_the_order_of_calibration(reader: Path, tmp_path: P
     assert all((np.diff(s) > 0).all() for s in sizes)
     assert len(study.table) == 9
     assert set(study.table["least"]) <= {"blocks", "mixers", "ffns", "heads"}
-    hurried = depth_width(model, Setting(Budget(32, 14, 1e-9), tmp_path / "more", str(reader / "text.txt")))
+    hurried = depth_width(model, RunConfig(Budget(32, 14, 1e-9), tmp_path / "more", str(reader / "text.txt")))
     assert hurried.order == "taylor"
     assert hurried.n_documents == 1
     assert "too few documents" in hurried.conclusion
@@ -140,7 +140,7 @@ def test_models_without_heads(folder: Path, tmp_path: Path) -> None:
     source, corpus = saved("rwkv-4", folder, tmp_path), str(folder / "text.txt")
     model = load(source, device="cpu")
     with pytest.raises(StrataError, match="has no heads: use --kind blocks, mixers or ffns"):
-        width(model, Setting(SMALL, tmp_path / "runs", corpus))
-    study = depth_width(model, Setting(SMALL, tmp_path / "runs", corpus, documents=12))
+        width(model, RunConfig(SMALL, tmp_path / "runs", corpus))
+    study = depth_width(model, RunConfig(SMALL, tmp_path / "runs", corpus, documents=12))
     assert list(study.paths) == ["blocks", "mixers", "ffns"]
     assert "heads" not in study.conclusion

@@ -9,23 +9,25 @@ from pathlib import Path
 import pytest
 
 from adapters.errors import StrataError
-from reports import asked
-from reports.asked import Asked
+from reports import request
 from reports.cli import main as cli
+from reports.request import ReportRequest
 
 OPTIONS = {"seed": 0, "device": "cpu", "dtype": "float32"}
 
 
-def of(prose: Path, models: Sequence[str] = (), compared: Sequence[str] = (), only: Sequence[str] = (), **options: str | int) -> Asked:
-    return Asked.of(models, compared, "quick", Path("out"), only, {"corpus": str(prose), **OPTIONS, **options})
+def of(
+    prose: Path, models: Sequence[str] = (), compared: Sequence[str] = (), only: Sequence[str] = (), **options: str | int
+) -> ReportRequest:
+    return ReportRequest.of(models, compared, "quick", Path("out"), only, {"corpus": str(prose), **OPTIONS, **options})
 
 
 def test_the_zoo_is_all_of_it_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "zoo", lambda: {"zoo-a": tmp_path, "zoo-b": tmp_path})
-    assert asked.everything(["x", "zoo", "y"]) == ["x", "zoo-a", "zoo-b", "y"]
-    monkeypatch.setattr(asked, "zoo", dict)
+    monkeypatch.setattr(request, "zoo", lambda: {"zoo-a": tmp_path, "zoo-b": tmp_path})
+    assert request.everything(["x", "zoo", "y"]) == ["x", "zoo-a", "zoo-b", "y"]
+    monkeypatch.setattr(request, "zoo", dict)
     with pytest.raises(StrataError, match="holds no models: train them"):
-        asked.everything(["zoo"])
+        request.everything(["zoo"])
 
 
 def test_several_models_are_compared_unless_sections_are_named(tiny_folder: Path, prose: Path) -> None:
@@ -54,13 +56,13 @@ def test_a_section_that_is_none(tiny_folder: Path, prose: Path) -> None:
 def test_the_command_asks_for_the_same_again(
     command: str, tiny_folder: Path, prose: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What a report prints as its command comes to the same `Asked` by the command line."""
+    """What a report prints as its command comes to the same `ReportRequest` by the command line."""
     twin = tmp_path / "a twin"
     twin.symlink_to(tiny_folder)
     models = [str(tiny_folder), str(twin)]
     first = of(prose, *((models, (), ["depth", "width"]) if command == "report" else ((), models)), documents=3)
-    seen: list[Asked] = []
-    monkeypatch.setattr("reports.report.make", lambda asked: seen.append(asked) or ())
+    seen: list[ReportRequest] = []
+    monkeypatch.setattr("reports.report.make", lambda request: seen.append(request) or ())
     monkeypatch.setattr("sys.argv", shlex.split(first.command))
     with pytest.raises(SystemExit):
         cli.main()

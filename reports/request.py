@@ -33,7 +33,7 @@ Options = Mapping[str, str | int]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportRequest:
     """The sections of `models`, and `compared` side by side at the end; without `models` the comparison alone."""
 
     models: Sequence[str]
@@ -44,13 +44,15 @@ class Asked:
     options: Options  # parameters of the notebooks
 
     @classmethod
-    def of(cls, models: Sequence[str], compared: Sequence[str], size: str, out: Path, only: Sequence[str], options: Options) -> Asked:
+    def of(
+        cls, models: Sequence[str], compared: Sequence[str], size: str, out: Path, only: Sequence[str], options: Options
+    ) -> ReportRequest:
         """With all of the zoo for `zoo`, and several models compared when nothing else is said. Raises StrataError as `check`."""
         models = everything(models)
         compared = everything(compared or (models if len(models) > 1 and not only else ()))
-        asked = cls(models, compared, size, out, only, options)
-        asked.check()
-        return asked
+        request = cls(models, compared, size, out, only, options)
+        request.check()
+        return request
 
     def check(self) -> None:
         """Raises StrataError for what can be known to be wrong before a model is loaded."""
@@ -114,8 +116,8 @@ class Asked:
         """What makes the same again, as a shell reads it."""
         also = ["--compare", ",".join(self.compared)] if self.compared and list(self.compared) != list(self.models) else []
         also += ["--only", ",".join(self.only)] if self.only else []
-        asked = ["report", *self.models, *also] if self.models else ["compare", *self.compared]
-        return shlex.join(["strata", *asked, "--budget", self.size, *self.words])
+        request = ["report", *self.models, *also] if self.models else ["compare", *self.compared]
+        return shlex.join(["strata", *request, "--budget", self.size, *self.words])
 
     @property
     def facts(self) -> dict[str, str]:
