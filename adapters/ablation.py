@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapters.errors import StrataError
@@ -28,7 +29,7 @@ class Ablation:
     """A set of blocks, mixers, ffns and heads to take out; hashable, printable, canonical.
 
     Equal interventions are equal values: a mixer and an ffn of the same block become that block, and parts of
-    something that is already out are dropped. Any iterable of indices is accepted.
+    something that is already out are dropped. Any iterable of whole numbers is accepted; anything else raises StrataError.
     """
 
     blocks: frozenset[int] = frozenset()
@@ -37,9 +38,10 @@ class Ablation:
     heads: frozenset[tuple[int, int]] = frozenset()  # (block, head)
 
     def __post_init__(self) -> None:
-        mixers, ffns = frozenset(map(int, self.mixers)), frozenset(map(int, self.ffns))
-        blocks = frozenset(map(int, self.blocks)) | (mixers & ffns)
-        heads = frozenset((int(b), int(h)) for b, h in self.heads if b not in blocks | mixers)
+        mixers, ffns = _indices(self.mixers), _indices(self.ffns)
+        blocks = _indices(self.blocks) | (mixers & ffns)
+        heads = frozenset(_pair(head) for head in self.heads)
+        heads = frozenset((b, h) for b, h in heads if b not in blocks | mixers)
         for name, value in (("blocks", blocks), ("mixers", mixers - blocks), ("ffns", ffns - blocks), ("heads", heads)):
             object.__setattr__(self, name, value)
 
@@ -53,8 +55,9 @@ class Ablation:
         parts = (f"{name} {', '.join(map(_show, indices))}" for name, indices in self.to_json().items())
         return "; ".join(parts) or "dense"
 
-    def actions(self, n_blocks: int) -> tuple[Action, ...]:
-        """The action of every block of a model with `n_blocks` blocks."""
+    def actions(self, spec: ModelSpec) -> tuple[Action, ...]:
+        """The action of every block of a model. Raises StrataError as `check`: an ablation that does not exist has no effect to measure."""
+        self.check(spec)
         heads: dict[int, set[int]] = {}
         for block, head in self.heads:
             heads.setdefault(block, set()).add(head)
@@ -67,7 +70,7 @@ class Ablation:
             )
             if i in touched
             else KEEP
-            for i in range(n_blocks)
+            for i in range(len(spec.blocks))
         )
 
     def check(self, spec: ModelSpec) -> None:
@@ -92,9 +95,24 @@ class Ablation:
         return cls(blocks, mixers, ffns, frozenset((block, head) for block, head in data.get("heads", ())))
 
 
+def _indices(given: Iterable) -> frozenset[int]:
+    try:
+        return frozenset(map(index, given))
+    except TypeError:
+        raise StrataError(f"{given!r} is no set of block indices: give whole numbers from 0 on, for example {{0, 3}}") from None
+
+
+def _pair(given: Iterable) -> tuple[int, int]:
+    try:
+        block, head = map(index, given)
+    except (TypeError, ValueError):
+        raise StrataError(f"{given!r} is no head: give its block and its number there, both from 0 on, for example (0, 3)") from None
+    return block, head
+
+
 _NAMES = ("blocks", "mixers", "ffns", "heads")
 NONE = Ablation()
 
 
-def _show(index: int | tuple[int, int]) -> str:
-    return f"{index[0]}.{index[1]}" if isinstance(index, tuple) else str(index)
+def _show(part: int | tuple[int, int]) -> str:
+    return f"{part[0]}.{part[1]}" if isinstance(part, tuple) else str(part)

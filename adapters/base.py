@@ -169,9 +169,12 @@ class BlockModel(ABC):
         return Advance(torch.cat(outs), parts, BlockPast(mixed.past if mixed else None, ffn_past))
 
     def stream(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:
-        """The stream behind the last block (D, T, d), before any final norm; `tap(i, parts)` sees every block."""
+        """The stream behind the last block (D, T, d), before any final norm; `tap(i, parts)` sees every block.
+
+        Raises StrataError when the ablation names a block or a head that the model does not have.
+        """
         x, ctx = self.begin(ids, lengths=lengths)
-        for i, action in enumerate(ablation.actions(len(self.blocks))):
+        for i, action in enumerate(ablation.actions(self.spec)):
             step = self.advance(i, x, ctx, [(0, action)])
             if tap is not None and step.parts is not None:
                 tap(i, step.parts)
@@ -180,7 +183,7 @@ class BlockModel(ABC):
         return x
 
     def run(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:
-        """Logits (D, T, vocab_size) of the ablated model."""
+        """Logits (D, T, vocab_size) of the ablated model. Raises StrataError as `stream` does."""
         return self.logits(self.stream(ids, ablation, lengths=lengths, tap=tap))
 
     def with_blocks(self, blocks: Sequence[Block]) -> BlockModel:

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: layouts as tables, exports, quantised files, stock loaders that read them back."""

@@ -1,0 +1,1 @@
+"""Depth: which layers can go? (notebooks/depth.ipynb)"""

@@ -16,8 +16,8 @@ from analysis.removal.nested import nested
 from analysis.removal.savings import MEASURES, Comparison, CostedPath, compare
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
-from analysis.width import sentences as claims
 from analysis.width.head_orders import NAMES, Removals
+from analysis.width.sentences import cheapest_kind, depth_or_width
 from analysis.width.study import curve
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
@@ -100,9 +100,9 @@ class DepthWidth(Result):
     def conclusion(self) -> str:
         """Which kind is cheapest where the blocks' parameters count, and whether depth or width is by any measure."""
         first = [c for c in self.comparisons if c.measure == next(iter(MEASURES))]
-        sentences = [claims.cheapest_kind(c, n_documents=self.n_documents) for c in first]
+        sentences = [cheapest_kind(c, n_documents=self.n_documents) for c in first]
         if "heads" in self.paths:
-            sentences.append(claims.depth_or_width(self.comparisons, n_documents=self.n_documents))
+            sentences.append(depth_or_width(self.comparisons, n_documents=self.n_documents))
         return "\n\n".join(sentences)
 
 

@@ -60,8 +60,8 @@ def _parts(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     rows = table[table["kind"] == kind]
     if rows.empty:
         raise ValueError(f"the table has no rows of kind {kind!r}")
-    if rows["task"].nunique() > 1:
-        raise ValueError(f"one text at a time, the table has {', '.join(sorted(rows['task'].unique()))}")
+    if rows["dataset"].nunique() > 1:
+        raise ValueError(f"one text at a time, the table has {', '.join(sorted(rows['dataset'].unique()))}")
     by_metric = {metric: part.set_index(["block", "head"]) for metric, part in rows.fillna({"head": -1}).groupby("metric")}
     parts = by_metric["delta_nll"][["value", "ci_low", "ci_high", "n_documents"]].rename(columns={"value": "delta_nll"})
     parts = parts.assign(significant=by_metric["significant"]["value"], ppl=by_metric["ppl"]["value"]).fillna(

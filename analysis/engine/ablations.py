@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from adapters.ablation import Ablation
 from adapters.errors import StrataError, unknown
@@ -49,22 +50,38 @@ def single_ablations(spec: ModelSpec, kinds: Iterable[str]) -> list[Ablation]:
     return out
 
 
-def row_key(ablation: Ablation) -> tuple[str, int | None, int | None]:
-    """Kind, block and head of a single ablation, as in the columns of a result table; ("dense", None, None) for none.
+class RowKey(NamedTuple):
+    """Where an ablation stands in a table. `set`: anything but the dense model and a single part of one of KINDS."""
 
-    The head of a key-value group is the number of the group in its block.
-    """
-    if len(ablation.heads) > 1:
-        return "kv_groups", *_group(ablation)
-    for kind, indices in ablation.to_json().items():
-        (index,) = indices
-        return (kind, *index) if isinstance(index, tuple) else (kind, index, None)
-    return "dense", None, None
+    kind: str
+    block: int | None
+    head: int | None  # of a key-value group its number in the block
+    ablation: str  # all of it, as text
 
 
-def _group(ablation: Ablation) -> tuple[int, int]:
-    blocks, heads = {block for block, _ in ablation.heads}, {head for _, head in ablation.heads}
-    number, rest = divmod(min(heads), len(heads))
-    if len(blocks) > 1 or rest or max(heads) - min(heads) >= len(heads) or ablation != Ablation(heads=ablation.heads):
-        raise ValueError(f"not a single part: {ablation}")
-    return min(blocks), number
+def row_key(spec: ModelSpec, ablation: Ablation) -> RowKey:
+    """The columns of a result table that say which ablation of a model a row is of."""
+    kind, block, head = "set", None, None
+    if not ablation:
+        kind = "dense"
+    elif (group := _kv_group(spec, ablation)) is not None:
+        kind, block, head = "kv_groups", *group
+    else:
+        match [(kind, index) for kind, indices in ablation.to_json().items() for index in indices]:
+            case [("heads", (block, head))]:
+                kind = "heads"
+            case [(kind, block)]:
+                pass
+            case _:
+                kind = "set"
+    return RowKey(kind, block, head, str(ablation))
+
+
+def _kv_group(spec: ModelSpec, ablation: Ablation) -> tuple[int, int] | None:
+    """Block and number of the group whose query heads, all of them and nothing else, are out; None for anything else."""
+    block, head = min(ablation.heads, default=(0, 0))
+    n_heads, n_kv_heads = spec.blocks[block].n_heads or 0, spec.blocks[block].n_kv_heads or 0
+    size = n_heads // n_kv_heads if n_kv_heads else 0
+    if size < 2 or head % size or ablation != Ablation(heads=frozenset((block, head + i) for i in range(size))):
+        return None
+    return block, head // size

@@ -19,8 +19,11 @@ def generate(model: BlockModel, ids: Tensor, n_tokens: int, ablation: Ablation =
 
 @torch.inference_mode()
 def tokens(model: BlockModel, ids: Tensor, ablation: Ablation = NONE) -> Iterator[Tensor]:
-    """The likeliest token behind each row of `ids` (D, T), then that behind it, and so on without an end: (D, 1) each."""
-    actions = ablation.actions(len(model.blocks))
+    """The likeliest token behind each row of `ids` (D, T), then that behind it, and so on without an end: (D, 1) each.
+
+    Raises StrataError when the ablation names a block or a head that the model does not have.
+    """
+    actions = ablation.actions(model.spec)
     pasts: list[BlockPast | None] = [None] * len(actions)
     start = torch.zeros(len(ids), dtype=torch.long, device=model.device)
     ids = ids.to(model.device)

@@ -112,6 +112,4 @@ class Plan:
 def plan(spec: ModelSpec, ablations: Iterable[Ablation]) -> Plan:
     """Counts a sweep. The dense model is added, doubles are dropped. Raises StrataError on a block or head out of range."""
     unique = tuple(dict.fromkeys((NONE, *ablations)))
-    for ablation in unique:
-        ablation.check(spec)
-    return Plan(spec, unique, tuple(a.actions(len(spec.blocks)) for a in unique))
+    return Plan(spec, unique, tuple(a.actions(spec) for a in unique))

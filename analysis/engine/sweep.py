@@ -36,9 +36,10 @@ def sweep(
 
     Returns sums per ablation and document, (A, D) in fp64 on the CPU: `nll` and, if asked for, `kl`, in nats over the
     lengths - 1 scored tokens, or those from `first` (D,) on. `memory` is in bytes. `progress` is told the streams that each
-    step has advanced. Raises StrataError when `memory` is too small, and on a stream that is not finite, naming block and document (by
-    `names`, else by number).
+    step has advanced. Raises StrataError when `memory` is too small, when the plan is of another model, and on a stream that is not
+    finite, naming block and document (by `names`, else by number).
     """
+    require_plan_of(model, plan)
     lengths = torch.full((len(ids),), ids.shape[1]) if lengths is None else lengths
     ids, lengths = ids.to(model.device), lengths.to(model.device)
     limit = streams_within(memory, model, plan, *ids.shape)
@@ -50,6 +51,16 @@ def sweep(
     if not all(torch.isfinite(sums).all() for sums in out.values()):
         raise StrataError(where_not_finite(model, plan, ids, lengths, torch.stack(list(out.values())).sum(0), names))
     return out
+
+
+def require_plan_of(model: BlockModel, plan: Plan) -> None:
+    """Raises StrataError when the plan names what the model does not have, or leaves blocks out: it was made for another one."""
+    if (n := len(plan.spec.blocks)) != len(model.blocks):
+        raise StrataError(
+            f"the plan is of {plan.spec.name} with {n} blocks, {model.spec.name} has {len(model.blocks)}: plan(model.spec, ...)"
+        )
+    for ablation in plan.ablations:
+        ablation.check(model.spec)
 
 
 def _with_reference(model: BlockModel, plan: Plan, scores: TextScores, limit: int) -> Plan:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.display import sentences as conclusions
 from analysis.display.format import bounded, escape
 from analysis.display.removal_plots import Panel
 from analysis.display.result import Result
+from analysis.display.sentences import intervals
 from analysis.methods import findings, laco, removal
 from analysis.methods.accuracy import Answers, has_options
 from analysis.methods.bench import MethodRuns, PrunedPoint
@@ -87,7 +87,7 @@ class Methods(Result):
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        return conclusions.intervals(len(self.tokens), "coloured bands")
+        return intervals(len(self.tokens), "coloured bands")
 
     @cached_property
     def facts(self) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from analysis.runs.tables import tidy, write_table
 from analysis.stats.intervals import ratio
 
 Span = tuple[int, int]  # first block, number of blocks
-COLUMNS = ["start", "length", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
+COLUMNS = ["model", "start", "length", "dataset", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
 CHUNK = 64  # tokens whose angles are computed at once, in fp64
 
 
@@ -92,7 +92,7 @@ class SpanStudy:
         scores = score_documents(run, self.model, windows, 8, score, about, progress)
         counts = {"angular_last": np.ones_like(scores["real"]), "angular_all": scores["real"]}
         rows = [
-            (*span, self.text.corpus, metric, *ratio(scores[metric][i], n), len(n), int(n.sum()))
+            (self.model.spec.name, *span, self.text.corpus, metric, *ratio(scores[metric][i], n), len(n), int(n.sum()))
             for metric, n in counts.items()
             for i, span in enumerate(all_spans(len(self.model.blocks)))
         ]

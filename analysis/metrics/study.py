@@ -13,13 +13,13 @@ from adapters.base import BlockModel
 from adapters.errors import unknown
 from analysis.data.batches import Batch, Text
 from analysis.data.documents import windows_hash
-from analysis.engine.ablations import row_key, single_ablations
+from analysis.engine.ablations import single_ablations
 from analysis.metrics.metrics import METRICS, STEPS, measure
 from analysis.metrics.taylor import taylor
 from analysis.runs.run import Run
 from analysis.runs.scoring import score_documents
 from analysis.runs.sweep_run import Progress, identity
-from analysis.runs.tables import COLUMNS, tidy, write_table
+from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import ratio
 
 
@@ -63,7 +63,7 @@ class ImportanceStudy:
         scores = self.scores(folder, progress)
         tokens = scores["real"]
         rows = [
-            (*row_key(part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
+            (*key(self.model.spec, part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
             for metric in self.metrics
             for i, part in enumerate(single_ablations(self.model.spec, self.kinds))
         ]

@@ -1,1 +1,1 @@
-"""Removal paths: which parts go first, what is left of the model then, and pruned checkpoints."""
+"""Pruning: which parts go first, and what is left of the model then? (notebooks/pruning.ipynb)"""

@@ -23,7 +23,7 @@ Streams = dict[int, Tensor]  # of the base, by the block that they enter
 def round_plan(spec: ModelSpec, base: Ablation, parts: Sequence[Ablation]) -> Plan:
     """What one round scores: the base, and the base without each part that it still has."""
     ablations = tuple(dict.fromkeys([base, *(base | part for part in parts)]))
-    return Plan(spec, ablations, tuple(a.actions(len(spec.blocks)) for a in ablations))
+    return Plan(spec, ablations, tuple(a.actions(spec) for a in ablations))
 
 
 def greedy_flops(spec: ModelSpec, parts: Sequence[Ablation], most: int) -> int:

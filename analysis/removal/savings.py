@@ -26,7 +26,7 @@ class Saved(NamedTuple):
 def saved(model: BlockModel, ablation: Ablation) -> Saved:
     """Parameters and FLOPs of the parts of an ablation; heads take their rows and columns with them (`pruning.heads`)."""
     total = [0, 0]
-    for action, block in zip(ablation.actions(len(model.blocks)), model.blocks, strict=True):
+    for action, block in zip(ablation.actions(model.spec), model.blocks, strict=True):
         spec = block.spec
         mixer = Saved(spec.mixer_params, spec.mixer_flops)
         gone = [Saved(spec.n_params - mixer.params, spec.flops_per_token - mixer.flops)] if not action.ffn else []

@@ -21,14 +21,13 @@ from scipy import stats
 from adapters.ablation import Ablation
 from adapters.errors import StrataError
 from analysis.data.hashes import content_hash
-from analysis.engine.ablations import row_key
 from analysis.engine.plan import plan
 from analysis.runs.sweep_run import Progress, SweepStudy
-from analysis.runs.tables import tidy
+from analysis.runs.tables import KEY, key, tidy
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array
 
 RATE = 0.05  # of any wrong decision in a whole study
-COLUMNS = ["kind", "block", "head", "decision", "value", "low", "high", "n_documents"]
+COLUMNS = [*KEY, "decision", "value", "low", "high", "n_documents"]
 
 
 def looks(documents: int) -> list[int]:
@@ -113,7 +112,7 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
         values = np.stack([differences[a] for a in open_])
         decisions = decide(values, tokens, equivalence_margin, level)
         for a, decision, *bound in zip(open_, decisions, *bounds(values, tokens, level), strict=True):
-            rows[a] = (*row_key(a), decision, *bound, end)
+            rows[a] = (*key(study.model.spec, a), decision, *bound, end)
         open_ = [a for a, decision in zip(open_, decisions, strict=True) if decision == "open"]
         if not open_:
             break

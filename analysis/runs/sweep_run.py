@@ -22,7 +22,7 @@ from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import documents_per_batch, streams_within, sweep
 from analysis.runs.run import Run
 from analysis.runs.scoring import score_documents
-from analysis.runs.tables import COLUMNS, tidy, write_table
+from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import Interval, differs_from_zero, ratio
 
 Progress = Callable[[int], None]  # told how many more steps are done
@@ -135,7 +135,7 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
     """
     tokens, nll = scores["tokens"], scores["nll"]
     rows = []
-    kinds = np.array([row_key(ablation)[0] for ablation in plan.ablations])
+    kinds = np.array([row_key(plan.spec, ablation).kind for ablation in plan.ablations])
     significant = np.zeros(len(kinds), dtype=bool)
     for kind in set(kinds) - {"dense"}:
         significant[kinds == kind] = differs_from_zero(nll[kinds == kind] - nll[0])
@@ -148,6 +148,7 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
         else:
             values["significant"] = Interval(float(significant[i]), None, None)
         rows += [
-            (*row_key(ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum())) for metric, interval in values.items()
+            (*key(plan.spec, ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum()))
+            for metric, interval in values.items()
         ]
     return tidy(rows, COLUMNS)

@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from adapters.ablation import Ablation
+from adapters.specs import ModelSpec
+from analysis.engine.ablations import row_key
 from analysis.runs.run import Run
 
-COLUMNS = ["kind", "block", "head", "task", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]  # of a study
+KEY = ["model", "kind", "block", "head", "ablation"]  # which model, and what is taken out of it
+COLUMNS = [*KEY, "dataset", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]  # of a study
 TYPES = {"block": "Int64", "head": "Int64", "ci_low": "float", "ci_high": "float"}  # of columns in which a cell may be missing
+
+
+def key(spec: ModelSpec, ablation: Ablation) -> tuple:
+    """The cells of KEY."""
+    return spec.name, *row_key(spec, ablation)
 
 
 def tidy(rows: Sequence[Sequence], columns: Sequence[str]) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""Intervals, decisions and agreement of orders, from sums per document."""

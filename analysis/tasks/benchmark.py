@@ -140,11 +140,11 @@ def by_task(study: TaskStudy, table: pd.DataFrame) -> list[Benchmark]:
     """The tasks of a study, or one pooled benchmark of a group. `table`: with the columns `kind`, `task` and `metric`."""
     tasks, n = study.tasks, sum(map(len, study.requests))
     made = []
-    for task in [tasks.name] if tasks.name in set(table["task"]) else table["task"].unique():
+    for task in [tasks.name] if tasks.name in set(table["dataset"]) else table["dataset"].unique():
         members = set(tasks.members(task))
         gold = [tasks.gold(item) for item in tasks.items if item.task in members]
         model = study.model
-        made.append(Benchmark(model.spec.name, len(model.blocks), task, table[table["task"] == task], guessing(gold), study.cut, n))
+        made.append(Benchmark(model.spec.name, len(model.blocks), task, table[table["dataset"] == task], guessing(gold), study.cut, n))
     return made
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.engine.plan import Plan
-from analysis.engine.sweep import Executor, call_tokens, default_memory, inner_bytes, room, where_not_finite
+from analysis.engine.sweep import Executor, call_tokens, default_memory, inner_bytes, require_plan_of, room, where_not_finite
 from analysis.engine.text_scores import ROWS, of_device, score_bytes, slices, vocabulary
 from analysis.tasks.prompts import PAST_BYTES, Prompts
 from analysis.tasks.requests import Request
@@ -90,6 +90,7 @@ def likelihoods(
     the streams that each step has advanced. Raises StrataError when `memory` is too small, on an empty context or
     continuation, on a continuation longer than the context, and on a stream that is not finite (`names` name requests).
     """
+    require_plan_of(model, plan)
     _check(model, requests, names)
     tree = Tree()
     paths = [tree.add(request.inputs(model.spec.max_len)) for request in requests]

@@ -15,11 +15,10 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
-from analysis.engine.ablations import row_key
 from analysis.engine.plan import Plan, plan
 from analysis.runs.run import Run
 from analysis.runs.sweep_run import identity
-from analysis.runs.tables import COLUMNS, tidy, write_table
+from analysis.runs.tables import COLUMNS, KEY, key, tidy, write_table
 from analysis.stats.intervals import Interval, differs_from_zero, ratio
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
@@ -115,10 +114,10 @@ class TaskStudy:
 
 def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray]) -> pd.DataFrame:
     """`by_ablation` of single parts as rows of a result table, the dense model first."""
-    places = [row_key(ablation) for ablation in study.plan.ablations]
-    table = by_ablation(study, nats, greedy, [kind for kind, _, _ in places])
-    names = tidy([places[a] for a in table["ablation"]], COLUMNS[:3])
-    return pd.concat([names, table[COLUMNS[3:]]], axis=1)
+    keys = [key(study.model.spec, ablation) for ablation in study.plan.ablations]
+    table = by_ablation(study, nats, greedy, [kind for _, kind, *_ in keys])
+    names = tidy([keys[a] for a in table["ablation"]], KEY)
+    return pd.concat([names, table[COLUMNS[len(KEY) :]]], axis=1)
 
 
 def by_ablation(
@@ -154,7 +153,7 @@ def by_ablation(
             if beats is not None:
                 values["beats_chance"] = Interval(float(beats[a]), None, None)
             rows += [(a, kinds[a], name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
-    return tidy(rows, ["ablation", "kind", *COLUMNS[3:]])
+    return tidy(rows, ["ablation", "kind", *COLUMNS[len(KEY) :]])
 
 
 Sums = dict[str, tuple[np.ndarray, np.ndarray]]  # by metric: sums and counts of each document

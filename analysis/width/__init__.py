@@ -1,0 +1,1 @@
+"""Width: which heads can go? (notebooks/width.ipynb)"""

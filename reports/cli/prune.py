@@ -16,9 +16,9 @@ from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown
 from adapters.registry import load
 from analysis.checkpoints.checkpoint import PruningJob, count_of, prepare
-from analysis.checkpoints.rewrite import IN_MEMORY, REWRITING, measure, require_stock, rewrite
 from analysis.data.batches import Text
 from analysis.display.format import bounded
+from analysis.methods.rewrite import IN_MEMORY, REWRITING, measure, require_stock, rewrite
 from analysis.parameters import progress_on_stderr
 from analysis.removal.orders import BLOCKS, ORDERS
 from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, required, windows_of

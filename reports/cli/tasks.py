@@ -101,12 +101,12 @@ def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, m
         return
     if study.cut:
         print(f"{study.cut} requests are longer than the context of {model.spec.max_len} tokens and were cut on the left, as lm_eval does")
-    _show(table, tasks.name if tasks.name in set(table["task"]) else str(table["task"].iloc[0]))
+    _show(table, tasks.name if tasks.name in set(table["dataset"]) else str(table["dataset"].iloc[0]))
     output.wrote(out / "summary.csv")
 
 
 def _show(table: pd.DataFrame, task: str) -> None:
-    rows = table[table["task"] == task]
+    rows = table[table["dataset"] == task]
     loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
     dense = rows[rows["kind"] == "dense"].set_index("metric")
     for metric in [m for m in dense.index if m not in ("significant", "beats_chance")]:

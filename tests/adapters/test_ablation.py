@@ -20,9 +20,12 @@ def spec(n_heads: int | None = 4) -> ModelSpec:
     return ModelSpec(family="f", variant="v", name="tiny", d_model=32, vocab_size=9, max_len=64, blocks=(block,) * N, n_params=1)
 
 
+SPEC = spec()
+
+
 @given(indices, indices, indices, st.frozensets(st.tuples(st.integers(0, N - 1), st.integers(0, 3))))
 def test_actions_are_what_was_asked_for(blocks, mixers, ffns, heads) -> None:
-    actions = Ablation(blocks, mixers, ffns, heads).actions(N)
+    actions = Ablation(blocks, mixers, ffns, heads).actions(SPEC)
     for i, action in enumerate(actions):
         assert action.mixer == (i not in blocks | mixers)
         assert action.ffn == (i not in blocks | ffns)
@@ -31,7 +34,7 @@ def test_actions_are_what_was_asked_for(blocks, mixers, ffns, heads) -> None:
 
 @given(ablations, ablations)
 def test_equal_exactly_when_the_actions_are_equal(a: Ablation, b: Ablation) -> None:
-    assert (a == b) == (a.actions(N) == b.actions(N))
+    assert (a == b) == (a.actions(SPEC) == b.actions(SPEC))
     if a == b:
         assert hash(a) == hash(b)
 
@@ -45,8 +48,8 @@ def test_parts_of_something_that_is_out_are_dropped(a: Ablation) -> None:
 
 @given(ablations, ablations)
 def test_union_takes_out_what_either_takes_out(a: Ablation, b: Ablation) -> None:
-    both = (a | b).actions(N)
-    for x, y, z in zip(a.actions(N), b.actions(N), both, strict=True):
+    both = (a | b).actions(SPEC)
+    for x, y, z in zip(a.actions(SPEC), b.actions(SPEC), both, strict=True):
         assert (z.mixer, z.ffn) == (x.mixer and y.mixer, x.ffn and y.ffn)
         assert z.heads == (x.heads | y.heads if z.mixer else frozenset())
     assert a | NONE == a | a == a
@@ -59,7 +62,7 @@ def test_json_round_trip(a: Ablation) -> None:
 
 @given(ablations)
 def test_true_when_something_is_taken_out(a: Ablation) -> None:
-    assert bool(a) == (a != NONE) == any(action != KEEP for action in a.actions(N))
+    assert bool(a) == (a != NONE) == any(action != KEEP for action in a.actions(SPEC))
 
 
 @given(ablations)
@@ -105,3 +108,20 @@ def test_no_heads_to_take_out() -> None:
     with pytest.raises(StrataError, match="has no heads"):
         Ablation(heads={(0, 0)}).check(spec(n_heads=None))
     Ablation(mixers={0}).check(spec(n_heads=None))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"blocks": {0.5}}, {"blocks": "12"}, {"mixers": 3}, {"ffns": [None]}, {"heads": {3}}, {"heads": [(1, 2, 3)]}, {"heads": [(0, 1.5)]}],
+)
+def test_what_is_no_index_is_refused(given: dict) -> None:
+    with pytest.raises(StrataError, match=r"from 0 on, for example"):
+        Ablation(**given)
+
+
+@pytest.mark.parametrize(
+    "out", [Ablation(blocks={N}), Ablation(mixers={-1}), Ablation(ffns={N}), Ablation(heads={(1, 9)}), Ablation(heads={(N, 0)})]
+)
+def test_an_ablation_that_does_not_exist_has_no_actions(out: Ablation) -> None:
+    with pytest.raises(StrataError, match="is out of range"):
+        out.actions(SPEC)

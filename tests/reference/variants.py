@@ -46,6 +46,7 @@ def save(variant: str, folder: Path, **more: object) -> Path:
 
 
 @cache
+@torch.inference_mode(False)  # a test that runs in that mode must not leave its tensors to others
 def model(variant: str, dtype: str = "float32") -> BlockModel:
     with tempfile.TemporaryDirectory() as folder:
         return load(save(variant, Path(folder)), device="cpu", dtype=dtype)

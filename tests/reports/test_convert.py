@@ -32,15 +32,15 @@ $$\\mathrm{BI}_i = 1 - \\mathbb{E}\\,\\frac{x^T y}{\\lVert x \\rVert_2 \\lVert y
 CODE = """import sys
 import pandas as pd, seaborn as sns
 from matplotlib import pyplot as plt
-from analysis import figures, words
+from analysis.display import format, show
 print("noise on stderr", file=sys.stderr)
 display({"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "IntProgress()"}, raw=True)
-figures.setup()
+show.setup()
 figure, ax = plt.subplots()
 sns.lineplot(x=[0, 1, 2], y=[3, 1, 2], ax=ax)
-figures.show(figure, f"What the line of {words.escape(hostile)} does.")
+show.figure(figure, f"What the line of {format.escape(hostile)} does.")
 rows = pd.DataFrame({"block": range(80), "value": [55097.4, 17.25, None, -0.5] * 20, "name": [hostile, "= x", "- y", "层"] * 20})
-figures.table(rows, "The table of blocks.")
+show.table(rows, "The table of blocks.")
 print("plain \\x1b[31moutput\\x1b[0m")"""
 
 

@@ -1,0 +1,1 @@
+"""Tasks in the format of lm-evaluation-harness that it lacks."""

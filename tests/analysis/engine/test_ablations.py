@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters import Ablation, StrataError
+from adapters import NONE, Ablation, StrataError
 from analysis.engine.ablations import KINDS, row_key, single_ablations
 from tests.reference.models import spec
 
@@ -17,22 +17,45 @@ def grouped(n_blocks: int = 2, n_heads: int = 6, n_kv_heads: int = 2):
 def test_groups_share_keys_and_values() -> None:
     found = single_ablations(grouped(), ["kv_groups"])
     assert [sorted(a.heads) for a in found] == [[(i, h) for h in range(g, g + 3)] for i in (0, 1) for g in (0, 3)]
-    assert [row_key(a) for a in found] == [("kv_groups", i, g) for i in (0, 1) for g in (0, 1)]
+    assert [row_key(grouped(), a)[:3] for a in found] == [("kv_groups", i, g) for i in (0, 1) for g in (0, 1)]
 
 
 def test_groups_of_one_head_are_heads() -> None:
     assert single_ablations(spec(2, 3), ["kv_groups"]) == single_ablations(spec(2, 3), ["heads"])
-    assert row_key(single_ablations(spec(2, 3), ["kv_groups"])[4]) == ("heads", 1, 1)
+    assert row_key(spec(2, 3), single_ablations(spec(2, 3), ["kv_groups"])[4]) == ("heads", 1, 1, "heads 1.1")
 
 
 def test_one_group_is_all_heads() -> None:
-    assert [row_key(a) for a in single_ablations(grouped(n_kv_heads=1), ["kv_groups"])] == [("kv_groups", 0, 0), ("kv_groups", 1, 0)]
+    one = grouped(n_kv_heads=1)
+    assert [row_key(one, a)[:3] for a in single_ablations(one, ["kv_groups"])] == [("kv_groups", 0, 0), ("kv_groups", 1, 0)]
 
 
-@pytest.mark.parametrize("heads", [{(0, 1), (0, 2)}, {(0, 0), (0, 2)}, {(0, 0), (1, 1)}])
-def test_sets_of_heads_that_are_no_group_have_no_place(heads: set) -> None:
-    with pytest.raises(ValueError, match="not a single part"):
-        row_key(Ablation(heads=frozenset(heads)))
+@pytest.mark.parametrize(
+    ("out", "key"),
+    [
+        (NONE, ("dense", None, None, "dense")),
+        (Ablation(blocks={1}), ("blocks", 1, None, "blocks 1")),
+        (Ablation(mixers={1}, ffns={1}), ("blocks", 1, None, "blocks 1")),
+        (Ablation(ffns={0}), ("ffns", 0, None, "ffns 0")),
+        (Ablation(heads={(1, 5)}), ("heads", 1, 5, "heads 1.5")),
+        (Ablation(blocks={0, 1}), ("set", None, None, "blocks 0, 1")),
+        (Ablation(mixers={1}, ffns={0}), ("set", None, None, "mixers 1; ffns 0")),
+        (Ablation(mixers={1}, heads={(0, 2)}), ("set", None, None, "mixers 1; heads 0.2")),
+        (Ablation(heads={(0, 1), (0, 2)}), ("set", None, None, "heads 0.1, 0.2")),
+        (Ablation(heads={(0, 0), (0, 2)}), ("set", None, None, "heads 0.0, 0.2")),
+        (Ablation(heads={(0, 0), (1, 1), (1, 2)}), ("set", None, None, "heads 0.0, 1.1, 1.2")),
+        (Ablation(blocks={1}, heads={(0, 0), (0, 1), (0, 2)}), ("set", None, None, "blocks 1; heads 0.0, 0.1, 0.2")),
+    ],
+)
+def test_every_ablation_has_a_row_of_its_own(out: Ablation, key: tuple) -> None:
+    assert row_key(grouped(), out) == key
+
+
+def test_a_group_is_one_of_the_model() -> None:
+    """Two heads are a group where two query heads read a key-value head, and a set where each has its own."""
+    pair = Ablation(heads={(0, 2), (0, 3)})
+    assert row_key(grouped(n_kv_heads=3), pair)[:3] == ("kv_groups", 0, 1)
+    assert row_key(grouped(n_kv_heads=6), pair).kind == "set"
 
 
 @pytest.mark.parametrize("kind", ["heads", "kv_groups"])

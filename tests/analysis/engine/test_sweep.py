@@ -22,6 +22,7 @@ from adapters.contract import Recorder
 from analysis.engine import sweep as sweep_module
 from analysis.engine import text_scores as scores_module
 from analysis.engine.ablations import single_ablations
+from analysis.engine.generation import generate
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import call_bytes, documents_per_batch, stream_bytes, sweep
 from tests.reference.ablations import ablations
@@ -373,3 +374,21 @@ def test_dense_alone() -> None:
     found = sweep(model, plan(model.spec, []), tokens())
     assert torch.allclose(found["nll"][0], naive_nll(reference, tokens(), NONE).sum(1), rtol=1e-6)
     assert found["kl"].abs().max() < 1e-5
+
+
+def test_a_plan_of_another_model_is_refused() -> None:
+    model, ids = pair()[0], torch.tensor([[1, 2, 3]])
+    short = model.with_blocks(model.blocks[:2])
+    with pytest.raises(StrataError, match=r"the plan is of .* with 3 blocks, .* has 2"):
+        sweep(short, plan(model.spec, []), ids)
+    one = replace(model.spec, blocks=tuple(replace(b, n_heads=9) for b in model.spec.blocks))
+    with pytest.raises(StrataError, match="head 8 of block 0 is out of range"):
+        sweep(model, plan(one, [Ablation(heads={(0, 8)})]), ids)
+
+
+@pytest.mark.parametrize("out", [Ablation(blocks={3}), Ablation(heads={(1, 9)}), Ablation(ffns={-1})])
+def test_nothing_runs_an_ablation_that_does_not_exist(out: Ablation) -> None:
+    model, ids = pair()[0], torch.tensor([[1, 2, 3]])
+    for run in (model.run, model.stream, lambda ids, out: generate(model, ids, 1, out)):
+        with pytest.raises(StrataError, match="is out of range"):
+            run(ids, out)

@@ -16,7 +16,7 @@ LENGTHS = torch.tensor([4, 2])
 
 def scored(*streams: Tensor, vocab: int = VOCAB, kl: bool = True) -> dict[str, Tensor]:
     model = SimpleNamespace(
-        device=torch.device("cpu"), spec=SimpleNamespace(vocab_size=vocab), norm=lambda x: x, head=lambda h, tokens: h[..., tokens]
+        device=torch.device("cpu"), spec=SimpleNamespace(vocab_size=vocab), norm=lambda x: x, unembed=lambda h, tokens: h[..., tokens]
     )
     scores = TextScores(model, IDS, LENGTHS, len(streams), kl=kl)
     scores.add(range(len(streams)), list(streams))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import plan
-from analysis.runs import budgets
 from analysis.runs.budgets import Budget, fit
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from tests.reference.models import pair
@@ -25,7 +24,7 @@ def test_a_budget_is_filled_within_its_bounds(monkeypatch) -> None:
     model, _ = pair()
     work = plan(model.spec, single_ablations(model.spec, ["blocks"]))
     per_document = work.flops_per_token * 16
-    monkeypatch.setattr(budgets, "speed", lambda model, window: per_document)  # one second a document
+    monkeypatch.setattr("analysis.engine.cost.speed", lambda model, window: per_document)  # one second a document
     size = Budget(window=16, documents=50, seconds=30)
     assert fit(model, work, size) == 30
     assert fit(model, work, replace(size, seconds=8)) == MIN_DOCUMENTS_FOR_CI, "a little more time, for intervals"

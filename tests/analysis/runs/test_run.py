@@ -31,7 +31,7 @@ IDENTITY = {"model": "tiny", "ablations": [{}, {"heads": [(0, 1)]}]}
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.analysis import test_runs
+from tests.analysis.runs import test_run
 
 folder, out, fatal = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 write, writes = os.write, 0
@@ -44,7 +44,7 @@ def deadly(fd, data):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(fd, data)
 
-study = test_runs.study(folder)
+study = test_run.study(folder)
 os.write = deadly
 study.run(out)
 """
@@ -149,7 +149,7 @@ def test_two_writers(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from adapters import StrataError
-from analysis.runs import Run
+from analysis.runs.run import Run
 try:
     with Run(Path(sys.argv[1]), {IDENTITY!r}).writing({{}}):
         print("two at once")

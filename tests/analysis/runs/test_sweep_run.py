@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from itertools import pairwise
@@ -63,7 +64,7 @@ def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     assert table["block"].tolist()[4:] == [b for b in (0, 1, 2, 0, 1, 2, 2) for _ in range(4)]
     assert table["block"].isna().tolist() == 4 * [True] + 28 * [False]
     assert table["head"].dropna().tolist() == [3] * 4
-    assert set(table["task"]) == {str(folder / "text.txt")}
+    assert set(table["dataset"]) == {str(folder / "text.txt")}
 
     windows = study.text.windows(model)
     n_bytes = sum(len(w.text.encode()) for w in windows)
@@ -103,13 +104,29 @@ def test_without_a_bos_token_the_first_token_is_not_scored(folder: Path, tmp_pat
     assert table["value"]["bits_per_byte"] == pytest.approx(nll / math.log(2) / n_bytes, rel=1e-5)
 
 
+def test_sets_of_parts_have_rows_of_their_own(both, folder: Path, tmp_path: Path) -> None:
+    """What shares a first part with a single removal is neither its row nor in its family, and every set has its loss."""
+    model, reference = both
+    sets = [Ablation(mixers={1}), Ablation(mixers={1}, ffns={2}), Ablation(blocks={0, 2}), Ablation(blocks={0}, heads={(1, 1)})]
+    table = SweepStudy.of(model, sets, text(folder, 12)).run(tmp_path)
+    rows = table[table["metric"] == "ppl"].set_index("ablation")
+    assert rows["kind"].tolist() == ["dense", "mixers", "set", "set", "set"]
+    assert rows.index.tolist() == ["dense", "mixers 1", "mixers 1; ffns 2", "blocks 0, 2", "blocks 0; heads 1.1"]
+    assert set(table["model"]) == {model.spec.name}
+    windows = text(folder, 12).windows(model)
+    tokens = sum(ids_of(w).shape[1] - 1 for w in windows)
+    for out in sets:
+        nll = sum(float(naive_nll(reference, ids_of(w), out).sum()) for w in windows)
+        assert rows.loc[str(out), "value"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
+
+
 def test_summary_is_the_table(both, folder: Path, tmp_path: Path) -> None:
     table = SweepStudy.of(both[0], single_ablations(both[0].spec, ["blocks"]), text(folder, 12)).run(tmp_path)
     read = pd.read_csv(tmp_path / "summary.csv").astype({"block": "Int64", "head": "Int64"})
     pd.testing.assert_frame_equal(read, table, check_exact=False, rtol=1e-12)
     lines = (tmp_path / "summary.csv").read_text().splitlines()
-    assert lines[0] == "kind,block,head,task,metric,value,ci_low,ci_high,n_documents,n_tokens"
-    assert lines[1].startswith("dense,,,")
+    assert lines[0] == "model,kind,block,head,ablation,dataset,metric,value,ci_low,ci_high,n_documents,n_tokens"
+    assert lines[1].startswith(f"{both[0].spec.name},dense,,,dense,")
     assert "nan" not in (tmp_path / "summary.csv").read_text().lower()
 
 
@@ -119,8 +136,8 @@ def test_few_documents_have_no_intervals(both, folder: Path, tmp_path: Path) -> 
     assert table["ci_low"].isna().all()
     assert table["ci_high"].isna().all()
     assert (table[table["metric"] == "significant"]["value"] == 0).all()
-    row = (tmp_path / "summary.csv").read_text().splitlines()[1].split(",")
-    assert row[6:8] == ["", ""]
+    row = next(csv.DictReader((tmp_path / "summary.csv").open()))
+    assert (row["ci_low"], row["ci_high"]) == ("", "")
 
 
 def test_more_documents_go_on_from_fewer(both, folder: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_study_is_a_table_and_goes_on(tiny: Both, data: Path, tmp_path: Path) 
     assert records.read_text().startswith(before)
     assert len(records.read_text()) > len(before)
     pd.testing.assert_frame_equal(table, study.run(tmp_path / "run"))
-    assert set(table["task"]) == {"piqa"}
+    assert set(table["dataset"]) == {"piqa"}
     assert table["kind"].tolist().count("dense") == 6
     cells = table.set_index(["kind", "block", "metric"])["value"]
     for block in range(3):

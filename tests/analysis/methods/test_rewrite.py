@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 
 from adapters import BlockModel, load
 from analysis.checkpoints import checkpoint
-from analysis.checkpoints.rewrite import bases
 from analysis.data.batches import Text, batches
 from analysis.methods import laco
 from analysis.methods.method import calibration_for, solve
+from analysis.methods.rewrite import bases
 from analysis.methods.table import METHODS
 from reports.cli import main as cli
 from tests.analysis.checkpoints.test_checkpoint import here
