@@ -52,7 +52,7 @@ def test_spread_orders_all_heads(extreme: float) -> None:
     )
     assert np.array_equal(drawn[drawn[:, 0].argsort()][:, 1], np.sort(table["value"]))
     assert sum(bar.get_width() for bar in side.patches) == len(table)
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["told from the dense model (6)", "not told (6)"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["significant (6)", "not significant (6)"]
 
 
 def test_removal_curves_draw_every_path_in_every_panel() -> None:

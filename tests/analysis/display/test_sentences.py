@@ -20,6 +20,7 @@ from analysis.runs.sweep_run import sweep_table
 from analysis.stats.intervals import Interval
 from analysis.stats.rank_agreement import Scores, agreement, reliability
 from analysis.stats.rank_agreement import resolution as curve_of
+from tests.reference.models import spec
 
 
 def table(effects, documents=40, noise=0.02, seed=0, kind="blocks") -> pd.DataFrame:
@@ -30,7 +31,7 @@ def table(effects, documents=40, noise=0.02, seed=0, kind="blocks") -> pd.DataFr
     rises = (np.array(effects)[:, None] + noise * rng.normal(size=(len(effects), documents))) * tokens
     nll = np.vstack([dense, dense + rises])
     singles = [Ablation(heads={(i // 2, i % 2)}) if kind == "heads" else Ablation(**{kind: {i}}) for i in range(len(effects))]
-    plan = Plan(None, (NONE, *singles), ())
+    plan = Plan(spec(len(effects), 2), (NONE, *singles), ())
     return sweep_table(plan, {"nll": nll, "tokens": tokens, "bytes": 4 * tokens}, Text())
 
 
@@ -95,7 +96,7 @@ def test_redundancy_survives_the_csv(tmp_path):
 def test_redundancy_refuses_other_tables():
     with pytest.raises(ValueError, match="no rows of kind 'ffns'"):
         redundancy(table([1, 1]), "ffns")
-    two = pd.concat([table([1, 1]), table([1, 1]).assign(task="other")])
+    two = pd.concat([table([1, 1]), table([1, 1]).assign(dataset="other")])
     with pytest.raises(ValueError, match="one text at a time"):
         redundancy(two)
 
