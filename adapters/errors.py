@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; free some space or give another --out") | dict.fromkeys(
@@ -13,16 +14,31 @@ HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; free some sp
 )
 
 
+CAUSES = (  # types of foreign errors, a part of what they say (any of it where there is none), the cause in words
+    ((RecursionError,), "", "it is nested too deeply for a file of a model: download it again"),
+    ((MemoryError,), "", "there is not enough memory for it: take a smaller model, or --dtype bfloat16"),
+    ((RuntimeError,), "out of memory", "there is not enough memory for it: take a smaller model, or --dtype bfloat16"),
+    ((RuntimeError,), "not enough memory", "there is not enough memory for it: take a smaller model, or --dtype bfloat16"),
+    ((PermissionError,), "", "its files may not be read: change their permissions"),
+)
+
+
 class StrataError(Exception):
-    """Bad input: says what was found, what is expected and how to fix it, in one line."""
+    """Bad input: says what was found, what is expected and how to fix it, in one line.
+
+    Names that come from files may hold anything: what is not printable is escaped, so that it stays a line.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:
     """The error for a name that is not in a table, with the nearest names first."""
     valid = sorted(valid)
-    near = difflib.get_close_matches(found, valid, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(found[:100], valid, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
-    return StrataError(f"unknown {noun} {found!r}: {hint}valid: {', '.join(valid)}")
+    return StrataError(f"unknown {noun} {found[:100]!r}: {hint}valid: {', '.join(valid)}")
 
 
 def unwritable(place: Path, error: OSError) -> StrataError:
@@ -32,6 +48,25 @@ def unwritable(place: Path, error: OSError) -> StrataError:
     )
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What a foreign error says, in one line and not for ever; its type when it says nothing."""
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+@contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Around reading what others wrote, and building from it: whatever that raises becomes one StrataError.
+
+    It says the cause, and keeps the original behind it. For such files alone: elsewhere an error is a bug and keeps its traceback.
+    """
+    try:
+        yield
+    except StrataError:
+        raise
+    except BaseException as error:  # parsers written in Rust panic with what is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        found = f"{type(error).__name__}: {one_line(error)}"
+        damaged = f"its config.json or weights are damaged, or of different models ({found}): download them again"
+        words = next((cause for types, part, cause in CAUSES if isinstance(error, types) and part in str(error)), damaged)
+        raise StrataError(f"cannot read {what}: {words}") from error

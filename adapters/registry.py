@@ -11,9 +11,10 @@ import torch
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES, converted_gguf, zoo
-from adapters.checkpoints.layout import Store, open_store, read_json
+from adapters.checkpoints.files import open_store, read_json
+from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import as_floats, config_of
-from adapters.errors import StrataError, one_line, unknown
+from adapters.errors import StrataError, foreign, one_line, unknown
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -23,6 +24,14 @@ BESIDE = (  # files that belong to a model; code is never among them
     "added_tokens.json", "vocab.json", "merges.txt", "quantize_config.json", "chat_template.jinja", "20B_tokenizer.json",
     "rwkv_vocab_v20230424.txt", "LICENSE", "LICENSE.txt", "NOTICE",
 )  # fmt: skip
+
+HUB = {  # errors of huggingface_hub, and of those under it -> the cause
+    "GatedRepoError": "its owner asks you to agree to something first: do so on its page, then `hf auth login`",
+    "RevisionNotFoundError": "it has no such revision: check --revision",
+    "RepositoryNotFoundError": "there is no such repository, or it is private: check the id, or `hf auth login`",
+    "HFValidationError": "that is no id of a repository: check it",
+    "LocalEntryNotFoundError": "it is not in the cache, and there is no connection (or HF_HUB_OFFLINE is set): connect, or set HF_ENDPOINT",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +55,39 @@ FAMILIES = {
 }
 
 
-def load(source: str | Path, *, family: str = "auto", device: str = "auto", dtype: str = "auto", revision: str | None = None) -> BlockModel:
+def load(
+    source: str | Path,
+    *,
+    family: str = "auto",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+) -> BlockModel:
     """Loads a model and checks it on four tokens.
 
     `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth, .bin or .safetensors file, or a hub id
     (with `revision`). Native RWKV weights need no config.json. Quantised weights become floats (adapters/checkpoints/quantised.py).
     `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
-    Raises StrataError, with what was found and how to fix it.
+    Raises StrataError, with what was found and how to fix it, whatever the files hold.
     """
-    name, path = locate(str(source), revision)
+    where, width = _device(str(device)), str(dtype).removeprefix("torch.")
+    if width not in ("auto", *DTYPES):
+        raise unknown("dtype", width, ("auto", *DTYPES))
+    if family not in ("auto", *FAMILIES):
+        raise unknown("family", family, FAMILIES)
+    with foreign(str(source)):
+        return _read(*locate(str(source), revision), family, where, width)
+
+
+def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) -> BlockModel:
     folder = path if path.is_dir() else path.parent
     store = open_store(path)
     config = _config(folder, store)
-    if packed := config_of(config, folder):
+    if packed := config_of(config, folder, store):
         store = as_floats(store, packed, name)
         config.pop("quantization_config", None)
-    chosen = _family(config, family, name, store)
-    store.device = _device(device)
-    store.dtype = _dtype(dtype, store.device, config)
+    chosen = _family(config, name, store) if family == "auto" else family
+    store.device, store.dtype = device, _dtype(dtype, device, config)
     model = FAMILIES[chosen].adapter.build(config, store, name)
     model.spec = replace(model.spec, quantised=store.quantised)
     model.tokenizer = model.tokenizer or find_tokenizer(folder)
@@ -123,10 +147,9 @@ def _download(hub_id: str, revision: str | None) -> Path:
             folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=["pytorch_model*.bin", *other]))
         return folder
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise StrataError(
-            f"cannot get {hub_id} from the hub ({type(error).__name__}): check the id, `hf auth login` for gated models, "
-            "HF_ENDPOINT for a mirror, or give a local folder with config.json and weights"
-        ) from error
+        kind = next((cls.__name__ for cls in type(error).__mro__ if cls.__name__ in HUB), "")
+        cause = HUB.get(kind, f"{type(error).__name__}: check the id, or HF_ENDPOINT for a mirror")
+        raise StrataError(f"cannot get {hub_id} from the hub: {cause}; or give a local folder with config.json and weights") from error
 
 
 def _config(folder: Path, store: Store) -> dict:
@@ -135,14 +158,13 @@ def _config(folder: Path, store: Store) -> dict:
     known = next((entry.key for entry in FAMILIES.values() if entry.key in store.shapes), None)
     if known and not path.is_file():
         return {"dtype": str(store.read(known).dtype).removeprefix("torch.")}
-    return read_json(path)
+    config = read_json(path)
+    if other := config.get("transformers_weights"):
+        raise StrataError(f"{path} says that the weights are in {other!r} (transformers_weights): give the path of that file")
+    return config
 
 
-def _family(config: dict, family: str, name: str, store: Store) -> str:
-    if family != "auto":
-        if family not in FAMILIES:
-            raise unknown("family", family, FAMILIES)
-        return family
+def _family(config: dict, name: str, store: Store) -> str:
     known = next((name for name, entry in FAMILIES.items() if entry.key in store.shapes), None)
     if known and "model_type" not in config:
         return known
@@ -170,9 +192,7 @@ def _device(device: str) -> torch.device:
 
 
 def _dtype(dtype: str, device: torch.device, config: dict) -> torch.dtype:
-    if dtype == "auto":
-        own = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-        return DTYPES.get(own, torch.float32) if device.type == "cuda" else torch.float32
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, ("auto", *DTYPES))
-    return DTYPES[dtype]
+    if dtype != "auto":
+        return DTYPES[dtype]
+    own = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return DTYPES.get(own, torch.float32) if device.type == "cuda" else torch.float32

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from adapters.checkpoints.layout import read_json
+from adapters.checkpoints.files import read_json
 from adapters.errors import StrataError, one_line
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS
+from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.folders import write_json
-from adapters.checkpoints.layout import Layout, Store, open_store, read_json
+from adapters.checkpoints.layout import Layout, Store
 from adapters.checkpoints.quantised import ENDINGS
 from adapters.errors import StrataError, unknown
 from adapters.families.rwkv.layouts import V_FIRST, VALUE_RESIDUAL

@@ -1,20 +1,16 @@
-"""Checkpoints on disk: reads weights by role through key tables, and writes them back through the same tables."""
+"""Weights by role: reads them from a checkpoint through key tables, and writes them back through the same tables."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import pickle
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adapters.errors import StrataError, one_line
+from adapters.errors import StrataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +64,9 @@ class Layout:
             found, expected = store.shapes.get(slot.key), slot.stored(shape)
             if found is None:
                 raise StrataError(f"{store.path} lacks the weight {slot.key}: it is incomplete, or config.json is of another model")
+            if 0 in found:
+                saved = "it was saved under DeepSpeed ZeRO-3, which leaves placeholders: gather the weights (zero_to_fp32.py)"
+                raise StrataError(f"{store.path}: {slot.key} is empty ({_size(found)}): {saved}")
             if _squeezed(found) != _squeezed(expected):
                 sizes = f"is {_size(found)}, the configuration says {_size(expected)}"
                 raise StrataError(f"{store.path}: {slot.key} {sizes}: config.json is of another model")
@@ -100,10 +99,13 @@ class Store:
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of the tensors, where they are known without reading them
 
     def take(self, slots: Mapping[str, Slot], shapes: Shapes) -> dict[str, Tensor]:
-        """Tensors by role on the device, in the dtype."""
+        """Tensors by role on the device, in the dtype. Raises StrataError on a tensor of no floating-point type."""
         out = {}
         for role, slot in slots.items():
             tensor = self.read(slot.key)
+            if not tensor.is_floating_point():
+                found = f"{slot.key} holds {str(tensor.dtype).removeprefix('torch.')} where floats are expected"
+                raise StrataError(f"{self.path}: {found}: take the checkpoint before it was quantised or converted")
             tensor = tensor.mT if slot.transposed else tensor
             if slot.parts > 1:
                 tensor = tensor.chunk(slot.parts)[slot.part]
@@ -128,97 +130,6 @@ class Store:
             if tensor.device.type != "meta":
                 digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
-
-
-def open_store(path: Path) -> Store:
-    """The checkpoint at `path`: a folder (sharded or not, safetensors before .bin) or one .safetensors, .bin or .pth file."""
-    if path.is_file():
-        return _join(path, [path])
-    for whole in ("model.safetensors", "pytorch_model.bin"):  # the order of Hugging Face; other tensors may lie beside them
-        index = f"{whole}.index.json"
-        if (path / whole).is_file():
-            return _join(path, [path / whole])
-        if (path / index).is_file():
-            shards = read_json(path / index).get("weight_map")
-            if not isinstance(shards, dict) or not shards:
-                raise StrataError(f"{path / index} has no weight_map; download it again")
-            return _join(path, [_inside(path, name) for name in sorted(set(map(str, shards.values())))])
-    files = sorted(path.glob("*.safetensors")) or sorted(path.glob("pytorch_model*.bin")) or sorted(path.glob("*.pth"))
-    if not files:
-        raise StrataError(f"{path} holds no weights: expected *.safetensors, pytorch_model*.bin or a .pth file")
-    if files[0].suffix == ".pth" and len(files) > 1:
-        raise StrataError(f"{path} holds {len(files)} models ({_some([file.name for file in files])}): give the path of one file")
-    return _join(path, files)
-
-
-def read_json(path: Path) -> dict:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StrataError(f"{path} is missing: a model folder needs it beside its weights") from None
-    except (ValueError, OSError) as error:
-        raise StrataError(f"{path} is not readable JSON: {error}; download it again") from error
-    if not isinstance(data, dict):
-        raise StrataError(f"{path} is not a JSON object; download it again")
-    return data
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A shard named by an index file, refused when it points out of the folder."""
-    path = folder / name
-    if Path(name).name != name:
-        raise StrataError(f"{folder}: the index names the shard {name!r}, which is not a plain file name")
-    if not path.is_file():
-        raise StrataError(f"{folder} lacks the shard {name} that its index names; download it again")
-    return path
-
-
-def _join(path: Path, files: list[Path]) -> Store:
-    shapes: dict[str, tuple[int, ...]] = {}
-    sizes: dict[str, int] = {}
-    readers: dict[str, Callable[[str], Tensor]] = {}
-    for file in files:
-        found, bytes_, read = (_safetensors if file.suffix == ".safetensors" else _pickled)(file)
-        shapes |= found
-        sizes |= bytes_
-        readers |= dict.fromkeys(found, read)
-    return Store(path, shapes, lambda key: readers[key](key), files=tuple(files), sizes=sizes)
-
-
-Opened = tuple[dict[str, tuple[int, ...]], dict[str, int], Callable[[str], Tensor]]  # shapes, bytes, how a tensor is read
-
-
-def _safetensors(path: Path) -> Opened:
-    try:
-        handle = safe_open(path, framework="pt")
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        keys = list(handle.keys())
-        ends = {key: header[key]["data_offsets"] for key in keys}
-        shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in keys}
-        return shapes, {key: end - start for key, (start, end) in ends.items()}, handle.get_tensor
-    except (SafetensorError, OSError) as error:
-        raise StrataError(f"{path} is truncated or corrupt ({error}); download it again") from error
-
-
-def _pickled(path: Path) -> Opened:
-    try:
-        zipped = zipfile.is_zipfile(path)  # as torch has written since version 1.6
-        if not zipped and not _is_pickle(path):
-            raise ValueError("it is neither a zip file nor a pickle")
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        raise StrataError(f"{path} holds more than tensors and is not opened (a pickle can run code): convert it to safetensors") from error
-    except (RuntimeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise StrataError(f"{path} is truncated or corrupt ({one_line(error)}); download it again") from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise StrataError(f"{path} is not a table of tensors: expected a state dict")
-    return {key: tuple(t.shape) for key, t in tensors.items()}, {key: t.nbytes for key, t in tensors.items()}, tensors.__getitem__
-
-
-def _is_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(1) == pickle.PROTO
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

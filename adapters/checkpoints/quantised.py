@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.checkpoints.layout import Store, read_json
+from adapters.checkpoints.files import read_json
+from adapters.checkpoints.layout import Store
 from adapters.errors import StrataError
 from adapters.specs import ModelSpec
 
@@ -144,12 +145,21 @@ FORMATS = {
 ENDINGS = tuple(ending for format in FORMATS.values() for ending in format.axes)
 
 
-def config_of(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What a folder says of how its weights are quantised; empty: they are not. AutoGPTQ wrote a file of its own."""
+def config_of(config: Mapping[str, Any], folder: Path, store: Store) -> dict[str, Any]:
+    """What a folder says of how its weights are quantised; empty: they are not.
+
+    AutoGPTQ wrote a file of its own, which tools leave beside floats that they made of its codes. Raises StrataError on what is no
+    description.
+    """
     own = folder / "quantize_config.json"
-    if "quantization_config" in config or not own.is_file():
-        return dict(config.get("quantization_config") or {})
-    return {"quant_method": "gptq"} | read_json(own)
+    said = config.get("quantization_config")
+    if said is None and own.is_file() and any(key.endswith(FORMATS["gptq"].key) for key in store.shapes):
+        return {"quant_method": "gptq"} | read_json(own)
+    if not isinstance(said, dict | None):
+        raise StrataError(
+            f"{folder}: quantization_config of config.json is {said!r}, expected an object: take the one that came with the weights"
+        )
+    return dict(said or {})
 
 
 def as_floats(store: Store, config: Mapping[str, Any], name: str) -> Store:

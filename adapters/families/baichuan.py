@@ -18,7 +18,9 @@ from transformers import PreTrainedConfig
 from adapters.attention import AttentionContext, KeyValuePast, join, positions
 from adapters.base import Block, right_padded
 from adapters.checkpoints.layout import Layout, Slot, Store
+from adapters.errors import StrataError
 from adapters.families import llama
+from adapters.families.decoder_config import configuration
 from adapters.specs import ModelSpec
 
 LAYOUT = Layout(
@@ -26,6 +28,9 @@ LAYOUT = Layout(
     block=dict(llama.LAYOUT.block) | {role: Slot("model.layers.{i}.self_attn.W_pack.weight", part, 3) for part, role in enumerate("qkv")},
     ignored=llama.LAYOUT.ignored,
 )
+FIRST = "BaiChuanForCausalLM"  # class of Baichuan-7B alone; all later ones are BaichuanForCausalLM
+PUBLISHED = {4096: False, 5120: True}  # hidden_size of the 7B and 13B models -> whether they have linear biases
+ROTATION = {"rope_type": "default", "rope_theta": 10000.0}
 BIAS_NUMBERS = 1 << 24  # of biases that exist at once: 64 MB; all 40 heads x 4096 x 4096 of them would be 2.7 GB
 
 
@@ -79,17 +84,56 @@ def alibi_slopes(n_heads: int) -> list[float]:
 
 def build(config: dict, store: Store, name: str) -> llama.LlamaModel:
     """A model from the contents of config.json and its checkpoint. Raises StrataError by name of what differs."""
-    # Nothing names the size. Published 13B files say model_max_length and no max_position_embeddings; tools that need
-    # the latter add it to copies, so the width of the 13B models counts too.
-    alibi = "max_position_embeddings" not in config or config.get("hidden_size") == 5120
-    v2 = bool(config.get("norm_head", "z_loss_weight" in config or config.get("vocab_size") == 125696))
+    alibi, v2 = _has_alibi(config, store, name), _is_second(config, name)
     same = {"model_type": "llama", "num_key_value_heads": config.get("num_attention_heads")}
     if "max_position_embeddings" not in config:
         same["max_position_embeddings"] = config.get("model_max_length", 4096)
-    cfg = llama.configuration(config | same, name)
+    cfg = configuration(config | same, name, len(store.shapes))
+    if cfg.rope_parameters != ROTATION:
+        raise StrataError(f"{name}: config.json says how positions rotate ({cfg.rope_parameters}), which Baichuan fixes: take its own")
     variant = ("baichuan2" if v2 else "baichuan") + ("-13b" if alibi else "-7b")
     model = llama.assemble(AlibiModel if alibi else llama.LlamaModel, cfg, LAYOUT, store, ("baichuan", variant, name))
     if v2:  # the published head does this at its first forward, and overwrites its own weight
         head = model.weights.get("unembed", model.weights["embed"])
         model.weights["unembed"] = F.normalize(head.float(), dim=-1).to(head.dtype)
     return model
+
+
+def _has_alibi(config: dict, store: Store, name: str) -> bool:
+    """Whether it is of the 13B kind, which nothing names.
+
+    The width of published models decides. Of others 7B ones have max_position_embeddings, the first class's name, or the
+    frequencies among the weights, and 13B ones model_max_length alone, as published.
+    """
+    if (width := config.get("hidden_size")) in PUBLISHED:
+        return PUBLISHED[width]
+    if "max_position_embeddings" in config or FIRST in _classes(config) or any(k.endswith("rotary_emb.inv_freq") for k in store.shapes):
+        return False
+    if "model_max_length" in config:
+        return True
+    raise StrataError(
+        f"{name} may be of Baichuan's 7B kind or of its 13B kind, which has no rotation: add max_position_embeddings to config.json if it "
+        "is of the first, model_max_length if it is of the second"
+    )
+
+
+def _is_second(config: dict, name: str) -> bool:
+    """Whether it is Baichuan 2, whose head has rows of length one. Weights do not say it: both have the same keys and shapes."""
+    said, vocabulary = config.get("norm_head"), config.get("vocab_size")
+    if "norm_head" in config:
+        if not isinstance(said, bool):
+            raise StrataError(f"{name}: config.json says norm_head {said!r}, expected true (Baichuan 2) or false (Baichuan 1)")
+        return said
+    if "z_loss_weight" in config or vocabulary == 125696:
+        return True
+    if vocabulary == 64000 or FIRST in _classes(config):
+        return False
+    raise StrataError(
+        f"{name} may be Baichuan 1 or 2: its vocab_size {vocabulary!r} is neither 64000 nor 125696, and config.json has no z_loss_weight: "
+        "add norm_head to it, true for Baichuan 2 and false for Baichuan 1"
+    )
+
+
+def _classes(config: dict) -> list:
+    named = config.get("architectures")
+    return named if isinstance(named, list) else []

@@ -1,6 +1,6 @@
 """Hugging Face decoders with the Llama block: RMSNorm, rotary grouped-query attention, gated MLP.
 
-Llama 1/2/3, TinyLlama, SmolLM2, Mistral, Qwen2 and Qwen3, when all their layers are of one type. The block is our own
+Llama 1/2/3, TinyLlama, SmolLM2, Mistral, Qwen2 and Qwen3, up to the window of sliding layers. The block is our own
 few lines on weights by role; Hugging Face's modules are the oracle in the tests, not the engine. What transformers
 knows better is called: configuration classes, activations and rotary frequencies.
 """
@@ -15,15 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from adapters.attention import AttentionContext, KeyValuePast, attend
 from adapters.base import Block, BlockModel, Context, MixerOutput, right_padded
 from adapters.checkpoints.layout import Layout, Slot, Store
-from adapters.errors import StrataError, one_line, unknown
-from adapters.registry import FAMILIES
+from adapters.errors import StrataError
+from adapters.families.decoder_config import configuration, window
 from adapters.specs import BlockSpec, ModelSpec
 
 _LAYER = "model.layers.{i}."
@@ -113,12 +111,15 @@ class LlamaModel(BlockModel):
         self.spec, self.config, self.weights, self.blocks, self.tokenizer = spec, config, weights, list(blocks), None
         try:
             self._rotary = LlamaRotaryEmbedding(config).to(self.device)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # transformers computes with what it did not check
             raise StrataError(
                 f"config.json of {spec.name} has rope_parameters that are not complete ({error!r}): take the one that came with the weights"
             ) from error
 
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, AttentionContext]:
+        limit, last = window(self.config), ids.shape[1] + (0 if start is None else int(start.max()))
+        if limit and last > limit:
+            raise StrataError(f"{self.spec.name} is read at {last} tokens, and its attention slides after {limit}: give it shorter texts")
         x = F.embedding(ids, self.weights["embed"])
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
         cos, sin = self._rotary(x, positions if start is None else positions + start[:, None])
@@ -130,15 +131,19 @@ class LlamaModel(BlockModel):
 
 def build(config: dict, store: Store, name: str) -> LlamaModel:
     """A model from the contents of config.json and its checkpoint. Raises StrataError by name of what differs."""
-    cfg = configuration(config, name)
+    cfg = configuration(config, name, len(store.shapes))
     return assemble(LlamaModel, cfg, LAYOUT, store, ("llama", cfg.model_type, name))
 
 
 def assemble(make: type[LlamaModel], cfg: PreTrainedConfig, layout: Layout, store: Store, names: tuple[str, str, str]) -> LlamaModel:
     """A model of class `make` from a checkpoint in `layout`; `names` are its family, its variant and its own."""
     shapes = _model_shapes(cfg)
-    if layout.model["unembed"].key in store.shapes:
+    head, embed = layout.model["unembed"].key, layout.model["embed"].key
+    if head in store.shapes:
         shapes["unembed"] = shapes["embed"]
+    elif "unembed" in shapes and embed in store.shapes:
+        tied = f"set tie_word_embeddings to true in config.json if {embed} is its head too, else download it again"
+        raise StrataError(f"{store.path} lacks the weight {head}, the head: {tied}")
     weights, blocks = layout.read(store, shapes, [_block_shapes(cfg)] * cfg.num_hidden_layers)
     # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
     if cfg.tie_word_embeddings and "unembed" in weights and torch.equal(weights["unembed"], weights["embed"]):
@@ -151,38 +156,12 @@ def assemble(make: type[LlamaModel], cfg: PreTrainedConfig, layout: Layout, stor
         name=names[2],
         d_model=cfg.hidden_size,
         vocab_size=cfg.vocab_size,
-        max_len=min(cfg.max_position_embeddings, _window(cfg) or cfg.max_position_embeddings),
+        max_len=min(cfg.max_position_embeddings, window(cfg) or cfg.max_position_embeddings),
         blocks=tuple(b.spec for b in built),
         n_params=sum(t.numel() for table in (weights, *blocks) for t in table.values()),
         source_hash=store.hash,
     )
     return make(spec, cfg, weights, built)
-
-
-def configuration(config: dict, name: str) -> PreTrainedConfig:
-    model_type, known = config.get("model_type", ""), FAMILIES["llama"].model_types
-    if model_type not in known:
-        raise unknown(f"model_type of {name}", model_type, known)
-    try:
-        cfg = CONFIG_MAPPING[model_type].from_dict(config)
-    except Exception as error:  # transformers validates with many exception types
-        raise StrataError(f"{name}: config.json is not valid: {one_line(error)}") from error
-    rope_type = (cfg.rope_parameters or {}).get("rope_type")
-    for noun, found, valid in (("hidden_act", cfg.hidden_act, ACT2FN), ("rope_type", rope_type, ("default", *ROPE_INIT_FUNCTIONS))):
-        if found not in valid:
-            raise unknown(f"{noun} of {name}", str(found), valid)
-    kinds = set(getattr(cfg, "layer_types", None) or ["full_attention"])
-    if len(kinds) > 1:
-        raise StrataError(
-            f"{name} mixes layers of the types {', '.join(sorted(kinds))}: only models whose layers are all alike are supported"
-        )
-    return cfg
-
-
-def _window(cfg: PreTrainedConfig) -> int | None:
-    """Length up to which sliding attention is plain causal attention, which is all that is computed here."""
-    sliding = cfg.model_type == "mistral" or "sliding_attention" in (getattr(cfg, "layer_types", None) or [])
-    return getattr(cfg, "sliding_window", None) if sliding else None
 
 
 def _head_dim(cfg: PreTrainedConfig) -> int:

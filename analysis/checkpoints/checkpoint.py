@@ -16,8 +16,8 @@ from torch import Tensor
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source, file_bytes, remaining, remove_blocks, rerooted
+from adapters.checkpoints.files import open_store
 from adapters.checkpoints.folders import finished_or_nothing, write_json, writing
-from adapters.checkpoints.layout import open_store
 from adapters.checkpoints.stock import reader_of, stock_logits
 from adapters.errors import StrataError
 from analysis.checkpoints.card import card

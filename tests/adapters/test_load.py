@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from adapters import StrataError, load
 from adapters.catalogue import CONVERTED
-from adapters.checkpoints.layout import open_store
+from adapters.checkpoints.files import open_store
 from adapters.registry import BESIDE
 from tests.reference.hf import tiny
 
@@ -201,14 +201,8 @@ def no_type(folder: Path) -> None:
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "model_type"}))
 
 
-def mixed_layers(folder: Path) -> None:
-    edit_config(
-        folder,
-        model_type="qwen3",
-        use_sliding_window=True,
-        sliding_window=8,
-        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
-    )
+def layers_of_another_type(folder: Path) -> None:
+    edit_config(folder, model_type="qwen3", layer_types=["linear_attention", "full_attention", "full_attention"])
 
 
 def quantised(folder: Path) -> None:
@@ -244,17 +238,17 @@ BAD: dict[Callable[[Path], None], tuple[str, ...]] = {  # what the message must 
     other_width: ("80 x 48", "64 x 48", "config.json is of another model"),
     other_heads: ("k_proj", "24 x 48", "48 x 48", "config.json is of another model"),
     unexpected_bias: ("model.layers.1.self_attn.q_proj.bias", "not supported"),
-    tied_on_paper_only: ("lacks the weight lm_head.weight", "incomplete"),
+    tied_on_paper_only: ("lacks the weight lm_head.weight", "set tie_word_embeddings to true"),
     not_finite: ("non-finite", "corrupt"),
     impossible_config: ("config.json is not valid", "hidden_size"),
     missing_number: ("config.json is not valid", "vocab_size"),
-    negative_blocks: ("config.json belongs to another model (0 blocks)",),
+    negative_blocks: ("num_hidden_layers is -1", "above zero"),
     unknown_activation: ("hidden_act", "sillu", "did you mean silu"),
     unknown_rope: ("rope_type", "lineer", "did you mean linear"),
     rope_without_factor: ("config.json", "rope_parameters", "factor"),
     unknown_type: ("model_type", "'lama'", "did you mean llama?", "valid: "),
     no_type: ("model_type", "valid: "),
-    mixed_layers: ("full_attention, sliding_attention", "all alike"),
+    layers_of_another_type: ("full_attention, linear_attention", "only full and sliding attention"),
     quantised: ("gptq", "use the checkpoint it was made from"),
     broken_tokenizer: ("tokenizer.json", "replace the file"),
 }
@@ -308,7 +302,7 @@ def test_nearest_name_of_the_catalogue() -> None:
 def test_hub_id_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(StrataError, match=r"cannot get somebody/something from the hub .* or give a local folder"):
+    with pytest.raises(StrataError, match=r"cannot get somebody/something from the hub: it is not in the cache.*; or give a local folder"):
         load("somebody/something")
 
 

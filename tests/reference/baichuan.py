@@ -13,9 +13,9 @@ from torch import Tensor
 SIZES = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 6, "vocab_size": 97}
 CONFIG = SIZES | {"model_type": "baichuan", "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False}
 KINDS = {
-    "baichuan-7b": {"max_position_embeddings": 64},
+    "baichuan-7b": {"max_position_embeddings": 64, "norm_head": False},
     "baichuan2-7b": {"max_position_embeddings": 64, "model_max_length": 64, "norm_head": True},
-    "baichuan-13b": {"model_max_length": 64},
+    "baichuan-13b": {"model_max_length": 64, "norm_head": False},
     "baichuan2-13b": {"model_max_length": 64, "z_loss_weight": 0},
 }
 

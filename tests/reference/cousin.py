@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from adapters.checkpoints.layout import Layout, Store
 from adapters.families import llama
+from adapters.families.decoder_config import configuration
 
 PREFIX = "cousin."
 LAYOUT = Layout(
@@ -19,5 +20,5 @@ def layout(store: Store) -> Layout:
 
 
 def build(config: dict, store: Store, name: str) -> llama.LlamaModel:
-    cfg = llama.configuration(config | {"model_type": "llama"}, name)
+    cfg = configuration(config | {"model_type": "llama"}, name, len(store.shapes))
     return llama.assemble(llama.LlamaModel, cfg, LAYOUT, store, ("cousin", "cousin", name))

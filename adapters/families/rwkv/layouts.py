@@ -21,7 +21,6 @@ REFUSED = {  # part of a key -> what it is
     "ffn.s_emb": "DeepEmbed (RWKV-7a, 7b), whose ffn depends on the token",
     "time_maa_rkvw": "a variant of RWKV-6 (x060a, b, c)",
     "att.gate_w1": "a variant of RWKV-6 (x060a, b, c)",
-    "time_state": "a tuned initial state",
     "tiny_": "tiny attention",
     "head_q.": "an attention head over the context (head_q, head_k)",
     "head_k.": "an attention head over the context (head_q, head_k)",
@@ -186,7 +185,7 @@ def measure(store: Store, version: str, layout: Layout) -> Sizes:
         return shape[::-1] if shape and slot.transposed else shape
 
     def need(shape: Shape | None, key: str, dims: int) -> Shape:
-        if shape is None or len(shape) < dims:
+        if shape is None or len(shape) < dims or 0 in shape:
             raise StrataError(f"{store.path} lacks the weight {key}, or its shape is not RWKV-{version}'s: the file is incomplete")
         return shape
 
@@ -263,6 +262,6 @@ def _per_head(s: Sizes) -> tuple[int, int]:
 
 
 def _count(key: str, keys: Iterable[str]) -> int:
-    """Blocks of a checkpoint, by the highest index that its keys hold."""
-    pattern = re.compile(re.escape(key).replace(re.escape("{i}"), r"(\d+)"))
-    return 1 + max(int(match[1]) for match in map(pattern.fullmatch, keys) if match)
+    """Blocks of a checkpoint, by how many of its keys are `key`; what index they have is found when the weights are read."""
+    pattern = re.compile(re.escape(key).replace(re.escape("{i}"), r"\d+"))
+    return sum(pattern.fullmatch(key) is not None for key in keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ NORM_EPS, GROUP_NORM_EPS = 1e-5, 64e-5  # official; the second is 1e-5 times the
 MAX_LEN = {"4": 1024}  # tokens of context in training, 4096 for later versions
 _SIZES = {  # keys of config.json that the weights must agree with
     "hidden_size": "d_model",
+    "attention_hidden_size": "d_model",
     "vocab_size": "vocab_size",
     "num_hidden_layers": "n_blocks",
     "intermediate_size": "d_ffn",
@@ -119,6 +121,6 @@ def _number(config: dict, keys: tuple[str, ...], default: float) -> float:
     key = next((key for key in keys if config.get(key) is not None), None)
     if key is None:
         return default
-    if not isinstance(config[key], int | float) or config[key] <= 0:
+    if isinstance(config[key], bool) or not isinstance(config[key], int | float) or not 0 < config[key] < math.inf:
         raise StrataError(f"config.json: {key} is {config[key]!r}, expected a number above zero")
     return config[key]

@@ -123,9 +123,10 @@ def test_the_head_is_normalised_once_at_load_and_for_good() -> None:
         ({"z_loss_weight": 0, "model_max_length": 64}, "baichuan2-13b"),
         ({"norm_head": True, "max_position_embeddings": 64}, "baichuan2-7b"),
         ({"norm_head": False, "model_max_length": 64}, "baichuan-13b"),
-        ({"model_max_length": 64}, "baichuan-13b"),
-        ({}, "baichuan-13b"),
-        ({"hidden_size": 5120, "num_attention_heads": 40, "max_position_embeddings": 4096}, "baichuan-13b"),
+        ({"vocab_size": 64000, "model_max_length": 64}, "baichuan-13b"),
+        ({"architectures": ["BaiChuanForCausalLM"]}, "baichuan-7b"),
+        ({"hidden_size": 4096, "num_attention_heads": 32, "vocab_size": 64000, "model_max_length": 4096}, "baichuan-7b"),
+        ({"hidden_size": 5120, "num_attention_heads": 40, "vocab_size": 64000, "max_position_embeddings": 4096}, "baichuan-13b"),
     ],
 )
 def test_variant_from_config(config: dict, variant: str) -> None:

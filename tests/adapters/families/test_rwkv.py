@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import RwkvConfig, RwkvForCausalLM
 
 from adapters import KEEP, Ablation, StrataError, load
-from adapters.checkpoints.layout import Store, open_store
+from adapters.checkpoints.files import open_store
+from adapters.checkpoints.layout import Store
 from adapters.contract import assert_close, parametrize_with_checks
 from adapters.families.rwkv import RwkvModel, build, wkv
 from adapters.families.rwkv.tokenizers import ByteTokenizer, WorldTokenizer, find_tokenizer
@@ -315,7 +316,6 @@ def test_published_shapes(version: str, sizes: dict, n_params: int) -> None:
 EXTRA = {
     "DeepEmbed": "blocks.0.ffn.s_emb.weight",
     "x060a": "blocks.1.att.time_maa_rkvw_w1",
-    "initial state": "blocks.0.att.time_state",
     "tiny attention": "blocks.0.tiny_ln.weight",
     "head_q": "head_q.weight",
     "position embeddings": "pos_emb_x",

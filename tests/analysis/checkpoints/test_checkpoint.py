@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from adapters import Ablation, load, registry
 from adapters.checkpoints.export import Source
-from adapters.checkpoints.layout import open_store
+from adapters.checkpoints.files import open_store
 from adapters.checkpoints.stock import by_strata
 from adapters.errors import StrataError
 from adapters.families.rwkv.tokenizers import ByteTokenizer

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters import Ablation, load
 from adapters.checkpoints.export import Source
-from adapters.checkpoints.layout import open_store
+from adapters.checkpoints.files import open_store
 from adapters.checkpoints.stock import READERS, reader_of
 from adapters.contract import assert_close
 from adapters.errors import StrataError
