@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from adapters.errors import unwritable
+from analysis.runs.folder import Folder
 from reports.convert import convert
 from reports.execute import execute
 from reports.expected import chosen
@@ -24,12 +25,14 @@ ROOM = 64 << 20  # bytes that notebooks, pictures and the converters' own files 
 def make(request: ReportRequest) -> tuple[Path, Path]:
     """Writes out/report.pdf and out/report.html: the sections of the models that the budget holds, and the comparison.
 
-    Runs are kept in out/runs, executed notebooks in out/notebooks. Raises StrataError when there is no room for the report.
+    Runs are kept in out/runs, executed notebooks in out/notebooks. Raises StrataError when there is no room for the report, and
+    when the folder is that of another one.
     """
+    owner = Folder(request.out, request.identity, "report", "request", made="notebooks")
     about: dict[Path, str] = {}
-    with _room(request.out), progress() as tell:
+    with _room(request.out), owner.writing({}), progress() as tell:
         folder = request.out / "notebooks"
-        sections = kept(request.out / "sections.json", request.identity, partial(chosen, request)) if request.models else []
+        sections = kept(owner, request.models, partial(chosen, request)) if request.models else []
         for model in request.models:
             notebooks = [NOTEBOOKS / s.notebook for s in sections if s.model == model and s.held]
             executed = execute(notebooks, folder / _slug(model), {"model": model, **request.parameters}, progress=partial(tell, model))

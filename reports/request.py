@@ -98,9 +98,8 @@ class ReportRequest:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes two reports the same, as JSON."""
-        named = {"models": list(self.models), "compared": list(self.compared), "only": list(self.only)}
-        return {**named, "budget": self.size, "options": dict(self.options), "notebooks": [s.notebook for s in SECTIONS]}
+        """What makes two reports the same, as JSON; a report folder belongs to one."""
+        return {"models": list(self.models), "compare": list(self.compared), "only": list(self.only), "budget": self.size, **self.options}
 
     @property
     def title(self) -> str:

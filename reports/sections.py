@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from adapters.base import BlockModel
+from adapters.errors import StrataError, unknown
 from adapters.specs import ModelSpec
 from analysis.depth.study import KINDS
 from analysis.display.format import escape, minutes
@@ -18,6 +20,8 @@ from analysis.engine.cost import speed
 from analysis.engine.plan import plan
 from analysis.quantization.gptq import GROUPS
 from analysis.runs.budgets import Budget, fit
+from analysis.runs.files import Strict, read_json
+from analysis.runs.folder import Folder
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 OVERHEAD = 15.0  # seconds that a notebook takes beside its passes: a kernel, imports, resampling, figures
@@ -70,13 +74,30 @@ class Choice:
     """A section of one model, and whether the budget holds it."""
 
     model: str
-    notebook: str
-    seconds: float  # that it takes on this machine
+    question: str  # of SECTIONS
+    seconds: Annotated[float, Field(ge=0)]  # that it takes on this machine
     held: bool
 
     @property
-    def question(self) -> str:
-        return self.notebook.removesuffix(".ipynb")
+    def notebook(self) -> str:
+        """Its file, from the table of sections: a name that was kept is never a path. Raises StrataError when it is not there."""
+        return section_of(self.question).notebook
+
+
+class Kept(Strict):
+    """What sections.json holds."""
+
+    request: str  # key of the report
+    known: list[str]  # questions that there were
+    sections: list[Choice]
+
+
+def section_of(question: str) -> Section:
+    """Raises StrataError when there is no such section."""
+    found = {section.question: section for section in SECTIONS}
+    if question not in found:
+        raise unknown("section", question, found)
+    return found[question]
 
 
 def choose(models: Sequence[str], load: Load, budget: Budget, only: Sequence[str] = (), aside: float = 0.0) -> list[Choice]:
@@ -86,16 +107,16 @@ def choose(models: Sequence[str], load: Load, budget: Budget, only: Sequence[str
     """
     takes = {model: _seconds(load(model), budget) for model in models}
     if only:
-        return [c for m in models for n, t in takes[m].items() if (c := Choice(m, n, t, True)).question in only]
+        return [Choice(m, question, seconds, True) for m in models for question, seconds in takes[m].items() if question in only]
     left = (budget.report or float("inf")) - aside
     held = set()
     for section in SECTIONS:
         for model in models:
-            seconds = takes[model].get(section.notebook, float("inf"))
+            seconds = takes[model].get(section.question, float("inf"))
             if seconds <= left or section is SECTIONS[0]:  # also on a busy machine
                 left -= seconds
-                held.add((model, section.notebook))
-    return [Choice(m, notebook, seconds, (m, notebook) in held) for m in models for notebook, seconds in takes[m].items()]
+                held.add((model, section.question))
+    return [Choice(m, question, seconds, (m, question) in held) for m in models for question, seconds in takes[m].items()]
 
 
 def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
@@ -104,7 +125,7 @@ def _seconds(model: BlockModel, budget: Budget) -> dict[str, float]:
     of_depth = fit(model, plan(model.spec, single_ablations(model.spec, KINDS)), budget)
     work = {section: section.work(model.spec) for section in SECTIONS}
     return {
-        section.notebook: OVERHEAD + flops * (of_depth if section.as_depth else few) * budget.window / rate
+        section.question: OVERHEAD + flops * (of_depth if section.as_depth else few) * budget.window / rate
         for section, flops in work.items()
         if flops is not None
     }
@@ -137,14 +158,25 @@ def _reader(model: BlockModel, budget: Budget) -> Reader:
     return Reader(fit(model, plan(spec, single_ablations(spec, KINDS)), budget), singly * each, heads)
 
 
-def kept(path: Path, request: Mapping[str, object], make: Callable[[], list[Choice]]) -> list[Choice]:
-    """The choice of an earlier report of the same, so that a report that was stopped goes on as it began; else a new one."""
-    if path.is_file():
-        found = json.loads(path.read_text())
-        if found["asked"] == request:
-            return [Choice(**choice) for choice in found["sections"]]
+def kept(folder: Folder, models: Sequence[str], make: Callable[[], list[Choice]]) -> list[Choice]:
+    """The choice of an earlier report of the same, so that a report that was stopped goes on as it began; else a new one.
+
+    Raises StrataError when the file names a section or a model that is not asked for.
+    """
+    path, known, fix = (
+        folder.folder / "sections.json",
+        [section.question for section in SECTIONS],
+        "remove it, and sections are chosen anew",
+    )
+    if path.exists():
+        found = read_json(path, Kept, fix)
+        if found.request == folder.key and found.known == known:
+            valid = [(model, question) for model in models for question in known]
+            if wrong := [c for c in found.sections if (c.model, c.question) not in valid]:
+                raise StrataError(f"{path} cannot be used: {wrong[0].question!a} of {wrong[0].model!a} is no section; {fix}")
+            return found.sections
     choices = make()
-    path.write_text(json.dumps({"asked": request, "sections": [asdict(choice) for choice in choices]}, indent=1) + "\n")
+    folder.write_json(path.name, {"request": folder.key, "known": known, "sections": [asdict(choice) for choice in choices]})
     return choices
 
 

@@ -27,7 +27,7 @@ from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
 from analysis.removal.orders import ORDERS, Calibration, nested
 from analysis.removal.paths import RemovalPath
-from analysis.runs.run import VERSIONS
+from analysis.runs.folder import VERSIONS
 from analysis.runs.settings import ProgressCallback, no_progress
 from analysis.stats.intervals import Interval, ratio
 

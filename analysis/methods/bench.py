@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from adapters.base import BlockModel
+from adapters.errors import StrataError
 from analysis.data.batches import Batch, Text, batches
 from analysis.data.documents import windows_hash
 from analysis.data.hashes import content_hash
@@ -20,14 +21,40 @@ from analysis.engine.sweep import documents_per_batch, sweep
 from analysis.methods.accuracy import Answers, answers
 from analysis.methods.method import Level, Size, Solved, UnreachableError, solve
 from analysis.methods.table import METHODS
+from analysis.runs.files import Strict, read_json
 from analysis.runs.run import Run
-from analysis.runs.scoring import score_documents
+from analysis.runs.scoring import COUNTED, score_documents
 from analysis.runs.settings import run_folder
 from analysis.runs.sweep_run import SweepStudy, identity
 from analysis.stats.intervals import Array
 from analysis.tasks import TaskSet
 
 SIZE, ANSWERS = "size.json", "answers.json"  # beside the losses of a point: what was solved, and answers by what was asked
+FIX = "remove it, and the method is run again"
+
+Share = Annotated[float, Field(le=1)]  # negative where a method adds
+
+
+class Kept(Strict):
+    """What a method was told, what that gave, and what it said."""
+
+    knob: float
+    block_params: Share
+    params: Share
+    flops: Share
+    note: str = ""
+
+    @property
+    def size(self) -> Size:
+        return Size(self.block_params, self.params, self.flops)
+
+
+class KeptAnswers(Strict):
+    """`Answers` as JSON."""
+
+    values: list[float]
+    counts: list[Annotated[float, Field(gt=0)]]
+    chance: Annotated[float, Field(ge=0, le=1)] | None
 
 
 @dataclass(frozen=True)
@@ -73,21 +100,22 @@ class MethodRuns:
         """From the run folder as far as it is there. A size that the method does not reach is a point without a loss."""
         read = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
         what = identity(self.model, self.text) | {"method": name, "target": target, "calibration": read, **METHODS[name].about}
-        run = Run(run_folder(self.out, f"method-{name}", what), what)
+        run = Run(run_folder(self.out, f"method-{name}", what), what, {"nll": None, **COUNTED})
         if not self._whole(run):
             try:
                 self._score(run, solve(METHODS[name], self.model, self.read, target))
             except UnreachableError as error:
                 return PrunedPoint(name, target, why=str(error))
-        said, kept, done = _json(run, SIZE), _json(run, ANSWERS), run.scores()
+        said, kept, done = _size(run), self._kept(run), run.scores()
         nll = np.stack([done[window.id]["nll"] for window in self.text.windows(self.model)])
-        found = tuple(Answers(np.array(values), np.array(counts), chance) for values, counts, chance in (kept[key] for key in self.asked))
-        return PrunedPoint(name, target, said.pop("knob"), nll=nll, answers=found, note=said.pop("note", ""), size=Size(**said))
+        assert said is not None
+        found = tuple(Answers(np.array(a.values), np.array(a.counts), a.chance) for a in (kept[key] for key in self.asked))
+        return PrunedPoint(name, target, said.knob, nll=nll, answers=found, note=said.note, size=said.size)
 
     def _whole(self, run: Run) -> bool:
         """Is everything there?"""
-        done, kept = run.scores(), _json(run, ANSWERS)
-        return bool(_json(run, SIZE)) and all(w.id in done for w in self.text.windows(self.model)) and all(a in kept for a in self.asked)
+        done, kept = run.scores(), self._kept(run)
+        return _size(run) is not None and all(w.id in done for w in self.text.windows(self.model)) and all(a in kept for a in self.asked)
 
     def _score(self, run: Run, solved: Solved) -> None:
         """What the folder does not hold yet."""
@@ -99,14 +127,25 @@ class MethodRuns:
         size = documents_per_batch(model, dense, self.text.window + 2, None)
         score_documents(run, model, self.text.windows(self.model), size, score, {"spec": asdict(model.spec)})
         run.write_json(SIZE, {"knob": solved.level, "note": solved.note, **solved.size._asdict()})
-        found = [(a.values.tolist(), a.counts.tolist(), a.chance) for a in self._answers(model, run.folder)]
-        run.write_json(ANSWERS, _json(run, ANSWERS) | dict(zip(self.asked, found, strict=True)))
+        answered = self._answers(model, run.folder)
+        found = [KeptAnswers(values=a.values.tolist(), counts=a.counts.tolist(), chance=a.chance) for a in answered]
+        kept = self._kept(run) | dict(zip(self.asked, found, strict=True))
+        run.write_json(ANSWERS, {key: answers.model_dump() for key, answers in kept.items()})
 
     def _answers(self, model: BlockModel, folder: Path) -> list[Answers]:
         return [answers(model, tasks, folder / f"task-{tasks.name}") for tasks in self.tasks]
 
+    def _kept(self, run: Run) -> dict[str, KeptAnswers]:
+        """By what was asked, also for other tasks. Raises StrataError when the file holds something else."""
+        path = run.folder / ANSWERS
+        found = read_json(path, dict[str, KeptAnswers], FIX) if path.exists() else {}
+        for key, tasks in zip(self.asked, self.tasks, strict=True):
+            if key in found and not len(found[key].values) == len(found[key].counts) == len(tasks.items):
+                raise StrataError(f"{path} cannot be used: its answers on {tasks.name} are not of {len(tasks.items)} questions; {FIX}")
+        return found
 
-def _json(run: Run, name: str) -> dict[str, Any]:
-    """A file of a run; empty when it is not there."""
-    path = run.folder / name
-    return json.loads(path.read_text()) if path.is_file() else {}
+
+def _size(run: Run) -> Kept | None:
+    """None when it is not there. Raises StrataError when the file holds something else."""
+    path = run.folder / SIZE
+    return read_json(path, Kept, FIX) if path.exists() else None

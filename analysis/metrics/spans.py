@@ -17,7 +17,7 @@ from analysis.data.batches import Batch, Text
 from analysis.data.documents import windows_hash
 from analysis.engine.tokens import counted, require_finite
 from analysis.runs.run import Run
-from analysis.runs.scoring import score_documents
+from analysis.runs.scoring import COUNTED, score_documents
 from analysis.runs.sweep_run import Progress, identity
 from analysis.runs.tables import tidy, write_table
 from analysis.stats.intervals import ratio
@@ -81,7 +81,8 @@ class SpanStudy:
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As ImportanceStudy.run."""
-        run, windows = Run(folder, self.identity), self.text.windows(self.model)
+        spans, windows = all_spans(len(self.model.blocks)), self.text.windows(self.model)
+        run = Run(folder, self.identity, {"angular_last": len(spans), "angular_all": len(spans), "real": None, **COUNTED})
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
             progress(len(batch.windows))
@@ -94,10 +95,10 @@ class SpanStudy:
         rows = [
             (self.model.spec.name, *span, self.text.corpus, metric, *ratio(scores[metric][i], n), len(n), int(n.sum()))
             for metric, n in counts.items()
-            for i, span in enumerate(all_spans(len(self.model.blocks)))
+            for i, span in enumerate(spans)
         ]
         table = tidy(rows, COLUMNS)
-        write_table(run, table)
+        write_table(run, table, [window.id for window in windows])
         return table
 
 

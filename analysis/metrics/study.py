@@ -17,7 +17,7 @@ from analysis.engine.ablations import single_ablations
 from analysis.metrics.metrics import METRICS, STEPS, measure
 from analysis.metrics.taylor import taylor
 from analysis.runs.run import Run
-from analysis.runs.scoring import score_documents
+from analysis.runs.scoring import COUNTED, score_documents
 from analysis.runs.sweep_run import Progress, identity
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import ratio
@@ -56,7 +56,8 @@ class ImportanceStudy:
         return bool(set(self.metrics) - {"taylor"}) * stream + ("taylor" in self.metrics) * 3 * spec.flops_per_token
 
     def open(self, folder: Path) -> Run:
-        return Run(folder, self.identity)
+        n = len(single_ablations(self.model.spec, self.kinds))
+        return Run(folder, self.identity, dict.fromkeys(self.metrics, n) | {"real": None, **COUNTED})
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As SweepStudy.run; `progress` counts documents."""
@@ -68,7 +69,7 @@ class ImportanceStudy:
             for i, part in enumerate(single_ablations(self.model.spec, self.kinds))
         ]
         table = tidy(rows, COLUMNS)
-        write_table(self.open(folder), table)
+        write_table(self.open(folder), table, [window.id for window in self.text.windows(self.model)])
         return table
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:

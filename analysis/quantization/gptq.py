@@ -28,6 +28,7 @@ from adapters.errors import StrataError
 from adapters.specs import ModelSpec
 from analysis.data.batches import Batch
 from analysis.data.hashes import content_hash
+from analysis.runs.files import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,10 @@ class Recipe:
         """
         require(self.model.spec)
         out = self.folder(root)
-        if not (out / "config.json").is_file():
+        if (out / "config.json").is_file():
+            if content_hash(read_json(out / "strata.json", dict[str, Any], f"remove {out}")) != content_hash(self.identity):
+                raise StrataError(f"{out} holds a checkpoint of another recipe: remove it, and it is made again")
+        else:
             with finished_or_nothing(out, 2 * self.source.store.nbytes) as folder:  # a plain copy lies there for a while
                 write(self, folder)
         return out

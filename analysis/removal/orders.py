@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
+from operator import or_
 from typing import NamedTuple
 
 import numpy as np
@@ -109,6 +110,7 @@ class Order(NamedTuple):
     kinds: tuple[str, ...] = ("blocks",)  # of the parts that it removes
     searched: bool = False
     once: bool = False  # from one plain pass over the text
+    nested: bool = True  # each set holds those before it
 
     def parts(self, spec: ModelSpec) -> int:
         return len(single_ablations(spec, self.kinds))
@@ -121,6 +123,18 @@ class Order(NamedTuple):
             found_on.tell(self.title, (len(path) - 1) / most)
 
         return self.search(found_on, most, begun, grown)
+
+    def check(self, path: RemovalPath, spec: ModelSpec) -> None:
+        """Raises ValueError when it is no path of this order: without 0, 1, 2, ... of its parts, up to all but one."""
+        parts = single_ablations(spec, self.kinds)
+        if not 1 <= len(path) <= len(parts):
+            raise ValueError(f"{len(path)} sets are no path: 1 to {len(parts)} are one")
+        for n, ablation in enumerate(path):
+            out = [part for part in parts if ablation | part == ablation]
+            if len(out) != n or reduce(or_, out, NONE) != ablation:
+                raise ValueError(f"set {n} ({ablation}) is not {n} of the {' and '.join(self.kinds)} of {spec.name}")
+            if n and self.nested and path[n - 1] | ablation != ablation:
+                raise ValueError(f"set {n} ({ablation}) does not hold the set before it ({path[n - 1]})")
 
 
 def _pass(spec: ModelSpec, most: int) -> int:
@@ -146,7 +160,7 @@ ORDERS = {
     "norm": Order("norm", partial(by_metric, "norm"), _pass, once=True),
     "sequential": Order("sequential", partial(by_metric, "sequential"), _pass, once=True),
     "reverse_order": Order("reverse order", partial(by_metric, "reverse_order"), _pass, once=True),
-    "angular": Order("angular spans", angular_spans, _pass, once=True),
+    "angular": Order("angular spans", angular_spans, _pass, once=True, nested=False),
     "nll": Order("one-shot nll", partial(one_shot, "nll"), _single_removals, searched=True),
     "kl": Order("one-shot KL", partial(one_shot, "kl"), _single_removals, searched=True),
     "iterative_bi": Order("iterative BI", iterative_bi, _passes),

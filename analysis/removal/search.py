@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import Field
+
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
+from adapters.errors import StrataError
 from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
 from analysis.paper.shortgpt import paper_n_removed, removed_in_paper
 from analysis.removal.orders import BLOCKS, ORDERS, Calibration
 from analysis.removal.paths import RemovalPath, thinned, union
+from analysis.runs.files import Strict, read_json
 from analysis.runs.run import Run
 from analysis.runs.settings import RunConfig, run_folder
 from analysis.runs.sweep_run import SweepStudy, identity
@@ -22,6 +25,14 @@ from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 POINTS = (1000, 16, 11, 8)  # of a path that are scored, at most: the most whose sweep a budget holds
 SEARCHED = {True: 4, False: 16}  # documents that orders of many ablated models read, by whether the budget is short
+
+
+class Kept(Strict):
+    """A set of a path, as path.json holds it."""
+
+    blocks: list[int] = Field(default=[])
+    mixers: list[int] = Field(default=[])
+    ffns: list[int] = Field(default=[])
 
 
 class Found(NamedTuple):
@@ -54,14 +65,12 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
     order, model = ORDERS[name], found_on.model
     most = order.parts(model.spec) - 1
     what = identity(model, text) | {"order": name, "windows": windows_hash(text.windows(model))}
-    folder = run_folder(out, f"order-{name}", what)
-    file = folder / "path.json"
-    path = tuple(Ablation.from_json(data) for data in json.loads(file.read_text())) if file.is_file() else (NONE,)
+    run = Run(run_folder(out, f"order-{name}", what), what)
+    path = _read(run.folder / "path.json", name, model)
     if len(path) > most:
         return path
     if not affordable:
         return None
-    run = Run(folder, what)
 
     def keep(path: RemovalPath) -> None:
         run.write_json("path.json", [ablation.to_json() for ablation in path])
@@ -69,6 +78,19 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
     with run.writing({}):
         path = order.find(found_on, most, path, keep)
         keep(path)
+    return path
+
+
+def _read(file: Path, name: str, model: BlockModel) -> RemovalPath:
+    """A path as far as it was found. Raises StrataError when the file holds none of this order and model."""
+    if not file.exists():
+        return (NONE,)
+    fix = "remove it, and the order is found again"
+    path = tuple(Ablation.from_json(kept.model_dump()) for kept in read_json(file, list[Kept], fix))
+    try:
+        ORDERS[name].check(path, model.spec)
+    except ValueError as error:
+        raise StrataError(f"{file} cannot be used: {error}; {fix}") from None
     return path
 
 

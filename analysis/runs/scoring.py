@@ -11,6 +11,9 @@ from analysis.data.batches import Batch, batches
 from analysis.data.documents import Window
 from analysis.runs.run import Run
 
+# What a record has beside the metrics of a study, one number a document.
+COUNTED: dict[str, int | None] = {"tokens": None, "bytes": None}
+
 
 def score_documents(
     run: Run,
@@ -24,7 +27,7 @@ def score_documents(
     """Scores the windows that `run` does not hold yet, `size` documents at once, and returns all of them.
 
     `score` gives arrays whose last axis is the documents; so do the results, in the order of `windows`, with `tokens`
-    and `bytes` added. `skipped` is told how many documents were there already.
+    and `bytes` added (`COUNTED`, which stand in the rows of the run). `skipped` is told how many documents were there already.
     """
     done = run.scores()
     todo = [window for window in windows if window.id not in done]

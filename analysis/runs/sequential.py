@@ -22,6 +22,7 @@ from adapters.ablation import Ablation
 from adapters.errors import StrataError
 from analysis.data.hashes import content_hash
 from analysis.engine.plan import plan
+from analysis.runs.folder import Folder
 from analysis.runs.sweep_run import Progress, SweepStudy
 from analysis.runs.tables import KEY, key, tidy
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array
@@ -83,10 +84,11 @@ class Outcome:
 def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, progress: Progress = lambda n: None) -> Outcome:
     """Sweeps the study's text at the planned `looks`, each time only what is open; runs are kept in folders in `folder`.
 
-    `progress` counts documents. Raises StrataError when the margin is not above zero, or the text has too few documents for
-    a decision.
+    Decisions are also written as decisions.csv. The folder is for one margin and one number of documents: looks that were not
+    planned would not hold the rate of errors. `progress` counts documents. Raises StrataError when the folder is for others, the
+    margin is not above zero, or the text has too few documents for a decision.
     """
-    documents, ablations = study.text.documents, study.plan.ablations[1:]
+    documents = study.text.documents
     if equivalence_margin <= 0:
         raise StrataError(
             f"a margin of {equivalence_margin:g} is given: what is as good as no effect must be above zero, for example 0.01 nats per token"
@@ -96,6 +98,15 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
         raise StrataError(
             f"{documents} documents decide nothing: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is --tokens {needed} or more"
         )
+    owner = Folder(folder, study.identity | {"margin": equivalence_margin, "documents": documents}, made="look-*")
+    with owner.writing({}):
+        found = _until_resolved(study, equivalence_margin, folder, progress)
+        owner.write_text("decisions.csv", found.table.to_csv(index=False))
+    return found
+
+
+def _until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, progress: Progress) -> Outcome:
+    documents, ablations = study.text.documents, study.plan.ablations[1:]
     ends, windows = looks(documents), study.text.windows(study.model)
     level = RATE / (len(ends) * len(ablations))
     differences, tokens = {a: np.empty(0) for a in ablations}, np.empty(0)

@@ -21,7 +21,7 @@ from analysis.engine.mean_ablation import FILLS, filled, head_means
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import documents_per_batch, streams_within, sweep
 from analysis.runs.run import Run
-from analysis.runs.scoring import score_documents
+from analysis.runs.scoring import COUNTED, score_documents
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import Interval, differs_from_zero, ratio
 
@@ -80,12 +80,16 @@ class SweepStudy:
         return sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)
 
     def open(self, folder: Path) -> Run:
-        return Run(folder, self.identity)
+        n = len(self.plan.ablations)
+        return Run(folder, self.identity, {"nll": n, **({"kl": n} if self.kl else {}), **COUNTED})
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
-        """Scores what the folder does not hold yet and returns the tidy table, which is also written as summary.csv."""
+        """Scores what the folder does not hold yet and returns the tidy table, which is also written as summary.csv.
+
+        What is returned is of the study's documents alone; a summary.csv of these and more stays as it is.
+        """
         table = sweep_table(self.plan, self.scores(folder, progress), self.text)
-        write_table(self.open(folder), table)
+        write_table(self.open(folder), table, [window.id for window in self.text.windows(self.model)])
         return table
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:

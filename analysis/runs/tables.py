@@ -27,5 +27,6 @@ def tidy(rows: Sequence[Sequence], columns: Sequence[str]) -> pd.DataFrame:
     return table.astype({name: type_ for name, type_ in TYPES.items() if name in table})
 
 
-def write_table(run: Run, table: pd.DataFrame) -> None:
-    run.write_text("summary.csv", table.to_csv(index=False))
+def write_table(run: Run, table: pd.DataFrame, documents: Sequence[str]) -> None:
+    """As summary.csv, unless that is of these documents and more: see Run.write_table."""
+    run.write_table(table.to_csv(index=False), documents)

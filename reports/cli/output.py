@@ -33,7 +33,7 @@ def effects(table: pd.DataFrame, out: Path, as_json: bool) -> None:
     ranked(table, "delta_nll" if "delta_nll" in set(table["metric"]) else str(table["metric"].iloc[0]))
     for row in table[(table["kind"] == "dense") & (table["metric"] == "ppl")].to_dict("records"):
         print(f"dense perplexity {row['value']:.2f} over {row['n_documents']} documents, {row['n_tokens']:,} tokens")
-    wrote(out / "summary.csv")
+    where(out / "summary.csv")
 
 
 def spans(table: pd.DataFrame, out: Path, as_json: bool) -> None:
@@ -46,17 +46,16 @@ def spans(table: pd.DataFrame, out: Path, as_json: bool) -> None:
         last = row["start"] + row["length"] - 1
         printed.add_row(str(row["length"]), f"{row['start']} to {last}", f"{row['value']:.4f}", _bounds(row))
     Console().print(printed)
-    wrote(out / "summary.csv")
+    where(out / "summary.csv")
 
 
 def outcome(found: Outcome, out: Path, as_json: bool) -> None:
     """What a sweep decided, which also lies in `out`."""
-    found.table.to_csv(out / "decisions.csv", index=False)
     if as_json:
         records(found.table)
         return
     print(found.sentence)
-    wrote(out / "decisions.csv")
+    where(out / "decisions.csv")
 
 
 def work(study: SweepStudy, as_json: bool) -> None:
@@ -88,9 +87,9 @@ def records(table: pd.DataFrame) -> None:
     print(table.to_json(orient="records"))
 
 
-def wrote(path: Path) -> None:
-    """Where the rest lies."""
-    print(f"wrote {path}")
+def where(path: Path) -> None:
+    """Where a table lies."""
+    print(f"table: {path}")
 
 
 def ranked(table: pd.DataFrame, metric: str) -> None:

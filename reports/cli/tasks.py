@@ -102,7 +102,7 @@ def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, m
     if study.cut:
         print(f"{study.cut} requests are longer than the context of {model.spec.max_len} tokens and were cut on the left, as lm_eval does")
     _show(table, tasks.name if tasks.name in set(table["dataset"]) else str(table["dataset"].iloc[0]))
-    output.wrote(out / "summary.csv")
+    output.where(out / "summary.csv")
 
 
 def _show(table: pd.DataFrame, task: str) -> None:

@@ -1,0 +1,122 @@
+"""An output folder that belongs to one identity, of which its manifest tells, and to one writer at a time."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+from adapters.errors import StrataError, unwritable
+from analysis.data.hashes import content_hash
+from analysis.runs import files
+from analysis.runs.files import Strict
+
+SCHEMA = 1
+LEFT_BEHIND = (".lock", "scores")  # in a folder whose first writer was killed before it wrote the manifest
+VERSIONS = ("llm-strata", "torch", "transformers", "numpy", "scipy")
+FIX = "give another --out"
+
+
+class Table(Strict):
+    """What summary.csv is of."""
+
+    documents: list[str]
+    sha256: str  # of the file
+
+
+class Manifest(Strict, extra="allow"):
+    """`key` is the hash of `identity`; beside these stands what the folder's last writer noted."""
+
+    schema_version: int = Field(alias="schema")
+    key: str
+    identity: dict[str, Any]
+    windows: list[str] = Field(default=[])  # ids of the documents that were last asked for
+    table: Table | None = None
+
+
+class Folder:
+    """`noun` and `of` name it ("run", "plan"); a folder that holds none of what it has `made` (a pattern) may be taken over."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, object], noun: str = "run", of: str = "plan", made: str = "*/*") -> None:
+        self.folder, self.identity, self.key = folder, dict(identity), content_hash(identity)
+        self.noun, self.of, self.made = noun, of, made
+        self.manifest()
+
+    def manifest(self) -> Manifest | None:
+        """None when nothing is there yet. Raises StrataError when the folder is somebody else's, or its manifest is damaged."""
+        path = self.folder / "manifest.json"
+        with self._disk():
+            if not path.exists():
+                entries = [p.name for p in self.folder.iterdir()] if self.folder.exists() else []
+                if not all(name in LEFT_BEHIND or name.startswith(".manifest.json.") for name in entries):
+                    raise StrataError(f"{self.folder} is not empty and holds no {self.noun}: {FIX}")
+                return None
+        found = files.read_json(path, Manifest, FIX)
+        if found.schema_version != SCHEMA:
+            raise StrataError(f"{path} is of schema {found.schema_version}, this version of Strata reads {SCHEMA}: {FIX}")
+        if content_hash(found.identity) != found.key:
+            raise StrataError(f"{path} cannot be used: its key is not that of its identity; {FIX}")
+        if found.key == self.key:
+            return found
+        if not any(self.folder.glob(self.made)):
+            return None
+        theirs = found.identity
+        differing = sorted(k for k in self.identity.keys() | theirs.keys() if _hash(self.identity, k) != _hash(theirs, k))
+        raise StrataError(
+            f"{self.folder} holds a {self.noun} of another {self.of} (it differs in {', '.join(differing)}): "
+            f"{FIX}, for example --out {self.folder}-{self.key[:8]}"
+        )
+
+    @contextmanager
+    def writing(self, about: Mapping[str, object]) -> Iterator[None]:
+        """Holds the folder for one writer and notes in the manifest what it is `about` to do, and with which versions."""
+        versions = {name: _version(name) for name in VERSIONS} | {"python": platform.python_version()}
+        with self._locked():
+            self._note({**about, "versions": versions})
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._disk():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+
+    def _note(self, about: Mapping[str, object]) -> None:
+        """Adds to the manifest. Nobody else can write now, but somebody may have before."""
+        before = self.manifest()
+        noted = before.model_dump(by_alias=True, exclude_unset=True) if before else {}
+        self.write_json("manifest.json", {"schema": SCHEMA, "key": self.key, "identity": self.identity} | noted | dict(about))
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:
+            raise StrataError(f"another process is writing to {self.folder}: wait for it, or {FIX}") from None
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+
+    def write_json(self, name: str, data: object) -> None:
+        self.write_text(name, files.to_json(data))
+
+    def write_text(self, name: str, text: str) -> None:
+        with self._disk():
+            files.write_text(self.folder / name, text)
+
+
+def _hash(identity: Mapping[str, object], name: str) -> str | None:
+    return content_hash(identity[name]) if name in identity else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except Exception:  # not installed: a bare machine runs the sweep alone
+        return None
