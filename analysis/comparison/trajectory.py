@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from adapters.base import BlockModel
-from adapters.errors import StrataError
+from adapters.errors import StrataError, unknown
 from adapters.registry import load
 from analysis.comparison import verdicts
 from analysis.comparison.redundancy import SUMMARIES, Estimate, mean
@@ -147,9 +147,11 @@ def trainings(folder: Path, device: str = "auto") -> dict[str, Checkpoints]:
 def checkpoints(folder: Path, steps: Sequence[int] = (), device: str = "auto") -> Checkpoints:
     """The kept weights of one training in the zoo's working folder (`python -m analysis.zoo`): all, or those of `steps`.
 
-    Raises StrataError when there are none, or not those.
+    Raises StrataError when there are none, or not those, and when the folder is not named after an architecture and a seed.
     """
-    there = {int(path.stem): path for path in sorted(folder.glob("weights/*.safetensors"))}
+    if (name := folder.name.rsplit("-", 1)[0]) not in ARCHITECTURES:
+        raise unknown("architecture", name, ARCHITECTURES)
+    there = {int(path.stem): path for path in sorted(folder.glob("weights/*.safetensors")) if path.stem.isdecimal()}
     if missing := set(steps or there) - there.keys() or not there:
         raise StrataError(
             f"{folder} holds weights of the steps {sorted(there)}, asked for are {missing or 'any'}: train first, or name others"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from adapters.catalogue import ZOO, zoo
 from adapters.errors import StrataError
+from analysis.runs.files import Strict, read_json
 
 Facts = Mapping[str, Mapping[str, Any]]  # of models, by name, as in zoo.json
 ALIKE = ("data", "tokenizer", "of_steps", "n_params")  # in a seed group; also tokens, unless they were chosen by loss
@@ -31,9 +33,46 @@ class Group:
 
 def zoo_facts() -> Facts:
     """What is known of the zoo's models, by catalogue name; empty when they are not there."""
-    path = ZOO / "zoo.json"
-    known = json.loads(path.read_text())["models"] if path.is_file() else {}
-    return {f"zoo-{name}": m | {"name": name} for name, m in known.items()}
+    return {f"zoo-{name}": m | {"name": name} for name, m in known_models(ZOO / "zoo.json").items()}
+
+
+class HeldOut(Strict, extra="allow"):
+    """Loss on held-out text."""
+
+    bits_per_byte: float
+    low: float | None
+    high: float | None
+
+
+class Trained(Strict, extra="allow"):
+    """What zoo.json says of a model, as far as it is read."""
+
+    architecture: str
+    seed: int
+    steps: int
+    of_steps: int
+    tokens: int
+    train_tokens: int
+    n_params: Annotated[int, Field(gt=0)]
+    data: str
+    tokenizer: str
+    equals: str | None
+    development_nll: float
+    held_out: HeldOut
+
+
+class ZooFile(Strict, extra="allow"):
+    """zoo.json."""
+
+    models: dict[Annotated[str, Field(pattern=r"^\w+-\d+(-early)?$")], Trained]
+
+
+def known_models(path: Path) -> dict[str, dict[str, Any]]:
+    """What a zoo.json says, by model; nothing where there is none. Raises StrataError when it is none."""
+    if not path.exists():
+        return {}
+    found = read_json(path, ZooFile, "remove it, and it is made again with the next release")
+    return {name: m.model_dump() for name, m in found.models.items()}
 
 
 def groups(models: Sequence[str], facts: Facts) -> list[Group]:

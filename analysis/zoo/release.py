@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,13 @@ from adapters.registry import load
 from analysis.data.batches import batches, tokenizer_of
 from analysis.data.documents import documents, sample
 from analysis.engine.text_scores import TextScores
+from analysis.runs.files import to_json, write_text
 from analysis.stats.intervals import Interval, ratio
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.card import card
+from analysis.zoo.groups import known_models
 from analysis.zoo.texts import SEPARATOR, Rows, Texts, clean
+from analysis.zoo.training import read_state
 
 DOCUMENTS = 256  # held-out documents, one window of CONTEXT tokens each
 PAIR = ("llama", "rwkv5")  # compared at equal tokens and at equal loss
@@ -79,14 +81,13 @@ def release(out: Path, target: Path = ZOO) -> None:
         publish(choice, folder)
         models[choice.name] = facts(choice, load(folder, device="cpu", dtype="float32"), tokens)
     models = dict(sorted(models.items(), key=lambda item: _place(item[0])))
-    (target / "zoo.json").write_text(json.dumps({"schema": 1, "models": models}, indent=1) + "\n")
-    (target / "README.md").write_text(card(models))
+    write_text(target / "zoo.json", to_json({"schema": 1, "models": models}))
+    write_text(target / "README.md", card(models))
 
 
 def _others(target: Path, names: set[str], plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Facts of the models in `target` that are not of `names`. Raises StrataError where they were not trained as `plan` says."""
-    path = target / "zoo.json"
-    known = json.loads(path.read_text())["models"] if path.is_file() else {}
+    known = known_models(target / "zoo.json")
     others = {name: m for name, m in known.items() if name not in names and (target / name / "config.json").is_file()}
     for name, m in others.items():
         for key, expected in (("data", plan["data"]), ("tokenizer", plan["tokenizer"]), ("of_steps", plan["steps"])):
@@ -115,8 +116,8 @@ def train_tokens(plan: Mapping[str, Any]) -> int:
 
 def finished(out: Path) -> list[Finished]:
     """Every training in `out` that reached its last step, in the order of ARCHITECTURES and seeds."""
-    states = [(path.parent, torch.load(path, map_location="cpu", weights_only=True)) for path in out.glob("*/state.pt")]
-    found = [Finished(folder, s["plan"], s["curve"]) for folder, s in states if len(s["losses"]) == s["plan"]["steps"]]
+    states = [(path.parent, read_state(path)) for path in sorted(out.glob("*/state.pt"))]
+    found = [Finished(folder, asdict(s.plan), s.curve) for folder, s in states if len(s.losses) == s.plan.steps]
     if not found:
         raise StrataError(f"no training in {out} is finished: run `python -m analysis.zoo` to its end, or give another --out")
     for key in ("data", "tokenizer", "steps", "batch", "context", "muon", "adam"):
@@ -147,7 +148,7 @@ def publish(choice: Choice, folder: Path) -> None:
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
     config = ARCHITECTURES[choice.training.plan["model"]].config
     for name, content in (("config.json", config), ("tokenizer_config.json", TOKENIZER)):
-        (folder / name).write_text(json.dumps(content, indent=1) + "\n")
+        write_text(folder / name, to_json(content))
 
 
 def facts(choice: Choice, model: BlockModel, train_tokens: int) -> dict[str, Any]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from filelock import FileLock, Timeout
+from pydantic import FiniteFloat, TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from adapters.errors import StrataError, unwritable
+from adapters.errors import StrataError, one_line, unwritable
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.texts import Rows, Texts
 
@@ -47,6 +50,34 @@ class Plan:
     @property
     def name(self) -> str:
         return f"{self.model}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training goes on from. `plan` is checked to be one of ours, tensors are not."""
+
+    plan: Plan
+    losses: list[FiniteFloat]  # nats a token, by step
+    curve: dict[int, FiniteFloat]  # the same on the development rows, by steps done
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    optimizers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_state(path: Path, device: torch.device | str = "cpu") -> State:
+    """A save of `Training`. Raises StrataError when the file is none."""
+    try:
+        found = TypeAdapter(State).validate_python(torch.load(path, map_location=device, weights_only=True))
+        if found.plan.model not in ARCHITECTURES or len(found.losses) > found.plan.steps:
+            raise ValueError(f"{found.plan.name} with {len(found.losses)} steps of {found.plan.steps} is no training of the zoo")
+        if len(found.losses) == found.plan.steps and found.plan.steps not in found.curve:
+            raise ValueError("it has no loss at its last step")
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
+        raise _no_save(path, error) from None
+    return found
+
+
+def _no_save(path: Path, error: Exception) -> StrataError:
+    return StrataError(f"{path} is no save of a training ({one_line(error)}): remove {path.parent}, and it is trained again")
 
 
 Progress = Callable[[int, float], None]  # told of every step: its number and its loss
@@ -147,17 +178,20 @@ class Training:
         path = self.folder / "state.pt"
         if not path.is_file():
             return
-        state = torch.load(path, map_location=self.development.device, weights_only=True)
-        if differing := [key for key, value in asdict(self.plan).items() if state["plan"].get(key) != value]:
+        state = read_state(path, self.development.device)
+        if differing := [key for key, value in asdict(self.plan).items() if getattr(state.plan, key) != value]:
             raise StrataError(f"{self.folder} holds training of another plan (it differs in {', '.join(differing)}): give another --out")
-        with torch.no_grad():
-            for table, saved in zip(self.tables, state["tables"], strict=True):
-                for role, tensor in table.items():
-                    tensor.copy_(saved[role])
-        for optimizer, schedule, saved in zip(self.optimizers, self.schedules, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-            schedule.last_epoch = len(state["losses"])
-        self.losses, self.curve = state["losses"], state["curve"]
+        try:
+            with torch.no_grad():
+                for table, saved in zip(self.tables, state.tables, strict=True):
+                    for role, tensor in table.items():
+                        tensor.copy_(saved[role])
+            for optimizer, schedule, saved in zip(self.optimizers, self.schedules, state.optimizers, strict=True):
+                optimizer.load_state_dict(saved)
+                schedule.last_epoch = len(state.losses)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _no_save(path, error) from None
+        self.losses, self.curve = state.losses, state.curve
 
 
 def rate(step: int, steps: int) -> float:

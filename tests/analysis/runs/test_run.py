@@ -26,6 +26,7 @@ from tests.reference.models import save_reader
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = 14
 IDENTITY = {"model": "tiny", "ablations": [{}, {"heads": [(0, 1)]}]}
+TOKENS = {"tokens": None}  # one number a document
 
 # A study, one document in each record, that kills itself with half of a record on the disk.
 KILLED = """
@@ -120,12 +121,12 @@ def test_killed_before_the_manifest(tmp_path: Path) -> None:
 
 def test_what_is_added_comes_back(tmp_path: Path) -> None:
     """Bit by bit, and the first of doubles counts."""
-    run, rng = Run(tmp_path, IDENTITY), np.random.default_rng(0)
+    run, rng = Run(tmp_path, IDENTITY, {"nll": 2, **TOKENS}), np.random.default_rng(0)
     nll = rng.normal(size=(2, 3)) * 1e3
     with run.writing({}):
         run.add(["a", "b", "c"], {"nll": nll, "tokens": np.array([4, 5, 6])})
         run.add(["c", "d"], {"nll": nll[:, :2] + 1, "tokens": np.array([60, 7])})
-    found = Run(tmp_path, IDENTITY).scores()
+    found = Run(tmp_path, IDENTITY, {"nll": 2, **TOKENS}).scores()
     assert list(found) == ["a", "b", "c", "d"]
     assert np.array_equal(np.stack([found[d]["nll"] for d in "abc"], 1), nll)
     assert [int(found[d]["tokens"]) for d in "abcd"] == [4, 5, 6, 7]
@@ -134,7 +135,7 @@ def test_what_is_added_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", ['\n{"key": "x", "docu', "\n", "\n\x00\x00\x00\x00", '\n{"key": "another run", "documents": ["b"]}'])
 def test_torn_lines_are_passed_over(torn: str, tmp_path: Path) -> None:
-    run = Run(tmp_path, IDENTITY)
+    run = Run(tmp_path, IDENTITY, TOKENS)
     with run.writing({}):
         run.add(["a"], {"tokens": np.array([1])})
         (file,) = tmp_path.glob("scores/*.jsonl")
@@ -165,7 +166,7 @@ except StrataError as error:
 
 
 def test_a_folder_of_another_plan_says_what_differs(tmp_path: Path) -> None:
-    run = Run(tmp_path, IDENTITY)
+    run = Run(tmp_path, IDENTITY, TOKENS)
     with run.writing({}):
         run.add(["a"], {"tokens": np.array([1])})
     for changed, named in (({"model": "large"}, "model"), ({"ablations": []}, "ablations"), ({"kl": True, "model": "b"}, "kl, model")):
@@ -175,7 +176,7 @@ def test_a_folder_of_another_plan_says_what_differs(tmp_path: Path) -> None:
 
 def test_a_folder_without_records_may_be_taken_over(tmp_path: Path) -> None:
     """The first attempt ended with an error, say a stream that is not finite in float16; the second is in float32."""
-    first, second = Run(tmp_path, IDENTITY), Run(tmp_path, IDENTITY)
+    first, second = Run(tmp_path, IDENTITY, TOKENS), Run(tmp_path, IDENTITY, TOKENS)
     with first.writing({}):
         pass
     other = Run(tmp_path, IDENTITY | {"dtype": "float32"})
@@ -209,7 +210,7 @@ def fill(disk: Path, keep: int) -> None:
 
 def test_a_disk_that_fills_up_while_records_are_written(small_disk: Path) -> None:
     """The record that does not fit is taken back whole; with room again, the run goes on."""
-    run, large = Run(small_disk / "run", IDENTITY), {"nll": np.full((2000, 1), 1 / 3)}
+    run, large = Run(small_disk / "run", IDENTITY, {"nll": 2000}), {"nll": np.full((2000, 1), 1 / 3)}
 
     def write_until_full() -> None:
         with run.writing({}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from itertools import pairwise
@@ -19,6 +20,7 @@ from analysis.data.documents import Window
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.metrics.metrics import METRICS
+from analysis.metrics.spans import SpanStudy
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs.sweep_run import SweepStudy, sweep_table
 from analysis.runs.tables import COLUMNS
@@ -155,6 +157,54 @@ def test_more_documents_go_on_from_fewer(both, folder: Path, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(many, large.run(tmp_path / "b"), rtol=1e-5, atol=1e-6)
     pd.testing.assert_frame_equal(small.run(tmp_path / "a"), few)
     assert set(small.run(tmp_path / "a")["n_documents"]) == {5}
+
+
+def test_fewer_documents_do_not_shrink_the_summary(
+    both, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table of what was asked for is returned; the file stays that of all, and says so, whatever kind of study it is of."""
+    model, _ = both
+    chosen = singles(model.spec, ["blocks"])
+    makers = {
+        "sweep": lambda n: SweepStudy.of(model, chosen, text(folder, n)),
+        "importance": lambda n: ImportanceStudy(model, text(folder, n)),
+        "spans": lambda n: SpanStudy(model, text(folder, n)),
+    }
+    for name, make in makers.items():
+        make(14).run(tmp_path / name)
+        whole = (tmp_path / name / "summary.csv").read_bytes()
+        capsys.readouterr()
+        few = make(5).run(tmp_path / name)
+        assert set(few["n_documents"]) == {5}
+        assert (tmp_path / name / "summary.csv").read_bytes() == whole
+        assert capsys.readouterr().err == (
+            f"strata: {tmp_path / name}/summary.csv stays as it is: it is of 14 documents, and the 5 that were asked for are among them\n"
+        )
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        assert manifest["table"]["documents"] == [w.id for w in text(folder, 14, **{"split": make(5).text.split}).windows(model)]
+        more = make(15).run(tmp_path / name)
+        assert set(more["n_documents"]) == {15}
+        assert (tmp_path / name / "summary.csv").read_text() == more.to_csv(index=False)
+        assert capsys.readouterr().err == ""
+
+
+def test_a_summary_that_was_changed_or_is_of_others_gives_way_and_that_is_said(
+    both, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _ = both
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("".join(f"Line {i}: {i} times {i} is {i * i}.\n" for i in range(3000)))
+    study = SweepStudy.of(model, [], text(tmp_path, 6, corpus=str(corpus)))
+    first = study.run(tmp_path / "run")
+    (tmp_path / "run" / "summary.csv").write_text("kind,value\n")
+    capsys.readouterr()
+    assert study.run(tmp_path / "run").equals(first)
+    assert (tmp_path / "run" / "summary.csv").read_text() == first.to_csv(index=False)
+    corpus.write_text("".join(f"Row {i}: {i} and {i} are {2 * i}.\n" for i in range(3000)))
+    second = study.run(tmp_path / "run")
+    assert not second.equals(first)
+    assert (tmp_path / "run" / "summary.csv").read_text() == second.to_csv(index=False)
+    assert "summary.csv was of 6 documents, 6 of them not asked for now; it is now of 6\n" in capsys.readouterr().err
 
 
 def test_told_is_decided_within_a_kind() -> None:
