@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from adapters import load
+from adapters import StrataError, load
 from analysis.runs.budgets import BUDGETS
+from analysis.runs.folder import Folder
 from reports import sections
 from reports.sections import SECTIONS, Choice, choose, comparison_seconds, kept, skipped
 from tests.reference.rwkv_checkpoints import random_checkpoint
@@ -88,9 +90,45 @@ def test_what_is_left_out_is_named_with_its_command() -> None:
     assert all(line.startswith("    ") for line in ("    " + commands).rstrip().split("\n")), "text, not Markdown"
 
 
-def test_a_report_that_goes_on_keeps_its_sections(tmp_path: Path) -> None:
+def folder_of(out: Path, **request: object) -> Folder:
+    """As a report holds it."""
+    folder = Folder(out, {"models": ["m"], **request}, "report", "request", made="notebooks")
+    with folder.writing({}):
+        return folder
+
+
+def test_a_report_that_goes_on_keeps_its_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless what is kept is of another request, or there are other sections now."""
     first, second = [Choice("m", "depth", 1.0, True)], [Choice("m", "depth", 9.0, False)]
+    assert kept(folder_of(tmp_path), ["m"], lambda: first) == first
+    assert kept(folder_of(tmp_path), ["m"], lambda: second) == first
+    assert kept(folder_of(tmp_path, seed=1), ["m"], lambda: second) == second
+    assert kept(folder_of(tmp_path), ["m"], lambda: first) == first
+    monkeypatch.setattr(sections, "SECTIONS", SECTIONS[:2])
+    assert kept(folder_of(tmp_path), ["m"], lambda: second) == second
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"question": "../../tmp/evil"}, "'../../tmp/evil' of 'm' is no section"),
+        ({"question": "depth.ipynb"}, "'depth.ipynb' of 'm' is no section"),
+        ({"model": "\x1b[2J"}, r"'depth' of '\x1b[2J' is no section"),
+        ({"seconds": float("nan")}, "NaN is no number of JSON"),
+        ({"seconds": -1.0}, "'sections'.0.'seconds': Input should be greater than or equal to 0"),
+        ({"held": "yes"}, "'sections'.0.'held': Input should be a valid boolean"),
+        ({"question": None}, "'sections'.0.'question': Input should be a valid string"),
+    ],
+)
+def test_a_choice_that_was_tampered_with_is_refused(section: dict[str, object], says: str, tmp_path: Path) -> None:
+    """The names that it holds are looked up, never a path."""
+    choice = Choice("m", "depth", 1.0, True)
+    kept(folder_of(tmp_path), ["m"], lambda: [choice])
     path = tmp_path / "sections.json"
-    assert kept(path, {"seed": 0}, lambda: first) == first
-    assert kept(path, {"seed": 0}, lambda: second) == first
-    assert kept(path, {"seed": 1}, lambda: second) == second
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"sections": [asdict(choice) | section]}))
+    with pytest.raises(StrataError) as raised:
+        kept(folder_of(tmp_path), ["m"], lambda: [choice])
+    assert str(raised.value) == f"{path} cannot be used: {says}; remove it, and sections are chosen anew"
+    with pytest.raises(StrataError, match=r"unknown section '\.\./\.\./evil'"):
+        _ = Choice("m", "../../evil", 1.0, True).notebook

@@ -159,9 +159,7 @@ def test_more_documents_go_on_from_fewer(both, folder: Path, tmp_path: Path) -> 
     assert set(small.run(tmp_path / "a")["n_documents"]) == {5}
 
 
-def test_fewer_documents_do_not_shrink_the_summary(
-    both, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fewer_documents_do_not_shrink_the_summary(both, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table of what was asked for is returned; the file stays that of all, and says so, whatever kind of study it is of."""
     model, _ = both
     chosen = singles(model.spec, ["blocks"])
@@ -181,7 +179,7 @@ def test_fewer_documents_do_not_shrink_the_summary(
             f"strata: {tmp_path / name}/summary.csv stays as it is: it is of 14 documents, and the 5 that were asked for are among them\n"
         )
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
-        assert manifest["table"]["documents"] == [w.id for w in text(folder, 14, **{"split": make(5).text.split}).windows(model)]
+        assert manifest["table"]["documents"] == [w.id for w in text(folder, 14, split=make(5).text.split).windows(model)]
         more = make(15).run(tmp_path / name)
         assert set(more["n_documents"]) == {15}
         assert (tmp_path / name / "summary.csv").read_text() == more.to_csv(index=False)
