@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,38 @@ def test_a_second_time_nothing_is_pruned(
         assert [a.interval for a in q.answers] == [a.interval for a in p.answers[::-1]]
     with pytest.raises(AssertionError, match="it is there already"):
         compare_methods(model, config, methods=FEW, tasks=[fewer])
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged", "says"),
+    [
+        ("size.json", {"block_params": 7.0}, "'block_params': Input should be less than or equal to 1"),
+        ("size.json", {"knob": float("nan")}, "NaN is no number of JSON"),
+        ("size.json", {"note": ["a"]}, "'note': Input should be a valid string"),
+        ("answers.json", {"values": [1.0]}, "its answers on piqa are not of 14 questions"),
+        ("answers.json", {"counts": [0.0] * 14}, "Input should be greater than 0"),
+        ("answers.json", {"chance": 2.0}, "Input should be less than or equal to 1"),
+        ("answers.json", None, "Input should be"),
+    ],
+)
+def test_what_is_kept_of_a_point_is_checked(
+    name: str, damaged: dict | None, says: str, model: BlockModel, prose: Path, tmp_path: Path
+) -> None:
+    table_1(tmp_path, 14)
+    piqa, setting = load_tasks("piqa", limit=14, data=tmp_path), Setting(SIZES, tmp_path / "runs", str(prose))
+    text = setting.text(2)
+    made = bench.Bench(model, text, text.calibration(model), [piqa], setting.out)
+    point = made.point("shortgpt", 0.25)
+    (path,) = setting.out.glob(f"*/{name}")
+    kept = json.loads(path.read_text())
+    (key,) = kept if name == "answers.json" else [None]
+    path.write_text(json.dumps(kept | damaged if damaged and key is None else {key: kept[key] | damaged if damaged else [1]}))
+    with pytest.raises(StrataError, match=f"{name} cannot be used: .*{says}.*; remove it, and the method is run again"):
+        made.point("shortgpt", 0.25)
+    path.unlink()
+    again = made.point("shortgpt", 0.25)
+    assert (again.knob, again.size, again.nll.tolist()) == (point.knob, point.size, point.nll.tolist())
+    assert [a.values.tolist() for a in again.answers] == [a.values.tolist() for a in point.answers]
 
 
 def test_tables(found: tuple[Methods, Path]) -> None:

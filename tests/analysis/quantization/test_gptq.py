@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,20 @@ def test_blocks_go_before_and_after(scheme: str, recipe: Recipe, tmp_path: Path)
         assert any(key.startswith("model.layers.1.") for key in a.keys() - same)
         assert {key for key in a if key.startswith("model.layers.0.")} <= same, "block 0 sees the same text in either order"
     assert source.without(removed).nbytes == open_store(before).nbytes < open_store(whole).nbytes < recipe.source.store.nbytes
+
+
+def test_a_checkpoint_of_another_recipe_is_not_taken(recipe: Recipe, tmp_path: Path) -> None:
+    out = recipe.folder(tmp_path)
+    out.mkdir()
+    (out / "config.json").write_text("{}")
+    for kept, says in (
+        (json.dumps(recipe.identity | {"damping": 0.5}), "holds a checkpoint of another recipe: remove it"),
+        ("{", "strata.json cannot be used: .*; remove"),
+        (None, "strata.json cannot be used: it is no file; remove"),
+    ):
+        (out / "strata.json").write_text(kept) if kept else (out / "strata.json").unlink()
+        with pytest.raises(StrataError, match=says):
+            recipe.make(tmp_path)
 
 
 def test_size_with_halved_floats(recipe: Recipe, tmp_path: Path) -> None:

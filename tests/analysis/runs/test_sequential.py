@@ -123,6 +123,23 @@ def test_decisions_on_a_trained_model_hold_at_four_times_the_tokens(tmp_path: Pa
     assert not (equal & ((low > margin) | (high < -margin))).any()
 
 
+def test_decisions_belong_to_one_margin_and_one_number_of_documents(reader: Path, tmp_path: Path) -> None:
+    """Other looks would be more than were planned, and other decisions would take the place of these without a word."""
+    model = load(reader, device="cpu", dtype="float32")
+    chosen = singles(model.spec, ["blocks"])
+
+    def study(n: int) -> SweepStudy:
+        return SweepStudy.of(model, chosen, Text(corpus=str(reader / "text.txt"), window=24, documents=n), kl=False)
+
+    found = until_resolved(study(14), 0.01, tmp_path / "run")
+    before = (tmp_path / "run" / "decisions.csv").read_text()
+    assert before == found.table.to_csv(index=False)
+    for n, margin, says in ((12, 0.01, "documents"), (30, 0.01, "documents"), (14, 0.02, "margin")):
+        with pytest.raises(StrataError, match=rf"holds a run of another plan \(it differs in {says}\): give another --out"):
+            until_resolved(study(n), margin, tmp_path / "run")
+    assert (tmp_path / "run" / "decisions.csv").read_text() == before
+
+
 def test_sentence() -> None:
     rows = [
         ("heads", 0, 1, "significant", 1.0, 0.9, 1.1, 12),

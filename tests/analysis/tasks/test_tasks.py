@@ -65,7 +65,7 @@ def test_a_whole_text_is_read_as_hflm_reads_it(tiny: Both) -> None:
     assert HarnessModel(tiny.model).loglikelihood_rolling(requests) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_study_is_a_table_and_goes_on(tiny: Both, data: Path, tmp_path: Path) -> None:
+def test_a_study_is_a_table_and_goes_on(tiny: Both, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = [Ablation(blocks={i}) for i in range(3)]
     TaskStudy.of(tiny.model, blocks, load_tasks("piqa", limit=4, data=data)).run(tmp_path / "run")
     records = next((tmp_path / "run/scores").glob("*.jsonl"))
@@ -83,6 +83,12 @@ def test_a_study_is_a_table_and_goes_on(tiny: Both, data: Path, tmp_path: Path) 
             cells["blocks", block, "acc"] - float(table[(table.kind == "dense") & (table.metric == "acc")].value.iloc[0])
         )
         assert cells["blocks", block, "above_chance"] == pytest.approx(cells["blocks", block, "acc"] - 0.5)
+    whole = (tmp_path / "run/summary.csv").read_bytes()
+    capsys.readouterr()
+    few = TaskStudy.of(tiny.model, blocks, load_tasks("piqa", limit=4, data=data)).run(tmp_path / "run")
+    assert set(few["n_documents"]) == {4}
+    assert (tmp_path / "run/summary.csv").read_bytes() == whole
+    assert "stays as it is: it is of 14 documents, and the 4 that were asked for are among them" in capsys.readouterr().err
     intervals = table[table["metric"] == "delta_log_loss"]
     assert (intervals["ci_low"] <= intervals["value"]).all()
     assert (intervals["value"] <= intervals["ci_high"]).all()
