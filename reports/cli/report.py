@@ -78,7 +78,7 @@ def compare(
     """Compare the redundancy of two models or more on the same bytes, as report.pdf and report.html.
 
     Models of one training budget that differ in their seed alone count as one architecture.
-    Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo
+    Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo-compared
     """
     from reports.request import ReportRequest
 

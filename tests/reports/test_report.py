@@ -11,18 +11,18 @@ import pytest
 
 from adapters.errors import StrataError
 from analysis.runs.folder import Folder
-from reports.asked import Asked
 from reports.report import make
+from reports.request import ReportRequest
 from reports.sections import SECTIONS
 
 
 @pytest.fixture
-def asked(tiny_folder: Path, prose: Path, tmp_path: Path) -> Asked:
+def asked(tiny_folder: Path, prose: Path, tmp_path: Path) -> ReportRequest:
     options = {"corpus": str(prose), "seed": 0, "device": "cpu", "dtype": "float32"}
-    return Asked.of([str(tiny_folder)], [], "quick", tmp_path / "out", ["importance"], options)
+    return ReportRequest.of([str(tiny_folder)], [], "quick", tmp_path / "out", ["importance"], options)
 
 
-def begun(asked: Asked) -> Path:
+def begun(asked: ReportRequest) -> Path:
     """A folder as it is while the first notebook runs."""
     with Folder(asked.out, asked.identity, "report", "request", made="notebooks").writing({}):
         (asked.out / "notebooks").mkdir()
@@ -33,7 +33,7 @@ def contents(out: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_a_foreign_folder_does_not_name_the_notebook_that_runs(asked: Asked, tmp_path: Path) -> None:
+def test_a_foreign_folder_does_not_name_the_notebook_that_runs(asked: ReportRequest, tmp_path: Path) -> None:
     """Neither beside the notebooks nor anywhere else; nothing has run when that is said."""
     out, evil = begun(asked), tmp_path / "evil.ipynb"
     cells = [nbformat.v4.new_code_cell(f"open({str(tmp_path / 'ran')!r}, 'w')", metadata={"tags": ["parameters"]})]
@@ -57,7 +57,7 @@ def test_a_foreign_folder_does_not_name_the_notebook_that_runs(asked: Asked, tmp
         ({"options": {"corpus": "texts", "seed": 1, "device": "cpu", "dtype": "float32", "documents": 3}}, "corpus, documents, seed"),
     ],
 )
-def test_another_report_is_refused_and_nothing_changes(asked: Asked, changes: dict, says: str) -> None:
+def test_another_report_is_refused_and_nothing_changes(asked: ReportRequest, changes: dict, says: str) -> None:
     out = begun(asked)
     before = contents(out)
     with pytest.raises(StrataError) as raised:
@@ -68,7 +68,7 @@ def test_another_report_is_refused_and_nothing_changes(asked: Asked, changes: di
     assert contents(out) == before
 
 
-def test_a_report_of_which_nothing_is_known_is_left_alone(asked: Asked) -> None:
+def test_a_report_of_which_nothing_is_known_is_left_alone(asked: ReportRequest) -> None:
     asked.out.mkdir()
     (asked.out / "report.pdf").write_bytes(b"%PDF of somebody else")
     with pytest.raises(StrataError, match="is not empty and holds no report: give another --out"):
@@ -76,6 +76,6 @@ def test_a_report_of_which_nothing_is_known_is_left_alone(asked: Asked) -> None:
     assert [p.name for p in asked.out.iterdir()] == ["report.pdf"]
 
 
-def test_two_writers(asked: Asked) -> None:
+def test_two_writers(asked: ReportRequest) -> None:
     with Folder(asked.out, asked.identity, "report", "request").writing({}), pytest.raises(StrataError, match="another process is writing"):
         make(asked)

@@ -104,9 +104,9 @@ def test_what_is_kept_of_a_point_is_checked(
     name: str, damaged: dict | None, says: str, model: BlockModel, prose: Path, tmp_path: Path
 ) -> None:
     table_1(tmp_path, 14)
-    piqa, setting = load_tasks("piqa", limit=14, data=tmp_path), Setting(SIZES, tmp_path / "runs", str(prose))
+    piqa, setting = load_tasks("piqa", limit=14, data=tmp_path), RunConfig(SIZES, tmp_path / "runs", str(prose))
     text = setting.text(2)
-    made = bench.Bench(model, text, text.calibration(model), [piqa], setting.out)
+    made = bench.MethodRuns(model, text, text.calibration(model), [piqa], setting.out)
     point = made.point("shortgpt", 0.25)
     (path,) = setting.out.glob(f"*/{name}")
     kept = json.loads(path.read_text())
@@ -116,7 +116,7 @@ def test_what_is_kept_of_a_point_is_checked(
         made.point("shortgpt", 0.25)
     path.unlink()
     again = made.point("shortgpt", 0.25)
-    assert (again.knob, again.size, again.nll.tolist()) == (point.knob, point.size, point.nll.tolist())
+    assert (again.level, again.size, again.nll.tolist()) == (point.level, point.size, point.nll.tolist())
     assert [a.values.tolist() for a in again.answers] == [a.values.tolist() for a in point.answers]
 
 

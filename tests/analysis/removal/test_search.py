@@ -13,7 +13,7 @@ from adapters.ablation import NONE, Ablation
 from analysis.removal import search
 from analysis.removal.orders import ORDERS
 from analysis.runs.budgets import Budget
-from analysis.runs.settings import Setting
+from analysis.runs.settings import RunConfig
 from tests.reference.models import save_reader, spec
 
 BLOCKS = 4
@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
 
 
 def find(model: BlockModel, prose: Path, out: Path) -> dict:
-    setting = Setting(Budget(24, 4, None), out, str(prose))
+    setting = RunConfig(Budget(24, 4, None), out, str(prose))
     return search.find_paths(model, setting.text(4).at_most(4, model), setting, 1e12).paths
 
 

@@ -126,7 +126,7 @@ def test_decisions_on_a_trained_model_hold_at_four_times_the_tokens(tmp_path: Pa
 def test_decisions_belong_to_one_margin_and_one_number_of_documents(reader: Path, tmp_path: Path) -> None:
     """Other looks would be more than were planned, and other decisions would take the place of these without a word."""
     model = load(reader, device="cpu", dtype="float32")
-    chosen = singles(model.spec, ["blocks"])
+    chosen = single_ablations(model.spec, ["blocks"])
 
     def study(n: int) -> SweepStudy:
         return SweepStudy.of(model, chosen, Text(corpus=str(reader / "text.txt"), window=24, documents=n), kl=False)

@@ -162,7 +162,7 @@ def test_more_documents_go_on_from_fewer(both, folder: Path, tmp_path: Path) -> 
 def test_fewer_documents_do_not_shrink_the_summary(both, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table of what was asked for is returned; the file stays that of all, and says so, whatever kind of study it is of."""
     model, _ = both
-    chosen = singles(model.spec, ["blocks"])
+    chosen = single_ablations(model.spec, ["blocks"])
     makers = {
         "sweep": lambda n: SweepStudy.of(model, chosen, text(folder, n)),
         "importance": lambda n: ImportanceStudy(model, text(folder, n)),
