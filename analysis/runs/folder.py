@@ -67,7 +67,8 @@ class Folder:
         if not any(self.folder.glob(self.made)):
             return None
         theirs = found.identity
-        differing = sorted(k for k in self.identity.keys() | theirs.keys() if _hash(self.identity, k) != _hash(theirs, k))
+        keys = self.identity.keys() | theirs.keys()
+        differing = sorted(k if k.isprintable() else ascii(k) for k in keys if _hash(self.identity, k) != _hash(theirs, k))
         raise StrataError(
             f"{self.folder} holds a {self.noun} of another {self.of} (it differs in {', '.join(differing)}): "
             f"{FIX}, for example --out {self.folder}-{self.key[:8]}"
