@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, islice
+from typing import Any
 
 from adapters.errors import StrataError, unknown
 from adapters.tokenizers import Tokenizer
-from analysis.data.sources import first_documents, is_offline, state, texts
+from analysis.data.reading import Reading
+from analysis.data.sources import first_documents, is_offline, selection, state, texts
 
 # Percent of documents, by hash. Models are trained on train; importance and removal orders come from calibration;
 # every number shown is held-out; benchmark items whose passage is a document come from benchmark alone.
@@ -54,33 +56,40 @@ class Window:
         return f"{self.document}:{self.start}+{len(self.text)}" + (f"-{self.unscored}" if self.unscored else "")
 
 
-def documents(corpus: str, piece: int = PIECE) -> Iterator[Document]:
+def documents(corpus: str, piece: int = PIECE, reading: Reading | None = None) -> Iterator[Document]:
     """Distinct documents of a corpus, streamed: the offline texts (`texts`), files, folders and data sets (`analysis.data.rows.Source`).
 
     A running text and a long document are cut into documents of about `piece` characters. Of a data set, on the hub or in
-    a folder, these are the first 10,000; of everything else all. Raises StrataError when there are none.
+    a folder, these are the first 10,000; of everything else all. Counts in `reading`. Raises StrataError when there are none.
     """
-    none = True
-    for text in islice(_distinct(texts(corpus, piece)), first_documents(corpus)):
-        none = False
+    reading = reading or Reading(corpus, selection(corpus))
+    for text in islice(_distinct(texts(reading, piece), reading), first_documents(corpus)):
         yield Document.of(text)
-    if none:
+    if not reading.documents:
         raise StrataError(f"the corpus {corpus!r} is empty: a corpus holds at least one text")
 
 
-def _distinct(found: Iterator[str]) -> Iterator[str]:
-    """The same passage comes back with other questions, or cut a little differently. Memory is bounded: old ones are forgotten."""
+def _distinct(found: Iterator[str], reading: Reading) -> Iterator[str]:
+    """Each text once, whatever its spaces and capitals. Memory is bounded: old ones are forgotten."""
     seen: OrderedDict[bytes, None] = OrderedDict()
     for text in found:
-        opening = hashlib.sha256(" ".join(text[:200].split()).casefold()[:100].encode()).digest()
-        if opening not in seen:
-            seen[opening] = None
-            if len(seen) > REMEMBERED:
-                seen.popitem(last=False)
-            yield text
+        whole = hashlib.sha256(" ".join(text.split()).casefold().encode()).digest()
+        if whole in seen:
+            reading.repeated += 1
+            continue
+        seen[whole] = None
+        if len(seen) > REMEMBERED:
+            seen.popitem(last=False)
+        reading.documents += 1
+        yield text
 
 
-def sample(
+def sample(corpus: str, n: int, window: int, tokenizer: Tokenizer | Sequence[Tokenizer], **options: Any) -> list[Window]:
+    """The windows of `sampled`."""
+    return sampled(corpus, n, window, tokenizer, **options)[0]
+
+
+def sampled(
     corpus: str,
     n: int,
     window: int,
@@ -89,8 +98,8 @@ def sample(
     split: str | None = "held-out",
     seed: int = 0,
     fewer: bool = False,
-) -> list[Window]:
-    """One window of about `window` tokens from each of `n` documents, in an order that does not depend on `n`.
+) -> tuple[list[Window], Reading]:
+    """One window of about `window` tokens from each of `n` documents, in an order that does not depend on `n`; and what was read for it.
 
     Several tokenizers are given the same bytes: a window is then as long as the one that makes most tokens of it allows.
     Documents are ranked by a seeded hash; those shorter than a window are passed over. `split` None takes all documents.
@@ -102,31 +111,35 @@ def sample(
     if split is not None and split not in shares:
         raise unknown("split", split, shares)
     tokenizers = tuple(tokenizer) if isinstance(tokenizer, Sequence) else (tokenizer,)
-    found = _first(corpus, n, window, tokenizers, split, seed, state(corpus))  # tokenizers are hashed by identity
+    found, reading = _first(corpus, n, window, tokenizers, split, seed, state(corpus))  # tokenizers are hashed by identity
     if len(found) == n or (fewer and found):
-        return list(found)
+        return list(found), reading
     first = first_documents(corpus)
     raise StrataError(
         f"the {split or 'whole'} part of {f'the first {first:,} documents of ' if first else ''}the corpus {corpus!r} has {len(found)} "
-        f"documents of {window} tokens, {n} are asked for: give a longer text, fewer tokens or a shorter window"
+        f"documents of {window} tokens, {n} are asked for: give a longer text, fewer tokens or a shorter window ({reading.sentence})"
     )
 
 
 @lru_cache(maxsize=32)  # a study asks for the same sample several times
 def _first(
     corpus: str, n: int, window: int, tokenizers: tuple[Tokenizer, ...], split: str | None, seed: int, state: object
-) -> tuple[Window, ...]:
+) -> tuple[tuple[Window, ...], Reading]:
     """Up to `n` windows. `state` is that of the files of the corpus: when it changes they are read again."""
     shares = SPLITS if is_offline(corpus) else OWN_SPLITS
     best: list[tuple[int, Window]] = []  # a heap of the n first, the last of them on top
-    for document in documents(corpus, max(PIECE, 8 * window)):
+    reading = Reading(corpus, selection(corpus), split=split)
+    for document in documents(corpus, max(PIECE, 8 * window), reading):
+        if split not in (None, document.split(shares)):
+            continue
+        reading.in_split += 1
         rank = -int(_rank(document, seed), 16)
-        if split not in (None, document.split(shares)) or (len(best) == n and rank < best[0][0]):
+        if len(best) == n and rank < best[0][0]:
             continue
         cut = _cut(document, window, tokenizers, seed)
         if cut is not None and (rank, cut) not in best:
             (heapq.heappush if len(best) < n else heapq.heapreplace)(best, (rank, cut))
-    return tuple(cut for _, cut in sorted(best, key=lambda ranked: -ranked[0]))
+    return tuple(cut for _, cut in sorted(best, key=lambda ranked: -ranked[0])), reading
 
 
 def require_disjoint(a: list[Window], b: list[Window]) -> None:

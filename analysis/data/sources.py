@@ -1,17 +1,21 @@
-"""Where texts come from: the offline texts, files and folders, and data sets of the Hugging Face hub; all of them streamed."""
+"""Where texts come from: the offline texts, files, folders and patterns, and data sets of the Hugging Face hub; all of them streamed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
-from pathlib import Path
 
 from adapters.catalogue import PACKAGES
 from adapters.errors import StrataError, unknown
-from analysis.data.rows import ROWS, Source, files, not_utf8, rows
+from analysis.data.folders import KINDS, Selection, select
+from analysis.data.hub import hub_rows
+from analysis.data.reading import Reading
+from analysis.data.rows import Source, rows
+from analysis.data.streams import blocks, lines
 
-# Files and columns of the offline texts that hold prose. Several are benchmarks as well: see SPLITS in analysis/corpora.
+# Files and columns of the offline texts that hold prose. Several are benchmarks as well: see SPLITS in analysis/data/documents.py.
 PROSE = (
     ("BoolQ/combined.jsonl", "passage"),
     ("MultiLexSum/test.jsonl", "document"),
@@ -24,7 +28,8 @@ PROSE = (
 )
 FIRST = 10_000  # documents of a data set, on the hub or in a folder, that are read: no study downloads millions of rows
 EXPECTED = (
-    "`texts` (offline), a text file, a folder of .txt files, a .parquet, .jsonl, .json or .csv file, or a data set of the hub, OWNER/NAME"
+    f"`texts` (offline), a text file, a file of rows ({', '.join([*KINDS][1:])}), a folder of one kind of these, a pattern in quotes, "
+    "or a data set of the hub, OWNER/NAME"
 )
 
 
@@ -35,57 +40,102 @@ def is_offline(corpus: str) -> bool:
 
 def first_documents(corpus: str) -> int | None:
     """How many documents of a corpus are read, in its own order; None: all."""
-    return FIRST if not is_offline(corpus) and Source.of(corpus).is_data_set else None
+    if is_offline(corpus):
+        return None
+    source = Source.of(corpus)
+    return FIRST if source.is_hub or (not source.path.is_file() and selection(corpus).kind != "text") else None
+
+
+def selection(corpus: str) -> Selection:
+    """The files that are read. Raises StrataError when there are none, and when it cannot be told which are meant."""
+    if is_offline(corpus):
+        return Selection("offline texts", ())
+    source = Source.of(corpus)
+    if source.is_hub:
+        return Selection("data set of the hub", ())
+    if not source.is_local:
+        raise StrataError(f"unknown corpus {corpus!r}: expected {EXPECTED}")
+    found = select(source.name, source.configuration, source.split)
+    if source.column and found.kind == "text":
+        raise StrataError(f"{source.name} is text, which has no columns: leave out #{source.column}, or give {', '.join([*KINDS][1:])}")
+    return found
 
 
 def state(corpus: str) -> tuple:
     """What changes when files of the corpus do; a data set of the hub counts as fixed while a process runs."""
-    path = Source.of(corpus).path
-    found = [] if is_offline(corpus) else [path] if path.is_file() else files(path, (".txt", *ROWS))
-    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in found)
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in selection(corpus).files)
 
 
-def texts(corpus: str, piece: int) -> Iterator[str]:
+def texts(reading: Reading, piece: int) -> Iterator[str]:
     """The texts of a corpus, long ones in pieces of about `piece` characters; memory does not grow with the corpus.
 
-    What is held at once is a block of a text file, a row group of Parquet, 10 MB of JSON lines, 10,000 rows of CSV, or a
-    whole .json array; of a data set it may be one of its files, which Arrow reads ahead.
+    What is held at once is a block of a text file, a row group of Parquet, a row of JSON lines or CSV, or a whole list of JSON;
+    of a data set of the hub it may be one of its files, which Arrow reads ahead. Counts rows in `reading`.
     """
-    if is_offline(corpus):
-        yield from _offline_texts(corpus.partition(":")[2])
+    if is_offline(reading.corpus):
+        yield from _offline_texts(reading)
         return
-    source = Source.of(corpus)
-    for blocks in _joined(rows(source)) if source.has_rows else _text_files(source):
-        yield from _pieces(blocks, piece)
+    source = Source.of(reading.corpus)
+    if reading.kind == "text":
+        for file in reading.selection.files:
+            yield from _counted_pieces(blocks(file), piece, reading)
+    else:
+        held = hub_rows(source, reading) if source.is_hub else rows(source, reading)
+        for part in _joined(_filled(held, reading)):
+            yield from _pieces(part, piece)
+
+
+def _counted_pieces(text: Iterable[str], piece: int, reading: Reading) -> Iterator[str]:
+    reading.rows += 1
+    empty = True
+    for part in _pieces(text, piece):
+        empty = False
+        yield part
+    reading.empty += empty
+
+
+def _filled(rows: Iterable[str | None], reading: Reading) -> Iterator[str]:
+    """Those that hold a text."""
+    for row in rows:
+        reading.rows += 1
+        if row is not None and row.strip():
+            yield row
+        else:
+            reading.empty += 1
 
 
 def _joined(rows: Iterator[str]) -> Iterator[Iterable[str]]:
     """A row is a text. Rows that are single lines, newline and all, are one running text, as those of WikiText are."""
-    for lines, group in groupby(filter(str.strip, rows), key=lambda row: row.find("\n") == len(row) - 1):
-        if lines:
+    for running, group in groupby(rows, key=lambda row: row.find("\n") == len(row) - 1):
+        if running:
             yield group
         else:
             yield from ([row] for row in group)
 
 
-def _text_files(source: Source) -> Iterator[Iterable[str]]:
-    path = source.path
-    if source.configuration or source.split or source.column or not path.exists():
-        raise StrataError(f"unknown corpus {str(source)!r}: expected {EXPECTED}")
-    found = files(path, [".txt"]) if path.is_dir() else [path]
-    if not found:
-        raise StrataError(f"the folder {path} holds no .txt files, and no {', '.join(ROWS)} files")
-    yield from map(_blocks, found)
-
-
-def _offline_texts(part: str) -> Iterator[str]:
+def _offline_texts(reading: Reading) -> Iterator[str]:
+    """Passages, each once: the same one comes back with other questions, and a little differently (`opening`)."""
+    part = reading.corpus.partition(":")[2]
     names = {file.partition("/")[0] for file, _ in PROSE}
     if part and part not in names:
         raise unknown("part of texts", part, names)
-    folder = PACKAGES["texts"].folder("texts") / "data"
+    folder, seen = PACKAGES["texts"].folder("texts") / "data", set[bytes]()
     for file, column in [(file, column) for file, column in PROSE if not part or file.startswith(f"{part}/")]:
-        with (folder / file).open(encoding="utf-8") as lines:
-            yield from (json.loads(line)[column].strip() for line in lines)
+        for text in _filled((json.loads(line)[column].strip() for line in lines(folder / file)), reading):
+            if (start := opening(text)) in seen:
+                reading.repeated += 1
+            else:
+                seen.add(start)
+                yield text
+
+
+def opening(text: str) -> bytes:
+    """Stands for a passage of the offline texts, of which Quac and BoolQ hold editions that differ by a few words behind it.
+
+    Were these two documents, one could be trained on and the other held out. No text of others is compared like this: there are
+    licences, instructions and prefaces that many documents begin with.
+    """
+    return hashlib.sha256(" ".join(text[:200].split()).casefold()[:100].encode()).digest()
 
 
 def _pieces(blocks: Iterable[str], size: int) -> Iterator[str]:
@@ -102,14 +152,3 @@ def _pieces(blocks: Iterable[str], size: int) -> Iterator[str]:
         held = held[at:]
     if held.strip():
         yield held.strip()
-
-
-def _blocks(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            read: Callable[[], str] = lambda: file.read(1 << 16)  # noqa: E731
-            yield from iter(read, "")
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
-    except OSError as error:
-        raise StrataError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,56 @@
+"""What was read of a corpus: files, rows, documents, and what was passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.data.folders import Selection
+
+
+@dataclass
+class Reading:
+    """Counted while a corpus is read; to the end, or as far as documents are taken."""
+
+    corpus: str
+    selection: Selection
+    column: str | None = None
+    rows: int = 0  # of files of text: files
+    empty: int = 0  # of these, without text
+    documents: int = 0  # distinct ones, that rows were parted into
+    repeated: int = 0  # that were read before, and are passed over
+    split: str | None = None  # None: all
+    in_split: int = 0  # of the documents
+
+    @property
+    def kind(self) -> str:
+        return self.selection.kind
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in ("rows", "empty", "documents", "repeated", "split", "in_split")}
+        files = [str(file) for file in self.selection.files]
+        return {"kind": self.kind, "column": self.column, "files": files, "passed_over": dict(self.selection.passed_over), **counts}
+
+    @property
+    def sentence(self) -> str:
+        """One line."""
+        files, rows = len(self.selection.files), f"{self.rows:,} rows"
+        what = f"{self.kind}, {files:,} file{'s' * (files != 1)}" if files else self.kind
+        of = f", column {self.column}" if self.column else ""
+        unit = "" if self.kind == "text" else f", {rows}"
+        split = f", {self.in_split:,} of them {self.split}" if self.split else ""
+        said = (
+            f"read {self.corpus} ({what}{of}{unit}): {self.empty:,} empty, {self.repeated:,} repeated, {self.documents:,} documents{split}"
+        )
+        passed = [f"{_some(names)} ({reason})" for reason, names in self.selection.passed_over.items()]
+        return _printable(said + (f"; passed over {', '.join(passed)}" if passed else ""))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+
+
+def _printable(text: str) -> str:
+    """A name of a file may hold anything."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
