@@ -13,8 +13,9 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.tokenizers import Tokenizer
-from analysis.data.documents import Window, require_disjoint, sample
+from analysis.data.documents import Window, require_disjoint, sampled
 from analysis.data.hashes import content_hash
+from analysis.data.reading import Reading
 from analysis.data.sources import first_documents
 
 PROBE = "The naïve cats, 3 of 12, ate 东西.\n\n"  # tokenizers that differ are told apart by what they make of it
@@ -50,12 +51,16 @@ class Text:
         """Raises StrataError when the corpus is too short or the window longer than the model's context."""
         if self.window >= model.spec.max_len:
             raise StrataError(f"a window of {self.window} tokens is too long for {model.spec.name}, whose context has {model.spec.max_len}")
-        return self._sample(model)
+        return self._sampled(model)[0]
+
+    def reading(self, model: BlockModel) -> Reading:
+        """What was read to find the windows: files, rows, documents, and what was passed over."""
+        return self._sampled(model, fewer=True)[1]
 
     def at_most(self, documents: int, model: BlockModel) -> Text:
         """The same with `documents` documents, or as many as the corpus has."""
         text = replace(self, documents=documents)
-        return replace(text, documents=len(text._sample(model, fewer=True)))
+        return replace(text, documents=len(text._sampled(model, fewer=True)[0]))
 
     def calibration(self, model: BlockModel, documents: int | None = None) -> Text:
         """As much of the calibration part of the same corpus: as many documents, or `documents`, or as many as there are.
@@ -63,12 +68,12 @@ class Text:
         Raises StrataError when the two share a document.
         """
         found = replace(self, split="calibration").at_most(documents or self.documents, model)
-        require_disjoint(self._sample(model, fewer=True), found.windows(model))
+        require_disjoint(self._sampled(model, fewer=True)[0], found.windows(model))
         return found
 
-    def _sample(self, model: BlockModel, *, fewer: bool = False) -> list[Window]:
+    def _sampled(self, model: BlockModel, *, fewer: bool = False) -> tuple[list[Window], Reading]:
         tokenizers = self.tokenizers or tokenizer_of(model)
-        return sample(self.corpus, self.documents, self.window, tokenizers, split=self.split, seed=self.seed, fewer=fewer)
+        return sampled(self.corpus, self.documents, self.window, tokenizers, split=self.split, seed=self.seed, fewer=fewer)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -50,8 +50,10 @@ def is_pattern(name: str) -> bool:
     return has_magic(name) and not Path(name).expanduser().exists()
 
 
-def select(name: str, configuration: str | None = None, split: str | None = None) -> Selection:
-    """Of a file itself, of a pattern what it matches, of a folder by `RULE`; the hub's folders have configurations and splits.
+def select(name: str, configuration: str | None = None, split: str | None = None, column: str | None = None) -> Selection:
+    """Of a file itself, of a pattern what it matches, of a folder by `RULE`.
+
+    Configurations and splits are those of the hub's folders; where one of them, or a column, is named, files of rows are meant.
 
     Raises StrataError when there is nothing to read, when it cannot be told what is meant, and for a part that is not there.
     """
@@ -67,6 +69,9 @@ def select(name: str, configuration: str | None = None, split: str | None = None
         kinds = {file: kind_of(file) or "text" for file in matches if file.is_file()}
         return Selection(_one_kind(name, kinds, {}), tuple(kinds))
     kinds, passed = _sorted_out(path)
+    if (texts := [file for file, kind in kinds.items() if kind == "text"]) and (configuration or split or column):
+        kinds = {file: kind for file, kind in kinds.items() if kind != "text"}
+        passed["without rows"] = [str(file.relative_to(path)) for file in texts]
     splits = declared(path, configuration)
     if splits is None:
         kind = _one_kind(name, kinds, passed)

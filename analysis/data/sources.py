@@ -55,7 +55,7 @@ def selection(corpus: str) -> Selection:
         return Selection("data set of the hub", ())
     if not source.is_local:
         raise StrataError(f"unknown corpus {corpus!r}: expected {EXPECTED}")
-    found = select(source.name, source.configuration, source.split)
+    found = select(source.name, source.configuration, source.split, source.column)
     if source.column and found.kind == "text":
         raise StrataError(f"{source.name} is text, which has no columns: leave out #{source.column}, or give {', '.join([*KINDS][1:])}")
     return found

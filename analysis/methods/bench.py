@@ -125,7 +125,8 @@ class MethodRuns:
             return {"nll": sweep(model, dense, batch.ids, batch.lengths, first=batch.first, kl=False)["nll"][0].numpy()}
 
         size = documents_per_batch(model, dense, self.text.window + 2, None)
-        score_documents(run, model, self.text.windows(self.model), size, score, {"spec": asdict(model.spec)})
+        about = {"spec": asdict(model.spec), "read": self.text.reading(self.model).to_json()}
+        score_documents(run, model, self.text.windows(self.model), size, score, about)
         run.write_json(SIZE, {"knob": solved.level, "note": solved.note, **solved.size._asdict()})
         answered = self._answers(model, run.folder)
         found = [KeptAnswers(values=a.values.tolist(), counts=a.counts.tolist(), chance=a.chance) for a in answered]

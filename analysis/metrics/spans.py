@@ -89,7 +89,7 @@ class SpanStudy:
             counts = batch.lengths.numpy() - (not self.first_token)
             return angular(self.model, batch.ids, batch.lengths, first_token=self.first_token) | {"real": counts}
 
-        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows)}
+        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
         scores = score_documents(run, self.model, windows, 8, score, about, progress)
         counts = {"angular_last": np.ones_like(scores["real"]), "angular_all": scores["real"]}
         rows = [

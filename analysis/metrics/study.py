@@ -88,5 +88,5 @@ class ImportanceStudy:
                 found["taylor"] = taylor(self.model, batch.ids, batch.lengths, kinds=self.kinds)
             return found
 
-        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows)}
+        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
         return score_documents(run, self.model, windows, 8, score, about, progress)

@@ -121,7 +121,12 @@ class SweepStudy:
         longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
         size = documents_per_batch(self.model, self.plan, longest, self.memory)
         streams_within(self.memory, self.model, self.plan, size, longest)  # an error before anything is written
-        about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "mixer_rows": self.plan.mixer_rows}
+        about = {
+            "spec": asdict(self.model.spec),
+            "documents_hash": windows_hash(windows),
+            "read": self.text.reading(self.model).to_json(),
+            "mixer_rows": self.plan.mixer_rows,
+        }
         return score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
 
     def _filled(self) -> BlockModel:

@@ -14,17 +14,20 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from adapters.errors import StrataError
 from analysis.data.batches import Text
+from analysis.data.folders import KINDS, RULE
 from analysis.data.sources import FIRST
+from analysis.data.streams import COMPRESSED
 
 Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]
 Corpus = Annotated[
     str,
     typer.Option(
-        help="`texts` (offline English prose) or a part of it, as texts:XSum; a UTF-8 text file or a folder of .txt files; "
-        "a .parquet, .jsonl, .json or .csv file; "
-        f"or a data set of the Hugging Face hub, of which the first {FIRST:,} documents are read: NAME[:CONFIGURATION[:SPLIT]][#COLUMN], "
-        "for example emozilla/pg19. Each window comes behind the model's own BOS token where it has one."
+        help="`texts` (offline English prose) or a part of it, as texts:XSum; a UTF-8 text file; a file of rows "
+        f"({', '.join([*KINDS][1:])}), compressed or not ({', '.join(COMPRESSED)}); a folder or a pattern in quotes; "
+        f"or a data set of the Hugging Face hub, for example emozilla/pg19. Of rows: NAME[:CONFIGURATION[:SPLIT]][#COLUMN]. {RULE}. "
+        f"Of a data set, on the hub or in a folder, the first {FIRST:,} documents are read. Documents that are repeated count once. "
+        "Each window comes behind the model's own BOS token where it has one."
     ),
 ]
 Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
@@ -34,7 +37,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Count rows, tokens, memory and time, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is read and passed over, count rows, tokens, memory and time, and stop.")]
 
 
 def required(out: Path | None, dry_run: bool) -> Path:

@@ -18,6 +18,7 @@ from analysis.metrics.spans import straightest
 from analysis.stats.intervals import Interval
 
 if TYPE_CHECKING:
+    from analysis.metrics.spans import SpanStudy
     from analysis.metrics.study import ImportanceStudy
     from analysis.runs.sequential import Outcome
     from analysis.runs.sweep_run import SweepStudy
@@ -62,8 +63,9 @@ def work(study: SweepStudy, as_json: bool) -> None:
     """Rows, tokens, memory and time of a sweep."""
     found = cost(study.model, study.plan, study.text.documents, study.text.window, study.memory)
     if as_json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps(asdict(found) | {"read": study.text.reading(study.model).to_json()}))
         return
+    read(study, as_json)
     n = len(study.plan.ablations)
     naive = n * len(study.plan.spec.blocks)
     print(f"{n} models ({n - 1} ablations and the dense one) on {study.text.documents} documents, {found.tokens:,} tokens")
@@ -76,10 +78,18 @@ def reading(study: ImportanceStudy, as_json: bool) -> None:
     tokens = study.text.documents * study.text.window
     seconds = study.flops_per_token * tokens / speed(study.model, study.text.window)
     if as_json:
-        print(json.dumps({"documents": study.text.documents, "tokens": tokens, "seconds": seconds}))
+        text = study.text.reading(study.model).to_json()
+        print(json.dumps({"documents": study.text.documents, "tokens": tokens, "seconds": seconds, "read": text}))
         return
+    read(study, as_json)
     print(f"{', '.join(study.metrics)} of {', '.join(study.kinds)}")
     print(f"{study.text.documents} documents, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
+
+
+def read(study: SweepStudy | ImportanceStudy | SpanStudy, as_json: bool) -> None:
+    """What was read of the corpus, and what was passed over."""
+    if not as_json:
+        print(study.text.reading(study.model).sentence)
 
 
 def records(table: pd.DataFrame) -> None:

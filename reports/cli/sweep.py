@@ -114,10 +114,12 @@ def sweep(
     elif until_resolved is not None:
         with bar(f"decisions on {model}", text.documents) as advance:
             found = sequential.until_resolved(study, until_resolved, out, advance)
+        output.read(study, as_json)
         output.outcome(found, out, as_json)
     else:
         with bar(f"sweep of {model}", study.steps * text.documents) as advance:
             table = study.run(out, advance)
+        output.read(study, as_json)
         output.effects(table, out, as_json)
 
 
@@ -155,6 +157,7 @@ def importance(
         return
     with bar(f"importance in {model}", text.documents) as advance:
         table = study.run(out, advance)
+    output.read(study, as_json)
     output.effects(table, out, as_json)
 
 
@@ -179,4 +182,5 @@ def spans(
     study = SpanStudy(load(model, device=device, dtype=dtype, revision=revision), text)
     with bar(f"spans of {model}", text.documents) as advance:
         table = study.run(out, advance)
+    output.read(study, as_json)
     output.spans(table, out, as_json)
