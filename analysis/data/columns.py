@@ -51,6 +51,17 @@ def texts(path: Path, column: str) -> Iterator[str | None]:
         yield value
 
 
+def require_prose(path: Path) -> None:
+    """Raises StrataError for a file of text that holds JSON lines."""
+    first = next((line for line in lines(path) if line.strip()), "")
+    try:
+        rows = first.lstrip().startswith("{") and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return
+    if rows:
+        raise StrataError(f"{path} holds JSON lines, and its name does not say so: end it in .jsonl, and one column of them is read")
+
+
 def half_a_character(text: str) -> str | None:
     """A lone surrogate, as JSON writes it."""
     try:
@@ -174,8 +185,8 @@ def _csv_values(path: Path, column: str) -> Iterator[Placed]:
 
 
 @contextmanager
-def _arrow(path: Path) -> Iterator[Any]:
-    """The open Parquet file."""
+def parquet(path: Path) -> Iterator[Any]:
+    """The open file. Raises StrataError for what is none, and for what is wrong with it while it is open."""
     import pyarrow as pa  # not at the top: few corpora are Parquet
     from pyarrow.parquet import ParquetFile
 
@@ -190,7 +201,7 @@ def _arrow(path: Path) -> Iterator[Any]:
 
 
 def _parquet_kinds(path: Path) -> dict[str, str]:
-    with _arrow(path) as file:
+    with parquet(path) as file:
         return {field.name: arrow_kind(field.type) for field in file.schema_arrow}
 
 
@@ -204,7 +215,7 @@ def arrow_kind(of: Any) -> str:
 
 
 def _parquet_values(path: Path, column: str) -> Iterator[Placed]:
-    with _arrow(path) as file:
+    with parquet(path) as file:
         if file.schema_arrow.names.count(column) != 1:
             raise StrataError(f"{path} has the column {column!r} twice: give each its own name")
         n = 0

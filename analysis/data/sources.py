@@ -9,6 +9,7 @@ from itertools import groupby
 
 from adapters.catalogue import PACKAGES
 from adapters.errors import StrataError, unknown
+from analysis.data.columns import require_prose
 from analysis.data.folders import KINDS, Selection, select
 from analysis.data.hub import hub_rows
 from analysis.data.reading import Reading
@@ -78,6 +79,7 @@ def texts(reading: Reading, piece: int) -> Iterator[str]:
     source = Source.of(reading.corpus)
     if reading.kind == "text":
         for file in reading.selection.files:
+            require_prose(file)
             yield from _counted_pieces(blocks(file), piece, reading)
     else:
         held = hub_rows(source, reading) if source.is_hub else rows(source, reading)

@@ -100,6 +100,7 @@ def require_parquet(path: Path) -> None:
     """Raises StrataError for a file that does not begin as Parquet does, with what it is instead."""
     with _explained(path), path.open("rb") as file:
         head = file.read(HEAD)
+    require_here(path, head)
     if not head.startswith(PARQUET):
         raise StrataError(f"{path} is {name_of(head) or ('compressed' if unpacker(head) else 'not Parquet')}, and Parquet is expected")
 

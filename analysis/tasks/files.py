@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.errors import StrataError, one_line
+from analysis.data.columns import half_a_character
+from analysis.data.streams import blocks
 
 Row = dict[str, Any]
 Splits = dict[str, list[Row]]
@@ -40,12 +42,8 @@ def _count(held: object) -> str:
 
 
 def read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StrataError(f"{path} is not UTF-8: {one_line(error)}") from error
-    except OSError as error:
-        raise StrataError(f"cannot read {path}: {error.strerror}") from error
+    """The whole text, compressed or not. Raises StrataError for what holds none."""
+    return "".join(blocks(path))
 
 
 def lines(path: Path) -> Placed:
@@ -78,15 +76,22 @@ def whole(path: Path) -> Placed:
 
 def table(path: Path) -> Placed:
     """Of a file with commas: lists of cells, a header among them."""
-    reader = csv.reader(io.StringIO(read(path), newline=""))
-    return ((f"line {reader.line_num}", cells) for cells in reader if cells)
+    reader = csv.reader(io.StringIO(read(path), newline=""), strict=True)
+    try:
+        yield from ((f"line {reader.line_num}", cells) for cells in reader if cells)
+    except csv.Error as error:
+        raise StrataError(f"{path}, line {reader.line_num}: {one_line(error)}") from error
 
 
 def _parsed(path: Path, where: str, text: str) -> Any:
+    place = f"{path}{f', {where}' if where else ''}"
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise StrataError(f"{path}{f', {where}' if where else ''}: {one_line(error)}") from error
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StrataError(f"{place}: {one_line(error)}") from error
+    if "\\ud" in text.lower() and (half := half_a_character(json.dumps(found, ensure_ascii=False))):
+        raise StrataError(f"{place} holds {half}, half of a character, which no encoding has: replace or drop it")
+    return found
 
 
 def splits(asked: Sequence[Row], train: Sequence[Row] = ()) -> Splits:

@@ -68,9 +68,13 @@ def _piqa(folder: Path, name: str) -> Splits:
         path = folder / "piqa" / f"{split}.jsonl"
         if not path.is_file():
             return []
-        labels = (label for _, label in files.lines(path.with_name(f"{split}-labels.lst")))
+        listed = path.with_name(f"{split}-labels.lst")
+        labels = (label for _, label in files.lines(listed))
         keys = ("goal", "sol1", "sol2")
-        return files.rows([path], lambda row: {k: row[k] for k in keys} | {"label": int(next(labels, "no label"))}, files.objects)
+        rows = files.rows([path], lambda row: {k: row[k] for k in keys} | {"label": int(next(labels, "no label"))}, files.objects)
+        if more := len(list(labels)):
+            raise StrataError(f"{listed} holds {more} labels more than {path.name} has rows: give the two files of one split")
+        return rows
 
     return files.splits(read("valid"), read("train"))
 

@@ -14,6 +14,7 @@ from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.engine.ablations import single_ablations
 from analysis.tasks import SEED, TaskSet, load_tasks
+from analysis.tasks.copies import HELD as COPIES
 from analysis.tasks.index import names
 from analysis.tasks.layouts import LAYOUTS
 from analysis.tasks.study import TaskStudy
@@ -28,13 +29,13 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Documents of each task, 
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of benchmark files in their makers' formats, or `texts` for those of the offline texts; the hub by default. "
-        "`strata tasks show --help` has the layout.",
+        help="Folder of benchmark files in their makers' formats or in Parquet as on the hub, or `texts` for those of the offline "
+        "texts; the hub by default. `strata tasks show --help` has the layout.",
         show_default=False,
     ),
 ]
 
-HELD = [part for layout in LAYOUTS.values() for part in layout.held.split("; ")]
+HELD = [*(part for layout in LAYOUTS.values() for part in layout.held.split("; ")), COPIES]
 
 app = typer.Typer(help="Benchmarks as lm_eval defines them.", no_args_is_help=True, rich_markup_mode=None)
 
