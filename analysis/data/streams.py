@@ -102,7 +102,8 @@ def require_parquet(path: Path) -> None:
         head = file.read(HEAD)
     require_here(path, head)
     if not head.startswith(PARQUET):
-        raise StrataError(f"{path} is {name_of(head) or ('compressed' if unpacker(head) else 'not Parquet')}, and Parquet is expected")
+        what = name_of(head) or ("compressed" if unpacker(head) else "not Parquet" if head else "empty")
+        raise StrataError(f"{path} is {what}, and Parquet is expected")
 
 
 def head_of(path: Path) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gc
 import json
 import os
@@ -14,7 +13,6 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from adapters import StrataError
 from adapters.families.rwkv.tokenizers import ByteTokenizer, WorldTokenizer
@@ -23,40 +21,16 @@ from analysis.data import sources
 from analysis.data.batches import Text
 from analysis.data.documents import PIECE, documents, sample
 from analysis.data.rows import Source
+from tests.analysis.data.makers import TEXTS, read, table, write
 from tests.shared_data import shared
 
 ROOT = Path(__file__).parents[3]
 BYTES = ByteTokenizer()
-TEXTS = [f'{i} documents, each with a comma, "quotes",\na second line and 第{i}章 天地玄黄。' for i in range(150)]
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-
-
-def table(texts: list[str] = TEXTS, column: str = "text") -> list[dict[str, object]]:
-    return [{"n": i, column: text} for i, text in enumerate(texts)]
-
-
-def write(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=20, write_statistics=False)
-    elif path.suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows), encoding="utf-8")
-    else:
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def read(corpus: object) -> list[str]:
-    return [d.text for d in documents(str(corpus))]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +48,7 @@ def read(corpus: object) -> list[str]:
 def test_syntax(corpus: str, source: Source) -> None:
     assert Source.of(corpus) == source
     assert str(source) == corpus
-    assert source.is_data_set == ("/" in corpus)
+    assert source.is_hub == ("/" in corpus)
 
 
 def test_a_path_may_hold_the_signs_of_the_syntax(tmp_path: Path) -> None:
@@ -97,37 +71,6 @@ def test_missing_values_and_repetitions_are_passed_over(tmp_path: Path) -> None:
     rows = [{"text": None}, {"text": "  \n"}, {"n": 1}, {"text": "One."}, {"text": "one. "}, {"text": "Two."}]
     assert read(write(tmp_path / "a.jsonl", rows)) == ["One.", "Two."]
     assert read(write(tmp_path / "a.parquet", [{"text": row.get("text")} for row in rows])) == ["One.", "Two."]
-
-
-def test_folders_are_laid_out_as_on_the_hub(tmp_path: Path) -> None:
-    """Configurations in the head of README.md, splits by the names of files."""
-    for configuration in ("en", "zh"):
-        for split in ("train", "test"):
-            write(tmp_path / "hub" / configuration / f"{split}-00000.parquet", table([f"{configuration} {split} {i}" for i in range(3)]))
-    configs = "".join(
-        f"- config_name: {c}\n  data_files:\n" + "".join(f"  - split: {s}\n    path: {c}/{s}-*\n" for s in ("train", "test"))
-        for c in ("en", "zh")
-    )
-    (tmp_path / "hub" / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
-    hub = str(tmp_path / "hub")
-    assert read(f"{hub}:en") == [f"en train {i}" for i in range(3)]
-    assert read(f"{hub}:zh:test#text") == [f"zh test {i}" for i in range(3)]
-    write(tmp_path / "tested" / "test.jsonl", table(["only"]))
-    assert read(tmp_path / "tested") == ["only"]
-    (tmp_path / "tested" / "notes.txt").write_text("Notes.")
-    assert read(tmp_path / "tested") == ["Notes."], "a folder of text files, whatever lies beside them"
-    assert read(f"{tmp_path / 'tested'}#text") == ["only"]
-    write(tmp_path / "unsplit" / "test.jsonl", table(["test"]))
-    write(tmp_path / "unsplit" / "validation.jsonl", table(["validation"]))
-    assert read(f"{tmp_path / 'unsplit'}::validation") == ["validation"]
-    for corpus, message in (
-        (hub, r"hub has several configurations: name one of en, zh, as in .*hub:en"),
-        (f"{hub}:zn", "unknown configuration of .*hub 'zn': did you mean .*zh"),
-        (f"{hub}:en:trian", "unknown split of .*hub 'trian': did you mean train"),
-        (tmp_path / "unsplit", "has no split `train`: name one of validation, test, as in .*unsplit::"),
-    ):
-        with pytest.raises(StrataError, match=message):
-            read(corpus)
 
 
 def test_of_a_data_set_the_first_documents_are_read(tmp_path: Path) -> None:
@@ -197,35 +140,26 @@ def test_errors_of_files(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "empty.csv").touch()
     write(tmp_path / "blank.jsonl", [{"text": " "}])
-    good = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 9)
-    (tmp_path / "bad.jsonl").write_text(good + '{"text": "no end\n' + good)
-    (tmp_path / "bad.json").write_text("[" + good)
-    (tmp_path / "bad.parquet").write_text("no parquet")
-    (tmp_path / "latin.jsonl").write_bytes((good + '{"text": "caf\xe9"}\n').encode("latin-1", errors="ignore"))
+    (tmp_path / "bad.json").write_text("[" + json.dumps({"text": "no end"}))
+    (tmp_path / "latin.jsonl").write_bytes(b'{"text": "caf\xe9"}\n')
     (tmp_path / "gb.csv").write_bytes("text,n\n天地玄黄,1\n".encode("gb18030"))
     (tmp_path / "gb.txt").write_bytes("天地玄黄，宇宙洪荒。".encode("gb18030"))
     write(tmp_path / "columns.jsonl", [{"title": "a", "body": "b", "n": 1}])
-    write(tmp_path / "number.parquet", [{"text": 1, "title": "a"}])
-    write(tmp_path / "script" / "a.jsonl", table())
-    (tmp_path / "script" / "script.py").write_text("raise SystemExit")
     for corpus, message in (
-        ("empty.jsonl", "empty.jsonl is empty: a corpus holds at least one text"),
-        ("empty.csv", "cannot read .*empty.csv as .csv: No columns"),
+        ("empty.jsonl", "empty.jsonl' is empty: a corpus holds at least one text"),
+        ("empty.csv", "empty.csv' is empty"),
         ("blank.jsonl", "blank.jsonl' is empty"),
-        ("bad.jsonl", "bad.jsonl, line 1351, is not JSON: one object a line"),
-        ("bad.json", "cannot read .*bad.json as .json"),
-        ("bad.parquet", "cannot read .*bad.parquet as .parquet"),
+        ("bad.json", "bad.json is not JSON"),
         ("latin.jsonl", "latin.jsonl is not UTF-8 .*: convert it with `iconv"),
         ("gb.csv", "gb.csv is not UTF-8 .* GB18030"),
         ("gb.txt", "gb.txt is not UTF-8 .* GB18030"),
         ("columns.jsonl", r"has no column `text`: name one of title, body, n, as in .*columns.jsonl#title"),
         ("columns.jsonl#boddy", "unknown column of .*columns.jsonl 'boddy': did you mean body"),
-        ("columns.jsonl#n", "column 'n' of .*columns.jsonl is not text but int64: the columns are title, body, n"),
-        ("columns.jsonl:en#body", "is a file, which has no configurations or splits"),
-        ("number.parquet", "column 'text' of .*number.parquet is not text but int64"),
-        ("script", "script is a script, and code of others is not run here: .* or give a file"),
-        ("gb.txt#text", "unknown corpus .*gb.txt#text"),
+        ("columns.jsonl#n", "column 'n' of .*columns.jsonl is not text but number: the columns are title, body, n"),
+        ("columns.jsonl:en#body", "is no folder, and has no configurations or splits"),
+        ("gb.txt#text", r"gb.txt is text, which has no columns: leave out #text, or give .parquet"),
         ("nothing.jsonl", "unknown corpus .*nothing.jsonl.*: expected `texts`"),
+        ("nothing.jsonl.gz", "unknown corpus .*nothing.jsonl.gz"),
     ):
         with pytest.raises(StrataError, match=message) as error:
             read(tmp_path / corpus)
