@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from glob import glob, has_magic
 from pathlib import Path
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, unknown
 from analysis.data.splits import declared, named, the_split
 from analysis.data.streams import COMPRESSED, ending
 
@@ -74,6 +74,8 @@ def select(name: str, configuration: str | None = None, split: str | None = None
         passed["without rows"] = [str(file.relative_to(path)) for file in texts]
     splits = declared(path, configuration)
     if splits is None:
+        if configuration not in (None, "default"):
+            raise unknown(f"configuration of {name}", str(configuration), ["default"])
         kind = _one_kind(name, kinds, passed)
         splits = {} if kind == "text" else named(path, kinds, split)
         if split and not splits:

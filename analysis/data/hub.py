@@ -14,7 +14,7 @@ from analysis.data.rows import Source, column_of, require_text
 
 def hub_rows(source: Source, reading: Reading) -> Iterator[str | None]:
     """The column of text, row by row; None where it has no value. Raises StrataError when it cannot be had."""
-    with _explained(source):
+    with explained(source):
         for table in _tables(source):
             kinds = {field.name: arrow_kind(field.type) for field in table.schema}
             if reading.column is None:
@@ -39,7 +39,7 @@ def _tables(source: Source) -> Iterator[Any]:
 
 
 @contextmanager
-def _explained(source: Source) -> Iterator[None]:
+def explained(source: Source) -> Iterator[None]:
     """Turns what the loader raises into a StrataError that says what to do."""
     import httpx
     from datasets import logging

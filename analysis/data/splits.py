@@ -49,8 +49,6 @@ def declared(folder: Path, configuration: str | None) -> dict[str, list[Path]] |
     """Files by split as the head of README.md says, which is how data sets of the hub do; None where it says nothing."""
     configurations = {str(c.get("config_name", "default")): c for c in _head(folder / "README.md")}
     if not configurations:
-        if configuration not in (None, "default"):
-            raise unknown(f"configuration of {folder}", str(configuration), ["default"])
         return None
     first = next(iter(configurations))
     default = (

@@ -10,11 +10,13 @@ from typing import Any
 from adapters.errors import StrataError, one_line
 from analysis.data.columns import parquet
 from analysis.data.folders import kind_of
-from analysis.data.splits import declared, named
+from analysis.data.splits import declared
+from analysis.data.streams import ending
 
 HELD = (
     "OWNER/NAME/ or NAME/: any data set as the hub has it in Parquet, by the name of its configuration and split (anatomy/test-*.parquet)"
 )
+SHARD = re.compile(r"-\d+-of-\d+$")
 ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -36,9 +38,10 @@ def _by_name(copy: Path, configuration: str) -> dict[str, list[Path]]:
         raise StrataError(
             f"{copy} has no folder {configuration!r}, the configuration that is asked, and no README.md that says where it lies"
         )
-    found = named(folder, _files(folder), None)
-    if not found:
-        raise StrataError(f"{folder} holds no .parquet files whose names say their split: train, validation or test, as on the hub")
+    found: dict[str, list[Path]] = {}
+    for file in _files(folder):
+        name = SHARD.sub("", file.name[: -len(ending(file))])
+        found.setdefault(file.parent.name if name.isdigit() else name, []).append(file)
     return found
 
 

@@ -20,6 +20,7 @@ from adapters.tokenizers import JsonTokenizer, Tokenizer
 from analysis.data import sources
 from analysis.data.batches import Text
 from analysis.data.documents import PIECE, documents, sample
+from analysis.data.hub import explained
 from analysis.data.rows import Source
 from tests.analysis.data.makers import TEXTS, read, table, write
 from tests.shared_data import shared
@@ -199,3 +200,19 @@ def test_windows_of_chinese_books(make) -> None:
         assert "\ufffd" not in window.text
         assert 126 <= len(tokenizer.encode(window.text).ids) <= 130
     assert not {w.document for w in samples[0]} & {w.document for w in samples[1]}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("Dataset scripts are no longer supported"), "owner/name is a script, and code of others is not run here: .* or give"),
+        (ConnectionError("no route"), r"cannot reach the data set owner/name on the hub \(no route\): check the connection"),
+        (KeyError("column"), "cannot read the data set owner/name: KeyError, 'column'; download its files"),
+        (pa.ArrowNotImplementedError("nested"), "cannot read the data set owner/name: ArrowNotImplementedError, nested"),
+        (UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"), "cannot read the data set owner/name: UnicodeDecodeError"),
+    ],
+)
+def test_what_the_hub_raises_is_one_line(error: Exception, message: str) -> None:
+    with pytest.raises(StrataError, match=message) as found, explained(Source("owner/name")):
+        raise error
+    assert "\n" not in str(found.value)
