@@ -197,7 +197,7 @@ def parquet(path: Path) -> Iterator[Any]:
     except UnicodeDecodeError as error:
         raise not_utf8(path, error) from error
     except (pa.ArrowException, OSError) as error:
-        raise StrataError(f"cannot read {path} as Parquet: {one_line(error)}") from error
+        raise StrataError(f"cannot read {path} as Parquet: {one_line(error)}; if it is damaged, fetch or make it again") from error
 
 
 def _parquet_kinds(path: Path) -> dict[str, str]:

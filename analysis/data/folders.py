@@ -125,7 +125,7 @@ def _one_kind(name: str, kinds: Mapping[Path, str], passed: Mapping[str, list[st
     if len(found) > 1:
         there = " and ".join(f"{kind} ({_some([file.name for file in files])})" for kind, files in found.items())
         folder = name if Path(name).expanduser().is_dir() else str(Path(name).parent)
-        patterns = " or ".join(f"'{folder.rstrip('/')}/**/*{ending(files[0])}'" for files in found.values())
+        patterns = " or ".join(f"'{folder.rstrip('/')}/**/*{end}'" for end in dict.fromkeys(map(ending, kinds)))
         raise StrataError(f"{name} holds {there}, and which are meant cannot be told: choose by a pattern in quotes, {patterns}")
     return next(iter(found))
 

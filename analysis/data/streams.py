@@ -7,6 +7,7 @@ import lzma
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO
 
 from adapters.errors import StrataError, one_line
@@ -88,7 +89,7 @@ def require_text(path: Path) -> None:
     for start, encoding in WIDE.items():
         if head.startswith(start):
             raise StrataError(
-                f"{path} is in {encoding}, and UTF-8 is expected: convert it with `iconv -f {encoding} -t UTF-8 {path} > NEW`"
+                f"{path} is in {encoding}, and UTF-8 is expected: convert it with `iconv -f {encoding} -t UTF-8 {quote(str(path))} > NEW`"
             )
     if what := name_of(head):
         raise StrataError(f"{path} is {what}, not text in UTF-8: unpack or convert it, and give the text")
@@ -171,13 +172,14 @@ def _explained(path: Path) -> Iterator[None]:
         raise not_utf8(path, error) from error
     except (OSError, EOFError, lzma.LZMAError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-        raise StrataError(f"cannot read {path}: {said}") from error
+        fix = "" if isinstance(error, OSError) and error.errno else "; it is damaged or was not written to its end, fetch or make it again"
+        raise StrataError(f"cannot read {path}: {said}{fix}") from error
 
 
 def not_utf8(path: Path, error: UnicodeDecodeError) -> StrataError:
     if any(byte < 9 or 13 < byte < 27 for byte in error.object[:HEAD]):
         return binary(path)
-    fix = f"convert it with `iconv -f ENCODING -t UTF-8 {path} > NEW` (of Chinese texts many are GB18030)"
+    fix = f"convert it with `iconv -f ENCODING -t UTF-8 {quote(str(path))} > NEW` (of Chinese texts many are GB18030)"
     return StrataError(f"{path} is not UTF-8 ({error.reason}): {fix}")
 
 

@@ -118,7 +118,7 @@ def peak(corpus: Path) -> tuple[int, int]:
     return read, held
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.parquet", "a.csv"])
+@pytest.mark.parametrize("name", ["a.txt", "a.parquet", "a.csv", "a.jsonl", "a.jsonl.gz"])
 def test_memory_does_not_grow_with_the_corpus(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.data.documents.REMEMBERED", 100)
     held = []

@@ -83,7 +83,7 @@ def test_copies_that_cannot_be_read(data: Path, tmp_path: Path) -> None:
         ("twice", "piqa", "holds baber/piqa twice, as its makers' files and as Parquet in"),
         ("pointer", "piqa", "is a pointer of Git LFS"),
         ("cut", "piqa", "cannot read .* as Parquet"),
-        ("split", "piqa", "holds no split validation of baber/piqa: it has train, test"),
+        ("split", "piqa", "holds no split validation of baber/piqa: it has test, train"),
     ):
         with pytest.raises(StrataError, match=message) as error:
             load_tasks(name, data=tmp_path / folder)
