@@ -7,7 +7,6 @@ import importlib.util
 import os
 import shutil
 import sys
-import tempfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from adapters.errors import StrataError, one_line
+from adapters.checkpoints.folders import as_umask_says, remove_abandoned, unfinished
+from adapters.errors import StrataError, one_line, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,16 @@ def cache_folder() -> Path:
 def converted_gguf(path: Path) -> Path:
     """A folder with the GGUF file's weights as safetensors, config.json and tokenizer; made once, atomically."""
     target = cache_folder() / CONVERTED / f"{path.stem}-{_fingerprint(path)}"
+    remove_abandoned(target.parent)
     if not (target / "config.json").is_file():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            print(f"converting {path.name} once, into {target.parent}", file=sys.stderr)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as tmp:
-                made = Path(tmp) / "model"
+            print(visible(f"converting {path.name} once, into {target.parent}"), file=sys.stderr)
+            with unfinished(target.parent) as folder:
+                made = folder / "model"
                 with redirect_stderr(StringIO()):  # four progress bars, each on its own
                     _convert_gguf(path, made)
+                as_umask_says(made)
                 made.replace(target)
         except (OSError, SafetensorError) as error:  # a full disk is either
             if not (target / "config.json").is_file():  # else another process was faster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; free some sp
     (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EBUSY, errno.ENAMETOOLONG),
     "; give another --out",
 )
+
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters that are not seen, and act
 
 
 CAUSES = (  # types of foreign errors, a part of what they say (any of it where there is none), the cause in words
@@ -24,13 +27,19 @@ CAUSES = (  # types of foreign errors, a part of what they say (any of it where 
 
 
 class StrataError(Exception):
-    """Bad input: says what was found, what is expected and how to fix it, in one line.
-
-    Names that come from files may hold anything: what is not printable is escaped, so that it stays a line.
-    """
+    """Bad input: says what was found, what is expected and how to fix it, in one line, whatever it quotes."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+        super().__init__(visible(message))
+
+
+def visible(text: object, keep: str = "") -> str:
+    r"""Text from outside on one line that no terminal, figure or document acts on.
+
+    Control characters, marks that turn the direction of text, line ends and halves of characters (bytes of a name that are no
+    UTF-8) become what Python writes for them, such as \x1b; those in `keep` stay.
+    """
+    return "".join(repr(char)[1:-1] if unicodedata.category(char) in HIDDEN and char not in keep else char for char in str(text))
 
 
 def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:

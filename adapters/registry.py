@@ -14,7 +14,7 @@ from adapters.catalogue import MODELS, PACKAGES, converted_gguf, zoo
 from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import as_floats, config_of
-from adapters.errors import StrataError, foreign, one_line, unknown
+from adapters.errors import StrataError, foreign, one_line, unknown, visible
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -111,18 +111,18 @@ def self_check(model: BlockModel) -> None:
 
 
 def locate(source: str, revision: str | None) -> tuple[str, Path]:
-    """A short name, and the folder that holds config.json and weights or the file of the weights."""
+    """A short name that can be shown anywhere, and the folder that holds config.json and weights or the file of the weights."""
     if source in MODELS:
         return source, converted_gguf(PACKAGES[source].folder(source) / MODELS[source])
     if source in zoo():
         return source, zoo()[source]
     path = Path(source).expanduser()
     if path.is_dir():
-        return path.resolve().name, path
+        return visible(path.resolve().name), path
     if path.is_file() and path.suffix == ".gguf":
-        return path.stem, converted_gguf(path)
+        return visible(path.stem), converted_gguf(path)
     if path.is_file() and path.suffix in WEIGHTS:
-        return path.stem, path
+        return visible(path.stem), path
     if path.is_file():
         raise StrataError(f"{path} is no file of weights by its name: expected {', '.join(WEIGHTS)} or .gguf")
     if is_hub_id(source):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from adapters import BlockModel, StrataError, load
+from adapters.errors import visible
 from analysis.display.format import minutes
 from analysis.runs.budgets import Budget, budget
 from analysis.runs.settings import ProgressCallback, RunConfig
@@ -150,7 +151,7 @@ def progress_on_stderr() -> ProgressCallback:
         if now - last >= max(2, (now - begun) / 30) or done >= 1:
             left = (now - start) / (done - first) * (1 - done) if done > first else 0
             ending = f", {minutes(left)} left" if 0 < done < 1 and left else ""
-            print(f"{what} {done:.0%}{ending}", file=sys.stderr, flush=True)
+            print(f"{visible(what)} {done:.0%}{ending}", file=sys.stderr, flush=True)
             last = now
 
     return tell

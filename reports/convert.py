@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -25,7 +24,8 @@ import nbformat
 import pypandoc
 import typst
 
-from adapters.errors import StrataError
+from adapters.checkpoints.folders import unfinished
+from adapters.errors import StrataError, visible
 from analysis.display.format import escape
 
 HERE = Path(__file__).parent
@@ -63,8 +63,7 @@ def convert(
     Raises StrataError for a file that is not a notebook.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as folder:
-        work = Path(folder)
+    with unfinished(out) as work:
         pieces = [piece for path in notebooks for piece in _titled(_pieces(_read(path), work), (about or {}).get(path, ""))]
         pieces += [Piece(ending)] * bool(ending)
         document = _document(pieces, title, subtitle, facts or {})
@@ -137,7 +136,7 @@ def _shown(data: Mapping[str, str], mark: Mapping[str, Any], work: Path) -> Iter
 
 def _verbatim(text: str) -> str:
     """Text as Markdown's code, without terminal colours, behind a fence longer than any inside it."""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).rstrip()
+    text = re.sub(r"\r\n?", "\n", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)).rstrip()
     fence = "`" * (3 + max((len(ticks) for ticks in re.findall("`+", text)), default=0))
     return f"{fence}\n{text}\n{fence}" if text else ""
 
@@ -169,7 +168,7 @@ def _document(pieces: Sequence[Piece], title: str, subtitle: str, facts: Mapping
 
 
 def _plain(text: object) -> Node:
-    return {"t": "MetaInlines", "c": _literal(_words(str(text)))}
+    return {"t": "MetaInlines", "c": _literal(_words(visible(" ".join(str(text).split()))))}
 
 
 def _literal(inlines: list[Node]) -> list[Node]:
@@ -196,12 +195,14 @@ def _caption(noun: str, inlines: list[Node], numbers: Iterator[int]) -> list[Any
 
 
 def _clean(node: Any) -> Any:
-    """The same without what could act: raw markup, pictures, attributes, links that are not web addresses."""
+    """The same without what could act: raw markup, pictures, attributes, links that are not web addresses, control characters."""
     if isinstance(node, list):
         return [_clean(item) for item in node]
     if not isinstance(node, dict) or "c" not in node:
         return node
     kind, content = node["t"], _clean(node["c"])
+    if kind in ("Str", "Code", "CodeBlock", "RawBlock", "RawInline"):
+        content = visible(content) if kind == "Str" else [content[0], visible(content[1], keep="\n\t")]
     if kind in ("RawBlock", "RawInline"):
         return {"t": "CodeBlock" if kind == "RawBlock" else "Code", "c": [NO_ATTR, content[1]]}
     if kind == "Image" or (kind == "Link" and not re.match("(https?://|mailto:)", content[2][0])):

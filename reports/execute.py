@@ -8,6 +8,8 @@ Parameters are checked before anything runs; papermill itself only warns.
 from __future__ import annotations
 
 import ast
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +31,14 @@ class NotebookError(RuntimeError):
 
 class OwnKernel(AsyncKernelManager):
     """Starts kernels with this interpreter, whatever kernels are registered on the machine."""
+
+    stopped = False  # by nbclient, which does so on Ctrl-C and then finds a dead kernel
+
+    async def _async_shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+        OwnKernel.stopped = True
+        await super()._async_shutdown_kernel(now, restart)
+
+    shutdown_kernel = _async_shutdown_kernel
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -133,6 +143,7 @@ class _Reporter:
 
 def _run(notebook: Path, target: Path, parameters: dict[str, object], reporter: _Reporter) -> None:
     source, made = (str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, target))  # papermill formats paths
+    OwnKernel.stopped, on_interrupt = False, signal.getsignal(signal.SIGINT)
     try:
         papermill.execute_notebook(
             source, made, parameters, kernel_name="python3", language="python", progress_bar=False,
@@ -143,4 +154,9 @@ def _run(notebook: Path, target: Path, parameters: dict[str, object], reporter: 
             raise StrataError(error.evalue) from None
         raise NotebookError(f"{notebook.name} failed: {error.ename}: {error.evalue}; the traceback is in {target}") from None
     except DeadKernelError:
+        if OwnKernel.stopped:
+            raise KeyboardInterrupt from None
         raise NotebookError(f"{notebook.name}: its kernel died, most often for want of memory; what it had shown is in {target}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)  # nbclient puts its own there

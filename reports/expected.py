@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adapters.errors import visible
 from analysis.depth.study import KINDS
 from analysis.engine.cost import cost
 from analysis.runs.settings import RunConfig
@@ -15,11 +16,11 @@ from reports.sections import Choice, choose, comparison_seconds
 def expect(request: ReportRequest) -> None:
     """Prints what the sweep of each model, every section and the comparison will take."""
     for model in request.models or request.compared:
-        print(_sweep(model, request))
+        print(visible(_sweep(model, request)))
     for s in chosen(request):
-        print(f"{s.model}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
+        print(f"{visible(s.model)}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
     if request.compared:
-        print(f"comparison of {names(request.compared)}: about {_aside(request) / 60:.1f} minutes")
+        print(f"comparison of {visible(names(request.compared))}: about {_aside(request) / 60:.1f} minutes")
 
 
 def chosen(request: ReportRequest) -> list[Choice]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as Bar
 
+from adapters.errors import visible
 from reports.execute import Progress
 
 ProgressCallback = Callable[[str, Progress], None]  # told of which model, and where its notebook stands
@@ -25,10 +26,10 @@ def progress() -> Iterator[ProgressCallback]:
 
         def tell(model: str, at: Progress) -> None:
             nonlocal last, shown
-            title = f"{model}, {at.notebook.stem}"
-            bar.update(task, description=escape(f"{title}: {at.note or 'starts'}"), completed=at.cell, total=at.n_cells)
+            title, note = visible(f"{model}, {at.notebook.stem}"), visible(at.note or "starts")
+            bar.update(task, description=escape(f"{title}: {note}"), completed=at.cell, total=at.n_cells)
             if not console.is_terminal and (title != shown or (at.note and time.monotonic() - last > 60)):
-                print(f"{title}: {at.note or 'starts'}", file=sys.stderr, flush=True)
+                print(f"{title}: {note}", file=sys.stderr, flush=True)
                 last, shown = time.monotonic(), title
 
         yield tell

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS
+from adapters.checkpoints.configs import both_tokenizers, pruned_config, pruned_quantisation, without_code
 from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.folders import write_json
 from adapters.checkpoints.layout import Layout, Store
@@ -26,7 +26,6 @@ from adapters.registry import BESIDE, FAMILIES, is_hub_id, locate
 from adapters.specs import ModelSpec
 
 SHARD = 4 << 30  # bytes of one file: what is held while writing
-PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry for each block
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +108,21 @@ class Source:
         else:
             _write_safetensors(store, folder)
         if self.config:
-            write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id))
+            write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id, self.store.shapes))
         for name in BESIDE:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
-        if (folder / "tokenizer_config.json").is_file():  # Baichuan's names code
-            write_json(folder / "tokenizer_config.json", _without_code(read_json(folder / "tokenizer_config.json"), self.hub_id))
+        for name, rewritten in self._beside(kept).items():
+            if (folder / name).is_file():
+                write_json(folder / name, rewritten(read_json(folder / name)))
         return store
+
+    def _beside(self, kept: Sequence[int]) -> dict[str, Callable[[dict], dict]]:
+        """What is made of files that are not copied as they are."""
+        return {
+            "tokenizer_config.json": lambda config: both_tokenizers(without_code(config, self.hub_id)),  # Baichuan's names code
+            "quantize_config.json": lambda config: pruned_quantisation(config, kept, self.store.shapes),
+        }
 
 
 def remaining(spec: ModelSpec, removed: Iterable[int]) -> list[int]:
@@ -148,28 +155,6 @@ def choose_format(source: Source, format: str) -> str:
     if chosen not in valid:
         raise StrataError(f"{unknown('format', chosen, valid)}: no stock loader reads {source.spec.family} weights from another")
     return chosen
-
-
-def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: str | None = None) -> dict:
-    """config.json of a model with the blocks `kept` of `n_blocks`; `hub_id` is where its code lies, if it has any."""
-    lists = {key: config[key] for key in PER_BLOCK if isinstance(config.get(key), list) and len(config[key]) == n_blocks}
-    layers = {key: [values[i] for i in kept] for key, values in lists.items()} | {"num_hidden_layers": len(kept)}
-    return _without_code(config, hub_id) | layers
-
-
-def _without_code(config: Mapping, hub_id: str | None) -> dict:
-    """Code that a model brings along is not copied: that of the hub is named where it lies, and any other not at all."""
-    out = {key: value for key, value in config.items() if key != "auto_map"}
-    if hub_id and (classes := config.get("auto_map")):
-        out["auto_map"] = {auto: _on_hub(named, hub_id) for auto, named in classes.items()}
-    return out
-
-
-def _on_hub(named: Any, hub_id: str) -> Any:
-    """`module.Class` as `hub-id--module.Class`; tokenizers name two, either of which may be missing."""
-    if isinstance(named, list):
-        return [_on_hub(one, hub_id) for one in named]
-    return f"{hub_id}--{named}" if named and "--" not in named else named
 
 
 def file_bytes(folder: Path) -> int:

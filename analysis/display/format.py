@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
+from adapters.errors import visible
 from analysis.stats.intervals import RESAMPLES, Interval
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -17,7 +18,7 @@ INTERVALS = f"95\u00a0%, BCa bootstrap over documents, {RESAMPLES:,} resamples; 
 
 def escape(name: object) -> str:
     """Text from outside as Markdown that shows exactly that text, on one line."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(name).split()))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", visible(" ".join(str(name).split())))
 
 
 def number(value: float | None) -> str:

@@ -18,9 +18,11 @@ from IPython.core.getipython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from tabulate import tabulate
 
+from adapters.errors import visible
 from analysis.display.format import escape, number
 
 WIDTH = 6.3  # inches: 16 cm, the text width of an A4 report, so that letters keep their size
@@ -30,8 +32,14 @@ HIDDEN = {"strata": {"hidden": True}}  # Jupyter shows the caption from this out
 
 
 def setup() -> None:
-    """The style of all figures; a notebook calls it once. Letters become paths: they look the same everywhere."""
-    rules = {"svg.fonttype": "path", "figure.figsize": (WIDTH, 3.1), "figure.constrained_layout.use": True, "legend.frameon": False}
+    """The style of all figures; a notebook calls it once. Letters become paths: they look the same everywhere. A dollar is one."""
+    rules = {
+        "svg.fonttype": "path",
+        "text.parse_math": False,
+        "figure.figsize": (WIDTH, 3.1),
+        "figure.constrained_layout.use": True,
+        "legend.frameon": False,
+    }
     sizes = {"font.size": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8}
     sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=rules | sizes | {"font.family": _fonts()})
     if get_ipython() is not None:
@@ -55,6 +63,8 @@ def text(markdown: str) -> None:
 def figure(drawn: Figure, caption: str) -> None:
     """Shows a figure as SVG with its caption (Markdown, a sentence) and closes it."""
     svg = io.StringIO()
+    for written in drawn.findobj(Text):  # names of models and tasks come from outside
+        written.set_text(visible(written.get_text(), keep="\n"))
     drawn.savefig(svg, format="svg", metadata={"Date": None})
     plt.close(drawn)
     display({"image/svg+xml": svg.getvalue(), "text/plain": caption}, metadata={"strata": {"caption": caption}}, raw=True)

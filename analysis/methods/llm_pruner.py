@@ -4,12 +4,18 @@ The salience of a weight w is |w * dL/dw|, L the mean nll of all calibration tok
 `param_first`). A group's is the sum over its weights: the rows of q, k and v and the columns of o of a head, where query heads
 share one with the key-value head that they read; the rows of gate and up and the column of down of an ffn channel. The first and
 the last blocks stay whole.
+
+Under grouped queries the published code adds the salience of query head h to key-value head h mod n_kv_heads, where query head h
+reads key-value head h // (n_heads / n_kv_heads), so that it judges a group by the queries of others, and then takes out the
+group's own. `llm_pruner` adds it to the one that is read, `llm_pruner_published` as that code does. Where each query head has
+keys of its own, or all have the same, they are one method. Channels of the ffn are the same in both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -19,6 +25,7 @@ from torch import Tensor
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError
 from adapters.families.llama import LlamaBlock
+from adapters.specs import BlockSpec, ModelSpec
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted, wide
 from analysis.methods.llama import llama_blocks, shapes
@@ -46,9 +53,10 @@ def cut_blocks(model: BlockModel) -> range:
     return range(front, n - behind)
 
 
-def saliences(model: BlockModel, batches: Sequence[Batch], blocks: Sequence[int]) -> list[Salience]:
+def saliences(model: BlockModel, batches: Sequence[Batch], blocks: Sequence[int], *, as_published: bool = False) -> list[Salience]:
     """Of the groups of `blocks`, from the gradient of the mean nll of all tokens of `batches` but the first of each document.
 
+    `as_published`: query heads count for the key-value head that the published code adds them to, not for the one that they read.
     Batches go one by one: memory is that of a training step on one of them. Raises StrataError when there is no token to
     predict, and on a salience that is not finite.
     """
@@ -67,9 +75,7 @@ def saliences(model: BlockModel, batches: Sequence[Batch], blocks: Sequence[int]
     products = {place: (wide(w.detach()) * g).abs() for (place, w), g in zip(leaves.items(), gradients, strict=True)}
     sums = [
         Salience(
-            torch.stack(
-                [products[i, role].sum(axis).unflatten(0, (whole[i].spec.n_kv_heads, -1)).sum(1) for role, axis in HEADS.items()]
-            ).sum(0),
+            torch.stack([_by_group(products[i, role].sum(axis), whole[i].spec, as_published) for role, axis in HEADS.items()]).sum(0),
             torch.stack([products[i, role].sum(axis) for role, axis in CHANNELS.items()]).sum(0),
         )
         for i in blocks
@@ -78,6 +84,13 @@ def saliences(model: BlockModel, batches: Sequence[Batch], blocks: Sequence[int]
         if not all(torch.isfinite(t).all() for t in salience):
             raise StrataError(f"the salience of block {i} of {name} is not finite: look for damaged weights, or take a wider dtype")
     return sums
+
+
+def _by_group(channels: Tensor, spec: BlockSpec, as_published: bool) -> Tensor:
+    """Sums (n_kv_heads,) over channels of queries, keys or values (heads * head_dim,)."""
+    n = spec.n_kv_heads
+    heads = channels.unflatten(0, (-1, spec.head_dim)).sum(1)  # (n_heads or n_kv_heads,)
+    return heads.unflatten(0, (-1, n)).sum(0) if as_published else heads.unflatten(0, (n, -1)).sum(1)
 
 
 def _nll(model: BlockModel, batch: Batch) -> Tensor:
@@ -113,10 +126,10 @@ def _removed(channels: int, ratio: float) -> int:
     return channels - int(channels * (1 - ratio))
 
 
-def prune(model: BlockModel, batches: Sequence[Batch], ratio: Level) -> BlockModel:
+def prune(model: BlockModel, batches: Sequence[Batch], ratio: Level, *, as_published: bool = False) -> BlockModel:
     """The model with narrower blocks. Raises StrataError on other models, on a ratio that leaves nothing, and as `saliences` does."""
     blocks = _cuttable(model, ratio)
-    return _cut_all(model, dict(zip(blocks, saliences(model, batches, blocks), strict=True)), ratio)
+    return _cut_all(model, dict(zip(blocks, saliences(model, batches, blocks, as_published=as_published), strict=True)), ratio)
 
 
 def count(model: BlockModel, ratio: Level) -> Size:
@@ -145,4 +158,10 @@ def levels(model: BlockModel) -> Sequence[Level]:
     return [step / 200 for step in range(1, 181)] if cut_blocks(model) else []
 
 
+def grouped(spec: ModelSpec) -> bool:
+    """Whether the two forms differ: several query heads share keys, and not all of them the same."""
+    return any(1 < (block.n_kv_heads or 1) < (block.n_heads or 1) for block in spec.blocks)
+
+
 LLM_PRUNER = Method("LLM-Pruner", "2305.11627", prune, levels, count, ("llama", "baichuan"), stock=False)
+LLM_PRUNER_PUBLISHED = replace(LLM_PRUNER, title="LLM-Pruner (its published code)", prune=partial(prune, as_published=True))

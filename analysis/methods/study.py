@@ -14,7 +14,7 @@ from analysis.display.format import bounded, escape
 from analysis.display.removal_plots import Panel
 from analysis.display.result import Result
 from analysis.display.sentences import intervals
-from analysis.methods import findings, laco, removal
+from analysis.methods import findings, laco, llm_pruner, removal
 from analysis.methods.accuracy import Answers, has_options
 from analysis.methods.bench import MethodRuns, PrunedPoint
 from analysis.methods.method import TOLERANCE, calibration_for, without_last
@@ -252,5 +252,6 @@ def _reason(name: str, model: BlockModel) -> str:
         f"Not for {spec.family}": spec.family not in method.families,
         f"Not for quantised weights ({spec.quantised}), which they compute with as floats": method.floats and bool(spec.quantised),
         "The same as LaCo where it makes one block of two": name == "laco_eq1" and laco.merge_width(len(spec.blocks)) == 2,
+        "The same as LLM-Pruner where no queries are grouped": name == "llm_pruner_published" and not llm_pruner.grouped(spec),
     }
     return next((why for why, holds in reasons.items() if holds), "")

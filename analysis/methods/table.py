@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.methods.laco import LACO, LACO_EQ1
 from analysis.methods.linear import LINEAR
-from analysis.methods.llm_pruner import LLM_PRUNER
+from analysis.methods.llm_pruner import LLM_PRUNER, LLM_PRUNER_PUBLISHED
 from analysis.methods.method import Method
 from analysis.methods.removal import ONE_SHOT, SHORTGPT
 from analysis.methods.slicegpt import SLICEGPT
@@ -17,4 +17,5 @@ METHODS: dict[str, Method] = {
     "linear": LINEAR,
     "slicegpt": SLICEGPT,
     "llm_pruner": LLM_PRUNER,
+    "llm_pruner_published": LLM_PRUNER_PUBLISHED,
 }

@@ -20,7 +20,9 @@ from typing import Any
 import torch
 
 from adapters.base import BlockModel
+from adapters.checkpoints.configs import both_dialects
 from adapters.checkpoints.export import BESIDE, Source
+from adapters.checkpoints.files import read_json as read_config
 from adapters.checkpoints.folders import finished_or_nothing, write_json, writing
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import require_floats
@@ -155,6 +157,7 @@ def write(recipe: Recipe, folder: Path) -> None:
         _oneshot(model, recipe)
         with writing(folder):
             model.save_pretrained(folder)
+            write_json(folder / "config.json", both_dialects(read_config(folder / "config.json")))
             for name in BESIDE:
                 if (Path(plain) / name).is_file() and not (folder / name).is_file():
                     shutil.copyfile(Path(plain) / name, folder / name)

@@ -24,7 +24,7 @@ from analysis.data.hashes import content_hash
 from analysis.engine.plan import plan
 from analysis.runs.folder import Folder
 from analysis.runs.sweep_run import Progress, SweepStudy
-from analysis.runs.tables import KEY, key, tidy
+from analysis.runs.tables import KEY, as_csv, key, tidy
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array
 
 RATE = 0.05  # of any wrong decision in a whole study
@@ -101,7 +101,7 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
     owner = Folder(folder, study.identity | {"margin": equivalence_margin, "documents": documents}, made="look-*")
     with owner.writing({}):
         found = _until_resolved(study, equivalence_margin, folder, progress)
-        owner.write_text("decisions.csv", found.table.to_csv(index=False))
+        owner.write_text("decisions.csv", as_csv(found.table))
     return found
 
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from reports.cli.stopping import Stopping
 from reports.packages import require_own_packages
 
 
 def main() -> None:
-    """Entry point: bad input ends with one line on stderr and exit code 2, a bug with its traceback and 1."""
-    require_own_packages()
-    from adapters.errors import StrataError
+    """Entry point: bad input ends with one line on stderr and exit code 2, a bug with its traceback and 1, Ctrl-C as `Stopping` says."""
+    with Stopping() as stopping:
+        require_own_packages()
+        from adapters.errors import StrataError
 
-    try:
-        _app()()
-    except StrataError as error:
-        print(f"strata: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("strata: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        try:
+            _app(stopping)()
+        except StrataError as error:
+            if stopping.pressed:  # of a process that the same key has stopped
+                raise
+            print(f"strata: {error}", file=sys.stderr)
+            sys.exit(2)
 
 
-def _app() -> Callable[[], None]:
+def _app(stopping: Stopping) -> Callable[[], None]:
     import typer
 
     from reports.cli import sweep as commands
@@ -36,7 +37,7 @@ def _app() -> Callable[[], None]:
         no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
     for command in (fetch, commands.models, commands.sweep, commands.importance, commands.spans, prune, report, compare):
-        app.command()(command)
+        app.command()(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")
     return app
 

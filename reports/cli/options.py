@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, visible
 from analysis.data.batches import Text
 from analysis.data.folders import KINDS, RULE
 from analysis.data.sources import FIRST
@@ -60,5 +60,5 @@ def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(escape(title), total=total)
+        task = progress.add_task(escape(visible(title)), total=total)
         yield lambda n: progress.advance(task, n)

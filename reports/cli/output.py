@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from adapters.errors import visible
 from analysis.display.format import bounded
 from analysis.engine.cost import cost, speed
 from analysis.metrics.spans import straightest
@@ -99,7 +100,7 @@ def records(table: pd.DataFrame) -> None:
 
 def where(path: Path) -> None:
     """Where a table lies."""
-    print(f"table: {path}")
+    print(visible(f"table: {path}"))
 
 
 def ranked(table: pd.DataFrame, metric: str) -> None:

@@ -13,7 +13,7 @@ import typer
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source, choose_format
 from adapters.checkpoints.folders import require_empty
-from adapters.errors import StrataError, unknown
+from adapters.errors import StrataError, unknown, visible
 from adapters.registry import load
 from analysis.checkpoints.checkpoint import PruningJob, count_of, prepare
 from analysis.data.batches import Text
@@ -138,7 +138,7 @@ def _show(pruning: PruningJob, record: dict[str, Any], out: Path, as_json: bool)
         print(f"{what} {record[what]['pruned']:,} of {record[what]['dense']:,}{unit}")
     written = record["written"]
     off = f"{written['error']} error of its logits {written['error_over_std']:.0e} of their spread"
-    print(f"wrote {out}; {written['read_by']} reads it, {off}")
+    print(f"wrote {visible(out)}; {written['read_by']} reads it, {off}")
 
 
 def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: float | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapters.errors import StrataError
+from adapters.errors import StrataError, visible
 from reports.cli.options import Corpus, Device, DryRun, Dtype, Seed
 from reports.cli.tasks import Data
 
@@ -109,7 +109,7 @@ def _make(request: ReportRequest, dry_run: bool) -> None:
         return
     try:
         for path in make(request):
-            print(path)
+            print(visible(path))
     except NotebookError as error:  # its traceback stands in the executed notebook
-        print(f"strata: {error}", file=sys.stderr)
+        print(visible(f"strata: {error}"), file=sys.stderr)
         sys.exit(1)

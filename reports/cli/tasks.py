@@ -10,7 +10,7 @@ import pandas as pd
 import typer
 
 from adapters.base import BlockModel
-from adapters.errors import StrataError
+from adapters.errors import StrataError, visible
 from adapters.registry import load
 from analysis.engine.ablations import single_ablations
 from analysis.tasks import SEED, TaskSet, load_tasks
@@ -76,7 +76,7 @@ def show(
     for i, instance in enumerate(item.instances):
         *context, continuation = instance.args
         if i == 0 or context != list(item.instances[0].args[:-1]):
-            print("--- context", *context, sep="\n")
+            print("--- context", *(visible(text, keep="\n") for text in context), sep="\n")
         print(f"--- continuation {i}{' (right)' if i in right else ''}: {continuation!r}")
     if not options:
         print(f"--- right: {found.tasks[item.task].doc_to_target(item.doc)!r}")

@@ -1,6 +1,7 @@
 """The report as its reader gets it: text, fonts and pictures of the PDF, elements of the HTML; nothing from outside acts."""
 
 import re
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -200,3 +201,19 @@ def test_what_is_no_notebook_is_one_line_and_leaves_nothing(tmp_path):
     with pytest.raises(StrataError, match=r"a\.ipynb cannot be read as a notebook"):
         convert([tmp_path / "a.ipynb"], tmp_path / "out", title="a")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_control_characters_are_shown_and_reach_no_file(tmp_path):
+    name, read = "n\x1b[1m\x07\u202ex", "n\\x1b[1m\\x07\\u202ex"
+    stream = nbformat.v4.new_output("stream", name="stdout", text=f"\x1b[31mred\x1b[0m {name}\r\nnext\tline\n")
+    cells = [
+        nbformat.v4.new_markdown_cell(f"# Head {name}\n\ntext {name}, `code {name}`"),
+        nbformat.v4.new_code_cell("x", outputs=[stream]),
+    ]
+    pdf, html = convert([notebook(tmp_path / "a.ipynb", *cells)], tmp_path, title=f"Title {name}", facts={"Model": name})
+    page = html.read_text()
+    assert not [char for char in page if unicodedata.category(char) in ("Cc", "Cf") and char not in "\n\t"]
+    for text in (squash(Elements(page).text), pdf_text(pypdf.PdfReader(pdf))):
+        assert text.count(squash(read)) >= 6  # title, fact, heading, contents, text, code, output
+        assert "red" in text
+        assert "[31m" not in text

@@ -1,14 +1,17 @@
 """Notebooks run in this interpreter, with checked parameters; what fails says so in one line."""
 
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from adapters.errors import StrataError
-from reports.execute import NotebookError, check_parameters, execute, parameters_of
+from reports.execute import NotebookError, Progress, check_parameters, execute, parameters_of
 
 ROOT = Path(__file__).parents[2]
 PARAMETERS = 'tokens = 4096  # a comment\nrate = 0.5\nname = "x # y"\nseed = None\nquick: bool = True'
@@ -90,3 +93,16 @@ def test_file_that_is_no_notebook_is_one_line(tmp_path):
     for path in (tmp_path / "a.ipynb", tmp_path / "missing.ipynb"):
         with pytest.raises(StrataError, match="cannot be read as a notebook"):
             execute([path], tmp_path / "out")
+
+
+def test_ctrl_c_is_no_dead_kernel(tmp_path):
+    """nbclient takes the signal, stops the kernel and finds it dead; what was set for the signal stands there again."""
+    path, before = notebook(tmp_path / "a.ipynb", "import time\nprint('on', flush=True)\ntime.sleep(60)"), signal.getsignal(signal.SIGINT)
+
+    def press(at: Progress) -> None:
+        if at.cell == 1 and not at.note:
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        execute([path], tmp_path / "out", progress=press)
+    assert signal.getsignal(signal.SIGINT) is before

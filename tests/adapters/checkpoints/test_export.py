@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from adapters import Ablation, BlockModel, load, registry
 from adapters.checkpoints import export as exporting
-from adapters.checkpoints.export import Source, choose_format, pruned_config, remaining, remove_blocks, rerooted
+from adapters.checkpoints.configs import pruned_config
+from adapters.checkpoints.export import Source, choose_format, remaining, remove_blocks, rerooted
 from adapters.checkpoints.files import open_store
 from adapters.checkpoints.folders import finished_or_nothing, writing
 from adapters.checkpoints.stock import by_strata, by_transformers, reader_of, stock_logits

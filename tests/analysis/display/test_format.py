@@ -54,3 +54,7 @@ def test_listed():
 def test_words_need_no_figures():
     code = "import sys, analysis.display.format; assert not {'matplotlib', 'seaborn', 'IPython'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_escaped_names_hold_no_control_characters():
+    assert words.escape("a\x1b[31m\n $x$\u202e") == r"a\\x1b\[31m \$x\$\\u202e"

@@ -1,5 +1,9 @@
 """Figures show the numbers of the table they got, on an axis that shows them all."""
 
+import io
+from xml.etree import ElementTree
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,3 +97,19 @@ def test_table_is_markdown_with_plain_cells(shown):
         ["1", "", "c", "no"],
     ]
     assert metadata == {"strata": {"caption": "A sentence."}}
+
+
+def test_names_reach_a_figure_as_they_are_read(shown):
+    """A dollar is no mathematics (this one would not even parse), and what XML forbids is shown."""
+    name = "a $\\frac$ \x1b[31m\x00 " + b"\xe9".decode(errors="surrogateescape")
+    with plt.rc_context():
+        show.setup()
+        figure, ax = plt.subplots()
+        ax.plot([1, 2], [1, 2], label=name)
+        ax.set(xlabel=name, title=f"{name}\nsecond line")
+        ax.legend()
+        show.figure(figure, "A sentence.")
+    read = "a $\\frac$ \\x1b[31m\\x00 \\udce9"
+    assert [t.get_text() for t in (ax.xaxis.label, ax.title, *ax.get_legend().texts)] == [read, f"{read}\nsecond line", read]
+    comments = [text for _, text in ElementTree.iterparse(io.BytesIO(shown[0][0]["image/svg+xml"].encode()), events=["comment"])]
+    assert sum((comment.text or "").strip() == read for comment in comments) == 3, "each text stands as a comment beside its paths"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adapters import StrataError
 from adapters.contract import assert_close
-from analysis.methods.llm_pruner import Salience, count, cut, cut_blocks, levels, prune, saliences
+from analysis.methods.llm_pruner import LLM_PRUNER_PUBLISHED, Salience, count, cut, cut_blocks, grouped, levels, prune, saliences
 from analysis.methods.method import size
 from tests.analysis.methods.models import LLAMAS, llama_2, model, state, text
 from tests.reference import baichuan, variants
@@ -47,23 +47,50 @@ def from_published_keys(variant: str) -> list[dict[str, Tensor]]:
     ]
 
 
+def read_by(kv_head: int, n_heads: int, n_kv_heads: int) -> list[int]:
+    """The query heads that read it, as transformers repeats keys."""
+    return [head for head in range(n_heads) if head // (n_heads // n_kv_heads) == kv_head]
+
+
+def added_to(kv_head: int, n_heads: int, n_kv_heads: int) -> list[int]:
+    """The query heads whose salience the published code adds: `imp.view(len(imp) // size, size).sum(0)` of channels."""
+    return [head for head in range(n_heads) if head % n_kv_heads == kv_head]
+
+
+@pytest.mark.parametrize("as_published", [False, True])
 @pytest.mark.parametrize("name", ["llama", "biased", "tied", "baichuan2-7b", "baichuan-13b"])
-def test_salience_is_that_of_single_samples(name: str) -> None:
+def test_salience_is_that_of_single_samples(name: str, as_published: bool) -> None:
     m = model(name)
     expected = from_hugging_face(LLAMAS[name][1]) if name in LLAMAS else from_published_keys(name)
     halves = [CROPS._replace(ids=CROPS.ids[rows], lengths=CROPS.lengths[rows]) for rows in (slice(1), slice(1, 4))]
     for batches in ([CROPS], halves):
-        for i, found in enumerate(saliences(m, batches, range(3))):
+        for i, found in enumerate(saliences(m, batches, range(3), as_published=as_published)):
             block, products = m.blocks[i].spec, {role: t.abs() for role, t in expected[i].items()}
-            readers = block.n_heads // block.n_kv_heads
             for head in range(block.n_kv_heads):
-                own = slice(head * block.head_dim, (head + 1) * block.head_dim)
-                queries = slice(own.start * readers, own.stop * readers)
+                own = range(head * block.head_dim, (head + 1) * block.head_dim)
+                heads = (added_to if as_published else read_by)(head, block.n_heads, block.n_kv_heads)
+                queries = [h * block.head_dim + c for h in heads for c in range(block.head_dim)]
                 total = products["k"][own].sum() + products["v"][own].sum() + products["q"][queries].sum() + products["o"][:, queries].sum()
                 assert abs(found.heads[head] / total - 1) < 1e-5, "a norm in fp32 there"
             for channel in range(0, block.d_ffn, 7):
                 total = products["gate"][channel].sum() + products["up"][channel].sum() + products["down"][:, channel].sum()
                 assert abs(found.channels[channel] / total - 1) < 1e-5
+
+
+def test_forms_differ_where_queries_are_grouped() -> None:
+    """Other groups may go, of as many: as published the queries that a group is judged by are those of others."""
+    for name, differ in (("llama", True), ("baichuan-13b", False)):
+        m = model(name)
+        assert grouped(m.spec) == differ
+        ours, theirs = (saliences(m, [CROPS], [1], as_published=published)[0] for published in (False, True))
+        assert torch.equal(ours.channels, theirs.channels)
+        assert torch.equal(ours.heads, theirs.heads) != differ
+        assert torch.allclose(ours.heads.sum(), theirs.heads.sum()), "each head counts once"
+        made = LLM_PRUNER_PUBLISHED.prune(m, [CROPS], 0.5)
+        expected = cut(m.blocks[1], theirs, 0.5)
+        assert all(torch.equal(made.blocks[1].weights[role], t) for role, t in expected.weights.items())
+        assert count(m, 0.5) == size(m, made)
+    assert not grouped(replace(m.spec, blocks=(replace(m.spec.blocks[0], n_kv_heads=1),))), "all queries read the same keys"
 
 
 def test_salience_is_of_the_mean_over_tokens_and_blind_to_padding() -> None:

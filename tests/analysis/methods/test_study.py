@@ -271,7 +271,7 @@ def test_targets_are_numbers_of_blocks() -> None:
 def test_families() -> None:
     assert study.known(deep("rwkv-4"), tuple(METHODS)) == ["shortgpt", "one_shot", "laco", "linear"]
     twins = "The same as LaCo where it makes one block of two: LaCo (its equation)."
-    assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not for rwkv: SliceGPT, LLM-Pruner.")
+    assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not for rwkv: SliceGPT, LLM-Pruner, LLM-Pruner (its published code).")
     wide = deep("llama").with_blocks(deep("llama").blocks * 4)
     assert study.known(wide, tuple(METHODS)) == list(METHODS)
     assert study.skipped(wide, tuple(METHODS)) == ()

@@ -65,6 +65,8 @@ def test_transformers_reads_what_was_made(scheme: str, recipe: Recipe, tmp_path:
         == {"gptq": "4-bit weights, groups of 32", "int8": "8-bit weights, one group a row"}[scheme] + " (compressed-tensors)"
     )
     assert reader_of(model.spec, open_store(out), "safetensors") == "transformers"
+    config = json.loads((out / "config.json").read_text())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"], "as transformers 4 looks for it"
     assert_close(model.run(IDS), READERS["transformers"](out, IDS, "cpu", "float32"))
     assert model.tokenizer is not None
     assert model.tokenizer.encode("abc").ids == recipe.model.tokenizer.encode("abc").ids

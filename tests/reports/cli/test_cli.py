@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 from analysis.runs.tables import COLUMNS
 from reports.cli import main as cli
+from reports.cli.stopping import Stopping
 
 
 class Done(NamedTuple):
@@ -170,7 +172,7 @@ def test_every_command_has_an_example(strata: Callable[..., Done]) -> None:
 
 @pytest.mark.parametrize("command", ["sweep", "importance", "spans", "prune", "report", "compare"])
 def test_every_option_has_help(command: str) -> None:
-    parameters = typer.main.get_command(cli._app()).commands[command].params
+    parameters = typer.main.get_command(cli._app(Stopping())).commands[command].params
     assert [p.name for p in parameters if not getattr(p, "help", None)] == []
 
 
@@ -262,3 +264,21 @@ def test_bad_tasks_of_a_report(
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_act_on_a_terminal(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    """In names of models, texts and folders, in what is printed and in what is refused."""
+    model, text, out = (tmp_path / f"{name}\x1b[31m$x^" for name in ("model", "=text", "out"))
+    shutil.copytree(tiny_folder, model)
+    shutil.copyfile(prose, text.with_name(f"{text.name}.txt"))
+    words = ["--corpus", text.with_name(f"{text.name}.txt"), "--tokens", 14 * 32, "--window", 32]
+    done = strata("sweep", model, *words, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/out\\x1b[31m$x^/summary.csv" in done.stdout.replace("\n", "")
+    lines = (out / "summary.csv").read_text().splitlines()[1:]
+    assert not [cell for line in lines for cell in line.split(",") if cell.startswith(("=", "@", "+"))]
+    refused = strata("sweep", tmp_path / "no\x1b[31mwhere\n", *words, "--out", tmp_path / "other")
+    assert refused.returncode == 2
+    assert "no\\x1b[31mwhere\\n" in refused.stderr
+    assert "\x1b" not in done.stdout + done.stderr + refused.stderr
+    assert refused.stderr.count("\n") == 1

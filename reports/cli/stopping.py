@@ -1,0 +1,65 @@
+"""Ctrl-C, whenever it comes: one line that says what is kept and how to go on."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+CODE = 130  # of a program that SIGINT ended, as shells have it
+NOTHING = "nothing is kept, and the same command begins again"
+SCORED = "what is scored so far is kept in {}, and the same command goes on from there"
+
+
+class Stopping:
+    """Around a whole command. While its modules are imported the program ends at once: libraries swallow an interrupt there."""
+
+    def __init__(self) -> None:
+        self.pressed, self.begun, self.out = False, False, None
+
+    def __enter__(self) -> Stopping:
+        here = threading.current_thread() is threading.main_thread()
+        self.installed = here and signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is to be ignored: nohup
+        if self.installed:
+            signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done by then
+        ended = isinstance(error, SystemExit) and error.code == CODE  # what the command line makes of an interrupt
+        if isinstance(error, KeyboardInterrupt) or ended or (error is not None and self.pressed):
+            print(self.line, file=sys.stderr)
+            raise SystemExit(CODE) from None
+
+    def command(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, whose --out is where something may be kept."""
+
+        @wraps(function)
+        def begin(*args: Any, **given: Any) -> Any:
+            self.begun, self.out = True, given.get("out")
+            return function(*args, **given)
+
+        return begin
+
+    @property
+    def line(self) -> str:
+        from adapters.errors import visible  # imports nothing more
+
+        scored = isinstance(self.out, Path) and any(self.out.rglob("*.jsonl"))
+        return f"strata: stopped; {SCORED.format(visible(self.out)) if scored else NOTHING}"
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        if not self.begun:
+            os.write(2, f"strata: stopped; {NOTHING}\n".encode())
+            os._exit(CODE)
+        raise KeyboardInterrupt
