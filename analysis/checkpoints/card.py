@@ -41,7 +41,7 @@ def card(pruning: PruningJob, record: dict[str, Any]) -> str:
         "",
         "## What it costs",
         f"Loss on held-out text ({escape(pruning.text.corpus)}, {n} documents, {pruning.text.window} tokens of each), in nats a token"
-        + (", with 95 % bootstrap intervals of the paired difference." if loss.rises[-1].low is not None else f"; {too_few(n)}."),
+        + (", with 95 % intervals of the paired difference." if loss.rises[-1].low is not None else f"; {too_few(n)}."),
         "",
         "| blocks out | removed | loss | rise over the dense model |",
         "| ---: | :--- | ---: | ---: |",

@@ -5,15 +5,14 @@ Losses are shares of the model's gain over unigram over a byte unigram: 0 is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from operator import add
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval
+from analysis.stats import estimates
+from analysis.stats.bootstrap import Array
+from analysis.stats.estimates import Estimate
 from analysis.stats.rank_agreement import Scores
 
 LIMIT = 0.1  # of the gain over unigram: what a removal may cost
@@ -67,10 +66,11 @@ class Summary(NamedTuple):
     path: bool  # of a removal path, else of single blocks
     higher: str  # what can be said of {}, the model that has more of it
     redundant: int  # 1 where more of it is more redundant, -1 where less is
+    steps: bool = False  # does it count whole blocks?
 
 
 SUMMARIES = {
-    "removable": Summary("share of blocks that can go", "can go", removable, True, "{} can lose more of its blocks", 1),
+    "removable": Summary("share of blocks that can go", "can go", removable, True, "{} can lose more of its blocks", 1, steps=True),
     "effective": Summary(
         "effective share of blocks", "effective share", effective_share, False, "{} has its loss spread over more of its blocks", -1
     ),
@@ -79,59 +79,12 @@ SUMMARIES = {
 }
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number, and what it is on resampled documents; equal seeds draw equal documents, so differences are paired."""
-
-    value: float
-    draws: Array  # (RESAMPLES,); empty with too few documents, and without a value
-
-    def __sub__(self, other: Estimate) -> Estimate:
-        return self + other * -1
-
-    def __add__(self, other: Estimate) -> Estimate:
-        known = len(self.draws) and len(other.draws)
-        return Estimate(self.value + other.value, self.draws + other.draws if known else np.zeros(0))
-
-    def __mul__(self, factor: float) -> Estimate:
-        return Estimate(self.value * factor, self.draws * factor)
-
-    @property
-    def interval(self) -> Interval:
-        """Percentiles, drawn out to the value where they leave it: resampling adds noise, which evens losses out or not."""
-        if not len(self.draws) or not np.isfinite([self.value, *self.draws]).all():
-            return Interval(self.value, None, None)
-        low, high = np.quantile(self.draws, [0.025, 0.975])
-        return Interval(self.value, min(self.value, float(low)), max(self.value, float(high)))
-
-    @property
-    def p(self) -> float:
-        """How often documents would put it on the other side of zero, two-sided; 1 without an interval."""
-        if self.interval.low is None:
-            return 1.0
-        n = len(self.draws)
-        return min(1.0, 2 * (1 + min((self.draws <= 0).sum(), (self.draws >= 0).sum())) / (n + 1))
-
-
-def estimate(of: Callable[[Array], Array], scores: Scores, seed: int = 0) -> Estimate:
-    """`of` the means of `scores` (..., items) over all documents, and over RESAMPLES draws of them.
+def estimate(of: Callable[[Array], Array], scores: Scores, *, steps: bool = False, seed: int = 0) -> Estimate:
+    """`of` the means of `scores` (..., items) over documents.
 
     NaN when the divisor is not positive: a model without a gain has no share of it to lose.
     """
     n = len(scores.tokens)
     if scores.tokens.sum() <= 0:
-        return Estimate(np.nan, np.zeros(0))
-    value = float(of(_means(scores, np.ones((1, n))))[0])
-    if n < MIN_DOCUMENTS_FOR_CI:
-        return Estimate(value, np.zeros(0))
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
-    return Estimate(value, of(_means(scores, counts)))
-
-
-def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """Without draws where one of them has none."""
-    return reduce(add, estimates) * (1 / len(estimates))
-
-
-def _means(scores: Scores, counts: Array) -> Array:
-    return (counts @ scores.sums.T) / (counts @ scores.tokens)[:, None]
+        return Estimate(np.nan, np.zeros(0), n)
+    return estimates.estimate(lambda draw: of(scores.means(draw)), n, steps=steps, seed=seed)

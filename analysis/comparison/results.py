@@ -12,12 +12,13 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from analysis.comparison import verdicts
-from analysis.comparison.redundancy import LIMIT, SUMMARIES, Estimate, mean
+from analysis.comparison.redundancy import LIMIT, SUMMARIES
 from analysis.comparison.study import UNITS, Compared, Measured
 from analysis.display.format import bounded, escape, number
 from analysis.display.model_lines import bands
 from analysis.engine.ablations import row_key
 from analysis.runs.tables import tidy
+from analysis.stats.estimates import Estimate, mean
 from analysis.stats.intervals import ratio
 from analysis.zoo.groups import Group, matching, one_training, unequal_steps
 
@@ -135,14 +136,14 @@ class Comparison:
         rows = []
         for m in self.of.models:
             found = self.estimates[m.name]
-            number_of = found["effective"] * len(m.spec.blocks)
+            n = len(m.spec.blocks)
             rows.append(
                 {
                     "model": m.spec.name,
                     f"can go for {LIMIT:.0%} of the gain over unigram".replace("%", "\u00a0%"): bounded(found["removable"].interval),
-                    "effective blocks": f"{bounded(number_of.interval)} of {len(m.spec.blocks)}",
-                    "Gini": bounded(found["gini"].interval),
-                    "area": bounded(found["area"].interval),
+                    "effective blocks": f"{bounded((found['effective'] * n).interval.within(0, n))} of {n}",
+                    "Gini": bounded(found["gini"].interval.within(0, 1)),
+                    "area": bounded(found["area"].interval.within(0, 1)),
                 }
             )
         return pd.DataFrame(rows)
@@ -160,7 +161,7 @@ class Comparison:
                         "seeds": len(values),
                         "summary": summary.title,
                         "of each seed": ", ".join(map(number, values)),
-                        "mean, with interval over documents": bounded(self._mean(group, name).interval),
+                        "mean, with interval over documents": bounded(self._mean(group, name).interval.within(0, 1)),
                         "range over seeds": max(values) - min(values),
                     }
                 )

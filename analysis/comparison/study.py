@@ -15,7 +15,7 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.specs import ModelSpec
 from adapters.tokenizers import Tokenizer
-from analysis.comparison.redundancy import SUMMARIES, Estimate, estimate
+from analysis.comparison.redundancy import SUMMARIES, estimate
 from analysis.data.batches import Text, tokenizer_hash
 from analysis.data.documents import require_disjoint, sample
 from analysis.data.unigram import unigram_bits
@@ -27,6 +27,7 @@ from analysis.metrics.study import ImportanceStudy
 from analysis.runs.run import Run
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.sweep_run import SweepStudy
+from analysis.stats.estimates import Estimate
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
 from analysis.zoo.groups import Facts, Group, groups
@@ -70,8 +71,8 @@ class Measured:
     def summaries(self) -> dict[str, Estimate]:
         """By name, as in SUMMARIES."""
         return {
-            name: estimate(summary.of, self.losses(self.path if summary.path else self.singles["blocks"], "share"))
-            for name, summary in SUMMARIES.items()
+            name: estimate(s.of, self.losses(self.path if s.path else self.singles["blocks"], "share"), steps=s.steps)
+            for name, s in SUMMARIES.items()
         }
 
 

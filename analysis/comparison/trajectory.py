@@ -20,7 +20,7 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError, unknown
 from adapters.registry import load
 from analysis.comparison import verdicts
-from analysis.comparison.redundancy import SUMMARIES, Estimate, mean
+from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import MAIN
 from analysis.comparison.study import Measured, measure
 from analysis.data.batches import tokenizer_hash
@@ -28,6 +28,7 @@ from analysis.display.format import escape
 from analysis.display.model_lines import bands
 from analysis.runs.settings import RunConfig
 from analysis.runs.tables import tidy
+from analysis.stats.estimates import Estimate, mean
 from analysis.stats.intervals import ratio
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.groups import short
@@ -36,7 +37,7 @@ from analysis.zoo.release import finished
 TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in ("effective", MAIN)}}
 DOCUMENTS = 16
 STEPS = (64, 128, 256, 512, 1024)  # of the kept ones, between the first and the last
-NOTHING = Estimate(np.nan, np.zeros(0))
+NOTHING = Estimate(np.nan, np.zeros(0), 0)
 Checkpoints = Mapping[int, Callable[[], BlockModel]]  # by step, loaded when they are needed
 
 
@@ -52,7 +53,7 @@ class Trajectory:
         rows = []
         for name, steps in self.trainings.items():
             for step, m in sorted(steps.items()):
-                found = {"bits": ratio(m.dense, m.bytes)} | {key: e.interval for key, e in m.summaries.items()}
+                found = {"bits": ratio(m.dense, m.bytes)} | {key: e.interval.within(0, 1) for key, e in m.summaries.items()}
                 rows += [(name, architecture(name), step, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
         columns = ["model", "group", "step", "measure", "value", "ci_low", "ci_high"]
         return tidy(rows, columns)

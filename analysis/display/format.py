@@ -10,10 +10,14 @@ import numpy as np
 import pandas as pd
 
 from adapters.errors import visible
-from analysis.stats.intervals import RESAMPLES, Interval
+from analysis.stats.bootstrap import RESAMPLES
+from analysis.stats.intervals import MANY, Interval
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-INTERVALS = f"95\u00a0%, BCa bootstrap over documents, {RESAMPLES:,} resamples; differences are paired"
+INTERVALS = (
+    f"95\u00a0% over documents: Student's t below {MANY} documents, BCa bootstrap ({RESAMPLES:,} resamples) from there; "
+    "differences are paired"
+)
 
 
 def escape(name: object) -> str:

@@ -100,10 +100,10 @@ def _concentration(worse: pd.DataFrame, parts: pd.DataFrame, kind: str) -> str:
 
 
 def agreement_sentence(tau: Interval, metric: str, *, n_blocks: int, n_documents: int) -> str:
-    """Whether `metric` orders blocks as the rise in loss without them does; `tau`: Kendall's, bootstrapped over documents.
+    """Whether `metric` orders blocks as the rise in loss without them does; `tau`: Kendall's, its interval over documents.
 
     Support needs two things: an interval without zero (other documents would say the same) and a tau that a random
-    order of `n_blocks` blocks seldom reaches (5 %), since a bootstrap over documents says nothing about chance.
+    order of `n_blocks` blocks seldom reaches (5 %), since an interval over documents says nothing about chance.
     """
     found = f"Kendall's tau between {metric} and the rise in loss is {number(tau.value)} over {n_blocks} blocks"
     if tau.low is None or tau.high is None:
@@ -120,8 +120,8 @@ def agreement_sentence(tau: Interval, metric: str, *, n_blocks: int, n_documents
 def best_metric(taus: Mapping[str, Interval], gaps: Mapping[str, Interval], *, n_documents: int) -> str:
     """Which metric orders blocks most as the rise in loss does; a winner only when it beats every other.
 
-    `taus`: Kendall's tau of each metric with the rise in loss. `gaps`: the highest tau minus each other's, bootstrapped
-    over the same documents (`analysis.stats.rank_agreement.gap`). Raises ValueError when `gaps` are not of all other metrics.
+    `taus`: Kendall's tau of each metric with the rise in loss. `gaps`: the highest tau minus each other's, over
+    the same documents (`analysis.stats.rank_agreement.gap`). Raises ValueError when `gaps` are not of all other metrics.
     """
     leader = max(taus, key=lambda name: taus[name].value)
     if set(gaps) != set(taus) - {leader}:
@@ -203,7 +203,7 @@ def intervals(n_documents: int, what: str = "bars") -> str:
     """What the bars (or bands) of a figure are, or why there are none; a sentence for captions."""
     if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"No {what}: {too_few(n_documents)}."
-    return f"{what.capitalize()} are 95\u00a0% bootstrap intervals over {n_documents} documents."
+    return f"{what.capitalize()} are 95\u00a0% intervals over {n_documents} documents."
 
 
 def _named(noun: str, labels: Iterable[str], word: str = "and") -> str:

@@ -12,14 +12,14 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.display import sentences
-from analysis.display.format import bounded, hundredths
+from analysis.display.format import INTERVALS, bounded, hundredths
 from analysis.display.result import Result
 from analysis.importance import findings
 from analysis.importance.straight import Straight
 from analysis.metrics.metrics import METRICS
 from analysis.paper.shortgpt import paper_n_removed
 from analysis.runs.tables import tidy
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, Interval
 from analysis.stats.rank_agreement import STATISTICS, Scores, agreement, gap, reliability, removal_order, resolution, stability
 
 NAMES = {
@@ -79,7 +79,7 @@ class Ranking(Result):
             "Samples": f"the removal order is measured on {1 + len(self.samples)} samples of calibration text of the same size"
             + (f", and on calibration text of {self._sizes}" if self.corpora else ""),
             "Linear maps": self.straight.fact,
-            "Intervals": f"95\u00a0%, bootstrap over documents, {RESAMPLES:,} resamples: percentiles for correlations, BCa for all else",
+            "Intervals": f"{INTERVALS}; of correlations Student's t with the bootstrap's standard error",
         }
         return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 

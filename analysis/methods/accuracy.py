@@ -14,7 +14,9 @@ import numpy as np
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval, ratio
+from analysis.stats.bootstrap import Array
+from analysis.stats.estimates import estimate
+from analysis.stats.intervals import Interval, accuracy, ratio
 from analysis.tasks import TaskSet
 from analysis.tasks.benchmark import guessing
 from analysis.tasks.study import TaskStudy
@@ -32,7 +34,7 @@ class Answers(NamedTuple):
     @property
     def interval(self) -> Interval:
         """Accuracy, or the loss in nats a token."""
-        return ratio(self.values, self.counts)
+        return ratio(self.values, self.counts) if self.chance is None else accuracy(self.values)
 
 
 def has_options(tasks: TaskSet) -> bool:
@@ -65,24 +67,22 @@ def answers(model: BlockModel, tasks: TaskSet, folder: Path, progress: Callable[
 
 def mean(right: Sequence[Array]) -> Interval:
     """Mean over tasks of their accuracies, from (questions,) of each."""
-    return _resampled([r[None] for r in right], lambda means: means[0].mean(0))
+    if len(right) == 1:
+        return accuracy(right[0])
+    return _over_tasks(lambda *draws: np.mean([r[draw].mean(-1) for r, draw in zip(right, draws, strict=True)], axis=0), right).within(0, 1)
 
 
 def retained(right: Sequence[Array], dense: Sequence[Array]) -> Interval:
     """The mean over that of the dense model on the same questions."""
-    return _resampled([np.stack(pair) for pair in zip(right, dense, strict=True)], lambda means: means[0].mean(0) / means[1].mean(0))
+
+    def share(*draws: Array) -> Array:
+        found, all_ = (np.mean([r[draw].mean(-1) for r, draw in zip(of, draws, strict=True)], axis=0) for of in (right, dense))
+        return np.divide(found, all_, out=np.full_like(found, np.nan), where=all_ > 0)
+
+    return _over_tasks(share, right)
 
 
-def _resampled(tasks: Sequence[Array], statistic: Callable[[Array], Array], seed: int = 0) -> Interval:
-    """`statistic` of means (models, tasks, ...) with its percentile bootstrap interval; questions are drawn within each task.
-
-    `tasks`: of each (models, questions), so that models are paired. Below ENOUGH questions of a task there is no interval.
-    """
-    value = float(statistic(np.stack([t.mean(1) for t in tasks], 1)[..., None])[0])
-    if min(t.shape[1] for t in tasks) < MIN_DOCUMENTS_FOR_CI:
-        return Interval(value, None, None)
-    rng = np.random.default_rng(seed)
-    drawn = [t[:, rng.integers(t.shape[1], size=(RESAMPLES, t.shape[1]))].mean(-1) for t in tasks]  # (models, resamples) each
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.quantile(statistic(np.stack(drawn, 1)), [0.025, 0.975])
-    return Interval(value, float(low), float(high)) if np.isfinite([low, high]).all() else Interval(value, None, None)
+def _over_tasks(of: Callable[..., Array], right: Sequence[Array]) -> Interval:
+    """Questions are drawn within each task. No interval where answers do not vary at all, nor where a task has too few questions."""
+    interval = estimate(of, *map(len, right)).interval
+    return Interval(interval.value, None, None) if interval.low == interval.high else interval

@@ -14,14 +14,14 @@ from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, differs_from_z
 Losses = Mapping[str, Array]  # sums over documents (documents,), by method
 
 
-def best(losses: Losses) -> str:
-    """Which method has the lowest loss, as a clause."""
+def best(losses: Losses, tokens: Array) -> str:
+    """Which method has the lowest loss over `tokens` (documents,), as a clause."""
     if len(losses) < 2:
         return f"only {' '.join(losses)} was measured" if losses else "no method was measured"
     documents = len(next(iter(losses.values())))
     if documents < MIN_DOCUMENTS_FOR_CI:
         return f"which method is best is open: {too_few(documents)}"
-    (first,) = winners(losses)
+    (first,) = winners(tokens, losses)
     if len(first) == 1:
         return f"{first[0]} has the lowest loss, below every other method"
     lowest = min(first, key=lambda name: losses[name].sum())
@@ -29,7 +29,7 @@ def best(losses: Losses) -> str:
     return f"no single method is best: the lowest loss, of {lowest}, cannot be told from that of {listed(others)}"
 
 
-def against(name: str, losses: Losses) -> str:
+def against(name: str, losses: Losses, tokens: Array) -> str:
     """Where a method stands beside each other one, as a clause; false discoveries are held to 5 % among the pairs."""
     others = [other for other in losses if other != name]
     if name not in losses or not others:
@@ -38,7 +38,7 @@ def against(name: str, losses: Losses) -> str:
     if documents < MIN_DOCUMENTS_FOR_CI:
         return f"whether {name} beats the others is open: {too_few(documents)}"
     differences = np.array([losses[name] - losses[other] for other in others])
-    significant = dict(zip(others, zip(differs_from_zero(differences), differences.sum(1), strict=True), strict=True))
+    significant = dict(zip(others, zip(differs_from_zero(differences, tokens), differences.sum(1), strict=True), strict=True))
     groups = {
         "has a lower loss than": [o for o, (yes, sum_) in significant.items() if yes and sum_ < 0],
         "has a higher loss than": [o for o, (yes, sum_) in significant.items() if yes and sum_ > 0],

@@ -141,8 +141,8 @@ class Accuracies:
         """Of `figure`."""
         return (
             f"Accuracy ({METRIC} of lm_eval) by method with {percent(self.paper_n_removed)} of the block parameters gone (Figure 1 of the "
-            f"paper shows MMLU); dashed: the dense model, dotted: guessing. Bars are 95\u00a0% bootstrap intervals over the "
-            f"questions of a task, when there are {MIN_DOCUMENTS_FOR_CI} at least."
+            f"paper shows MMLU); dashed: the dense model, dotted: guessing. Bars are 95\u00a0% intervals over the questions of a task, "
+            f"when there are {MIN_DOCUMENTS_FOR_CI} at least."
         )
 
 

@@ -180,9 +180,11 @@ class Methods(Result):
         """Which method is best at each size, and where the paper's stands at its own."""
         clauses: dict[str, list[str]] = {}
         for target in self.targets:
-            clauses.setdefault(findings.best(self._losses(target)) + self._besides(target), []).append(percent(target))
+            clauses.setdefault(findings.best(self._losses(target), self.tokens) + self._besides(target), []).append(percent(target))
         said = [f"With {' and '.join(targets)} of the block parameters gone {clause}." for clause, targets in clauses.items()]
-        stands = findings.against(METHODS["shortgpt"].title, self._losses(self.paper_n_removed)) + self._besides(self.paper_n_removed)
+        stands = findings.against(METHODS["shortgpt"].title, self._losses(self.paper_n_removed), self.tokens) + self._besides(
+            self.paper_n_removed
+        )
         return " ".join([*said, f"At the paper's size {stands}."])
 
     def _losses(self, target: float) -> dict[str, Array]:

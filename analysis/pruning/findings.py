@@ -61,13 +61,14 @@ def doubled(scored: Scored, name: str) -> Ablation | None:
     return next((a for a in scored.paths[name] if scored.rise(a).value >= DOUBLED), None)
 
 
-def winners(*contests: Mapping[str, Array]) -> list[list[str]]:
+def winners(tokens: Array, *contests: Mapping[str, Array]) -> list[list[str]]:
     """Of each contest the names of lowest loss (documents,): one that beats every other, or all that cannot be told from the lowest.
 
-    Paired t-tests over documents, false discoveries held to 5 % among all pairs of all contests. Equal losses are equal sets.
+    `tokens`: of the documents. Paired t-tests over these, false discoveries held to 5 % among all pairs of all contests. Equal
+    losses are equal sets.
     """
     pairs = [(i, a, b) for i, losses in enumerate(contests) for a, b in combinations(losses, 2)]
-    significant = differs_from_zero(np.array([contests[i][a] - contests[i][b] for i, a, b in pairs]))
+    significant = differs_from_zero(np.array([contests[i][a] - contests[i][b] for i, a, b in pairs]), tokens)
     apart = {(i, frozenset((a, b))) for (i, a, b), yes in zip(pairs, significant, strict=True) if yes}
     lowest = [min(losses, key=lambda name: losses[name].sum()) for losses in contests]
     return [
@@ -91,12 +92,13 @@ def contest(scored: Scored, names: Sequence[str], titles: Mapping[str, str], nul
         return "No number of removed blocks was scored for all orders."
     sets = [{name: at[name][k] for name in names} for k in shared]
     found: dict[tuple[str, ...], dict[float, str]] = {}  # evidence by size, by who is best alone
-    for k, of, first in zip(shared, sets, winners(*({n: scored.nll[a] for n, a in of.items()} for of in sets)), strict=True):
+    lowest = winners(scored.tokens, *({n: scored.nll[a] for n, a in of.items()} for of in sets))
+    for k, of, first in zip(shared, sets, lowest, strict=True):
         alone = tuple(first) if len({of[name] for name in first}) == 1 else ()
         found.setdefault(alone, {})[k] = _margin(scored, of, alone, titles) if alone else _tied(scored, of, first, titles)
     sentences = [_said(who, evidence, titles, len(names)) for who, evidence in sorted(found.items())]
     leads = np.array([_lowest(scored, of.values()) - _lowest(scored, (at[n][k] for n in null)) for k, of in zip(shared, sets, strict=True)])
-    better = differs_from_zero(leads) & (leads.sum(1) < 0)
+    better = differs_from_zero(leads, scored.tokens) & (leads.sum(1) < 0)
     if lucky := [k for k, yes in zip(shared, better, strict=True) if not yes]:
         sentences.append(f"With {_blocks(lucky)} removed the best order cannot be told from the best of {len(null)} random ones.")
     return " ".join(sentences)

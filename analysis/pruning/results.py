@@ -93,7 +93,7 @@ class RemovalResult(Result):
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
         n = len(self.scored.tokens)
-        intervals = f"95\u00a0% bootstrap intervals over {n} documents" if n >= MIN_DOCUMENTS_FOR_CI else f"missing: {sentences.too_few(n)}"
+        intervals = f"95\u00a0% intervals over {n} documents" if n >= MIN_DOCUMENTS_FOR_CI else f"missing: {sentences.too_few(n)}"
         return f"Coloured bands are {intervals}; {self.grey}"
 
     @property

@@ -33,7 +33,7 @@ class Effect(NamedTuple):
 
 def effects(differences: Array, tokens: Array) -> list[Effect]:
     """Of differences (effects, documents); false discoveries are held to 5 % among all of them."""
-    sizes, significant = [ratio(row, tokens) for row in differences], differs_from_zero(differences)
+    sizes, significant = [ratio(row, tokens) for row in differences], differs_from_zero(differences, tokens)
     return [Effect(size, bool(yes), len(tokens)) for size, yes in zip(sizes, significant, strict=True)]
 
 

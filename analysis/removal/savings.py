@@ -94,10 +94,9 @@ def _at(paths: Mapping[str, CostedPath], spec: ModelSpec, measure: str, shares: 
     found = [{kind: path.rise(path.shares(measure, spec), share) for kind, path in paths.items()} for share in shares]
     there = [{kind: rise for kind, rise in rises.items() if rise is not None} for rises in found]
     pairs = [(i, a, b) for i, rises in enumerate(there) for a, b in combinations(rises, 2)]
-    significant = (
-        dict(zip(pairs, differs_from_zero(np.array([there[i][a] - there[i][b] for i, a, b in pairs])), strict=True)) if pairs else {}
-    )
     tokens = next(iter(paths.values())).tokens
+    differences = np.array([there[i][a] - there[i][b] for i, a, b in pairs])
+    significant = dict(zip(pairs, differs_from_zero(differences, tokens), strict=True))
     return [
         Comparison(
             measure,

@@ -147,7 +147,7 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
     kinds = np.array([row_key(plan.spec, ablation).kind for ablation in plan.ablations])
     significant = np.zeros(len(kinds), dtype=bool)
     for kind in set(kinds) - {"dense"}:
-        significant[kinds == kind] = differs_from_zero(nll[kinds == kind] - nll[0])
+        significant[kinds == kind] = differs_from_zero(nll[kinds == kind] - nll[0], tokens)
     for i, ablation in enumerate(plan.ablations):
         values = {"ppl": ratio(nll[i], tokens, then=np.exp), "delta_nll": ratio(nll[i] - nll[0], tokens)}
         if "kl" in scores:

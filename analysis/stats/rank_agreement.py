@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RESAMPLES, Array, Interval
-
-BATCH = 200  # resamples at once: bounds the memory of a bootstrap
+from analysis.stats.bootstrap import Array
+from analysis.stats.estimates import estimate
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval, p_values
 
 
 class Scores(NamedTuple):
@@ -51,16 +51,15 @@ STATISTICS: dict[str, Callable[[Array, Array], Array]] = {"kendall": tau_b, "spe
 
 
 def agreement(a: Scores, b: Scores, statistic: str = "kendall", *, paired: bool, seed: int = 0) -> Interval:
-    """Rank correlation of two scores of the same items, with its bootstrap interval over documents.
+    """Rank correlation of two scores of the same items, with its interval over documents (`Estimate.interval`).
 
     `paired`: both are of the same documents in the same order, which are then drawn together; else each set is drawn on
-    its own. Percentiles, drawn out to the value where they leave it: each resample adds noise, which pulls ranks towards
-    no agreement, so that an interval errs towards zero (BCa corrects for that and finds agreement in noise). Noise in the
-    scores themselves does the same to the value: see `reliability`. Raises ValueError when items, or paired documents,
-    do not match.
+    its own. Noise in the scores pulls the value towards no agreement (see `reliability`): the interval is about what so many
+    documents show, which is nearer to zero than the agreement of what they are samples of. Raises ValueError when items, or
+    paired documents, do not match.
     """
     measure = STATISTICS[statistic]
-    return _bootstrap(lambda da, db: measure(a.means(da), b.means(db)), [a, b], paired=paired, seed=seed)
+    return _interval(lambda da, db: measure(a.means(da), b.means(db)), [a, b], 1, paired=paired, seed=seed)
 
 
 def gap(a: Scores, b: Scores, effect: Scores, statistic: str = "kendall", *, paired: bool, seed: int = 0) -> Interval:
@@ -75,26 +74,14 @@ def gap(a: Scores, b: Scores, effect: Scores, statistic: str = "kendall", *, pai
         means = effect.means(held_out)
         return measure(a.means(documents), means) - measure(b.means(documents), means)
 
-    return _bootstrap(difference, [a, effect], paired=paired, seed=seed)
+    return _interval(difference, [a, effect], 2, paired=paired, seed=seed)
 
 
-def _bootstrap(of: Callable[[Array, Array], Array], scores: Sequence[Scores], *, paired: bool, seed: int) -> Interval:
+def _interval(of: Callable[[Array, Array], Array], scores: Sequence[Scores], most: int, *, paired: bool, seed: int) -> Interval:
+    """`of` draws of both sets of documents, which are one where they are paired; it lies between -most and most."""
     _check(*scores, paired=paired)
-    draws = tuple(s.all for s in scores)
-    value = float(of(*draws))
-    if min(map(len, draws)) < MIN_DOCUMENTS_FOR_CI:
-        return Interval(value, None, None)
-    low, high = stats.bootstrap(
-        draws,
-        lambda x, y, axis: of(x, y),
-        paired=paired,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=BATCH,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(value, min(value, float(low)), max(value, float(high)))
+    sets = [len(s.tokens) for s in scores[: 1 if paired else 2]]
+    return estimate(lambda *draws: of(draws[0], draws[-1]), *sets, seed=seed).interval.within(-most, most)
 
 
 def chance(tau: float, n_items: int) -> float:
@@ -146,9 +133,9 @@ def stability(orders: Mapping[str, Array], k: int) -> pd.DataFrame:
 def resolution(scores: Scores, documents: Sequence[int], *, rate: float = 0.05, repeats: int = 20, seed: int = 0) -> pd.DataFrame:
     """How many pairs of items a number of documents tells apart: n_documents, all, adjacent (shares, mean over draws).
 
-    A pair is told apart by a t-test on its paired difference, Benjamini and Hochberg (1995) over all pairs; variance of a
-    ratio of sums by linearisation. Adjacent pairs are neighbours in the order that all documents give. Each point is
-    a mean over `repeats` random draws without replacement. Raises ValueError for numbers of documents that cannot be had.
+    A pair is told apart by a t-test on its paired difference, Benjamini and Hochberg (1995) over all pairs. Adjacent pairs are
+    neighbours in the order that all documents give. Each point is a mean over `repeats` random draws without replacement.
+    Raises ValueError for numbers of documents that cannot be had.
     """
     n = len(scores.tokens)
     if bad := [m for m in documents if not MIN_DOCUMENTS_FOR_CI <= m <= n]:
@@ -171,14 +158,8 @@ def documents_needed(curve: pd.DataFrame, share: float = 0.95, pairs: str = "adj
 
 def _told_apart(scores: Scores, documents: Array, i: Array, j: Array) -> Array:
     """Adjusted p-values of all pairs (i, j)."""
-    n, tokens, means = len(documents), scores.tokens[documents], scores.means(documents)
-    residuals = scores.sums[:, documents] - means[:, None] * tokens
-    cov = np.cov(residuals) / n / tokens.mean() ** 2  # of the means
-    difference, variance = means[i] - means[j], cov[i, i] + cov[j, j] - 2 * cov[i, j]
-    exact = variance <= 1e-24 * np.maximum(means[i] ** 2, means[j] ** 2)  # they differ by the same in every document
-    t = np.abs(difference) / np.sqrt(np.where(exact, 1, variance))
-    p = np.where(exact, np.where(difference == 0, 1.0, 0.0), 2 * stats.t.sf(t, n - 1))
-    return stats.false_discovery_control(p, method="bh")
+    sums, tokens = scores.sums[:, documents], scores.tokens[documents]
+    return stats.false_discovery_control(p_values(sums[i] - sums[j], tokens), method="bh")
 
 
 def _shuffled(n: int, times: int, seed: int) -> Array:

@@ -84,7 +84,7 @@ class Benchmark:
     def bars(self) -> str:
         """What the bars of a figure are; a sentence for captions."""
         n = self.n_documents
-        return f"Bars are 95\u00a0% bootstrap intervals over {n} questions." if n >= MIN_DOCUMENTS_FOR_CI else f"No bars: {too_few(n)}."
+        return f"Bars are 95\u00a0% intervals over {n} questions." if n >= MIN_DOCUMENTS_FOR_CI else f"No bars: {too_few(n)}."
 
     @property
     def caption(self) -> str:

@@ -19,7 +19,7 @@ from analysis.engine.plan import Plan, plan
 from analysis.runs.run import Run
 from analysis.runs.sweep_run import identity
 from analysis.runs.tables import COLUMNS, KEY, key, tidy, write_table
-from analysis.stats.intervals import Interval, differs_from_zero, ratio
+from analysis.stats.intervals import Interval, accuracy, differs_from_zero, ratio
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
 from analysis.tasks.likelihoods import batches, likelihoods
@@ -147,7 +147,7 @@ def by_ablation(
         ]
         significant, beats = _told(np.array(kinds), each), _beats_chance(np.array(kinds), each)
         for a, metrics in enumerate(each):
-            values = _values(metrics, each[0] if a else None, found[a].get(name, {}), _mean if kinds[a] == bare else ratio)
+            values = _values(metrics, each[0] if a else None, found[a].get(name, {}), bare=kinds[a] == bare)
             if a and significant is not None:
                 values["significant"] = Interval(float(significant[a]), None, None)
             if beats is not None:
@@ -184,22 +184,26 @@ def _documents(
     return out
 
 
-def _mean(sums: np.ndarray, counts: np.ndarray) -> Interval:
-    return Interval(float(sums.sum() / counts.sum()), None, None)
+def _interval(metric: str, sums: np.ndarray, counts: np.ndarray, dense: np.ndarray | None = None) -> Interval:
+    """Of a metric, or of its difference from the dense model's sums; of lm_eval's right or wrong answers as such."""
+    if metric not in (*METRICS, "nll") and np.isin(sums, (0, 1)).all():
+        return accuracy(sums, dense)
+    if metric == "above_chance":  # the chance of guessing is known: what varies is whether answers are right
+        right, value = accuracy(sums > 0), float(sums.mean())
+        return Interval(value, *(None if end is None else end + value - right.value for end in right[1:]))
+    return ratio(sums if dense is None else sums - dense, counts)
 
 
-def _values(
-    each: Sums, dense: Sums | None, metrics: dict[str, Metric], estimate: Callable[[np.ndarray, np.ndarray], Interval]
-) -> dict[str, Interval]:
+def _values(each: Sums, dense: Sums | None, metrics: dict[str, Metric], *, bare: bool) -> dict[str, Interval]:
     values = {metric: Interval(found.value, None, None) for metric, found in metrics.items()}
     for metric, (sums, counts) in each.items():
-        interval = estimate(sums, counts)
+        interval = _interval(metric, sums, counts)
         # lm_eval's own value stands; the interval is that of the mean over documents, when this is what it is
         if metric not in values or np.isclose(values[metric].value, interval.value, rtol=1e-9):
             values[metric] = interval
         if dense is not None and metric in PAIRED and metric in dense:
-            values[f"delta_{metric}"] = estimate(sums - dense[metric][0], counts)
-    return values
+            values[f"delta_{metric}"] = _interval(metric, sums, counts, dense[metric][0])
+    return {metric: Interval(found.value, None, None) for metric, found in values.items()} if bare else values
 
 
 def _told(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
@@ -207,19 +211,19 @@ def _told(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
     if loss is None:
         return None
     sums = np.stack([found[loss][0] for found in each])
-    return _by_kind(kinds, sums - sums[0])
+    return _by_kind(kinds, sums - sums[0], each[0][loss][1])
 
 
 def _beats_chance(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
     if "above_chance" not in each[0]:
         return None
     sums = np.stack([found["above_chance"][0] for found in each])
-    return _by_kind(kinds, sums) & (sums.mean(1) > 0)
+    return _by_kind(kinds, sums, np.ones(sums.shape[1])) & (sums.mean(1) > 0)
 
 
-def _by_kind(kinds: np.ndarray, differences: np.ndarray) -> np.ndarray:
+def _by_kind(kinds: np.ndarray, differences: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Rows that can be told from zero, each kind a family of its own."""
     significant = np.zeros(len(kinds), dtype=bool)
     for kind in set(kinds):
-        significant[kinds == kind] = differs_from_zero(differences[kinds == kind])
+        significant[kinds == kind] = differs_from_zero(differences[kinds == kind], counts)
     return significant

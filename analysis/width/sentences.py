@@ -67,7 +67,7 @@ def order_of_heads(paths: Mapping[str, CostedPath], n_heads: int) -> str:
     found = f"Of the orders that remove a quarter of the heads, that by {first} raises the loss least ({costs} nats per token)"
     if len(tokens) < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. Whether the orders differ is open: {too_few(len(tokens))}."
-    significant = differs_from_zero(np.array([rises[name] - rises[first] for name in others]))
+    significant = differs_from_zero(np.array([rises[name] - rises[first] for name in others]), tokens)
     if significant.all():
         return f"{found}, and it can be told from all others."
     return f"{found}, but it cannot be told from that by {listed([n for n, apart in zip(others, significant, strict=True) if not apart])}."

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from adapters.catalogue import PACKAGES
-from analysis.comparison.redundancy import LIMIT, SUMMARIES, area, effective_number, effective_share, estimate, gini, mean, removable
+from analysis.comparison.redundancy import LIMIT, SUMMARIES, area, effective_number, effective_share, estimate, gini, removable
 from analysis.data.documents import SPLITS, Window, documents
 from analysis.data.unigram import unigram_bits
+from analysis.stats.estimates import mean
 from analysis.stats.rank_agreement import Scores
 from tests.analysis.data.test_documents import Bytes
 

@@ -86,16 +86,19 @@ def losses(*means: float, noise: float = 0.02) -> dict[str, Array]:
 
 
 def test_winners() -> None:
-    assert findings.winners(losses(1.0, 0.5, 1.2), losses(1.0, 0.5, 0.5)) == [["order 1"], ["order 1", "order 2"]]
-    assert [len(names) for names in findings.winners(losses(1.0, 1.0, 1.0, noise=0.5))] == [3]
+    assert findings.winners(np.full(DOCUMENTS, TOKENS), losses(1.0, 0.5, 1.2), losses(1.0, 0.5, 0.5)) == [
+        ["order 1"],
+        ["order 1", "order 2"],
+    ]
+    assert [len(names) for names in findings.winners(np.full(DOCUMENTS, TOKENS), losses(1.0, 1.0, 1.0, noise=0.5))] == [3]
 
 
 def test_what_is_told_apart_alone_may_be_chance_among_many() -> None:
     """A t of 2.5 over 24 documents has p = 0.02: enough for one pair, not for one of thirty."""
     spread = stats.zscore(np.random.default_rng(2).normal(size=DOCUMENTS), ddof=1)
     apart, same = ({"a": spread + t / np.sqrt(DOCUMENTS), "b": np.zeros(DOCUMENTS)} for t in (2.5, 0.1))
-    assert findings.winners(apart) == [["b"]]
-    assert findings.winners(apart, *[same] * 29)[0] == ["a", "b"]
+    assert findings.winners(np.ones(DOCUMENTS), apart) == [["b"]]
+    assert findings.winners(np.ones(DOCUMENTS), apart, *[same] * 29)[0] == ["a", "b"]
 
 
 TITLES = {"forward": "forward", "backward": "backward"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval, differs_from_zero, ratio
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval, accuracy, differs_from_zero, p_values, ratio, ratios
 
 
 def simulated(rng: np.random.Generator, documents: int) -> tuple[np.ndarray, np.ndarray]:
@@ -16,42 +16,75 @@ def simulated(rng: np.random.Generator, documents: int) -> tuple[np.ndarray, np.
     return rng.normal(means * counts, np.sqrt(counts)), counts
 
 
-def test_mean_has_the_interval_of_scipy() -> None:
+def test_few_documents_of_equal_length_have_the_t_interval() -> None:
     x = np.random.default_rng(1).gamma(2, size=30)
-    found = ratio(x, np.ones(30))
-    expected = stats.bootstrap((x,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(2)).confidence_interval
-    width = expected.high - expected.low
-    assert found.value == pytest.approx(x.mean())
-    assert found.low == pytest.approx(expected.low, abs=0.06 * width)
-    assert found.high == pytest.approx(expected.high, abs=0.06 * width)
+    expected = stats.ttest_1samp(x, 0).confidence_interval()
+    assert ratio(100 * x, np.full(30, 100)) == pytest.approx((x.mean(), expected.low, expected.high), rel=1e-12)
 
 
-def test_ratio_equals_bca_written_out() -> None:
-    """Efron (1987), documents resampled with their token counts, the exponential taken inside."""
-    rng = np.random.default_rng(3)
-    sums, counts = simulated(rng, 25)
-    value = np.exp(sums.sum() / counts.sum())
-    draws = rng.integers(25, size=(40_000, 25))
-    resampled = np.exp(sums[draws].sum(1) / counts[draws].sum(1))
-    z0 = stats.norm.ppf((resampled < value).mean())
-    jackknife = np.array([np.exp(np.delete(sums, i).sum() / np.delete(counts, i).sum()) for i in range(25)])
-    u = jackknife.mean() - jackknife
-    a = (u**3).sum() / (6 * (u**2).sum() ** 1.5)
-    z = z0 + stats.norm.ppf([0.025, 0.975])
-    expected = np.quantile(resampled, stats.norm.cdf(z0 + z / (1 - a * z)))
-    found = ratio(sums, counts, then=np.exp)
-    assert found.value == pytest.approx(value)
-    assert [found.low, found.high] == pytest.approx(expected, abs=0.06 * np.ptp(expected))
+def test_few_documents_of_unequal_length_by_hand() -> None:
+    """The delta method: variance of R = S / C is (var S - 2 R cov + R^2 var C) / (n C^2), with means S and C (Cochran, 1977)."""
+    sums, counts = simulated(np.random.default_rng(3), 25)
+    (ss, sc), (_, cc) = np.cov(sums, counts)
+    r = sums.mean() / counts.mean()
+    half = 2.0639 * np.sqrt((ss - 2 * r * sc + r**2 * cc) / 25) / counts.mean()  # t table: 24 degrees of freedom, 0.975
+    assert ratio(sums, counts) == pytest.approx((r, r - half, r + half), rel=1e-5)
 
 
-def test_intervals_cover_the_truth() -> None:
-    """The mean over tokens of all documents is 3, since lengths and means are independent."""
-    rng = np.random.default_rng(4)
-    intervals = [ratio(*simulated(rng, 40)) for _ in range(1000)]
-    covered = np.mean([i.low <= 3 <= i.high for i in intervals])
-    assert 0.92 <= covered <= 0.97
-    assert np.mean([i.low > 3 for i in intervals]) > 0.005
-    assert np.mean([i.high < 3 for i in intervals]) > 0.005
+def test_many_documents_have_the_bca_interval_of_scipy() -> None:
+    """The same draws, read at the quantiles that Student's t and the bootstrap's variance, too small by (n - 1) / n, ask for."""
+    sums, counts = simulated(np.random.default_rng(3), 80)
+    level = 1 - 2 * stats.norm.sf(np.sqrt(80 / 79) * stats.t.ppf(0.975, 79))
+    assert level == pytest.approx(0.955, abs=0.001)
+    found = stats.bootstrap(
+        (sums, counts),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        paired=True,
+        n_resamples=2000,
+        confidence_level=level,
+        method="BCa",
+        rng=np.random.default_rng(7),
+    ).confidence_interval
+    assert ratio(sums, counts, seed=7)[1:] == pytest.approx((found.low, found.high), rel=1e-9)
+
+
+@pytest.mark.parametrize("documents", [25, 80])
+def test_the_interval_of_a_function_is_the_function_of_the_interval(documents: int) -> None:
+    sums, counts = simulated(np.random.default_rng(3), documents)
+    assert ratio(sums, counts, then=np.exp) == pytest.approx(np.exp(ratio(sums, counts)), rel=1e-12)
+
+
+@pytest.mark.parametrize("documents", [12, 63])
+def test_an_interval_leaves_zero_out_where_the_test_says_so(documents: int) -> None:
+    rng = np.random.default_rng(documents)
+    counts = rng.integers(40, 130, documents)
+    sums = (rng.normal(0.3, 1, (300, documents)) + rng.normal(0, 0.3, (300, 1))) * counts
+    apart = [not found.low <= 0 <= found.high for found in (ratio(row, counts) for row in sums)]
+    assert 30 < sum(apart) < 270
+    assert (p_values(sums, counts) < 0.05).tolist() == apart
+
+
+def test_rows_have_the_intervals_that_each_has() -> None:
+    rng = np.random.default_rng(5)
+    for documents in (11, 20, 70):
+        drawn = [simulated(rng, documents) for _ in range(6)]
+        sums, counts = (np.array(part).reshape(2, 3, documents) for part in zip(*drawn, strict=True))
+        each = np.array([ratio(*one) for one in drawn], dtype=float)
+        assert np.allclose(np.stack(ratios(sums, counts), -1).reshape(6, 3), each, equal_nan=True)
+
+
+def test_accuracies() -> None:
+    """Wilson's interval as scipy has it; of all right answers as well. Differences: Agresti and Min (2005) by hand."""
+    for k, n in ((30, 40), (12, 12), (0, 100)):
+        expected = stats.binomtest(k, n).proportion_ci(method="wilson")
+        assert accuracy(np.repeat([1.0, 0.0], [k, n - k])) == pytest.approx((k / n, *expected), abs=1e-12)
+    dense, right = np.repeat([1.0, 0.0, 1.0], [8, 3, 9]), np.repeat([0.0, 1.0, 1.0], [8, 3, 9])
+    centre = (3 - 8) / 22
+    half = 1.959964 * np.sqrt((8.5 + 3.5) / 22 - centre**2) / np.sqrt(22)
+    assert accuracy(right, dense) == pytest.approx((-0.25, centre - half, centre + half), abs=1e-6)
+    same = accuracy(dense, dense)
+    assert same.low < same.value == 0 < same.high
+    assert accuracy(dense[:11]) == Interval(dense[:11].mean(), None, None)
 
 
 def test_ratio_weighs_tokens_not_documents() -> None:
@@ -63,12 +96,12 @@ def test_too_few_documents_have_no_interval_and_tell_nothing() -> None:
     assert ratio(sums[:-1], counts[:-1])[1:] == (None, None)
     assert ratio(sums, counts).low < ratio(sums, counts).value < ratio(sums, counts).high
     certain = np.full((3, MIN_DOCUMENTS_FOR_CI), 5.0) + np.arange(MIN_DOCUMENTS_FOR_CI) / 100
-    assert differs_from_zero(certain).all()
-    assert not differs_from_zero(certain[:, 1:]).any()
+    assert differs_from_zero(certain, np.ones(MIN_DOCUMENTS_FOR_CI)).all()
+    assert not differs_from_zero(certain[:, 1:], np.ones(MIN_DOCUMENTS_FOR_CI - 1)).any()
 
 
 def test_the_same_numbers_give_the_same_interval() -> None:
-    sums, counts = simulated(np.random.default_rng(6), 20)
+    sums, counts = simulated(np.random.default_rng(6), 70)
     assert ratio(sums, counts) == ratio(sums, counts) != ratio(sums, counts, seed=1)
 
 
@@ -79,15 +112,17 @@ def test_constant_data() -> None:
         warnings.simplefilter("error")
         assert ratio(2.0 * counts, counts) == Interval(2, 2, 2)
         assert ratio(0.0 * counts, counts) == Interval(0, 0, 0)
-        significant = differs_from_zero(np.array([np.zeros(14), np.full(14, 0.5), np.zeros(14)]))
+        significant = differs_from_zero(np.array([np.zeros(14), np.full(14, 0.5), np.zeros(14)]), np.ones(14))
+        assert ratio(2.0 * np.ones(70), np.ones(70)) == Interval(2, 2, 2)
+        assert ratio(0.0 * np.ones(70), np.ones(70)) == Interval(0, 0, 0)
     assert significant.tolist() == [False, True, False]
-    assert differs_from_zero(np.zeros((0, 14))).tolist() == []
+    assert differs_from_zero(np.zeros((0, 14)), counts).tolist() == []
 
 
 def test_noise_is_hardly_ever_told_from_zero() -> None:
     """Under pure noise any discovery is false: the rate is how often a family has one."""
     rng = np.random.default_rng(7)
-    families = [differs_from_zero(rng.normal(size=(30, 24))).any() for _ in range(1000)]
+    families = [differs_from_zero(rng.normal(size=(30, 24)), np.ones(24)).any() for _ in range(1000)]
     assert 0.02 < np.mean(families) < 0.07
 
 
@@ -97,7 +132,7 @@ def test_planted_effects_are_found_and_few_others() -> None:
     effect = np.zeros((40, 1))
     effect[:10] = np.where(np.arange(10) % 2, 1.5, -1.5)[:, None]
     for _ in range(300):
-        significant = differs_from_zero(effect + rng.normal(size=(40, 24)))
+        significant = differs_from_zero(effect + rng.normal(size=(40, 24)), np.ones(24))
         found.append(significant[:10].mean())
         false.append(significant[10:].sum() / max(1, significant.sum()))
     assert np.mean(found) > 0.99
