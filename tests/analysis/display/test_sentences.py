@@ -175,9 +175,13 @@ def test_order_sentence():
 
 
 def test_resolution():
+    """Half an interval is t (39 degrees of freedom) times the standard deviation over the root of 40; four times as many halve it."""
+    rng = np.random.default_rng(0)
+    rng.normal(size=40)  # the dense model's, as in `table`
+    half = 2.0227 * 0.02 * np.median(rng.normal(size=(4, 40)).std(1, ddof=1)) / np.sqrt(40)
     said = resolution(table([1, 0.5, 0, 0]), 160)
-    assert "With 40 documents the interval of a block reaches about 0.00586 nats" in said
-    assert "160 documents of the same length would bring that to about 0.00293" in said
+    assert f"With 40 documents the interval of a block reaches about {half:.5f} nats" in said
+    assert f"160 documents of the same length would bring that to about {half / 2:.5f}" in said
     assert "would" not in resolution(table([1, 0.5, 0, 0]), 40)
     assert "too few documents" in resolution(table([1, 0.5], documents=4), 160)
 
