@@ -23,7 +23,7 @@ from adapters import Ablation, load
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.data.unigram import unigram_bits
-from analysis.engine.ablations import singles
+from analysis.engine.ablations import single_ablations
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs.sweep_run import SweepStudy
 
@@ -34,7 +34,7 @@ OUT = Path(__file__).with_name("sums.json")
 
 def record(name: str, folder: Path) -> dict[str, Any]:
     model = load(name, device="cpu", dtype="float32")
-    blocks = singles(model.spec, ["blocks"])
+    blocks = single_ablations(model.spec, ["blocks"])
     scores = _bits(model, blocks, folder / "blocks")
     cheapest_first = [blocks[i] for i in np.argsort(scores["rises"].sum(1))]
     path = _bits(model, list(accumulate(cheapest_first, or_)), folder / "path")

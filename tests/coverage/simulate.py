@@ -149,7 +149,7 @@ INTERVALS: dict[str, Share] = {
     "rise without a block": _ratio([0.3, 0.0], 1.0, (LLAMA["rises"], LLAMA["tokens"])),
     "rise without a head": _ratio([0.01], 0.1, (LLAMA["heads"], LLAMA["tokens"])),
     "Block Influence": _ratio([0.2], 0.05, (LLAMA["bi"], LLAMA["bi_tokens"])),
-    "share of the margin": _ratio(PATH.tolist(), 0.2, (LLAMA["path"], LLAMA["unigram"] - LLAMA["dense"])),
+    "share of the gain over unigram": _ratio(PATH.tolist(), 0.2, (LLAMA["path"], LLAMA["unigram"] - LLAMA["dense"])),
     "difference of two removals": _ratio([0.02], 0.2, (np.diff(LLAMA["path"], axis=0), LLAMA["tokens"])),
     "effective number of blocks": _summary("effective"),
     "Gini coefficient": _summary("gini"),
