@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from analysis.checkpoints.prune import PruningJob
 from analysis.display.format import bounded, escape, number
 from analysis.display.sentences import too_few
 from analysis.removal.orders import ORDERS
-
-if TYPE_CHECKING:
-    from analysis.checkpoints.checkpoint import PruningJob
 
 USE = {
     "transformers": "`AutoModelForCausalLM.from_pretrained` reads it.",

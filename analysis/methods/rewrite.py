@@ -11,7 +11,7 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import Block, BlockModel
 from adapters.checkpoints.export import Source
 from adapters.errors import StrataError, unknown
-from analysis.checkpoints.checkpoint import Loss, PruningJob, Rewritten, measure_loss
+from analysis.checkpoints.prune import Loss, PruningJob, Rewritten, measure_loss
 from analysis.data.batches import Text, batches
 from analysis.methods.method import Solved, calibration_for, require, solve
 from analysis.methods.table import METHODS

@@ -11,7 +11,7 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source, remove_blocks
 from adapters.registry import load
-from analysis.checkpoints.checkpoint import find_path
+from analysis.checkpoints.prune import find_path
 from analysis.data.batches import Batch, Text, batches
 from analysis.data.hashes import content_hash
 from analysis.methods.accuracy import METRIC

@@ -15,7 +15,8 @@ from adapters.checkpoints.export import Source, choose_format
 from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown, visible
 from adapters.registry import load
-from analysis.checkpoints.checkpoint import PruningJob, count_of, prepare
+from analysis.checkpoints.prune import PruningJob, count_of, prepare
+from analysis.checkpoints.write import write
 from analysis.data.batches import Text
 from analysis.display.format import bounded
 from analysis.methods.rewrite import IN_MEMORY, REWRITING, measure, require_stock, rewrite
@@ -120,7 +121,7 @@ def prune(
     if max_nll_increase is not None and not rise.value <= max_nll_increase:
         print(f"strata: {_costs(pruning)}, more than {max_nll_increase:g}: nothing is written", file=sys.stderr)
         raise typer.Exit(1)
-    _show(pruning, pruning.write(out, format), out, as_json)
+    _show(pruning, write(pruning, out, format), out, as_json)
 
 
 def _costs(pruning: PruningJob) -> str:

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from adapters import BlockModel, load
-from analysis.checkpoints import checkpoint
+from analysis.checkpoints import write
 from analysis.data.batches import Text, batches
 from analysis.methods import laco
 from analysis.methods.method import calibration_for, solve
 from analysis.methods.rewrite import bases
 from analysis.methods.table import METHODS
 from reports.cli import main as cli
-from tests.analysis.checkpoints.test_checkpoint import here
+from tests.analysis.checkpoints.test_prune import here
 from tests.reference import baichuan
 from tests.reference.models import save_reader
 from tests.reference.rwkv_checkpoints import random_checkpoint
@@ -85,7 +85,7 @@ def test_transformers_reads_what_is_written(method: str, prune: Callable, prose:
 @pytest.mark.parametrize("method", ["laco_eq1", "linear"])
 def test_other_files(method: str, variant: str, prune: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fused and rounded weights: the logits that the command compares are of what it measured. One block of it is new."""
-    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(write, "stock_logits", here)
     monkeypatch.setattr(laco, "merge_width", lambda n: 3)  # of two blocks LaCo makes one that is there already
     source = saved(variant, tmp_path)
     code, said, errors = prune(source, "--method", method, "--ratio", 0.4)

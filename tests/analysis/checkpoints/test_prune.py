@@ -19,8 +19,9 @@ from adapters.checkpoints.files import open_store
 from adapters.checkpoints.stock import by_strata
 from adapters.errors import StrataError
 from adapters.families.rwkv.tokenizers import ByteTokenizer
-from analysis.checkpoints import checkpoint
-from analysis.checkpoints.checkpoint import count_of, measure_loss, tolerance, verify
+from analysis.checkpoints import write
+from analysis.checkpoints.prune import count_of, measure_loss
+from analysis.checkpoints.write import tolerance, verify
 from analysis.data.batches import Batch, Text, batches, tokenizer_of
 from analysis.metrics.metrics import measure
 from analysis.removal.orders import nested
@@ -106,7 +107,7 @@ def nll(folder: Path, batch: Batch) -> float:
 
 
 def test_given_blocks_and_ratio(prune: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(write, "stock_logits", here)
     code, said, errors = prune("--blocks", "4,1", "--json")
     assert code == 0, errors
     record = json.loads(said)
@@ -120,7 +121,7 @@ def test_given_blocks_and_ratio(prune: Callable, tmp_path: Path, monkeypatch: py
 def test_rwkv_7_without_block_0_is_measured_as_it_is_written(
     prune: Callable, prose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(write, "stock_logits", here)
     code, said, errors = prune("--blocks", "0", "--json", model=variants.save("rwkv-7", tmp_path))
     assert code == 0, errors
     record = json.loads(said)
@@ -166,7 +167,7 @@ def test_the_gate_exits_1_and_writes_nothing(prune: Callable, tmp_path: Path, fo
 
 
 def test_a_gate_that_passes(prune: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(write, "stock_logits", here)
     code, said, errors = prune("--blocks", 2, "--max-nll-increase", 5, "--json")
     assert code == 0, errors
     assert json.loads(said)["loss"]["rise"]["value"] < 5
@@ -191,7 +192,7 @@ def test_where_it_can_be_written_is_seen_before_the_work(
     (tmp_path / "afile").touch()
     (tmp_path / "link").symlink_to("empty")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(write, "stock_logits", here)
     if out == "link":
         code, _, errors = prune("--blocks", 1, "--out", tmp_path / out)
         assert code == 0, errors
@@ -206,7 +207,7 @@ def test_where_it_can_be_written_is_seen_before_the_work(
 def test_a_converted_source_is_not_said_to_be_copied(
     prune: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "stock_logits", here)
+    monkeypatch.setattr(write, "stock_logits", here)
     monkeypatch.setattr(registry, "converted_gguf", lambda path: folder)
     (tmp_path / "model.gguf").touch()
     code, _, errors = prune("--blocks", 1, model=tmp_path / "model.gguf")
@@ -244,7 +245,7 @@ def test_one_weight_changed_between_write_and_check(
         save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
         return here(reader, path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(checkpoint, "stock_logits", spoiled)
+    monkeypatch.setattr(write, "stock_logits", spoiled)
     code, _, errors = prune("--blocks", "1")
     assert code == 2
     assert "the weights on the disk are not those that were written" in errors
@@ -252,7 +253,7 @@ def test_one_weight_changed_between_write_and_check(
 
 
 def test_other_logits_of_the_same_bytes_are_seen(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "stock_logits", lambda *given: here(*given) * 1.001)
+    monkeypatch.setattr(write, "stock_logits", lambda *given: here(*given) * 1.001)
     model = load(folder, device="cpu")
     (tmp_path / "out").mkdir()
     store = Source.of(str(folder), model.spec).write([1], tmp_path / "out", "safetensors")

@@ -1,26 +1,20 @@
-"""Prune, save, read back: a checkpoint with its measured loss and its origin, or nothing."""
+"""What is pruned, in which order it was found, and what that costs."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.checkpoints.export import Source, file_bytes, remaining, remove_blocks, rerooted
-from adapters.checkpoints.files import open_store
-from adapters.checkpoints.folders import finished_or_nothing, write_json, writing
-from adapters.checkpoints.stock import reader_of, stock_logits
+from adapters.checkpoints.export import Source, remaining, remove_blocks, rerooted
 from adapters.errors import StrataError
-from analysis.checkpoints.card import card
 from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
 from analysis.engine.plan import plan
@@ -30,27 +24,6 @@ from analysis.removal.paths import RemovalPath
 from analysis.runs.folder import VERSIONS
 from analysis.runs.settings import ProgressCallback, no_progress
 from analysis.stats.intervals import Interval, ratio
-
-
-class Tolerance(NamedTuple):
-    """How far logits that are read back may be off, over their standard deviation."""
-
-    name: str
-    norm: Callable[[Tensor], Tensor]  # of the errors
-    most: float
-
-
-LARGEST = Tolerance("largest", lambda errors: errors.abs().max(), 1e-4)
-HALF = LARGEST._replace(most=5e-2)  # in half precision, whose sums depend on their order
-# The rwkv package computes in fp32 what was half precision in memory: single logits are far off (0.14), all of them together
-# are not (0.01; with a block wrong 0.16).
-RMS = Tolerance("rms", lambda errors: errors.square().mean().sqrt(), 4e-2)
-
-
-def tolerance(reader: str, dtype: torch.dtype) -> Tolerance:
-    if dtype in (torch.float32, torch.float64):
-        return LARGEST
-    return RMS if reader == "rwkv" else HALF
 
 
 @dataclass(frozen=True)
@@ -133,24 +106,6 @@ class PruningJob:
     def removed(self) -> list[int]:
         return sorted(self.loss.path[-1].blocks)
 
-    def write(self, out: Path, format: str) -> dict[str, Any]:
-        """Writes `out`, reads it back in a fresh process, and returns what strata.json says. Leaves nothing when they differ.
-
-        Raises StrataError when bytes or logits are not those of the ablation in memory, and when it cannot be written.
-        """
-        needed, changed = self.source.without(self.removed).nbytes, self.rewritten.changed if self.rewritten else {}
-        with finished_or_nothing(out, needed + (needed >> 6)) as folder:
-            with writing(out):
-                store = self.source.write(self.removed, folder, format, changed)
-            reader, written_hash = reader_of(self.model.spec, store, format), store.hash
-            error = verify(self.model, self.removed, folder, reader, written_hash, self.rewritten.model if self.rewritten else None)
-            written = {"hash": written_hash, "read_by": reader, "error": tolerance(reader, self.model.dtype).name, "error_over_std": error}
-            record = self.record(written, {"dense": self.source.without([]).nbytes, "pruned": file_bytes(folder)})
-            with writing(out):
-                write_json(folder / "strata.json", record)
-                (folder / "README.md").write_text(card(self, record), encoding="utf-8")
-        return record
-
     def record(self, written: dict[str, Any], files: dict[str, int]) -> dict[str, Any]:
         """What strata.json says: where the model comes from, what is out, by which order, and what that costs and saves.
 
@@ -189,34 +144,6 @@ class PruningJob:
             "computed": {"dtype": str(self.model.dtype).removeprefix("torch."), "device": self.model.device.type},
             "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()},
         }
-
-
-def verify(
-    model: BlockModel, removed: Sequence[int], folder: Path, reader: str, expected_hash: str, rewritten: BlockModel | None = None
-) -> float:
-    """The error of the logits, read in a fresh process, over their standard deviation in memory (`tolerance`).
-
-    In memory it is the ablation or, where weights are new, the `rewritten` model: for an RWKV-7 without block 0 the rerooted
-    one. Raises StrataError when bytes on the disk are not those that were written, and when logits differ.
-    """
-    time = min(32, model.spec.max_len - 1)
-    ids = torch.randint(0, model.spec.vocab_size, (2, time), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        if rewritten is None and rerooted(model.spec, removed):
-            rewritten = remove_blocks(model, removed)
-        run = rewritten.run if rewritten else lambda x: model.run(x, Ablation(blocks=frozenset(removed)))
-        expected = run(ids.to(model.device)).float().cpu()
-    found = stock_logits(reader, folder, ids, str(model.device), str(model.dtype).removeprefix("torch."))
-    if open_store(folder).hash != expected_hash:
-        raise StrataError("the weights on the disk are not those that were written: nothing is kept; look for a damaged disk")
-    name, norm, most = tolerance(reader, model.dtype)
-    error = float(norm(found - expected) / expected.std())
-    if not error <= most:
-        raise StrataError(
-            f"what was written is not the ablated model as {reader} reads it ({name} error of its logits {error:.1e} of their spread, "
-            f"expected is {most:g} at most): nothing is kept; look for another version of {reader}"
-        )
-    return error
 
 
 def prepare(
