@@ -1,9 +1,26 @@
-"""Models of several architectures as uniform lists of residual blocks."""
+"""Models of several architectures as uniform lists of residual blocks. Names are imported when they are first asked for."""
 
-from adapters.ablation import KEEP, NONE, Ablation, Action
-from adapters.base import BlockModel, Parts
-from adapters.errors import StrataError
-from adapters.registry import load
-from adapters.specs import BlockSpec, ModelSpec
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adapters.ablation import KEEP, NONE, Ablation, Action
+    from adapters.base import BlockModel, Parts
+    from adapters.errors import StrataError
+    from adapters.registry import load
+    from adapters.specs import BlockSpec, ModelSpec
 
 __all__ = ["KEEP", "NONE", "Ablation", "Action", "BlockModel", "BlockSpec", "ModelSpec", "Parts", "StrataError", "load"]
+MODULES = {
+    **dict.fromkeys(("KEEP", "NONE", "Ablation", "Action"), "ablation"),
+    **dict.fromkeys(("BlockModel", "Parts"), "base"),
+    **dict.fromkeys(("BlockSpec", "ModelSpec"), "specs"),
+    "StrataError": "errors",
+    "load": "registry",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)

@@ -16,7 +16,7 @@ def main() -> None:
         from adapters.errors import StrataError
 
         try:
-            _app(stopping)()
+            _app(stopping)(prog_name="strata")
         except StrataError as error:
             if stopping.pressed:  # of a process that the same key has stopped
                 raise
@@ -24,18 +24,20 @@ def main() -> None:
             sys.exit(2)
 
 
-def _app(stopping: Stopping) -> Callable[[], None]:
+def _app(stopping: Stopping) -> Callable[..., None]:
     import typer
 
     from reports.cli import sweep as commands
     from reports.cli import tasks as task_commands
     from reports.cli.prune import prune
     from reports.cli.report import compare, report
+    from reports.cli.version import options
 
     app = typer.Typer(
         help="Measures how redundant a language model is, layer by layer and head by head.",
-        no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+        invoke_without_command=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
+    app.callback()(options)
     for command in (fetch, commands.models, commands.sweep, commands.importance, commands.spans, prune, report, compare):
         app.command()(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")

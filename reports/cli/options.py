@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from adapters.errors import StrataError, visible
-from analysis.data.batches import Text
 from analysis.data.folders import KINDS, RULE
-from analysis.data.sources import FIRST
 from analysis.data.streams import COMPRESSED
+from reports.cli import names
+
+if TYPE_CHECKING:
+    from adapters.base import BlockModel
+    from analysis.data.batches import Text
 
 Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]
@@ -26,7 +27,7 @@ Corpus = Annotated[
         help="`texts` (offline English prose) or a part of it, as texts:XSum; a UTF-8 text file; a file of rows "
         f"({', '.join([*KINDS][1:])}), compressed or not ({', '.join(COMPRESSED)}); a folder or a pattern in quotes; "
         f"or a data set of the Hugging Face hub, for example emozilla/pg19. Of rows: NAME[:CONFIGURATION[:SPLIT]][#COLUMN]. {RULE}. "
-        f"Of a data set, on the hub or in a folder, the first {FIRST:,} documents are read. Documents that are repeated count once. "
+        f"Of a data set, on the hub or in a folder, the first {names.FIRST:,} documents are read. Documents that are repeated count once. "
         "Each window comes behind the model's own BOS token where it has one."
     ),
 ]
@@ -40,6 +41,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is read and passed over, count rows, tokens, memory and time, and stop.")]
 
 
+ALIASES = {"layers": "blocks", "attention": "mixers", "attn": "mixers", "mlp": "ffns"}  # other words of the field for kinds of parts
+
+
+def kinds_of(words: str) -> list[str]:
+    """The kinds of parts that --kind names, with commas between them."""
+    return [ALIASES.get(word.strip(), word.strip()) for word in words.split(",")]
+
+
 def required(out: Path | None, dry_run: bool) -> Path:
     """Raises StrataError where a folder is needed and none is named."""
     if out is None and not dry_run:
@@ -47,16 +56,35 @@ def required(out: Path | None, dry_run: bool) -> Path:
     return (out or Path()).expanduser()
 
 
+def reader(model: str, device: str, dtype: str, revision: str | None = None) -> Callable[[], BlockModel]:
+    """Loads the model when it is called: first of all it says so, in a terminal, for imports and weights take their time."""
+
+    def read() -> BlockModel:
+        from adapters.registry import load
+
+        return load(model, device=device, dtype=dtype, revision=revision)
+
+    if sys.stderr.isatty():
+        print(visible(f"loading {model} ..."), file=sys.stderr, flush=True)
+    return read
+
+
 def windows_of(corpus: str, tokens: int, window: int, seed: int, split: str = "held-out") -> Text:
     """As many windows as `tokens` hold. Raises StrataError when that is none."""
     if tokens < window:
         raise StrataError(f"--tokens {tokens} is less than one window of {window} tokens: ask for more, or for a shorter --window")
+    from analysis.data.batches import Text
+
     return Text(corpus=corpus, split=split, window=window, documents=tokens // window, seed=seed)
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Gives what is told how many more of `total` steps are done; shown in a terminal only."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from adapters.base import BlockModel
-from adapters.checkpoints.export import Source, choose_format
 from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown, visible
-from adapters.registry import load
-from analysis.checkpoints.prune import PruningJob, count_of, prepare
-from analysis.checkpoints.write import write
-from analysis.data.batches import Text
-from analysis.display.format import bounded
-from analysis.methods.rewrite import IN_MEMORY, REWRITING, measure, require_stock, rewrite
-from analysis.parameters import progress_on_stderr
-from analysis.removal.orders import BLOCKS, ORDERS
-from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, required, windows_of
+from reports.cli.names import IN_MEMORY, ORDERS, REWRITING
+from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, reader, required, windows_of
 
-ORDER_NAMES = [name for name, order in ORDERS.items() if order.kinds == BLOCKS]
+if TYPE_CHECKING:
+    from adapters.base import BlockModel
+    from adapters.checkpoints.export import Source
+    from analysis.checkpoints.prune import PruningJob
+    from analysis.data.batches import Text
+
 Order = Annotated[
-    str | None, typer.Option(help=f"The order in which blocks go: {', '.join(ORDER_NAMES)}; bi when nothing is said.", show_default=False)
+    str | None, typer.Option(help=f"The order in which blocks go: {', '.join(ORDERS)}; bi when nothing is said.", show_default=False)
 ]
 MethodName = Annotated[
     str | None,
@@ -56,8 +51,8 @@ class PruneRequest(NamedTuple):
 
     def check(self) -> None:
         """Raises StrataError on an unknown order, and on one beside another way to find the blocks."""
-        if self.by is not None and self.by not in ORDER_NAMES:
-            raise unknown("order", self.by, ORDER_NAMES)
+        if self.by is not None and self.by not in ORDERS:
+            raise unknown("order", self.by, ORDERS)
         others = [option for option, value in (("--blocks", self.blocks), ("--method", self.method)) if value is not None]
         if self.by is not None and others:
             raise StrataError(f"--by {self.by} and {others[0]} both say which blocks go: leave one of them out")
@@ -65,12 +60,18 @@ class PruneRequest(NamedTuple):
     def check_written(self) -> None:
         """Raises StrataError on what no file holds, and when how much goes is not said once."""
         if self.method is not None:
+            from analysis.methods.rewrite import require_stock
+
             require_stock(self.method, self.blocks)
         if sum(value is not None for value in (self.remove, self.ratio, self.blocks)) != 1:
             raise StrataError("how much goes is not clear: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
 
     def pruning(self, model: BlockModel, source: Source, text: Text) -> PruningJob:
         """Finds what goes and measures what that costs. Raises StrataError as `prepare` and `rewrite` do."""
+        from analysis.checkpoints.prune import prepare
+        from analysis.methods.rewrite import rewrite
+        from analysis.parameters import progress_on_stderr
+
         if self.blocks is not None:
             return prepare(model, source, text, by=None, blocks=_indices(self.blocks))
         count = _count(self.remove, self.ratio, model)
@@ -104,16 +105,19 @@ def prune(
     """
     request = PruneRequest(by, method, remove, ratio, blocks)
     request.check()
-    read = partial(load, model, device=device, dtype=dtype, revision=revision)  # called when all else is known to be right
     if method in IN_MEMORY and out is None:
         if ratio is None or remove is not None or blocks is not None:
             raise StrataError(f"--method {method} takes a share of the block parameters out: give --ratio 0.25 alone")
-        text = windows_of(corpus, tokens, window, seed)
+        text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)
         _measure(read(), text, method, ratio, max_nll_increase, as_json)
         return
     out = require_empty(required(out, False))
     request.check_written()
-    text, loaded = windows_of(corpus, tokens, window, seed), read()
+    text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)
+    from adapters.checkpoints.export import Source, choose_format
+    from analysis.checkpoints.write import write
+
+    loaded = read()
     source = Source.of(model, loaded.spec, revision)
     format = choose_format(source, format)
     pruning = request.pruning(loaded, source, text)
@@ -125,6 +129,8 @@ def prune(
 
 
 def _costs(pruning: PruningJob) -> str:
+    from analysis.display.format import bounded
+
     gone = f"block{'s' * (len(pruning.removed) > 1)} {', '.join(map(str, pruning.removed))}"
     return f"without {gone} the loss rises by {bounded(pruning.loss.rises[-1])} nats a token"
 
@@ -144,12 +150,15 @@ def _show(pruning: PruningJob, record: dict[str, Any], out: Path, as_json: bool)
 
 def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: float | None, as_json: bool) -> None:
     """Prints what a pruned model lacks and costs; the exit code is 1 when its loss rises by more than `most`."""
+    from analysis.display.format import bounded
+    from analysis.methods.rewrite import measure
+
     found = measure(model, text, method, ratio)
     size, rise, parameters = found.solved.size, found.loss.rises[-1], found.record["parameters"]
     if as_json:
         print(json.dumps(found.record))
     else:
-        print(f"{found.method}, knob {found.solved.level:g}: the loss rises by {bounded(rise)} nats a token", end=", ")
+        print(f"{found.method}, level {found.solved.level:g}: the loss rises by {bounded(rise)} nats a token", end=", ")
         print(f"over {len(found.loss.tokens)} documents")
         print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the operations")
         print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, for no stock loader holds it")
@@ -159,6 +168,8 @@ def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: flo
 
 
 def _count(remove: int | None, ratio: float | None, model: BlockModel) -> int:
+    from analysis.checkpoints.prune import count_of
+
     n = len(model.spec.blocks)
     count = count_of(ratio, n) if ratio is not None else int(remove or 0)
     if not 0 < count < n:

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from adapters.catalogue import titles
 from adapters.errors import StrataError
-from adapters.registry import load
-from analysis.engine.ablations import single_ablations
-from analysis.metrics.metrics import METRICS
-from analysis.metrics.spans import SpanStudy
-from analysis.metrics.study import ImportanceStudy
-from analysis.runs import sequential
-from analysis.runs.sweep_run import SweepStudy
-from analysis.tasks import SEED, load_tasks
-from reports.cli import output
+from reports.cli import names
 from reports.cli.options import (
     AsJson,
     Corpus,
@@ -33,16 +23,18 @@ from reports.cli.options import (
     Tokens,
     WindowSize,
     bar,
+    kinds_of,
+    reader,
     required,
     windows_of,
 )
-from reports.cli.tasks import Data, Limit, Shots, sweep_task
+from reports.cli.tasks import Data, Limit, Shots
 
 Swept = Annotated[
     str,
     typer.Option(
-        help="What is taken out, one at a time: blocks, mixers, ffns, heads, kv_groups (heads that share keys and values); "
-        "several with commas."
+        help="What is taken out, one at a time: blocks (layers), mixers (attention), ffns (mlp), heads, "
+        "kv_groups (heads that share keys and values); several with commas."
     ),
 ]
 Fill = Annotated[str, typer.Option(help="What a head leaves behind: zero, or its mean over as much calibration text of the corpus.")]
@@ -67,6 +59,8 @@ def models(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(titles()))
         return
+    from rich.console import Console
+
     for name, title in titles().items():
         Console().print(f"[bold]{name}[/]  {title}")
     Console().print("Any Llama-like folder, .gguf file or hub id works too, for example HuggingFaceTB/SmolLM2-360M.")
@@ -98,15 +92,24 @@ def sweep(
 
     Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
     """
-    out, kinds, room = required(out, dry_run), kind.split(","), memory and memory << 20
-    read = partial(load, model, device=device, dtype=dtype, revision=revision)  # called when all else is known to be right
+    out, kinds, room = required(out, dry_run), kinds_of(kind), memory and memory << 20
+    read = reader(model, device, dtype, revision)  # called when all else is known to be right
     if task is not None:
         if dry_run or fill != "zero" or until_resolved is not None:
             raise StrataError("--dry-run, --fill and --until-resolved are for text only: leave them out, or --task")
-        tasks = load_tasks(task, shots=shots, limit=limit, seed=seed or SEED, data=data)
+        from analysis.tasks import load_tasks
+        from reports.cli.tasks import sweep_task
+
+        tasks = load_tasks(task, shots=shots, limit=limit, seed=seed or names.SEED, data=data)
         sweep_task(read(), kinds, tasks, out, room, as_json)
         return
-    text, loaded = windows_of(corpus, tokens, window, seed), read()
+    text = windows_of(corpus, tokens, window, seed)
+    from analysis.engine.ablations import single_ablations
+    from analysis.runs import sequential
+    from analysis.runs.sweep_run import SweepStudy
+    from reports.cli import output
+
+    loaded = read()
     calibration = text.calibration(loaded) if fill == "mean" else None
     study = SweepStudy.of(loaded, single_ablations(loaded.spec, kinds), text, kl=kl, memory=room, fill=fill, calibration=calibration)
     if dry_run:
@@ -125,7 +128,7 @@ def sweep(
 
 def importance(
     model: Model,
-    metric: Annotated[str, typer.Option(help=f"{', '.join((*METRICS, 'taylor'))}; several with commas, or all of them: all.")] = "bi",
+    metric: Annotated[str, typer.Option(help=f"{', '.join(names.METRICS)}; several with commas, or all of them: all.")] = "bi",
     kind: Annotated[str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")] = "blocks",
     first_token: Annotated[
         bool,
@@ -148,9 +151,13 @@ def importance(
     """
     out = required(out, dry_run)
     text = windows_of(corpus, tokens, window, seed, split="calibration")
-    kinds = tuple(kind.split(","))
-    metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
-    study = ImportanceStudy(load(model, device=device, dtype=dtype, revision=revision), text, metrics, kinds, first_token)
+    read = reader(model, device, dtype, revision)
+    from analysis.metrics.study import ImportanceStudy
+    from reports.cli import output
+
+    kinds = tuple(kinds_of(kind))
+    metrics = names.METRICS if metric == "all" else tuple(metric.split(","))
+    study = ImportanceStudy(read(), text, metrics, kinds, first_token)
     study.check()
     if dry_run:
         output.reading(study, as_json)
@@ -179,7 +186,11 @@ def spans(
     """
     out = required(out, False)
     text = windows_of(corpus, tokens, window, seed, split="calibration")
-    study = SpanStudy(load(model, device=device, dtype=dtype, revision=revision), text)
+    read = reader(model, device, dtype, revision)
+    from analysis.metrics.spans import SpanStudy
+    from reports.cli import output
+
+    study = SpanStudy(read(), text)
     with bar(f"spans of {model}", text.documents) as advance:
         table = study.run(out, advance)
     output.read(study, as_json)

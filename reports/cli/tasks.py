@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
+from typer.core import TyperCommand
 
-from adapters.base import BlockModel
 from adapters.errors import StrataError, visible
-from adapters.registry import load
-from analysis.engine.ablations import single_ablations
-from analysis.tasks import SEED, TaskSet, load_tasks
-from analysis.tasks.copies import HELD as COPIES
-from analysis.tasks.index import names
-from analysis.tasks.layouts import LAYOUTS
-from analysis.tasks.study import TaskStudy
-from reports.cli import output
-from reports.cli.options import bar
+from reports.cli.names import SEED
+from reports.cli.options import bar, reader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from adapters.base import BlockModel
+    from analysis.tasks import TaskSet
 
 Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
 Shots = Annotated[
@@ -35,7 +33,18 @@ Data = Annotated[
     ),
 ]
 
-HELD = [*(part for layout in LAYOUTS.values() for part in layout.held.split("; ")), COPIES]
+
+class Layouts(TyperCommand):
+    """A command whose help ends with what a folder for --data holds."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from analysis.tasks.copies import HELD
+        from analysis.tasks.layouts import LAYOUTS
+
+        held = [*(part for layout in LAYOUTS.values() for part in layout.held.split("; ")), HELD]
+        self.epilog = "\b\nA folder for --data holds\n" + "\n".join(f"  {part}" for part in held)
+        super().format_epilog(ctx, formatter)
+
 
 app = typer.Typer(help="Benchmarks as lm_eval defines them.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -48,11 +57,13 @@ def list_tasks(
 
     Example: strata tasks list mmlu_an
     """
+    from analysis.tasks.index import names
+
     found = sorted(name for name in names() if pattern in name)
     print(json.dumps(found) if as_json else "\n".join(found))
 
 
-@app.command(epilog="\b\nA folder for --data holds\n" + "\n".join(f"  {part}" for part in HELD))
+@app.command(cls=Layouts)
 def show(
     name: Name,
     doc: Annotated[int, typer.Option(min=0, help="Number of the document.")] = 0,
@@ -65,6 +76,8 @@ def show(
 
     Example: strata tasks show mmlu_anatomy --doc 3 --shots 5
     """
+    from analysis.tasks import load_tasks
+
     found = load_tasks(name, shots=shots, limit=doc + 1, seed=seed, data=data)
     items = [item for item in found.items if item.number == doc]
     if not items:
@@ -72,7 +85,7 @@ def show(
     item = items[0]
     right, options = found.gold(item)
     print(f"{item.task}, document {doc}, {len(item.instances)} continuations")
-    loaded = load(model) if model else None
+    loaded = reader(model, "auto", "auto")() if model else None
     for i, instance in enumerate(item.instances):
         *context, continuation = instance.args
         if i == 0 or context != list(item.instances[0].args[:-1]):
@@ -94,6 +107,10 @@ def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
 
 def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, memory: int | None, as_json: bool) -> None:
     """Runs a benchmark under every ablation of the kinds, and prints what each costs."""
+    from analysis.engine.ablations import single_ablations
+    from analysis.tasks.study import TaskStudy
+    from reports.cli import output
+
     study = TaskStudy.of(model, single_ablations(model.spec, kinds), tasks, memory=memory)
     with bar(f"{tasks.name} without parts of {model.spec.name}", study.steps) as advance:
         table = study.run(out, advance)
@@ -107,6 +124,8 @@ def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, m
 
 
 def _show(table: pd.DataFrame, task: str) -> None:
+    from reports.cli import output
+
     rows = table[table["dataset"] == task]
     loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
     dense = rows[rows["kind"] == "dense"].set_index("metric")
