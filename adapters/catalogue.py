@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
-import shutil
-import sys
-from contextlib import redirect_stderr
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from adapters.checkpoints.folders import as_umask_says, remove_abandoned, unfinished
-from adapters.errors import StrataError, one_line, visible
+from adapters.errors import StrataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,50 +69,19 @@ def cache_folder() -> Path:
 
 def converted_gguf(path: Path) -> Path:
     """A folder with the GGUF file's weights as safetensors, config.json and tokenizer; made once, atomically."""
-    target = cache_folder() / CONVERTED / f"{path.stem}-{_fingerprint(path)}"
+    from adapters.gguf.convert import convert, fingerprint
+
+    target = cache_folder() / CONVERTED / f"{path.stem}-{fingerprint(path)}"
     remove_abandoned(target.parent)
     if not (target / "config.json").is_file():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            print(visible(f"converting {path.name} once, into {target.parent}"), file=sys.stderr)
             with unfinished(target.parent) as folder:
                 made = folder / "model"
-                with redirect_stderr(StringIO()):  # four progress bars, each on its own
-                    _convert_gguf(path, made)
+                convert(path, made)
                 as_umask_says(made)
                 made.replace(target)
         except (OSError, SafetensorError) as error:  # a full disk is either
             if not (target / "config.json").is_file():  # else another process was faster
                 raise StrataError(f"cannot write {target}: {error}; set STRATA_CACHE to a folder with room") from error
     return target
-
-
-def _convert_gguf(path: Path, out: Path) -> None:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    try:
-        config = AutoConfig.from_pretrained(**source)
-        config.pad_token_id = None  # some headers hold an id that is out of range
-        model = AutoModelForCausalLM.from_pretrained(**source, config=config)
-        # transformers marks the weights as quantised although it has dequantised them, and then refuses to save them.
-        for owner, attribute in ((model, "hf_quantizer"), (model, "quantization_method"), (model.config, "quantization_config")):
-            if hasattr(owner, attribute):
-                delattr(owner, attribute)
-        model.is_quantized = False  # type: ignore[assignment]
-        model.save_pretrained(out)
-        if (path.parent / "tokenizer.json").is_file():
-            shutil.copy(path.parent / "tokenizer.json", out)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(**source)
-            for token in ("bos_token", "eos_token"):  # transformers takes that of the end from the beginning's id
-                if (i := getattr(config, f"{token}_id")) is not None:
-                    setattr(tokenizer, token, tokenizer.convert_ids_to_tokens(i))
-            tokenizer.save_pretrained(out)
-    except (ValueError, RuntimeError, KeyError, IndexError, NotImplementedError, ImportError) as error:
-        raise StrataError(f"cannot convert {path}: {one_line(error)}; expected a GGUF file of a Llama-like model") from error
-
-
-def _fingerprint(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -106,7 +106,7 @@ class Source:
         if format == "pth":
             _write_pth(store, folder / f"{self.spec.name}.pth")
         else:
-            _write_safetensors(store, folder)
+            write_safetensors(store, folder)
         if self.config:
             write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id, self.store.shapes))
         for name in BESIDE:
@@ -169,7 +169,7 @@ def _write_pth(store: Store, path: Path) -> None:
         raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
 
 
-def _write_safetensors(store: Store, folder: Path) -> None:
+def write_safetensors(store: Store, folder: Path) -> None:
     """One file, or shards with an index as Hugging Face writes them."""
     files: list[list[str]] = []
     tensors: dict[str, Tensor] = {}
