@@ -69,7 +69,7 @@ def cache_folder() -> Path:
 
 def converted_gguf(path: Path) -> Path:
     """A folder with the GGUF file's weights as safetensors, config.json and tokenizer; made once, atomically."""
-    from adapters.gguf.convert import convert, fingerprint
+    from adapters.checkpoints.gguf.convert import convert, fingerprint
 
     target = cache_folder() / CONVERTED / f"{path.stem}-{fingerprint(path)}"
     remove_abandoned(target.parent)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adapters.checkpoints.gguf.header import Entry, Header
+from adapters.checkpoints.gguf.tables import BLOCK, INTERLEAVED, MODEL, ROPE_FREQS
+from adapters.checkpoints.layout import Store
 from adapters.errors import StrataError
-from adapters.gguf.header import Entry, Header
-from adapters.gguf.tables import BLOCK, INTERLEAVED, MODEL, ROPE_FREQS
-from adapters.layout import Store
 
 BIASES = {"attention_bias": ("attn_q", "attn_k", "attn_v", "attn_output"), "mlp_bias": ("ffn_gate", "ffn_up", "ffn_down")}
 

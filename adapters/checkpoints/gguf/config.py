@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from adapters.checkpoints.gguf.header import Header
+from adapters.checkpoints.gguf.tables import ARCHITECTURES, CLASSES, DESCRIPTIONS, GENERAL, NEUTRAL, ROPE_FREQS, SCALINGS, TOKENIZER, USED
+from adapters.checkpoints.gguf.tensors import read_tensor
 from adapters.errors import StrataError, unknown
-from adapters.gguf.header import Header
-from adapters.gguf.tables import ARCHITECTURES, CLASSES, DESCRIPTIONS, GENERAL, NEUTRAL, ROPE_FREQS, SCALINGS, TOKENIZER, USED
-from adapters.gguf.tensors import read_tensor
 
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}  # of all published models
 

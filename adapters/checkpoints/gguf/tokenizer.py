@@ -10,10 +10,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from adapters.errors import StrataError, one_line, unknown
-from adapters.folders import write_json
-from adapters.gguf.header import Header
-from adapters.gguf.tables import (
+from adapters.checkpoints.folders import write_json
+from adapters.checkpoints.gguf.header import Header
+from adapters.checkpoints.gguf.tables import (
     BESIDE_VOCABULARY,
     BYTE,
     CONTROL,
@@ -25,7 +24,8 @@ from adapters.gguf.tables import (
     USER_DEFINED,
     Split,
 )
-from adapters.gguf.vocabulary import FIX, KEY, Vocabulary, read_vocabulary, require_same
+from adapters.checkpoints.gguf.vocabulary import FIX, KEY, Vocabulary, read_vocabulary, require_same
+from adapters.errors import StrataError, one_line, unknown
 
 BESIDE = ("tokenizer.json", "tokenizer_config.json")  # taken instead of the header's when the first lies beside the file
 KINDS = ("gpt2", "llama")  # tokenizer.ggml.model: pairs of bytes, SentencePiece's pairs

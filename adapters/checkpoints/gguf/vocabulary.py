@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.checkpoints.gguf.header import Header
+from adapters.checkpoints.gguf.tables import NORMAL, TOKENIZER
 from adapters.errors import StrataError, one_line
-from adapters.gguf.header import Header
-from adapters.gguf.tables import NORMAL, TOKENIZER
 
 KEY = f"{TOKENIZER}ggml."
 LLAMA_IDS = {"bos": 1, "eos": 2, "unknown": 0}  # of SentencePiece vocabularies where the header does not say them

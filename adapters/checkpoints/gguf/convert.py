@@ -7,12 +7,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from adapters.checkpoints.folders import write_json
+from adapters.checkpoints.gguf.config import configuration
+from adapters.checkpoints.gguf.header import parts, read_header
+from adapters.checkpoints.gguf.tensors import open_tensors
+from adapters.checkpoints.gguf.tokenizer import BESIDE, write_tokenizer
 from adapters.errors import StrataError
-from adapters.folders import write_json
-from adapters.gguf.config import configuration
-from adapters.gguf.header import parts, read_header
-from adapters.gguf.tensors import open_tensors
-from adapters.gguf.tokenizer import BESIDE, write_tokenizer
 
 CONVERTER = 2  # another number whenever the same files give another folder
 
@@ -32,7 +32,7 @@ def convert(path: Path, out: Path) -> None:
 
     Raises StrataError when the file is damaged, a part of it is missing, or the model has a part that is not supported.
     """
-    from adapters.export import write_safetensors
+    from adapters.checkpoints.export import write_safetensors
 
     header = read_header(path)
     config = configuration(header)
