@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from adapters.checkpoints.folders import as_umask_says, remove_abandoned, unfinished
+from adapters.checkpoints.gguf.header import name_of
 from adapters.errors import StrataError
 
 
@@ -71,7 +72,7 @@ def converted_gguf(path: Path) -> Path:
     """A folder with the GGUF file's weights as safetensors, config.json and tokenizer; made once, atomically."""
     from adapters.checkpoints.gguf.convert import convert, fingerprint
 
-    target = cache_folder() / CONVERTED / f"{path.stem}-{fingerprint(path)}"
+    target = cache_folder() / CONVERTED / f"{name_of(path)}-{fingerprint(path)}"
     remove_abandoned(target.parent)
     if not (target / "config.json").is_file():
         try:

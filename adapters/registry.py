@@ -12,6 +12,7 @@ import torch
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES, converted_gguf, zoo
 from adapters.checkpoints.files import open_store, read_json
+from adapters.checkpoints.gguf.header import name_of
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import as_floats, config_of
 from adapters.errors import StrataError, foreign, one_line, unknown, visible
@@ -120,7 +121,7 @@ def locate(source: str, revision: str | None) -> tuple[str, Path]:
     if path.is_dir():
         return visible(path.resolve().name), path
     if path.is_file() and path.suffix == ".gguf":
-        return visible(path.stem), converted_gguf(path)
+        return visible(name_of(path)), converted_gguf(path)
     if path.is_file() and path.suffix in WEIGHTS:
         return visible(path.stem), path
     if path.is_file():

