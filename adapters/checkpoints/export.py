@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from adapters.base import BlockModel
@@ -19,13 +18,12 @@ from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.folders import write_json
 from adapters.checkpoints.layout import Layout, Store
 from adapters.checkpoints.quantised import ENDINGS
+from adapters.checkpoints.shards import write_safetensors
 from adapters.errors import StrataError, unknown
 from adapters.families.rwkv.layouts import V_FIRST, VALUE_RESIDUAL
 from adapters.families.rwkv.model import RwkvModel
 from adapters.registry import BESIDE, FAMILIES, is_hub_id, locate
 from adapters.specs import ModelSpec
-
-SHARD = 4 << 30  # bytes of one file: what is held while writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,30 +165,3 @@ def _write_pth(store: Store, path: Path) -> None:
         torch.save({key: store.read(key).clone() for key in store.shapes}, path)
     except RuntimeError as error:  # what torch's writer makes of a full disk
         raise OSError(errno.ENOSPC, "the disk is full, or the file cannot be written") from error
-
-
-def write_safetensors(store: Store, folder: Path) -> None:
-    """One file, or shards with an index as Hugging Face writes them."""
-    files: list[list[str]] = []
-    tensors: dict[str, Tensor] = {}
-
-    def flush() -> None:
-        save_file(tensors, folder / f"part-{len(files)}", metadata={"format": "pt"})
-        files.append(list(tensors))
-        tensors.clear()
-
-    total = 0
-    for key in store.shapes:
-        tensor = store.read(key).clone(memory_format=torch.contiguous_format)  # several may share one storage
-        if tensors and sum(t.nbytes for t in tensors.values()) + tensor.nbytes > SHARD:
-            flush()
-        tensors[key], total = tensor, total + tensor.nbytes
-    flush()
-    if len(files) == 1:
-        (folder / "part-0").rename(folder / "model.safetensors")
-        return
-    names = [f"model-{i + 1:05}-of-{len(files):05}.safetensors" for i in range(len(files))]
-    for i, name in enumerate(names):
-        (folder / f"part-{i}").rename(folder / name)
-    weight_map = {key: name for keys, name in zip(files, names, strict=True) for key in keys}
-    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})

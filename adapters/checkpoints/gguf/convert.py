@@ -12,6 +12,7 @@ from adapters.checkpoints.gguf.config import configuration
 from adapters.checkpoints.gguf.header import parts, read_header
 from adapters.checkpoints.gguf.tensors import open_tensors
 from adapters.checkpoints.gguf.tokenizer import BESIDE, write_tokenizer
+from adapters.checkpoints.shards import write_safetensors
 from adapters.errors import StrataError
 
 CONVERTER = 2  # another number whenever the same files give another folder
@@ -32,8 +33,6 @@ def convert(path: Path, out: Path) -> None:
 
     Raises StrataError when the file is damaged, a part of it is missing, or the model has a part that is not supported.
     """
-    from adapters.checkpoints.export import write_safetensors
-
     header = read_header(path)
     config = configuration(header)
     store = open_tensors(header, config)

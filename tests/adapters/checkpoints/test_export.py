@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from adapters import Ablation, BlockModel, load, registry
-from adapters.checkpoints import export as exporting
 from adapters.checkpoints.configs import pruned_config
 from adapters.checkpoints.export import Source, choose_format, remaining, remove_blocks, rerooted
 from adapters.checkpoints.files import open_store
@@ -112,7 +111,7 @@ def test_configuration_with_a_type_for_each_layer(tmp_path: Path, kind: str) -> 
 
 
 def test_shards_with_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "SHARD", 40_000)
+    monkeypatch.setattr("adapters.checkpoints.shards.SHARD", 40_000)
     tiny("llama").save_pretrained(tmp_path / "dense")
     assert assert_reads_as_ablation(tmp_path / "dense", [1], tmp_path / "out") == "transformers"
     files = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
