@@ -117,13 +117,13 @@ def sweep(
     elif until_resolved is not None:
         with bar(f"decisions on {model}", text.documents) as advance:
             found = sequential.until_resolved(study, until_resolved, out, advance)
-        output.read(study, as_json)
         output.outcome(found, out, as_json)
+        output.read(study, as_json)
     else:
         with bar(f"sweep of {model}", study.steps * text.documents) as advance:
             table = study.run(out, advance)
-        output.read(study, as_json)
         output.effects(table, out, as_json)
+        output.read(study, as_json)
 
 
 def importance(
@@ -164,8 +164,8 @@ def importance(
         return
     with bar(f"importance in {model}", text.documents) as advance:
         table = study.run(out, advance)
-    output.read(study, as_json)
     output.effects(table, out, as_json)
+    output.read(study, as_json)
 
 
 def spans(
@@ -193,5 +193,5 @@ def spans(
     study = SpanStudy(read(), text)
     with bar(f"spans of {model}", text.documents) as advance:
         table = study.run(out, advance)
-    output.read(study, as_json)
     output.spans(table, out, as_json)
+    output.read(study, as_json)

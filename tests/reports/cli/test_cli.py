@@ -80,6 +80,25 @@ def test_importance_writes_bi(strata: Callable[..., Done], tiny_folder: Path, pr
     assert blocks["value"].between(0, 2).all()
 
 
+def test_what_was_read_is_said_and_kept(strata: Callable[..., Done], tiny_folder: Path, tmp_path: Path) -> None:
+    """By --dry-run, by the command itself, and in the manifest: with counts that are known here."""
+    rows = [f"Text number {i}, which goes on for long enough to be a window of it." for i in range(40)]
+    lines = [json.dumps({"text": text}) + "\n" for text in [*rows, rows[0].upper(), "", None]]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.jsonl").write_text("".join(lines))
+    (tmp_path / "set" / "LICENSE.txt").write_text("No text of the corpus.")
+    words = ["sweep", tiny_folder, "--corpus", tmp_path / "set", "--tokens", 3 * 32, "--window", 32]
+    dry, done, as_json = strata(*words, "--dry-run"), strata(*words, "--out", tmp_path / "run"), strata(*words, "--dry-run", "--json")
+    assert (dry.returncode, done.returncode) == (0, 0), dry.stderr + done.stderr
+    said = next(line for line in done.stdout.splitlines() if line.startswith("read "))
+    assert said in dry.stdout.splitlines()
+    read = json.loads((tmp_path / "run" / "manifest.json").read_text())["read"]
+    assert json.loads(as_json.stdout)["read"] == read
+    assert [read[name] for name in ("rows", "empty", "repeated", "documents", "column")] == [43, 2, 1, 40, "text"]
+    assert (read["files"], read["passed_over"]) == ([str(tmp_path / "set" / "a.jsonl")], {"beside texts": ["LICENSE.txt"]})
+    assert f": 2 empty, 1 repeated, 40 documents, {read['in_split']} of them held-out; passed over LICENSE.txt (beside texts)" in said
+
+
 def test_importance_of_every_metric_and_kind(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
     words = ["importance", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--metric", "all"]
     dry = strata(*words, "--kind", "blocks,mixers,ffns", "--dry-run", "--json")
