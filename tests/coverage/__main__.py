@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing import Pool
 from pathlib import Path
 
 from tabulate import tabulate
 
+from analysis.stats.intervals import MANY
 from tests.coverage.simulate import ANSWERS, INTERVALS, LAWS, REAL, SIZES, SLOW, share
 
 OUT = Path(__file__).parents[2] / "reports" / "coverage.md"
-REPEATS, FEW = 4000, 500  # of intervals in closed form, and of those that take a bootstrap each
+REPEATS, SOME, FEW = 4000, 2000, 400  # of intervals in closed form, of BCa, and of the others, which take a bootstrap each
 
 PAGE = """# Coverage
 
@@ -18,10 +21,10 @@ How many of 95 % intervals hold the truth, in per cent, by the number of documen
 
 Sums per document are drawn from a law whose mean is known, with 40 to 130 tokens a document, or with replacement from a real run
 (zoo-llama-0 and zoo-rwkv5-0, 160 documents: `tests/coverage/record.py`), whose own figures are then the truth. t3 is Student's t
-with three degrees of freedom. {repeats:,} repeats for the first {n} rows, else {few}: figures are good to {error:.1f} and {error_few:.1f}
-points (one standard error).
+with three degrees of freedom. Ratios of sums (the first six) have {repeats:,} repeats, {some:,} from 64 documents on, all others {few}:
+figures are good to {error_all:.1f}, {error_some:.1f} and {error_few:.1f} points (one standard error).
 
-{table}
+{intervals}
 
 - **Means over tokens** and other ratios of sums: Student's t on the linearised ratio below 64 documents, BCa from there. A BCa
   bootstrap of 12 documents holds 92 % for the normal law and 87 % for t3. Intervals of a function (perplexity) are the function of
@@ -42,32 +45,29 @@ Single accuracies have Wilson's interval, their differences that of Agresti and 
 """
 
 
+def repeats(interval: str, n: int) -> int:
+    return FEW if interval in (*SLOW, *ANSWERS) else SOME if n >= MANY else REPEATS
+
+
+def cell(of: tuple[str, str, int]) -> str:
+    interval, _, n = of
+    found = share(*of, repeats(interval, n))
+    return "" if found is None else f"{100 * found:.1f}"
+
+
+def table(intervals: Iterable[str], laws: Sequence[str], size: str, run: Callable) -> str:
+    """A row for each interval and number of documents, a column for each law."""
+    cells = [(interval, law, n) for interval in intervals for n in SIZES for law in laws]
+    found = dict(zip(cells, run(cell, cells), strict=True))
+    rows = [[interval, n, *(found[interval, law, n] for law in laws)] for interval in intervals for n in SIZES]
+    return tabulate(rows, ["interval", size, *laws], tablefmt="github", disable_numparse=True)
+
+
 def main() -> None:
-    rows = []
-    for interval in INTERVALS:
-        for n in SIZES:
-            found = [share(interval, law, n, FEW if interval in SLOW else REPEATS) for law in (*LAWS, REAL)]
-            rows.append([interval if n == SIZES[0] else "", n, *("" if x is None else f"{100 * x:.1f}" for x in found)])
-            print(*rows[-1], flush=True)
-    answers = [
-        [name, *(f"{100 * (share(name, '', n, FEW if 'accuracy of' not in name else REPEATS) or 0):.1f}" for n in SIZES)]
-        for name in ANSWERS
-    ]
-    names = {"t3": "t3", "normal": "normal", "lognormal": "lognormal", REAL: "real documents"}
-    error, error_few = (100 * (0.95 * 0.05 / repeats) ** 0.5 for repeats in (REPEATS, FEW))
-    OUT.write_text(
-        PAGE.format(
-            repeats=REPEATS,
-            few=FEW,
-            n=len(SIZES) * (len(INTERVALS) - len(SLOW)),
-            error=error,
-            error_few=error_few,
-            table=tabulate(
-                rows, ["interval", "documents", *(names[law] for law in (*LAWS, REAL))], tablefmt="github", disable_numparse=True
-            ),
-            answers=tabulate(answers, ["interval", *(f"{n} questions" for n in SIZES)], tablefmt="github", disable_numparse=True),
-        )
-    )
+    with Pool() as pool:
+        intervals, answers = table(INTERVALS, [*LAWS, REAL], "documents", pool.map), table(ANSWERS, ["held"], "questions", pool.map)
+    errors = {f"error_{name}": 100 * (0.95 * 0.05 / n) ** 0.5 for name, n in (("all", REPEATS), ("some", SOME), ("few", FEW))}
+    OUT.write_text(PAGE.format(repeats=REPEATS, some=SOME, few=FEW, intervals=intervals, answers=answers, **errors))
 
 
 if __name__ == "__main__":

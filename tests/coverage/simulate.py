@@ -22,7 +22,7 @@ Array = np.ndarray
 Rng = np.random.Generator
 
 SIZES = (12, 24, 64)  # documents
-REAL = "real"
+REAL = "real documents"
 RUNS = json.loads(Path(__file__).with_name("sums.json").read_text())
 LLAMA, RWKV = ({key: np.array(values) for key, values in RUNS[name].items()} for name in ("zoo-llama-0", "zoo-rwkv5-0"))
 
