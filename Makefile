@@ -38,6 +38,10 @@ bench: $(READY) ## how fast a sweep is
 	$(BIN)/strata fetch smollm2 texts
 	$(BIN)/python -m tests.benchmarks
 
+wheel: $(READY) ## a wheel in dist, with the zoo, the notebooks and the templates
+	$(PIP) -q 'setuptools>=77'
+	$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation -w dist .
+
 zoo: $(READY) ## trains the models in adapters/zoo, some hours on two cores; the same command goes on where it stopped
 	$(BIN)/strata fetch texts
 	$(BIN)/python -m analysis.zoo --out reports/out/zoo
@@ -61,4 +65,4 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) -q -c constraints.txt -e '.[dev]'
 	@echo '$(CURDIR)' > $@
 
-.PHONY: help report report-full test test-all lint bench zoo lab
+.PHONY: help report report-full test test-all lint bench wheel zoo lab

@@ -42,6 +42,19 @@ def visible(text: object, keep: str = "") -> str:
     return "".join(repr(char)[1:-1] if unicodedata.category(char) in HIDDEN and char not in keep else char for char in str(text))
 
 
+EXTRAS = {  # modules that not every installation has -> the extra of pyproject.toml that brings them
+    **dict.fromkeys(("lm_eval", "datasets"), "tasks"),
+    **dict.fromkeys(("matplotlib", "matplotlib_inline", "seaborn", "IPython", "tabulate", "papermill", "nbformat"), "notebooks"),
+    **dict.fromkeys(("nbclient", "ipykernel", "jupyter_client", "pypandoc", "typst"), "notebooks"),
+    "llmcompressor": "quantize",
+}
+
+
+def missing_extra(module: str) -> StrataError:
+    """Of a module of EXTRAS."""
+    return StrataError(f"{module} is not installed: pip install 'llm-strata[{EXTRAS[module]}]'")
+
+
 def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:
     """The error for a name that is not in a table, with the nearest names first."""
     valid = sorted(valid)

@@ -99,7 +99,7 @@ def find_tokenizer(folder: Path) -> Tokenizer | None:
             try:
                 return make(path)
             except ImportError as error:
-                raise StrataError(f"{path} needs the package {error.name}: run `pip install {error.name}`") from error
+                raise StrataError(f"{path} needs the package {error.name}: pip install {error.name}") from error
             except Exception as error:  # the Rust and C++ backends raise bare Exception and more
                 fix = "replace the file by the published one"
                 raise StrataError(f"cannot read the tokenizer {path}: {one_line(error)}; {fix}") from error

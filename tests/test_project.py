@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
@@ -17,7 +17,17 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [Requirement(line) for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def requirements(lines: Iterable[str]) -> list[Requirement]:
+    """Of others: those of this project's own extras stand where they are declared."""
+    return [r for r in map(Requirement, lines) if r.name != PROJECT["name"]]
+
+
+REQUIREMENTS = requirements(
+    [*PROJECT["dependencies"], *(line for name in ("notebooks", "tasks", "quantize", "dev") for line in EXTRAS[name])]
+)
 BARE = ("torch", "transformers", "safetensors", "numpy")  # all that a bare GPU machine has, with what these require
 RUNS_BARE = [*ROOT.glob("adapters/**/*.py"), *ROOT.glob("analysis/engine/*.py")]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))

@@ -26,7 +26,7 @@ from adapters.checkpoints.files import read_json as read_config
 from adapters.checkpoints.folders import finished_or_nothing, write_json, writing
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import require_floats
-from adapters.errors import StrataError
+from adapters.errors import StrataError, missing_extra
 from adapters.specs import ModelSpec
 from analysis.data.batches import Batch
 from analysis.data.hashes import content_hash
@@ -73,7 +73,7 @@ def require(spec: ModelSpec) -> None:
             f"that is not run here{read}"
         )
     if find_spec("llmcompressor") is None:
-        raise StrataError("llmcompressor is not installed: run `pip install llmcompressor -c constraints.txt`, which keeps torch as it is")
+        raise missing_extra("llmcompressor")
 
 
 @dataclass(frozen=True)

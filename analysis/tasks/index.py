@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from adapters.errors import StrataError, unknown
+from adapters.errors import StrataError, missing_extra, unknown
 
 OWN = Path(__file__).parent / "own"  # tasks in lm_eval's format that lm_eval lacks
 _KEY = re.compile(r"""^["']?(task|group|tag)["']?\s*:\s*["']?([\w.:/+-]*)""")
@@ -107,5 +107,5 @@ def root() -> Path:
     """The folder of lm_eval's own tasks."""
     spec = find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:
-        raise StrataError("lm_eval is not installed, which defines the tasks: run `pip install 'lm_eval>=0.4.13,<0.5'`")
+        raise missing_extra("lm_eval")
     return Path(spec.submodule_search_locations[0]) / "tasks"

@@ -13,7 +13,7 @@ def main() -> None:
     """Entry point: bad input ends with one line on stderr and exit code 2, a bug with its traceback and 1, Ctrl-C as `Stopping` says."""
     with Stopping() as stopping:
         require_own_packages()
-        from adapters.errors import StrataError
+        from adapters.errors import EXTRAS, StrataError, missing_extra
 
         try:
             _app(stopping)(prog_name="strata")
@@ -21,6 +21,11 @@ def main() -> None:
             if stopping.pressed:  # of a process that the same key has stopped
                 raise
             print(f"strata: {error}", file=sys.stderr)
+            sys.exit(2)
+        except ModuleNotFoundError as error:
+            if (module := (error.name or "").split(".")[0]) not in EXTRAS:
+                raise
+            print(f"strata: {missing_extra(module)}", file=sys.stderr)
             sys.exit(2)
 
 
