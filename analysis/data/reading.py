@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.errors import visible
 from analysis.data.folders import Selection
 
 
@@ -44,13 +45,8 @@ class Reading:
             f"read {self.corpus} ({what}{of}{unit}): {self.empty:,} empty, {self.repeated:,} repeated, {self.documents:,} documents{split}"
         )
         passed = [f"{_some(names)} ({reason})" for reason, names in self.selection.passed_over.items()]
-        return _printable(said + (f"; passed over {', '.join(passed)}" if passed else ""))
+        return visible(said + (f"; passed over {', '.join(passed)}" if passed else ""))
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
-
-
-def _printable(text: str) -> str:
-    """A name of a file may hold anything."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

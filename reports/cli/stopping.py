@@ -19,10 +19,10 @@ SCORED = "what is scored so far is kept in {}, and the same command goes on from
 
 
 class Stopping:
-    """Around a whole command. While its modules are imported the program ends at once: libraries swallow an interrupt there."""
+    """Around a whole command. While a module is imported the program ends at once: libraries swallow an interrupt there."""
 
     def __init__(self) -> None:
-        self.pressed, self.begun, self.out = False, False, None
+        self.pressed, self.out = False, None
 
     def __enter__(self) -> Stopping:
         here = threading.current_thread() is threading.main_thread()
@@ -45,21 +45,24 @@ class Stopping:
 
         @wraps(function)
         def begin(*args: Any, **given: Any) -> Any:
-            self.begun, self.out = True, given.get("out")
+            self.out = given.get("out")
             return function(*args, **given)
 
         return begin
 
     @property
     def line(self) -> str:
-        from adapters.errors import visible  # imports nothing more
+        if not isinstance(self.out, Path) or not any(self.out.rglob("*.jsonl")):
+            return f"strata: stopped; {NOTHING}"
+        from adapters.errors import visible  # is there: a command has begun
 
-        scored = isinstance(self.out, Path) and any(self.out.rglob("*.jsonl"))
-        return f"strata: stopped; {SCORED.format(visible(self.out)) if scored else NOTHING}"
+        return f"strata: stopped; {SCORED.format(visible(self.out))}"
 
     def _press(self, number: int, frame: FrameType | None) -> None:
         self.pressed = True
-        if not self.begun:
-            os.write(2, f"strata: stopped; {NOTHING}\n".encode())
-            os._exit(CODE)
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                os.write(2, f"{self.line}\n".encode())
+                os._exit(CODE)
+            frame = frame.f_back
         raise KeyboardInterrupt

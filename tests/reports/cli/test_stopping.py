@@ -27,6 +27,8 @@ def run(out):
     if "scored" in sys.argv[1]:
         (out / "scores").mkdir()
         (out / "scores" / "a.jsonl").touch()
+    if "late" in sys.argv[1]:
+        import swallows
     print("begun", flush=True)
     try:
         time.sleep(100)
@@ -38,13 +40,19 @@ def run(out):
         raise
 
 with Stopping() as stopping:
-    if "imports" in sys.argv[1]:
-        print("imports", flush=True)
-        try:
-            time.sleep(100)
-        except BaseException:
-            print("swallowed")
+    if "early" in sys.argv[1]:
+        import swallows
     stopping.command(run)(out=Path(sys.argv[2]))
+"""
+
+
+SWALLOWS = """
+import time
+print("imports", flush=True)
+try:
+    time.sleep(100)
+except BaseException:
+    pass
 """
 
 
@@ -68,8 +76,10 @@ def stop(process: subprocess.Popen, moment: Callable[[], object] = lambda: True)
     return process.returncode, stderr
 
 
-@pytest.mark.parametrize("how", ["imports", "plain", "exit", "error", "scored", "scored, error"])
-def test_one_line_says_what_is_kept(how: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["early", "late", "late, scored", "plain", "exit", "error", "scored", "scored, error"])
+def test_one_line_says_what_is_kept(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "swallows.py").write_text(SWALLOWS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with running("-c", STEPS, how, tmp_path / "o\x1but") as process:
         assert process.stdout
         process.stdout.readline()
@@ -105,7 +115,7 @@ def test_what_is_scored_is_kept(command: str, tmp_path: Path) -> None:
     assert code == 130
     line = f"strata: stopped; what is scored so far is kept in {out}, and the same command goes on from there"
     assert said.splitlines()[-1] == line
-    assert not [one for one in said.splitlines() if one != line and not one.startswith("zoo-llama-0, depth: ")]
+    assert not [one for one in said.splitlines() if one != line and not one.startswith(("zoo-llama-0, depth: ", "loading zoo-llama-0"))]
 
 
 @pytest.mark.long
