@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,49 @@ def found(folder: Path, *patterns: str) -> list[Path]:
 
 
 def rows(paths: Iterable[Path], make: Callable[[Any], Row], parse: Callable[[Path], Placed]) -> list[Row]:
-    """`make` of each that `parse` finds in the files. Raises StrataError with file and place where `make` does not understand it."""
-    out = []
+    """`make` of each that `parse` finds in the files, all of one shape.
+
+    Raises StrataError with file and place where `make` does not understand it, for null, and for a text where others have a number.
+    """
+    out: list[Row] = []
+    first: object = None
     for path in paths:
         for where, held in parse(path):
             try:
                 out.append(make(held))
-            except (KeyError, ValueError, IndexError, TypeError) as error:
+                first = _joined(first, _shape(out[-1]))
+            except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError) as error:
                 has = ", ".join(map(str, held)) if isinstance(held, dict) else _count(held)
                 raise StrataError(f"{path}, {where}: {type(error).__name__} {one_line(error)}; it has {has[:120]}") from error
     return out
+
+
+def _shape(value: object) -> object:
+    """What a value is made of: the type of a leaf, of a list the shape of what it holds (None when it is empty)."""
+    if value is None:
+        raise ValueError("null where a value is expected")
+    if isinstance(value, dict):
+        return {name: _shape(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [reduce(_joined, map(_shape, value), None)]
+    return type(value)
+
+
+def _joined(a: Any, b: Any) -> Any:
+    """The shape of values of both shapes. Raises ValueError where there is none."""
+    if a is None or b is None:
+        return a if b is None else b
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return {name: _joined(a[name], b[name]) for name in a}
+    if isinstance(a, list) and isinstance(b, list):
+        return [_joined(a[0], b[0])]
+    if a != b:
+        raise ValueError(f"{_kind(b)} where others have {_kind(a)}")
+    return a
+
+
+def _kind(shape: object) -> str:
+    return shape.__name__ if isinstance(shape, type) else f"the keys {', '.join(shape)}" if isinstance(shape, dict) else "list"
 
 
 def _count(held: object) -> str:

@@ -27,7 +27,7 @@ def reading_from(data: Path | None, task: str) -> Iterator[None]:
 
     def load(path: str, name: str | None = None, **options: Any) -> Any:
         if data is not None:
-            return _dataset_dict(_read(data, path, name or ""), f"{data} holds no split {{}} of {path} {name or ''}".strip())
+            return _dataset_dict(_read(data, path, name or ""), f"{path} {name or ''}".strip() + f" in {data}")
         try:
             return original(path, name, **options)
         except Exception as error:  # of requests, huggingface_hub and datasets, which share no base class
@@ -40,16 +40,19 @@ def reading_from(data: Path | None, task: str) -> Iterator[None]:
         datasets.load_dataset = original
 
 
-def _dataset_dict(splits: Mapping[str, Any], missing: str) -> Any:
+def _dataset_dict(splits: Mapping[str, Any], of: str) -> Any:
     """As `datasets.load_dataset` gives it, from rows or Arrow tables; a split that is not there is a StrataError."""
     import datasets
 
     class Held(datasets.DatasetDict):
         def __missing__(self, split: object) -> Any:
-            raise StrataError(f"{missing.format(split)}: it has {', '.join(map(str, self))}")
+            raise StrataError(f"{of} has no split {split}: it has {', '.join(map(str, self))}")
 
     make = datasets.Dataset.from_list
-    return Held({split: make(found) if isinstance(found, list) else datasets.Dataset(found) for split, found in splits.items()})
+    try:
+        return Held({split: make(found) if isinstance(found, list) else datasets.Dataset(found) for split, found in splits.items()})
+    except (ValueError, TypeError, OverflowError) as error:  # Arrow's are of these
+        raise StrataError(f"rows of {of} do not fit together: {one_line(error)}") from error
 
 
 def _read(data: Path, path: str, name: str) -> Mapping[str, Any]:

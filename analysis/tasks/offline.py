@@ -37,7 +37,7 @@ def _boolq(folder: Path, name: str) -> Splits:
         raise StrataError(f"of SuperGLUE, the offline texts have boolq, not {name}")
     free = {d.id for d in documents("texts") if d.split(SPLITS) == "benchmark"}
     # This file has the passages as the corpora have them, with their titles; a fifth of its rows comes without a label.
-    held = files.rows([folder / "BoolQ/combined.jsonl"], lambda row: row, files.objects)
+    held = [row for _, row in files.objects(folder / "BoolQ/combined.jsonl")]
     return files.splits([boolq_row(row) for row in held if "label" in row and Document.of(row["passage"].strip()).id in free])
 
 

@@ -12,6 +12,7 @@ from analysis.tasks import TaskSet, load_tasks
 from analysis.tasks.layouts import LAYOUTS
 from tests.analysis.tasks.makers import write_lines
 
+GOOD = '{"goal": "a", "sol1": "b", "sol2": "c"}'
 SETS = {"piqa": ("baber/piqa", ""), "hellaswag": ("Rowan/hellaswag", ""), "mmlu_anatomy": ("cais/mmlu", "anatomy")}
 
 
@@ -79,11 +80,11 @@ def test_copies_that_cannot_be_read(data: Path, tmp_path: Path) -> None:
     (copy(data, tmp_path / "split", "piqa", "{path}/{split}.parquet") / "baber/piqa/validation.parquet").unlink()
     for folder, name, message in (
         ("flat", "mmlu_anatomy", r"mmlu has no folder 'anatomy', the configuration that is asked, and no README.md"),
-        ("unnamed", "piqa", "holds no split train of baber/piqa: it has part"),
+        ("unnamed", "piqa", "baber/piqa in .*unnamed has no split train: it has part"),
         ("twice", "piqa", "holds baber/piqa twice, as its makers' files and as Parquet in"),
         ("pointer", "piqa", "is a pointer of Git LFS"),
         ("cut", "piqa", "cannot read .* as Parquet"),
-        ("split", "piqa", "holds no split validation of baber/piqa: it has test, train"),
+        ("split", "piqa", "baber/piqa in .*split has no split validation: it has test, train"),
     ):
         with pytest.raises(StrataError, match=message) as error:
             load_tasks(name, data=tmp_path / folder)
@@ -104,3 +105,21 @@ def test_files_of_benchmarks_are_read_as_corpora_are(tmp_path: Path) -> None:
         with pytest.raises(StrataError, match=message) as error:
             load_tasks("piqa", data=tmp_path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (['{"goal": "a", "sol1": null, "sol2": "c"}'], "line 1: ValueError null where a value is expected; it has goal"),
+        ([GOOD, '{"goal": 5, "sol1": "b", "sol2": "c"}'], "line 2: ValueError int where others have str"),
+        ([GOOD, '{"goal": ["a"], "sol1": "b", "sol2": "c"}'], "line 2: ValueError list where others"),
+        (['{"goal": %s, "sol1": "b", "sol2": "c"}' % 10**30], "rows of baber/piqa in .* do not fit together"),
+    ],
+)  # fmt: skip
+def test_rows_of_one_benchmark_are_of_one_shape(rows: list[str], message: str, tmp_path: Path) -> None:
+    """A null would be asked as the word None."""
+    write_lines(tmp_path / "piqa/valid.jsonl", rows)
+    write_lines(tmp_path / "piqa/valid-labels.lst", ["0"] * len(rows))
+    with pytest.raises(StrataError, match=message) as error:
+        load_tasks("piqa", data=tmp_path)
+    assert "\n" not in str(error.value)
