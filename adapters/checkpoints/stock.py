@@ -30,8 +30,9 @@ Reader = Callable[[Path, Tensor, str, str], Tensor]  # path, ids (D, T), device,
 
 
 def by_transformers(path: Path, ids: Tensor, device: str, dtype: str) -> Tensor:
-    """Missing keys are an error, where transformers makes random weights and warns. Ends with a generation of three tokens."""
-    from transformers import AutoModelForCausalLM
+    """Missing keys are an error, where transformers makes random weights and warns. Ends with a generation of three tokens, greedy
+    whatever generation_config.json asks for: its keys may need a tokenizer, or be for one way to generate alone."""
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True)
     model, info = loaded
@@ -42,10 +43,11 @@ def by_transformers(path: Path, ids: Tensor, device: str, dtype: str) -> Tensor:
         raise StrataError(f"transformers finds {wrong} in {path}: config.json and weights are not of one model, download the source again")
     model = model.to(device).eval()
     logits = model(ids, use_cache=False).logits
+    model.generation_config = GenerationConfig()
     made = model.generate(ids[:1, :4], max_new_tokens=3, min_new_tokens=3, do_sample=False)
     if made.shape[1] != 7:
         raise StrataError(
-            f"transformers generates {made.shape[1] - 4} tokens from {path}, 3 were asked for: see what generation_config.json says"
+            f"transformers generates {made.shape[1] - 4} tokens from {path}, 3 were asked for: see whether it reads the source"
         )
     return logits
 
