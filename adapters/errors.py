@@ -75,6 +75,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
+def is_error(error: BaseException) -> bool:
+    """Whether it is an error, and no signal to stop: parsers written in Rust panic with what is no Exception."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 @contextmanager
 def foreign(what: str) -> Iterator[None]:
     """Around reading what others wrote, and building from it: whatever that raises becomes one StrataError.
@@ -85,8 +90,8 @@ def foreign(what: str) -> Iterator[None]:
         yield
     except StrataError:
         raise
-    except BaseException as error:  # parsers written in Rust panic with what is no Exception
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+    except BaseException as error:
+        if not is_error(error):
             raise
         found = f"{type(error).__name__}: {one_line(error)}"
         damaged = f"its config.json or weights are damaged, or of different models ({found}): download them again"

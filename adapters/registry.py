@@ -15,6 +15,7 @@ from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.gguf.header import name_of
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import as_floats, config_of
+from adapters.embedded import EmbeddedTokenizer
 from adapters.errors import StrataError, foreign, one_line, unknown, visible
 from adapters.tokenizers import find_tokenizer
 
@@ -91,7 +92,8 @@ def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) 
     store.device, store.dtype = device, _dtype(dtype, device, config)
     model = FAMILIES[chosen].adapter.build(config, store, name)
     model.spec = replace(model.spec, quantised=store.quantised)
-    model.tokenizer = model.tokenizer or find_tokenizer(folder)
+    if tokenizer := model.tokenizer or find_tokenizer(folder):
+        model.tokenizer = EmbeddedTokenizer(tokenizer, model.spec.vocab_size, name)
     self_check(model)
     return model
 

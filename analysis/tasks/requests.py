@@ -1,4 +1,7 @@
-"""What a benchmark asks a model: how likely a continuation is behind a context; in tokens, as lm_eval's HFLM makes them."""
+"""What a benchmark asks a model: how likely a continuation is behind a context; in tokens, as lm_eval's HFLM makes them.
+
+But special tokens that a question spells out are text here, as everywhere (adapters/tokenizers.py); HFLM takes them for tokens.
+"""
 
 from __future__ import annotations
 

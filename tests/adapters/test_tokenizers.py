@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceTrainer
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 from adapters import StrataError
 from adapters.tokenizers import JsonTokenizer, SentencePieceTokenizer, Tokenizer, find_tokenizer
@@ -88,12 +89,11 @@ def test_decode_gives_the_text_back(tokenizer: Tokenizer, text: str) -> None:
 
 
 @given(text=st.text(alphabet="the quick 敏捷的🦊é", max_size=30))
-def test_byte_ends_are_those_of_what_the_tokens_say(text: str) -> None:
+def test_byte_ends_are_those_of_what_the_tokens_say(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Independently: byte-level tokens spell their own bytes, so a whole character ends where they do."""
     letters = {letter: byte for byte, letter in zip(_byte_order(), sorted(pre_tokenizers.ByteLevel.alphabet()), strict=True)}
     backend = byte_level()
-    tokenizer = JsonTokenizer.__new__(JsonTokenizer)
-    tokenizer._backend = backend
+    tokenizer = as_json(byte_level, tmp_path_factory.mktemp("bytes"))
     ids, ends = tokenizer.encode(text)
     data, spelled = text.encode(), b""
     for token, end in zip(ids, ends, strict=True):
@@ -198,7 +198,18 @@ def as_is(tmp_path_factory: pytest.TempPathFactory) -> SentencePieceTokenizer:
     return SentencePieceTokenizer(trained(tmp_path_factory.mktemp("sentencepiece"), AS_BAICHUAN) / "tokenizer.model")
 
 
-@pytest.mark.parametrize(("config", "bos"), [(None, None), ({"add_bos_token": False}, None), ({"add_bos_token": True}, 1)])
+BOS_OF_SENTENCEPIECE = [
+    (None, 1),  # as Meta's code and Baichuan's: `[bos_id] + pieces` unless told otherwise
+    ({"add_bos_token": False}, None),  # as Baichuan publishes it
+    ({"add_bos_token": True}, 1),
+    ({"bos_token": None}, None),
+    ({"bos_token": {"content": "<s>", "lstrip": False}}, 1),
+    ({"bos_token": "</s>"}, 2),
+    ({"bos_token": "<new>", "added_tokens_decoder": {"400": {"content": "<new>", "special": True}}}, 400),
+]
+
+
+@pytest.mark.parametrize(("config", "bos"), BOS_OF_SENTENCEPIECE)
 def test_bos_of_sentencepiece(config: dict | None, bos: int | None, tmp_path: Path) -> None:
     trained(tmp_path, AS_BAICHUAN)
     if config is not None:
@@ -207,6 +218,131 @@ def test_bos_of_sentencepiece(config: dict | None, bos: int | None, tmp_path: Pa
     assert found is not None
     assert found.bos_id == bos
     assert 1 not in found.encode("<s>the").ids
+
+
+def test_a_bos_token_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, AS_BAICHUAN)
+    named = {"bos_token": "<begin>", "tokenizer_class": "LlamaTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named | {"add_bos_token": False}))
+    found = find_tokenizer(tmp_path)
+    assert found is not None
+    assert (found.bos_id, found.prefix_id) == (None, 2)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named | {"add_bos_token": True}))
+    for make in (find_tokenizer, lambda folder: as_json(marked, folder)):
+        with pytest.raises(StrataError, match="names the bos_token '<begin>', which is not in its vocabulary"):
+            make(tmp_path)
+
+
+TEMPLATES = [
+    processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)]),
+    processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)]),  # Qwen3-Embedding
+    processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]),
+    processors.Sequence(  # Llama 3
+        [processors.ByteLevel(trim_offsets=False), processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])]
+    ),
+    processors.RobertaProcessing(("</s>", 2), ("<s>", 1)),
+    processors.BertProcessing(("</s>", 2), ("<s>", 1)),
+    processors.ByteLevel(),
+    None,
+]
+
+
+@pytest.mark.parametrize("config", [{}, {"add_bos_token": True}, {"add_bos_token": False}], ids=str)
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda t: type(t).__name__)
+def test_bos_is_what_transformers_puts_in_front(template: processors.PostProcessor | None, config: dict, tmp_path: Path) -> None:
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named | config))
+    found = as_json(lambda: marked(template), tmp_path)
+    reference = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    plain, whole = found.encode("the").ids, reference("the").input_ids
+    assert plain == reference("the", add_special_tokens=False).input_ids
+    front = whole[: next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)]
+    assert ([] if found.bos_id is None else [found.bos_id]) == front
+    assert found.prefix_id == 1
+
+
+def marked(template: processors.PostProcessor | None = None) -> Backend:
+    """`byte_fallback` with its special tokens marked as such, a word that is added, and a template."""
+    backend = Backend.from_str(byte_fallback().to_str())
+    backend.add_special_tokens(["<unk>", "<s>", "</s>"])
+    backend.add_tokens(["fox"])
+    backend.post_processor = template
+    return backend
+
+
+@pytest.mark.parametrize(("says", "bos"), [({}, None), ({"add_bos_token": True}, 1), ({"add_bos_token": False}, None)], ids=str)
+def test_llamas_class_obeys_add_bos_token(says: dict, bos: int | None, tmp_path: Path) -> None:
+    """DeepSeek publishes a template without BOS and `add_bos_token: true`; by hand, since transformers 5 reads the template alone."""
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>"} | says))
+    assert as_json(marked, tmp_path).bos_id == bos
+    with_bos = as_json(lambda: marked(TEMPLATES[0]), tmp_path)  # a template that says otherwise
+    assert with_bos.bos_id == (1 if says.get("add_bos_token", True) else None)
+
+
+def test_two_tokens_in_front_are_refused(tmp_path: Path) -> None:
+    two = processors.TemplateProcessing(single="<s> </s> $A", special_tokens=[("<s>", 1), ("</s>", 2)])
+    with pytest.raises(StrataError, match=r"puts 2 tokens in front of a text \(ids 1, 2\), expected one or none"):
+        as_json(lambda: marked(two), tmp_path)
+
+
+@pytest.mark.parametrize(("ids", "prefix"), [((-1, [5, 6]), 5), ((7, 2), 7), ((None, None), None)])
+def test_the_prefix_of_config_json(ids: tuple, prefix: int | None, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"bos_token_id": ids[0], "eos_token_id": ids[1]}))
+    assert as_json(byte_level, tmp_path).prefix_id == prefix
+
+
+SPELLED = ["<s>", "the</s>the", "a <unk> fox", "</s>"]
+
+
+@pytest.mark.parametrize("text", SPELLED)
+def test_special_tokens_that_a_text_spells_are_text(text: str, tmp_path: Path, as_is: SentencePieceTokenizer) -> None:
+    """As transformers does with `split_special_tokens`; an added word stays a token."""
+    found = as_json(marked, tmp_path)
+    reference = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), split_special_tokens=True)
+    assert found.encode(text).ids == reference(text, add_special_tokens=False).input_ids
+    assert ("fox" in text) == (marked().token_to_id("fox") in found.encode(text).ids)
+    assert_byte_ends(found, text)
+    assert not {1, 2} & {*found.encode(text).ids, *as_is.encode(text).ids}
+    assert as_is.decode(as_is.encode(text).ids) == text
+
+
+def test_what_a_file_asks_for_and_a_measurement_must_not_have(tmp_path: Path) -> None:
+    """Merges dropped at random, offsets trimmed of spaces."""
+
+    def backend() -> Backend:
+        made = Backend.from_str(byte_level().to_str())
+        made.model.dropout, made.post_processor = 0.5, processors.ByteLevel(trim_offsets=True)
+        return made
+
+    found = as_json(backend, tmp_path)
+    expected = byte_level().encode(TEXT, add_special_tokens=False).ids
+    assert all(found.encode(TEXT).ids == expected for _ in range(5))
+    assert found.encode("a \t\n b  ").byte_ends == list(range(1, 9))
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_added_words_that_only_other_files_know(special: bool, tmp_path: Path) -> None:
+    """Without them `tokenizer.model` reads another text than the model was trained on; special ones are text anyway."""
+    trained(tmp_path, AS_BAICHUAN)
+    (tmp_path / "added_tokens.json").write_text('{"<zork>": 400}')
+    if special:
+        (tmp_path / "special_tokens_map.json").write_text('{"pad_token": "<zork>"}')
+    found = find_tokenizer(tmp_path)
+    assert found is not None
+    assert (found.top, found.size) == (400, 401)
+    assert found.encode("the quick").ids
+    if special:
+        assert found.decode(found.encode("a <zork>").ids) == "a <zork>"
+    else:
+        with pytest.raises(StrataError, match="the text has '<zork>', a token that files beside the tokenizer add"):
+            found.encode("a <zork>")
+
+
+@pytest.mark.parametrize("content", ['{"added_tokens_decoder": {"x": {}}}', '{"added_tokens_decoder": [1]}', "[]", '{"bos_token": {}}'])
+def test_notes_of_another_form_are_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(StrataError, match=r"tokenizer_config\.json"):
+        as_json(marked, tmp_path)
 
 
 def test_a_broken_sentencepiece_model_is_refused(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import importlib.util
 from functools import cached_property
 from pathlib import Path
 
+from adapters.embedded import mismatch
 from adapters.errors import StrataError
-from adapters.tokenizers import Encoding, JsonTokenizer, Tokenizer
-from adapters.tokenizers import find_tokenizer as find_json_tokenizer
+from adapters.tokenizers import Encoding, Tokenizer, read_tokenizer
+from adapters.tokenizers import find_tokenizer as find_in_folder
 
 WORLD_SIZE, BYTES_SIZE = 65536, 256
 PILE_FILE = "20B_tokenizer.json"  # GPT-NeoX's, as it is named beside native checkpoints
@@ -23,6 +24,7 @@ class ByteTokenizer:
 
     bos_id: int | None = None
     prefix_id: int | None = None
+    top = size = BYTES_SIZE
 
     def encode(self, text: str) -> Encoding:
         data = text.encode()
@@ -40,6 +42,7 @@ class WorldTokenizer:
 
     bos_id: int | None = 0
     prefix_id: int | None = 0
+    top = size = 65530  # the embedding has six rows more
 
     def encode(self, text: str) -> Encoding:
         tokens, lengths = self._index
@@ -86,10 +89,12 @@ def _vocabulary_file() -> Path:
 
 
 def find_tokenizer(folder: Path, vocab_size: int) -> Tokenizer | None:
-    """A `tokenizer.json` in the folder of the model, else by the size of its vocabulary; None when neither tells."""
-    if found := find_json_tokenizer(folder):
-        return found
+    """That in the folder of the model when its size fits, else by the size of its vocabulary; None when nothing tells.
+
+    A tokenizer of another size that lies there is given back when there is nothing better, to be refused.
+    """
+    found = find_in_folder(folder)
     by_size: dict[int, type[Tokenizer]] = {WORLD_SIZE: WorldTokenizer, BYTES_SIZE: ByteTokenizer}
-    if vocab_size in by_size:
+    if vocab_size in by_size and (found is None or mismatch(found, vocab_size)):
         return by_size[vocab_size]()
-    return JsonTokenizer(folder / PILE_FILE) if (folder / PILE_FILE).is_file() else None
+    return read_tokenizer(folder / PILE_FILE) if found is None and (folder / PILE_FILE).is_file() else found

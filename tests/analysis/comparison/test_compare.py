@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 
 from adapters import Ablation, BlockModel, StrataError, load
 from analysis.comparison import plots
@@ -24,7 +25,7 @@ from analysis.parameters import ComparisonParameters
 from analysis.runs.budgets import Budget
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
-from analysis.zoo.architectures import ARCHITECTURES
+from analysis.zoo.architectures import ARCHITECTURES, VOCAB
 from analysis.zoo.training import Plan
 from tests.analysis.test_notebooks_on_variants import run as run_notebook
 from tests.reference.models import save_reader
@@ -172,11 +173,18 @@ def test_seeds_are_put_beside_each_other(sources: list[str], folder: Path, tmp_p
     assert study.differences.empty
 
 
+def fill(source: Path, to: Path) -> None:
+    """The tokenizer with tokens that no text has, as many as the zoo's embeddings have rows."""
+    tokenizer = Tokenizer.from_file(str(source))
+    tokenizer.add_special_tokens([f"<unused {i}>" for i in range(tokenizer.get_vocab_size(), VOCAB)])
+    tokenizer.save(str(to))
+
+
 def trained(name: str, folder: Path, out: Path) -> Path:
     """A folder as training leaves it after four steps; the weights are random."""
     model, seed = name.split("-")
     (out / name / "weights").mkdir(parents=True)
-    (out / name / "tokenizer.json").write_bytes((folder / "llama" / "tokenizer.json").read_bytes())
+    fill(folder / "llama" / "tokenizer.json", out / name / "tokenizer.json")
     made = ARCHITECTURES[model]
     for step in (0, 4):
         weights, blocks = made.initial(torch.Generator().manual_seed(step + int(seed)))
@@ -207,7 +215,7 @@ def test_redundancy_over_training(folder: Path, tmp_path: Path) -> None:
     other = trained("rwkv5-0", folder, tmp_path)
     (tmp_path / "own").mkdir()
     save_reader(tmp_path / "own", bos=False)
-    (other / "tokenizer.json").write_bytes((tmp_path / "own" / "tokenizer.json").read_bytes())
+    fill(tmp_path / "own" / "tokenizer.json", other / "tokenizer.json")
     with pytest.raises(StrataError, match="rwkv5-0 has another tokenizer"):
         trajectory({name: checkpoints(tmp_path / name, [0], device="cpu") for name in ("llama-0", "rwkv5-0")}, config)
 
