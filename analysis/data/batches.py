@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from adapters.tokenizers import Tokenizer
+from adapters.tokenizers import SPECIAL_TOKENS, Tokenizer
 from analysis.data.documents import Window, require_disjoint, sampled
 from analysis.data.hashes import content_hash
 from analysis.data.reading import Reading
@@ -86,8 +86,8 @@ class Text:
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
-    """Tells tokenizers apart, and whether they put a token in front of a text."""
-    return content_hash([tokenizer.bos_id is None, tokenizer.encode(PROBE).ids])
+    """Tells tokenizers apart: by what they make of a text, what they put in front of it, and how they read special tokens in it."""
+    return content_hash([tokenizer.bos_id, SPECIAL_TOKENS, tokenizer.encode(PROBE).ids])
 
 
 def encode(windows: Sequence[Window], tokenizer: Tokenizer) -> Batch:

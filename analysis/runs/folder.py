@@ -38,6 +38,7 @@ class Manifest(Strict, extra="allow"):
     identity: dict[str, Any]
     windows: list[str] = Field(default=[])  # ids of the documents that were last asked for
     table: Table | None = None
+    doubt: str = ""  # what speaks against the records
 
 
 class Folder:
@@ -81,6 +82,13 @@ class Folder:
         with self._locked():
             self._note({**about, "versions": versions})
             yield
+
+    def keep(self, doubt: str) -> None:
+        """Notes in the manifest what speaks against the records, in place of what did before."""
+        before = self.manifest()
+        if before and before.doubt != doubt:
+            with self._locked():
+                self._note({"doubt": doubt})
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

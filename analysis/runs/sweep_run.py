@@ -13,13 +13,14 @@ import pandas as pd
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.errors import StrataError, unknown
-from analysis.data.batches import PROBE, Batch, Text, batches, tokenizer_of
+from adapters.tokenizers import SPECIAL_TOKENS
+from analysis.data.batches import Batch, Text, batches, tokenizer_hash, tokenizer_of
 from analysis.data.documents import Window, require_disjoint, windows_hash
-from analysis.data.hashes import content_hash
 from analysis.engine.ablations import row_key
 from analysis.engine.mean_ablation import FILLS, filled, head_means
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import documents_per_batch, streams_within, sweep
+from analysis.runs.doubts import say, worse_than_guessing
 from analysis.runs.run import Run
 from analysis.runs.scoring import COUNTED, score_documents
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
@@ -28,12 +29,18 @@ from analysis.stats.intervals import Interval, differs_from_zero, ratio
 Progress = Callable[[int], None]  # told how many more steps are done
 
 
+def tokenization(model: BlockModel) -> dict[str, Any]:
+    """How a model reads a text."""
+    tokenizer = tokenizer_of(model)
+    return {"bos": tokenizer.bos_id, "special_tokens": SPECIAL_TOKENS, "tokenizer": tokenizer_hash(tokenizer)}
+
+
 def identity(model: BlockModel, text: Text) -> dict[str, Any]:
     """What records must agree in to be compared; in every manifest."""
     spec = model.spec
     return {
         "model": {"name": spec.name, "family": spec.family, "variant": spec.variant, "hash": spec.source_hash, "blocks": len(spec.blocks)},
-        "text": text.identity | {"bos": tokenizer_of(model).bos_id, "tokenizer": content_hash(tokenizer_of(model).encode(PROBE).ids)},
+        "text": text.identity | tokenization(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
     }
@@ -127,7 +134,11 @@ class SweepStudy:
             "read": self.text.reading(self.model).to_json(),
             "mixer_rows": self.plan.mixer_rows,
         }
-        return score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
+        sums = score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
+        doubt = worse_than_guessing(self.model.spec, sums["nll"][0].sum() / sums["tokens"].sum())
+        run.keep(doubt)
+        say(doubt)
+        return sums
 
     def _filled(self) -> BlockModel:
         if self.fill == "zero" or self.calibration is None:

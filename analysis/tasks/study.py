@@ -17,7 +17,7 @@ from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
 from analysis.engine.plan import Plan, plan
 from analysis.runs.run import Run
-from analysis.runs.sweep_run import identity
+from analysis.runs.sweep_run import identity, tokenization
 from analysis.runs.tables import COLUMNS, KEY, key, tidy, write_table
 from analysis.stats.intervals import Interval, accuracy, differs_from_zero, ratio
 from analysis.tasks import Item, Metric, TaskSet
@@ -48,6 +48,7 @@ class TaskStudy:
         about = identity(self.model, Text())
         return {k: about[k] for k in ("model", "dtype", "device")} | {
             "task": self.tasks.name,
+            "text": tokenization(self.model),
             "ablations": [a.to_json() for a in self.plan.ablations],
         }
 

@@ -122,6 +122,59 @@ def test_sets_of_parts_have_rows_of_their_own(both, folder: Path, tmp_path: Path
         assert rows.loc[str(out), "value"] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
 
 
+def test_the_manifest_says_how_text_is_read(folder: Path, tmp_path: Path) -> None:
+    """Models that differ in BOS alone have other hashes, and that special tokens are read as text stands there."""
+    hashes = []
+    for bos in (True, False):
+        (tmp_path / str(bos)).mkdir()
+        save_reader(tmp_path / str(bos), bos=bos)
+        model = load(tmp_path / str(bos), device="cpu", dtype="float32")
+        SweepStudy.of(model, [], text(folder, 2)).run(tmp_path / str(bos) / "run")
+        said = json.loads((tmp_path / str(bos) / "run" / "manifest.json").read_text())["identity"]["text"]
+        assert (said["bos"], said["special_tokens"]) == (256 if bos else None, "text")
+        hashes.append(said["tokenizer"])
+    assert hashes[0] != hashes[1]
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_loss_above_guessing_is_said_once_and_noted(times: float, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Random logits are worse than none, which give equal odds."""
+    (tmp_path / "doubtful").mkdir()
+    reference = save_reader(tmp_path / "doubtful")
+    reference.lm_head.weight.data *= times
+    reference.save_pretrained(tmp_path / "doubtful")
+    model = load(tmp_path / "doubtful", device="cpu", dtype="float32")
+    study = SweepStudy.of(model, [], text(folder, 4))
+    loss = sum(float(naive_nll(reference, ids_of(w), Ablation()).sum()) for w in study.text.windows(model))
+    loss /= sum(ids_of(w).shape[1] - 1 for w in study.text.windows(model))
+    study.run(tmp_path / "run")
+    study.run(tmp_path / "run")
+    said, doubt = capsys.readouterr().err, json.loads((tmp_path / "run/manifest.json").read_text()).get("doubt", "")
+    assert bool(doubt) == bool(times)
+    if times:
+        assert loss > math.log(258)
+        assert said.count("worse than guessing among its 258 tokens, which costs 5.55 nats a token") == 1
+        assert doubt in said
+    else:
+        assert loss == pytest.approx(math.log(258))
+
+
+def test_a_notebook_shows_a_doubt() -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    from analysis.runs.doubts import say
+
+    InteractiveShell.instance()
+    try:
+        with capture_output() as shown:
+            say("a_model loses more")
+            say("a_model loses more")
+    finally:
+        InteractiveShell.clear_instance()
+    assert [output.data["text/markdown"] for output in shown.outputs] == [r"**a\_model loses more**"]
+
+
 def test_summary_is_the_table(both, folder: Path, tmp_path: Path) -> None:
     table = SweepStudy.of(both[0], single_ablations(both[0].spec, ["blocks"]), text(folder, 12)).run(tmp_path)
     read = pd.read_csv(tmp_path / "summary.csv").astype({"block": "Int64", "head": "Int64"})
