@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -17,6 +19,7 @@ from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import as_floats, config_of
 from adapters.embedded import EmbeddedTokenizer
 from adapters.errors import StrataError, foreign, one_line, unknown, visible
+from adapters.plugins import Table
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -50,11 +53,29 @@ class Family:
         return importlib.import_module(self.module)
 
 
-FAMILIES = {
-    "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3")),
-    "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
-    "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
-}
+def _read(found: Any, title: str, version: str) -> Family:
+    """A family from what an entry point leads to."""
+    if not isinstance(found, Family):
+        raise StrataError(f"it is {type(found).__name__}, and no Family of adapters.registry")
+    _ = found.adapter  # an error now names the distribution
+    return found
+
+
+FAMILIES = Table(
+    "family",
+    "strata.families",
+    {
+        "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3")),
+        "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
+        "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
+    },
+    _read,
+)
+
+
+def register_family(name: str, module: str, *, model_types: Sequence[str], key: str = "") -> None:
+    """Adds an adapter: a module with `build` and `layout`, see `Family`. Raises StrataError on a name that is taken."""
+    FAMILIES.register(name, Family(module, tuple(model_types), key))
 
 
 def load(

@@ -7,7 +7,6 @@ from typing import Any
 from analysis.checkpoints.prune import PruningJob
 from analysis.display.format import bounded, escape, number
 from analysis.display.sentences import too_few
-from analysis.removal.orders import ORDERS
 
 USE = {
     "transformers": "`AutoModelForCausalLM.from_pretrained` reads it.",
@@ -54,4 +53,4 @@ def card(pruning: PruningJob, record: dict[str, Any]) -> str:
 def _how(pruning: PruningJob) -> str:
     if made := pruning.rewritten:
         return f"by {made.method}, whose calibration text gave the weights {', '.join(sorted(made.changed))}"
-    return f"in the order of {ORDERS[pruning.order].title} on calibration text" if pruning.order else "by a list that was given"
+    return f"in the order of {pruning.order.thing.title} on calibration text" if pruning.order else "by a list that was given"

@@ -15,11 +15,16 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source, remaining, remove_blocks, rerooted
 from adapters.errors import StrataError
+<<<<<<< HEAD:analysis/checkpoints/prune.py
+=======
+from adapters.plugins import Named, noted
+from analysis.checkpoints.card import card
+>>>>>>> f6b8b38 (Tables that others add to: metrics, orders, methods and families by a call or an entry point):analysis/checkpoints/checkpoint.py
 from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
-from analysis.removal.orders import ORDERS, Calibration, nested
+from analysis.removal.orders import Calibration, Listing, Order, Search, find_block_order, nested
 from analysis.removal.paths import RemovalPath
 from analysis.runs.folder import VERSIONS
 from analysis.runs.settings import ProgressCallback, no_progress
@@ -48,9 +53,9 @@ class Loss:
         return ratio(self.nll[-1], self.tokens)
 
 
-def find_path(model: BlockModel, text: Text, by: str, most: int, tell: ProgressCallback) -> RemovalPath:
+def find_path(model: BlockModel, text: Text, order: Order, most: int, tell: ProgressCallback = no_progress) -> RemovalPath:
     """The first `most` removals of an order, found on the calibration text."""
-    return ORDERS[by].find(Calibration(model, list(batches(text.windows(model), model)), tell), most)
+    return order.find(Calibration(model, list(batches(text.windows(model), model)), tell), most)
 
 
 def count_of(ratio: float, n_blocks: int) -> int:
@@ -96,7 +101,7 @@ class PruningJob:
 
     model: BlockModel
     source: Source
-    order: str | None  # name in ORDERS; None: the blocks were given
+    order: Named[Order] | None  # None: the blocks were given
     text: Text  # held-out
     calibration: Text | None  # None: nothing was found on any
     loss: Loss
@@ -112,7 +117,7 @@ class PruningJob:
         `written`: what was read back, and how. `files`: bytes of what was written, and of the dense model's tensors in the same
         precision.
         """
-        spec, loss = self.model.spec, self.loss
+        spec, loss, order = self.model.spec, self.loss, self.order
         final = self.rewritten.model if self.rewritten else remove_blocks(self.model, self.removed)
         texts = {"calibration": self.calibration, "held-out": self.text}
         corpora = {
@@ -126,7 +131,7 @@ class PruningJob:
             "family": spec.family,
             "variant": spec.variant,
             "blocks": {"dense": len(spec.blocks), "removed": self.removed, "kept": remaining(spec, self.removed)},
-            "order": {"metric": self.order, "sets": [sorted(a.blocks) for a in loss.path]},
+            "order": {"metric": order and noted(order.name, order.thing.title, order.thing.version), "sets": [sorted(a.blocks) for a in loss.path]},
             **method,
             "parameters": {"dense": spec.n_params, "pruned": final.spec.n_params},
             "files": files,
@@ -151,16 +156,17 @@ def prepare(
     source: Source,
     text: Text,
     *,
-    by: str | None,
+    by: str | Search | Listing | None,
     count: int = 0,
     blocks: Sequence[int] = (),
     tell: ProgressCallback = no_progress,
 ) -> PruningJob:
-    """Finds which blocks go, `count` of them in the order `by` or the given ones, and measures what that costs.
+    """Finds which blocks go, `count` of them in the order `by` (`find_order`) or the given ones, and measures what that costs.
 
     `text` is held-out; calibration text is taken from the same corpus. Raises StrataError on blocks that cannot go.
     """
-    remaining(model.spec, blocks if by is None else range(count))
-    calibration = None if by is None else text.calibration(model)
-    path = find_path(model, calibration, by, count, tell) if by and calibration else nested(blocks)
-    return PruningJob(model, source, by, text, calibration, measure_loss(model, path, text))
+    order = None if by is None else find_block_order(by)
+    remaining(model.spec, blocks if order is None else range(count))
+    calibration = None if order is None else text.calibration(model)
+    path = find_path(model, calibration, order.thing, count, tell) if order and calibration else nested(blocks)
+    return PruningJob(model, source, order, text, calibration, measure_loss(model, path, text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,18 @@ from adapters.checkpoints.export import Source
 from adapters.errors import StrataError, unknown
 from analysis.checkpoints.prune import Loss, PruningJob, Rewritten, measure_loss
 from analysis.data.batches import Text, batches
-from analysis.methods.method import Solved, calibration_for, require, solve
+from analysis.methods.method import Method, Solved, calibration_for, require, solve
 from analysis.methods.table import METHODS
 
-REWRITING = [name for name, method in METHODS.items() if method.stock and method.floats]  # blocks are removed by an order
-IN_MEMORY = [name for name, method in METHODS.items() if not method.stock]
+
+def rewriting(methods: Mapping[str, Method] = METHODS) -> list[str]:
+    """Methods whose results stock loaders hold, but for those that remove blocks, which an order does."""
+    return [name for name, method in methods.items() if method.stock and method.floats]
+
+
+def in_memory(methods: Mapping[str, Method] = METHODS) -> list[str]:
+    """Methods whose results no file holds."""
+    return [name for name, method in methods.items() if not method.stock]
 
 
 def require_stock(name: str, blocks: str | None = None) -> None:
@@ -27,14 +35,14 @@ def require_stock(name: str, blocks: str | None = None) -> None:
             f"no stock loader holds what {METHODS[name].title} makes (widths that differ from block to block, or weights that the "
             "architecture does not have), so that nothing can be written to --out: without --out it is measured in memory"
         )
-    if name not in REWRITING:
-        raise unknown("method", name, [*REWRITING, *IN_MEMORY])
+    if name not in rewriting():
+        raise unknown("method", name, [*rewriting(), *in_memory()])
     if blocks is not None:
         raise StrataError(f"--method {name} finds its blocks itself: give --remove or --ratio in the place of --blocks")
 
 
 def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int) -> PruningJob:
-    """The model with `count` blocks fewer by a method of REWRITING, and what that costs.
+    """The model with `count` blocks fewer by a method of `rewriting`, and what that costs.
 
     New weights are rounded to the dtype of the files first: what is measured is what is written. `text` is held-out;
     calibration text is taken from the same corpus. Raises StrataError on a model that the method cannot prune.
@@ -77,7 +85,7 @@ class InMemory:
 
 
 def measure(model: BlockModel, text: Text, name: str, target: float) -> InMemory:
-    """What a method of IN_MEMORY leaves of a model, and what that costs; `target` is the share of the block parameters that goes.
+    """What a method of `in_memory` leaves of a model, and what that costs; `target` is the share of the block parameters that goes.
 
     `text` is held-out; calibration text is taken from the same corpus. Raises StrataError as `solve` and the method do.
     """

@@ -5,8 +5,10 @@ In every metric less means less important, removed first. All but the two positi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor
 
 from adapters.base import Block, BlockModel, Parts
 from adapters.errors import StrataError, unknown
+from adapters.plugins import Named, Table
 from analysis.engine.tokens import counted, require_finite, wide
+from analysis.runs.fingerprint import fingerprint, name_of
 
 
 class Step(NamedTuple):
@@ -81,14 +85,73 @@ def reverse_order(step: Step) -> Tensor:
 
 
 Measure = Callable[[Step], Tensor]  # -> (D, T)
-METRICS: dict[str, Measure] = {
-    "bi": block_influence,
-    "relative_magnitude": relative_magnitude,
-    "norm": norm,
-    "l2": l2,
-    "sequential": sequential,
-    "reverse_order": reverse_order,
-}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure with what tables and runs call it. Another version is another metric; "" is that of Strata itself."""
+
+    title: str
+    measure: Measure
+    positional: bool = False  # the index of the part in some form, the same for every text
+    version: str = ""
+
+
+def _read(found: Any, title: str, version: str) -> Metric:
+    """A metric from what an entry point leads to."""
+    if isinstance(found, Metric):
+        return found if found.version else replace(found, version=version)
+    if not callable(found):
+        raise StrataError(f"it is {type(found).__name__}, and no function of a Step")
+    return Metric(title, found, version=version)
+
+
+METRICS = Table(
+    "metric",
+    "strata.metrics",
+    {
+        "bi": Metric("Block Influence", block_influence),
+        "relative_magnitude": Metric("relative magnitude", relative_magnitude),
+        "norm": Metric("norm", norm),
+        "l2": Metric("L2", l2),
+        "sequential": Metric("sequential", sequential, positional=True),
+        "reverse_order": Metric("reverse order", reverse_order, positional=True),
+    },
+    _read,
+    reserved=("taylor", "all", "nll", "delta_nll", "kl", "real", "tokens", "bytes"),  # what else stands beside metrics
+)
+
+
+def register_metric(name: str, measure: Measure, *, title: str = "", version: str = "1") -> None:
+    """Adds a metric: `measure(step)` is (D, T), less for what is less important; with another `version` runs are others.
+
+    Raises StrataError on a name that is taken.
+    """
+    METRICS.register(name, Metric(title or name.replace("_", " "), measure, version=version))
+
+
+def find_metric(metric: str | Measure, also: Iterable[str] = ()) -> Named[Metric]:
+    """A metric by its name, or a function as one, whose version is a hash of its code.
+
+    Raises StrataError on an unknown name, for which names `also` would have been valid.
+    """
+    if isinstance(metric, str):
+        return METRICS.find(metric, also)
+    name = name_of(metric)
+    if name in METRICS.own or name in METRICS.reserved:
+        raise StrataError(f"a function is called {name!r}, which has another meaning as a metric: give it another name")
+    return Named(name, Metric(name, metric, version=fingerprint(metric)))
+
+
+def find_metrics(metrics: Iterable[str | Measure], also: Mapping[str, Metric] = MappingProxyType({})) -> dict[str, Metric]:
+    """Metrics by name, as `find_metric`, or from `also`. Raises StrataError on two of one name."""
+    found: dict[str, Metric] = {}
+    for metric in metrics:
+        name, thing = Named(metric, also[metric]) if isinstance(metric, str) and metric in also else find_metric(metric, also)
+        if name in found:
+            raise StrataError(f"two metrics are called {name!r}: name each once, and give functions names of their own")
+        found[name] = thing
+    return found
 
 
 @torch.inference_mode()
@@ -96,7 +159,7 @@ def measure(
     model: BlockModel,
     ids: Tensor,
     lengths: Tensor,
-    metrics: Iterable[str] = ("bi",),
+    metrics: Iterable[str | Measure] | Mapping[str, Metric] = ("bi",),
     *,
     kinds: Iterable[str] = ("blocks",),
     first_token: bool = True,
@@ -110,13 +173,13 @@ def measure(
     behind that norm, as the paper's code did by way of Hugging Face's hidden states. Raises StrataError on an unknown
     metric or kind, and on a value that is not finite, naming block and document (by `names`, else by number).
     """
-    metrics, kinds = list(metrics), list(kinds)
-    check(metrics, kinds)
+    found, kinds = dict(metrics) if isinstance(metrics, Mapping) else find_metrics(metrics), list(kinds)
+    check_kinds(kinds)
     if compat not in (None, "paper"):
         raise unknown("compat", compat, ("paper",))
     ids, lengths = ids.to(model.device), lengths.to(model.device)
     real, n = counted(ids, lengths, first_token), len(model.blocks)
-    sums: dict[str, dict[str, list[np.ndarray]]] = {name: {kind: [] for kind in kinds} for name in metrics}
+    sums: dict[str, dict[str, list[np.ndarray]]] = {name: {kind: [] for kind in kinds} for name in found}
 
     def tap(i: int, parts: Parts) -> None:
         if compat and i == n - 1:
@@ -125,7 +188,7 @@ def measure(
             for x, delta, y in STEPS[kind](parts, model.blocks[i]):
                 step = Step(wide(x), wide(delta), wide(y), i)
                 for name, rows in sums.items():
-                    value = METRICS[name](step).double().masked_fill(~real, 0).sum(1)
+                    value = _shaped(name, found[name].measure(step), real).double().masked_fill(~real, 0).sum(1)
                     require_finite(value, f"{name} of block {i} of {model.spec.name}", names)
                     rows[kind].append(value.cpu().numpy())
 
@@ -133,9 +196,16 @@ def measure(
     return {name: np.stack([row for kind in kinds for row in rows[kind]]) for name, rows in sums.items()}
 
 
-def check(metrics: Iterable[str], kinds: Iterable[str]) -> None:
-    """Raises StrataError on an unknown metric or kind."""
-    for noun, given, valid in (("metric", metrics, METRICS), ("kind", kinds, STEPS)):
-        for name in given:
-            if name not in valid:
-                raise unknown(noun, name, valid)
+def _shaped(name: str, value: Any, real: Tensor) -> Tensor:
+    """Raises StrataError when it is not one number for each token."""
+    if not isinstance(value, Tensor) or value.shape != real.shape:
+        what = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise StrataError(f"the metric {name} gives {what}, expected is one number for each token: a tensor {tuple(real.shape)}")
+    return value
+
+
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Raises StrataError on an unknown kind."""
+    for name in kinds:
+        if name not in STEPS:
+            raise unknown("kind", name, STEPS)

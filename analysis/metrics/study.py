@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from adapters.base import BlockModel
-from adapters.errors import unknown
+from adapters.plugins import noted
 from analysis.data.batches import Batch, Text
 from analysis.data.documents import windows_hash
 from analysis.engine.ablations import single_ablations
-from analysis.metrics.metrics import METRICS, STEPS, measure
+from analysis.metrics.metrics import Measure, Metric, check_kinds, find_metrics, measure
 from analysis.metrics.taylor import taylor
 from analysis.runs.run import Run
 from analysis.runs.scoring import COUNTED, score_documents
@@ -22,30 +23,37 @@ from analysis.runs.sweep_run import Progress, identity
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import ratio
 
+TAYLOR = Metric("Taylor", lambda step: step.delta)  # its place among METRICS; gradients are measured by `taylor`
+
 
 @dataclass(frozen=True)
 class ImportanceStudy:
     """Importance of every block, mixer, ffn or head: `METRICS` from plain forward passes, and `taylor` from gradients.
 
-    `first_token` False leaves the first token of each document out of what `METRICS` measure.
+    A metric is a name, or a function like those of `METRICS`. `first_token` False leaves the first token of each document out
+    of what they measure.
     """
 
     model: BlockModel
     text: Text
-    metrics: tuple[str, ...] = ("bi",)
+    metrics: tuple[str | Measure, ...] = ("bi",)
     kinds: tuple[str, ...] = ("blocks",)
     first_token: bool = True
 
+    @cached_property
+    def found(self) -> dict[str, Metric]:
+        """The metrics by name. Raises StrataError on an unknown one, and on two of one name."""
+        return find_metrics(self.metrics, also={"taylor": TAYLOR})
+
     @property
     def identity(self) -> dict[str, Any]:
-        return identity(self.model, self.text) | {"metrics": list(self.metrics), "kinds": list(self.kinds), "first_token": self.first_token}
+        metrics = [noted(name, metric.title, metric.version) for name, metric in self.found.items()]
+        return identity(self.model, self.text) | {"metrics": metrics, "kinds": list(self.kinds), "first_token": self.first_token}
 
     def check(self) -> None:
         """Raises StrataError on an unknown metric or kind, and on heads that do not exist."""
-        for noun, given, valid in (("metric", self.metrics, (*METRICS, "taylor")), ("kind", self.kinds, STEPS)):
-            for name in given:
-                if name not in valid:
-                    raise unknown(noun, name, valid)
+        check_kinds(self.kinds)
+        _ = self.found
         single_ablations(self.model.spec, self.kinds)
 
     @property
@@ -53,11 +61,11 @@ class ImportanceStudy:
         """A forward pass without head for `METRICS`; with head, and backwards at twice its cost, for `taylor`."""
         spec = self.model.spec
         stream = spec.flops_per_token - spec.unembed_flops
-        return bool(set(self.metrics) - {"taylor"}) * stream + ("taylor" in self.metrics) * 3 * spec.flops_per_token
+        return bool(self.found.keys() - {"taylor"}) * stream + ("taylor" in self.found) * 3 * spec.flops_per_token
 
     def open(self, folder: Path) -> Run:
         n = len(single_ablations(self.model.spec, self.kinds))
-        return Run(folder, self.identity, dict.fromkeys(self.metrics, n) | {"real": None, **COUNTED})
+        return Run(folder, self.identity, dict.fromkeys(self.found, n) | {"real": None, **COUNTED})
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As SweepStudy.run; `progress` counts documents."""
@@ -65,7 +73,7 @@ class ImportanceStudy:
         tokens = scores["real"]
         rows = [
             (*key(self.model.spec, part), self.text.corpus, metric, *ratio(scores[metric][i], tokens), len(tokens), int(tokens.sum()))
-            for metric in self.metrics
+            for metric in self.found
             for i, part in enumerate(single_ablations(self.model.spec, self.kinds))
         ]
         table = tidy(rows, COLUMNS)
@@ -75,7 +83,7 @@ class ImportanceStudy:
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""
         self.check()  # an error before anything is written
-        forward = [name for name in self.metrics if name != "taylor"]
+        forward = {name: metric for name, metric in self.found.items() if metric is not TAYLOR}
         run, windows = self.open(folder), self.text.windows(self.model)
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
@@ -84,7 +92,7 @@ class ImportanceStudy:
             if forward:
                 names = [window.id for window in batch.windows]
                 found |= measure(self.model, batch.ids, batch.lengths, forward, kinds=self.kinds, first_token=self.first_token, names=names)
-            if "taylor" in self.metrics:
+            if "taylor" in self.found:
                 found["taylor"] = taylor(self.model, batch.ids, batch.lengths, kinds=self.kinds)
             return found
 

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
+from inspect import signature
 from operator import or_
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
+from adapters.errors import StrataError, unknown
+from adapters.plugins import Named, Table
 from adapters.specs import ModelSpec
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
-from analysis.metrics.metrics import measure
+from analysis.metrics.metrics import METRICS, measure
 from analysis.metrics.spans import all_spans, angular
 from analysis.removal.greedy import greedy, greedy_flops
 from analysis.removal.paths import RemovalPath
+from analysis.runs.fingerprint import fingerprint, name_of
 from analysis.stats.rank_agreement import removal_order
 
 Keep = Callable[[RemovalPath], None]  # is given a path whenever it has grown
+Search = Callable[["Calibration", int, RemovalPath, Keep], RemovalPath]  # up to so many removals, going on from a path that is begun
+Listing = Callable[["Calibration"], Iterable[int]]  # blocks, the one that goes first in front
 
 RANDOM = 10  # orders, the null that others are held against
 
@@ -105,12 +111,13 @@ class Order(NamedTuple):
     """
 
     title: str
-    search: Callable[[Calibration, int, RemovalPath, Keep], RemovalPath]
+    search: Search
     flops: Callable[[ModelSpec, int], int]
     kinds: tuple[str, ...] = ("blocks",)  # of the parts that it removes
     searched: bool = False
     once: bool = False  # from one plain pass over the text
     nested: bool = True  # each set holds those before it
+    version: str = ""  # another version is another order; "" is that of Strata itself
 
     def parts(self, spec: ModelSpec) -> int:
         return len(single_ablations(spec, self.kinds))
@@ -122,7 +129,18 @@ class Order(NamedTuple):
             keep(path)
             found_on.tell(self.title, (len(path) - 1) / most)
 
-        return self.search(found_on, most, begun, grown)
+        path = self.search(found_on, most, begun, grown)
+        return path if not self.version else self._checked(path, most, found_on.model.spec)
+
+    def _checked(self, path: RemovalPath, most: int, spec: ModelSpec) -> RemovalPath:
+        """Raises StrataError when what somebody's function gave is no path of `most` removals."""
+        try:
+            self.check(path, spec)
+        except ValueError as error:
+            raise StrataError(f"the order {self.title!r} gives no removal path: {error}") from None
+        if len(path) <= most:
+            raise StrataError(f"the order {self.title!r} removes {len(path) - 1} parts of {spec.name}, and {most} are asked for")
+        return path[: most + 1]
 
     def check(self, path: RemovalPath, spec: ModelSpec) -> None:
         """Raises ValueError when it is no path of this order: without 0, 1, 2, ... of its parts, up to all but one."""
@@ -154,16 +172,85 @@ def _rounds(kinds: Sequence[str], spec: ModelSpec, most: int) -> int:
 
 
 BLOCKS, SUBLAYERS = ("blocks",), ("mixers", "ffns")
-ORDERS = {
-    "bi": Order("Block Influence", partial(by_metric, "bi"), _pass, once=True),
-    "relative_magnitude": Order("relative magnitude", partial(by_metric, "relative_magnitude"), _pass, once=True),
-    "norm": Order("norm", partial(by_metric, "norm"), _pass, once=True),
-    "sequential": Order("sequential", partial(by_metric, "sequential"), _pass, once=True),
-    "reverse_order": Order("reverse order", partial(by_metric, "reverse_order"), _pass, once=True),
-    "angular": Order("angular spans", angular_spans, _pass, once=True, nested=False),
-    "nll": Order("one-shot nll", partial(one_shot, "nll"), _single_removals, searched=True),
-    "kl": Order("one-shot KL", partial(one_shot, "kl"), _single_removals, searched=True),
-    "iterative_bi": Order("iterative BI", iterative_bi, _passes),
-    "greedy": Order("greedy blocks", partial(greedily, BLOCKS), partial(_rounds, BLOCKS), searched=True),
-    "sublayers": Order("greedy sub-layers", partial(greedily, SUBLAYERS), partial(_rounds, SUBLAYERS), SUBLAYERS, searched=True),
-}
+
+
+def of_function(function: Search | Listing, title: str, version: str, *, searched: bool = False) -> Order:
+    """An order of blocks from `f(calibration)`, which lists block indices, or from `f(calibration, most, begun, keep)`, which gives a path.
+
+    Raises StrataError on a function of anything else.
+    """
+    try:
+        count = sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in signature(function).parameters.values())
+    except (TypeError, ValueError):
+        count = 0
+    if count not in (1, 4):
+        raise StrataError(f"the order {title!r} is no function of a Calibration, or of a Calibration, most, begun and keep")
+
+    def listed(found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
+        given = cast(Listing, function)(found_on)
+        if not isinstance(given, Iterable):
+            raise StrataError(
+                f"the order {title!r} gives {type(given).__name__}, expected are block indices, the one that goes first in front"
+            )
+        return nested(list(given)[:most])
+
+    return Order(title, cast(Search, function) if count == 4 else listed, _pass, searched=searched, version=version)
+
+
+def _read(found: Any, title: str, version: str) -> Order:
+    """An order from what an entry point leads to."""
+    if isinstance(found, Order):
+        return found if found.version else found._replace(version=version)
+    return of_function(found, title, version)
+
+
+ORDERS = Table(
+    "order",
+    "strata.orders",
+    {
+        "bi": Order("Block Influence", partial(by_metric, "bi"), _pass, once=True),
+        "relative_magnitude": Order("relative magnitude", partial(by_metric, "relative_magnitude"), _pass, once=True),
+        "norm": Order("norm", partial(by_metric, "norm"), _pass, once=True),
+        "sequential": Order("sequential", partial(by_metric, "sequential"), _pass, once=True),
+        "reverse_order": Order("reverse order", partial(by_metric, "reverse_order"), _pass, once=True),
+        "angular": Order("angular spans", angular_spans, _pass, once=True, nested=False),
+        "nll": Order("one-shot nll", partial(one_shot, "nll"), _single_removals, searched=True),
+        "kl": Order("one-shot KL", partial(one_shot, "kl"), _single_removals, searched=True),
+        "iterative_bi": Order("iterative BI", iterative_bi, _passes),
+        "greedy": Order("greedy blocks", partial(greedily, BLOCKS), partial(_rounds, BLOCKS), searched=True),
+        "sublayers": Order("greedy sub-layers", partial(greedily, SUBLAYERS), partial(_rounds, SUBLAYERS), SUBLAYERS, searched=True),
+    },
+    _read,
+)
+
+
+def register_order(name: str, order: Order | Search | Listing, *, title: str = "", version: str = "1", searched: bool = False) -> None:
+    """Adds an order of removal: a function as `of_function` takes it, or an `Order`; with another `version` runs are others.
+
+    A function that runs many ablated models is `searched`: it reads fewer documents. Raises StrataError on a name that is taken.
+    """
+    if isinstance(order, Order):
+        ORDERS.register(name, order._replace(title=title or order.title, version=version))
+    else:
+        ORDERS.register(name, of_function(order, title or name.replace("_", " "), version, searched=searched))
+
+
+def find_order(order: str | Search | Listing) -> Named[Order]:
+    """An order by its name or by that of a metric, or a function as one (`of_function`), whose version is a hash of its code."""
+    if isinstance(order, str):
+        if order in METRICS and order not in ORDERS:
+            metric = METRICS[order]
+            return Named(order, Order(metric.title, partial(by_metric, order), _pass, once=True, version=metric.version))
+        return ORDERS.find(order, also=METRICS)
+    name = name_of(order)
+    if name in ORDERS.own:
+        raise StrataError(f"a function is called {name!r} as an order of Strata's is: give it another name")
+    return Named(name, of_function(order, name, fingerprint(order)))
+
+
+def find_block_order(order: str | Search | Listing) -> Named[Order]:
+    """The same. Raises StrataError on one that removes anything but blocks."""
+    found = find_order(order)
+    if found.thing.kinds != BLOCKS:
+        raise unknown("order", found.name, [name for name, each in ORDERS.items() if each.kinds == BLOCKS])
+    return found

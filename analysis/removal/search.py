@@ -12,6 +12,7 @@ from pydantic import Field
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
 from adapters.errors import StrataError
+from adapters.plugins import noted
 from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
 from analysis.paper.shortgpt import paper_n_removed, removed_in_paper
@@ -64,7 +65,7 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
     """A path from the run folder, or else found now, from where it was left; None when it is not affordable."""
     order, model = ORDERS[name], found_on.model
     most = order.parts(model.spec) - 1
-    what = identity(model, text) | {"order": name, "windows": windows_hash(text.windows(model))}
+    what = identity(model, text) | {"order": noted(name, order.title, order.version), "windows": windows_hash(text.windows(model))}
     run = Run(run_folder(out, f"order-{name}", what), what)
     path = _read(run.folder / "path.json", name, model)
     if len(path) > most:

@@ -11,7 +11,8 @@ import typer
 
 from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown, visible
-from reports.cli.names import IN_MEMORY, ORDERS, REWRITING
+from adapters.plugins import installed
+from reports.cli.names import IN_MEMORY, METRICS, ORDERS, REWRITING
 from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, reader, required, windows_of
 
 if TYPE_CHECKING:
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from analysis.data.batches import Text
 
 Order = Annotated[
-    str | None, typer.Option(help=f"The order in which blocks go: {', '.join(ORDERS)}; bi when nothing is said.", show_default=False)
+    str | None,
+    typer.Option(
+        help=f"The order in which blocks go: {', '.join(ORDERS)}, a metric, or what a package adds; bi when nothing is said.",
+        show_default=False,
+    ),
 ]
 MethodName = Annotated[
     str | None,
     typer.Option(
-        help=f"Replaces what goes, instead of an order: {', '.join(REWRITING)}. Measured only, without --out: {', '.join(IN_MEMORY)}.",
+        help=f"Replaces what goes, instead of an order: {', '.join(rewriting(METHODS.own))}. Measured only, without --out: {', '.join(in_memory(METHODS.own))}.",
         show_default=False,
     ),
 ]
@@ -51,8 +56,9 @@ class PruneRequest(NamedTuple):
 
     def check(self) -> None:
         """Raises StrataError on an unknown order, and on one beside another way to find the blocks."""
-        if self.by is not None and self.by not in ORDERS:
-            raise unknown("order", self.by, ORDERS)
+        valid = sorted({*ORDERS, *METRICS, *installed("strata.orders"), *installed("strata.metrics")} - {"taylor"})
+        if self.by is not None and self.by not in valid:
+            raise unknown("order", self.by, valid)
         others = [option for option, value in (("--blocks", self.blocks), ("--method", self.method)) if value is not None]
         if self.by is not None and others:
             raise StrataError(f"--by {self.by} and {others[0]} both say which blocks go: leave one of them out")
@@ -105,7 +111,7 @@ def prune(
     """
     request = PruneRequest(by, method, remove, ratio, blocks)
     request.check()
-    if method in IN_MEMORY and out is None:
+    if out is None and method in (*IN_MEMORY, *installed("strata.methods")):
         if ratio is None or remove is not None or blocks is not None:
             raise StrataError(f"--method {method} takes a share of the block parameters out: give --ratio 0.25 alone")
         text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)

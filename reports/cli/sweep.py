@@ -128,7 +128,7 @@ def sweep(
 
 def importance(
     model: Model,
-    metric: Annotated[str, typer.Option(help=f"{', '.join(names.METRICS)}; several with commas, or all of them: all.")] = "bi",
+    metric: Annotated[str, typer.Option(help=f"{', '.join(names.METRICS)}, or what a package adds; several with commas, or all of them: all.")] = "bi",
     kind: Annotated[str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")] = "blocks",
     first_token: Annotated[
         bool,
@@ -152,11 +152,12 @@ def importance(
     out = required(out, dry_run)
     text = windows_of(corpus, tokens, window, seed, split="calibration")
     read = reader(model, device, dtype, revision)
+    from analysis.metrics.metrics import METRICS
     from analysis.metrics.study import ImportanceStudy
     from reports.cli import output
 
     kinds = tuple(kinds_of(kind))
-    metrics = names.METRICS if metric == "all" else tuple(metric.split(","))
+    metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
     study = ImportanceStudy(read(), text, metrics, kinds, first_token)
     study.check()
     if dry_run:
