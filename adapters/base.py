@@ -123,6 +123,7 @@ class BlockModel(ABC):
     blocks: Sequence[Block]
     weights: dict[str, Tensor]  # by role: embeddings, final norm, head
     tokenizer: Tokenizer | None
+    origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
 
     @abstractmethod
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, Context]:
@@ -189,6 +190,7 @@ class BlockModel(ABC):
     def with_blocks(self, blocks: Sequence[Block]) -> BlockModel:
         """The same model with other blocks: deletion, reordering, replacement. Weights are shared, not copied."""
         other = copy.copy(self)
+        other.origin = None
         removed = sum(b.spec.n_params for b in self.blocks) - sum(b.spec.n_params for b in blocks)
         other.blocks = list(blocks)
         other.spec = replace(self.spec, blocks=tuple(b.spec for b in blocks), n_params=self.spec.n_params - removed)

@@ -12,6 +12,7 @@ from adapters.errors import StrataError, one_line, unknown
 
 Thing = TypeVar("Thing")
 NAME = re.compile(r"[A-Za-z]\w{0,63}", re.ASCII)  # names go into paths, column names and lists with commas
+TITLE = re.compile(r"[^\W_]([^\W_]|[ ,.()+%/'-]){0,79}")  # titles go into sentences and tables
 
 
 class Named(NamedTuple, Generic[Thing]):
@@ -59,10 +60,9 @@ class Table(MutableMapping[str, Thing]):
 
         Raises StrataError on a name that is Strata's own, an entry point's or none.
         """
-        self._check_name(name)
         if name in self.own or name in self.plugins:
             raise StrataError(f"the {self.noun} {name!r} exists already: give yours another name")
-        self.things[name] = thing
+        self.things[name] = self._checked(name, thing)
 
     def find(self, name: str, also: Iterable[str] = ()) -> Named[Thing]:
         """Raises StrataError on an unknown name (valid are those `also`), and on an entry point that cannot be used."""
@@ -91,12 +91,19 @@ class Table(MutableMapping[str, Thing]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _check_name(self, name: str) -> None:
+    def _checked(self, name: str, thing: Thing) -> Thing:
+        """Raises StrataError on a name or a title that cannot be shown everywhere, and on a title that another one has."""
         if not NAME.fullmatch(name) or name in self.reserved:
             raise StrataError(
                 f"{name!r} is no name for a {self.noun}: give up to 64 letters, digits and underscores, a letter first"
                 + (f", other than {', '.join(self.reserved)}" if self.reserved else "")
             )
+        title = getattr(thing, "title", "none")  # families have none
+        if not TITLE.fullmatch(title):
+            raise StrataError(f"{title!r} is no title for a {self.noun}: give up to 80 letters, digits, spaces and , . ( ) + % / ' -")
+        if others := [other for other, each in self.things.items() if other != name and getattr(each, "title", None) == title]:
+            raise StrataError(f"the {self.noun} {others[0]!r} has the title {title!r}: give {name!r} another one")
+        return thing
 
     def _load(self, points: list[EntryPoint]) -> Thing:
         point = points[0]
@@ -104,8 +111,8 @@ class Table(MutableMapping[str, Thing]):
         if len(points) > 1:
             raise StrataError(f"the {self.noun} {point.name!r} comes from {' and from '.join(makers)}: uninstall all but one of them")
         try:
-            self._check_name(point.name)
-            return self.read(point.load(), point.name.replace("_", " "), point.dist.version if point.dist else "unknown")
+            version = point.dist.version if point.dist else "unknown"
+            return self._checked(point.name, self.read(point.load(), point.name.replace("_", " "), version))
         except Exception as error:  # foreign code may raise anything
             raise StrataError(
                 f"the {self.noun} {point.name!r} of the distribution {makers[0]} cannot be used ({one_line(error)}): "

@@ -53,7 +53,7 @@ class Family:
         return importlib.import_module(self.module)
 
 
-def _read(found: Any, title: str, version: str) -> Family:
+def _plugin(found: Any, title: str, version: str) -> Family:
     """A family from what an entry point leads to."""
     if not isinstance(found, Family):
         raise StrataError(f"it is {type(found).__name__}, and no Family of adapters.registry")
@@ -69,7 +69,7 @@ FAMILIES = Table(
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
     },
-    _read,
+    _plugin,
 )
 
 
@@ -99,7 +99,9 @@ def load(
     if family not in ("auto", *FAMILIES):
         raise unknown("family", family, FAMILIES)
     with foreign(str(source)):
-        return _read(*locate(str(source), revision), family, where, width)
+        model = _read(*locate(str(source), revision), family, where, width)
+    model.origin = (str(source), revision)
+    return model
 
 
 def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) -> BlockModel:
@@ -179,8 +181,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
 def _config(folder: Path, store: Store) -> dict:
     """config.json, which weights that are known by their keys can do without."""
     path = folder / "config.json"
-    known = next((entry.key for entry in FAMILIES.values() if entry.key in store.shapes), None)
-    if known and not path.is_file():
+    if not path.is_file() and (known := next((entry.key for entry in FAMILIES.values() if entry.key in store.shapes), None)):
         return {"dtype": str(store.read(known).dtype).removeprefix("torch.")}
     config = read_json(path)
     if other := config.get("transformers_weights"):
@@ -189,14 +190,12 @@ def _config(folder: Path, store: Store) -> dict:
 
 
 def _family(config: dict, name: str, store: Store) -> str:
-    known = next((name for name, entry in FAMILIES.items() if entry.key in store.shapes), None)
-    if known and "model_type" not in config:
-        return known
-    types = {model_type: name for name, entry in FAMILIES.items() for model_type in entry.model_types}
+    """Its name in FAMILIES, whose own come first: entry points of others are imported where none of these fits."""
     model_type = str(config.get("model_type", ""))
-    if model_type not in types:
-        raise unknown(f"model_type of {name}", model_type, types)
-    return types[model_type]
+    for found, entry in FAMILIES.items():
+        if model_type in entry.model_types or ("model_type" not in config and entry.key in store.shapes):
+            return found
+    raise unknown(f"model_type of {name}", model_type, [known for entry in FAMILIES.values() for known in entry.model_types])
 
 
 def _device(device: str) -> torch.device:

@@ -15,11 +15,7 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source, remaining, remove_blocks, rerooted
 from adapters.errors import StrataError
-<<<<<<< HEAD:analysis/checkpoints/prune.py
-=======
 from adapters.plugins import Named, noted
-from analysis.checkpoints.card import card
->>>>>>> f6b8b38 (Tables that others add to: metrics, orders, methods and families by a call or an entry point):analysis/checkpoints/checkpoint.py
 from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
 from analysis.engine.plan import plan
@@ -117,7 +113,8 @@ class PruningJob:
         `written`: what was read back, and how. `files`: bytes of what was written, and of the dense model's tensors in the same
         precision.
         """
-        spec, loss, order = self.model.spec, self.loss, self.order
+        spec, loss = self.model.spec, self.loss
+        found = noted(self.order.name, self.order.thing.title, self.order.thing.version) if self.order else None
         final = self.rewritten.model if self.rewritten else remove_blocks(self.model, self.removed)
         texts = {"calibration": self.calibration, "held-out": self.text}
         corpora = {
@@ -131,7 +128,7 @@ class PruningJob:
             "family": spec.family,
             "variant": spec.variant,
             "blocks": {"dense": len(spec.blocks), "removed": self.removed, "kept": remaining(spec, self.removed)},
-            "order": {"metric": order and noted(order.name, order.thing.title, order.thing.version), "sets": [sorted(a.blocks) for a in loss.path]},
+            "order": {"metric": found, "sets": [sorted(a.blocks) for a in loss.path]},
             **method,
             "parameters": {"dense": spec.n_params, "pruned": final.spec.n_params},
             "files": files,

@@ -16,25 +16,12 @@ from analysis.display.format import INTERVALS, bounded, hundredths
 from analysis.display.result import Result
 from analysis.importance import findings
 from analysis.importance.straight import Straight
-from analysis.metrics.metrics import METRICS
 from analysis.paper.shortgpt import paper_n_removed
 from analysis.runs.tables import tidy
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, Interval
 from analysis.stats.rank_agreement import STATISTICS, Scores, agreement, gap, reliability, removal_order, resolution, stability
 
-NAMES = {
-    "bi": "Block Influence",
-    "relative_magnitude": "relative magnitude",
-    "norm": "norm",
-    "l2": "L2",
-    "sequential": "sequential",
-    "reverse_order": "reverse order",
-    "taylor": "Taylor",
-    "delta_nll": "rise in loss",
-    "kl": "KL divergence",
-}
-EFFECTS = ("delta_nll", "kl")  # causal, measured on held-out text; all others on calibration text
-STREAM = ("bi", "relative_magnitude", "norm", "l2")  # of a plain forward pass, and different from text to text
+EFFECTS = {"delta_nll": "rise in loss", "kl": "KL divergence"}  # causal, measured on held-out text; all others on calibration text
 SPOKEN = {"delta_nll": "the rise in loss", "bi": "Block Influence"}  # of which is said how far they can be trusted
 
 
@@ -46,9 +33,10 @@ class Ranking(Result):
     text: Text  # held-out
     calibration: Text
     table: pd.DataFrame  # tidy, of sweep and metrics
-    scores: dict[str, dict[str, Scores]]  # by kind, then by name as in NAMES
-    without_first: dict[str, Scores]  # STREAM of the blocks without the first token of each document
-    samples: list[dict[str, Scores]]  # STREAM of the blocks on other calibration text of the corpus
+    titles: dict[str, str]  # of the metrics, by name, and of EFFECTS
+    scores: dict[str, dict[str, Scores]]  # by kind, then by name
+    without_first: dict[str, Scores]  # of a plain pass, and different from text to text: the blocks without the first token of each
+    samples: list[dict[str, Scores]]  # the same metrics of the blocks on other calibration text of the corpus
     corpora: dict[str, dict[str, Scores]]  # and of other corpora
     straight: Straight
 
@@ -90,7 +78,7 @@ class Ranking(Result):
     @property
     def profiled(self) -> dict[str, str]:
         """What a profile over depth is drawn of: not the two metrics that are the index itself."""
-        return {name: NAMES[name] for name in (*STREAM, "taylor", "delta_nll")}
+        return {name: self.titles[name] for name in (*self.without_first, "taylor", "delta_nll")}
 
     @property
     def bands(self) -> str:
@@ -101,7 +89,7 @@ class Ranking(Result):
     def correlations(self) -> pd.DataFrame:
         """Rank correlation of every pair of scores of the blocks: a, b, statistic, value, ci_low, ci_high."""
         rows = [
-            (NAMES[a], NAMES[b], statistic, *agreement(x, y, statistic, paired=(a in EFFECTS) == (b in EFFECTS)))
+            (self.titles[a], self.titles[b], statistic, *agreement(x, y, statistic, paired=(a in EFFECTS) == (b in EFFECTS)))
             for (a, x), (b, y) in combinations(self.blocks.items(), 2)
             for statistic in STATISTICS
         ]
@@ -115,7 +103,7 @@ class Ranking(Result):
 
     def _with(self, effect: str, kind: str = "blocks") -> dict[str, Interval]:
         scores = self.scores[kind]
-        return {NAMES[name]: agreement(s, scores[effect], paired=False) for name, s in scores.items() if name not in EFFECTS}
+        return {self.titles[name]: agreement(s, scores[effect], paired=False) for name, s in scores.items() if name not in EFFECTS}
 
     @cached_property
     def agreements(self) -> pd.DataFrame:
@@ -128,20 +116,23 @@ class Ranking(Result):
     def best(self) -> str:
         """Which metric orders parts as the loss does, by kind; and whether the two causal scores agree."""
         tau = agreement(self.blocks["kl"], self.blocks["delta_nll"], paired=True)
-        causal = sentences.agreement_sentence(tau, NAMES["kl"], n_blocks=self.n_blocks, n_documents=self.text.documents)
+        causal = sentences.agreement_sentence(tau, EFFECTS["kl"], n_blocks=self.n_blocks, n_documents=self.text.documents)
         return "\n\n".join([*map(self._best, self.scores), causal])
 
     def _best(self, kind: str) -> str:
-        taus, scores = self.taus[kind], {NAMES[name]: s for name, s in self.scores[kind].items()}
+        taus, scores = self.taus[kind], {self.titles[name]: s for name, s in self.scores[kind].items()}
         leader = max(taus, key=lambda name: taus[name].value)
-        effect = scores[NAMES["delta_nll"]]
+        effect = scores[EFFECTS["delta_nll"]]
         gaps = {name: gap(scores[leader], scores[name], effect, paired=False) for name in taus if name != leader}
         return f"Among {kind}: {sentences.best_metric(taus, gaps, n_documents=self.n_documents)}"
 
     @cached_property
     def orders(self) -> dict[str, list[int]]:
         """The removal order of the blocks by every score, the causal ones first."""
-        return {NAMES[name]: removal_order(_means(self.blocks[name])) for name in (*EFFECTS, *METRICS, "taylor")}
+        return {
+            self.titles[name]: removal_order(_means(self.blocks[name]))
+            for name in sorted(self.blocks, key=lambda name: name not in EFFECTS)
+        }
 
     @property
     def order_table(self) -> pd.DataFrame:
@@ -152,8 +143,8 @@ class Ranking(Result):
     @cached_property
     def overlap(self) -> str:
         """Do the metrics name the blocks that cost least?"""
-        metrics = {name: order for name, order in self.orders.items() if name not in map(NAMES.get, EFFECTS)}
-        return findings.overlap(self.orders[NAMES["delta_nll"]], metrics, self.paper_n_removed, n_documents=self.n_documents)
+        metrics = {name: order for name, order in self.orders.items() if name not in EFFECTS.values()}
+        return findings.overlap(self.orders[EFFECTS["delta_nll"]], metrics, self.paper_n_removed, n_documents=self.n_documents)
 
     @cached_property
     def trust(self) -> pd.DataFrame:
@@ -161,7 +152,7 @@ class Ranking(Result):
         rows = []
         for name, scores in self.blocks.items():
             pairs = [self._pairs(name, others) for others in (self.samples, self.corpora.values())]
-            rows.append((NAMES[name], reliability(scores), *(p[column].mean() for p in pairs for column in ("tau", "overlap"))))
+            rows.append((self.titles[name], reliability(scores), *(p[column].mean() for p in pairs for column in ("tau", "overlap"))))
         shared = f"share of the first {self.paper_n_removed}"
         columns = ["score", "τ of halves", "τ of samples", f"{shared}, samples", "τ of corpora", f"{shared}, corpora"]
         return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[1:], float)).dropna(axis="columns", how="all")
@@ -179,7 +170,7 @@ class Ranking(Result):
             for s, said in SPOKEN.items()
         ]
         texts = {"sample": self.samples} | ({"corpus": self.corpora.values()} if self.corpora else {})
-        alike = [findings.stability(self._pairs("bi", others), NAMES["bi"], self.n_blocks, of) for of, others in texts.items()]
+        alike = [findings.stability(self._pairs("bi", others), self.titles["bi"], self.n_blocks, of) for of, others in texts.items()]
         return "\n\n".join([*halves, *alike])
 
     @cached_property
@@ -188,7 +179,7 @@ class Ranking(Result):
         counts = sorted({m for m in (12, 16, 24, 32, 48, self.n_documents) if MIN_DOCUMENTS_FOR_CI <= m <= self.n_documents})
         curves = {score: resolution(self.blocks[score], counts) for score in SPOKEN}
         columns = {"all": "all pairs", "adjacent": "neighbours"}
-        named = [c.set_index("n_documents").rename(columns=columns).add_prefix(f"{NAMES[score]}: ") for score, c in curves.items()]
+        named = [c.set_index("n_documents").rename(columns=columns).add_prefix(f"{self.titles[score]}: ") for score, c in curves.items()]
         table = pd.concat(named, axis=1).rename_axis("documents").reset_index()
         return table, "\n\n".join(sentences.order_sentence(curve, SPOKEN[score]) for score, curve in curves.items())
 
@@ -196,13 +187,13 @@ class Ranking(Result):
     def first_token(self) -> tuple[pd.DataFrame, str]:
         """Orders with and without the first token of each document: how alike, and which agrees better with the loss."""
         effect, rows, said = self.blocks["delta_nll"], [], ""
-        for name in STREAM:
+        for name in self.without_first:
             whole, rest = self.blocks[name], self.without_first[name]
             tau, gain = agreement(whole, rest, paired=True), gap(rest, whole, effect, paired=False)
             taus = [agreement(scores, effect, paired=False) for scores in (whole, rest)]
-            rows.append((NAMES[name], *(bounded(t, hundredths) for t in (tau, *taus, gain))))
+            rows.append((self.titles[name], *(bounded(t, hundredths) for t in (tau, *taus, gain))))
             if name == "bi":
-                said = findings.first_token(tau, gain, NAMES[name], n_documents=self.n_documents)
+                said = findings.first_token(tau, gain, self.titles[name], n_documents=self.n_documents)
         columns = ["metric", "τ of the two orders", "τ with the loss, all tokens", "without the first", "change"]
         return pd.DataFrame(rows, columns=columns), said
 

@@ -11,10 +11,10 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.data.batches import Text
 from analysis.depth.study import KINDS
-from analysis.importance.results import STREAM, Ranking
+from analysis.importance.results import EFFECTS, Ranking
 from analysis.importance.straight import straight
 from analysis.metrics.metrics import METRICS
-from analysis.metrics.study import ImportanceStudy
+from analysis.metrics.study import TAYLOR, ImportanceStudy
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import Array
@@ -25,7 +25,7 @@ PARTS = ("texts:XSum", "texts:MultiLexSum")  # news and law: what `texts` is com
 
 
 def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) -> Ranking:
-    """Measures every metric on calibration text beside the sweep of `depth`, which runs once for both.
+    """Measures every metric, added ones too, on calibration text beside the sweep of `depth`, which runs once for both.
 
     `others`: corpora whose removal orders are compared with that of the setting's; news and law where they are not named and
     that is `texts`. At most a batch of streams is held. Raises StrataError on a model of one block.
@@ -44,34 +44,40 @@ def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) ->
         place = run_folder(config.out, "importance", study.identity)
         return study.run(place, progress_fraction(config.progress, what, text.documents)), study.scores(place)
 
-    table, metrics = measured(calibration, "metrics", *METRICS, "taylor", kinds=KINDS)
-    _, rest = measured(calibration, "without first tokens", *STREAM, first_token=False)
-    samples = [measured(replace(calibration, seed=config.seed + i), f"sample {i + 1}", *STREAM)[1] for i in range(1, SAMPLES)]
+    every = {**METRICS, "taylor": TAYLOR}
+    titles = {name: metric.title for name, metric in every.items()} | EFFECTS
+    if len(set(titles.values())) < len(titles):
+        raise StrataError(f"two scores have one title ({', '.join(titles.values())}): give metrics other titles")
+    stream = [name for name, metric in METRICS.items() if not metric.positional]
+    table, metrics = measured(calibration, "metrics", *every, kinds=KINDS)
+    _, rest = measured(calibration, "without first tokens", *stream, first_token=False)
+    samples = [measured(replace(calibration, seed=config.seed + i), f"sample {i + 1}", *stream)[1] for i in range(1, SAMPLES)]
     corpora = {}
     for name in others or (PARTS if config.corpus == "texts" else ()):
         elsewhere = replace(calibration, corpus=name).at_most(calibration.documents, model)
-        corpora[name] = measured(elsewhere, name, *STREAM)[1]
+        corpora[name] = measured(elsewhere, name, *stream)[1]
     spans = straight(model, calibration, text, config)
 
     n = len(model.spec.blocks)
     effects = {"delta_nll": sums["nll"] - sums["nll"][0], "kl": sums["kl"]}
     scores = {
-        kind: {m: Scores(metrics[m][k * n : (k + 1) * n], metrics["real"]) for m in (*METRICS, "taylor")}
+        kind: {m: Scores(metrics[m][k * n : (k + 1) * n], metrics["real"]) for m in every}
         | {e: Scores(values[1 + k * n : 1 + (k + 1) * n], sums["tokens"]) for e, values in effects.items()}
         for k, kind in enumerate(KINDS)
     }
 
-    def stream(found: dict[str, Array]) -> dict[str, Scores]:
-        return {m: Scores(found[m], found["real"]) for m in STREAM}
+    def plain(found: dict[str, Array]) -> dict[str, Scores]:
+        return {m: Scores(found[m], found["real"]) for m in stream}
 
     return Ranking(
         model,
         text,
         calibration,
         pd.concat([causal, table]),
+        titles,
         scores,
-        without_first=stream(rest),
-        samples=[stream(found) for found in samples],
-        corpora={name: stream(found) for name, found in corpora.items()},
+        without_first=plain(rest),
+        samples=[plain(found) for found in samples],
+        corpora={name: plain(found) for name, found in corpora.items()},
         straight=spans,
     )

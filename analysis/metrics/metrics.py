@@ -140,7 +140,7 @@ def find_metric(metric: str | Measure, also: Iterable[str] = ()) -> Named[Metric
     name = name_of(metric)
     if name in METRICS.own or name in METRICS.reserved:
         raise StrataError(f"a function is called {name!r}, which has another meaning as a metric: give it another name")
-    return Named(name, Metric(name, metric, version=fingerprint(metric)))
+    return Named(name, Metric(name.replace("_", " "), metric, version=fingerprint(metric)))
 
 
 def find_metrics(metrics: Iterable[str | Measure], also: Mapping[str, Metric] = MappingProxyType({})) -> dict[str, Metric]:

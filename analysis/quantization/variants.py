@@ -17,6 +17,7 @@ from analysis.data.hashes import content_hash
 from analysis.methods.accuracy import METRIC
 from analysis.paper.shortgpt import paper_n_removed
 from analysis.quantization.gptq import SCHEMES, Recipe, half_bytes
+from analysis.removal.orders import ORDERS
 from analysis.runs.settings import ProgressCallback, RunConfig, run_folder
 from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.intervals import Array, Interval
@@ -107,4 +108,4 @@ class Variants:
 
 def lowest(model: BlockModel, calibration: Text, tell: ProgressCallback) -> tuple[int, ...]:
     """The quarter of its blocks that Block Influence takes out."""
-    return tuple(sorted(find_path(model, calibration, "bi", paper_n_removed(len(model.spec.blocks)), tell)[-1].blocks))
+    return tuple(sorted(find_path(model, calibration, ORDERS["bi"], paper_n_removed(len(model.spec.blocks)), tell)[-1].blocks))

@@ -245,7 +245,7 @@ def find_order(order: str | Search | Listing) -> Named[Order]:
     name = name_of(order)
     if name in ORDERS.own:
         raise StrataError(f"a function is called {name!r} as an order of Strata's is: give it another name")
-    return Named(name, of_function(order, name, fingerprint(order)))
+    return Named(name, of_function(order, name.replace("_", " "), fingerprint(order)))
 
 
 def find_block_order(order: str | Search | Listing) -> Named[Order]:

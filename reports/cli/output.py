@@ -83,7 +83,7 @@ def reading(study: ImportanceStudy, as_json: bool) -> None:
         print(json.dumps({"documents": study.text.documents, "tokens": tokens, "seconds": seconds, "read": text}))
         return
     read(study, as_json)
-    print(f"{', '.join(study.metrics)} of {', '.join(study.kinds)}")
+    print(f"{', '.join(study.found)} of {', '.join(study.kinds)}")
     print(f"{study.text.documents} documents, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
 
 

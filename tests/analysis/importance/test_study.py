@@ -14,9 +14,10 @@ from adapters import BlockModel, StrataError, load
 from adapters.families.rwkv.tokenizers import ByteTokenizer
 from analysis.data.batches import batches
 from analysis.depth.study import depth
-from analysis.importance.results import EFFECTS, NAMES, STREAM, Ranking
+from analysis.importance.results import EFFECTS, Ranking
 from analysis.importance.study import ranking
 from analysis.metrics.linear_fit import fit_maps, residuals
+from analysis.metrics.metrics import METRICS
 from analysis.runs.budgets import Budget
 from analysis.runs.settings import RunConfig
 from analysis.stats.rank_agreement import removal_order
@@ -24,6 +25,7 @@ from tests.reference import baichuan
 from tests.reference.models import save_reader
 from tests.reference.rwkv_checkpoints import random_checkpoint
 
+STREAM = ("bi", "relative_magnitude", "norm", "l2")  # metrics that differ from text to text
 BUDGET = Budget(window=20, documents=14, seconds=None)
 
 
@@ -64,7 +66,7 @@ def test_every_score_of_every_kind(study: tuple[Ranking, Path]) -> None:
     found, _ = study
     assert set(found.scores) == {"blocks", "mixers", "ffns"}
     for kind, scores in found.scores.items():
-        assert set(scores) == set(NAMES)
+        assert set(scores) == {*METRICS, "taylor", *EFFECTS}
         for name, s in scores.items():
             rows = found.table[(found.table["kind"] == kind) & (found.table["metric"] == name)].sort_values("block")
             assert rows["block"].tolist() == [0, 1, 2, 3]
@@ -97,9 +99,9 @@ def test_a_second_run_measures_nothing_anew(study: tuple[Ranking, Path], corpus:
 
 def test_correlations_are_those_of_the_table(study: tuple[Ranking, Path]) -> None:
     found, _ = study
-    pairs = len(NAMES) * (len(NAMES) - 1) // 2
+    pairs = len(found.titles) * (len(found.titles) - 1) // 2
     assert len(found.correlations) == 2 * pairs
-    means = {NAMES[name]: s.means(s.all) for name, s in found.blocks.items()}
+    means = {found.titles[name]: s.means(s.all) for name, s in found.blocks.items()}
     for a, b, statistic, value, low, high in found.correlations.itertuples(index=False):
         of = stats.kendalltau if statistic == "kendall" else stats.spearmanr
         assert value == pytest.approx(of(means[a], means[b]).statistic, abs=1e-12)
@@ -110,7 +112,7 @@ def test_correlations_are_those_of_the_table(study: tuple[Ranking, Path]) -> Non
 
 def test_orders_are_complete(study: tuple[Ranking, Path]) -> None:
     found, _ = study
-    assert list(found.orders)[:2] == [NAMES[name] for name in EFFECTS]
+    assert list(found.orders)[:2] == [found.titles[name] for name in EFFECTS]
     assert all(sorted(order) == [0, 1, 2, 3] for order in found.orders.values())
     assert found.orders["sequential"] == [0, 1, 2, 3]
     assert found.orders["reverse order"] == [3, 2, 1, 0]
@@ -126,7 +128,7 @@ def test_the_first_token_is_left_out(study: tuple[Ranking, Path]) -> None:
         assert np.array_equal(whole.tokens - 1, rest.tokens)
         assert (rest.sums < whole.sums).all()
     table, said = found.first_token
-    assert table["metric"].tolist() == [NAMES[name] for name in STREAM]
+    assert table["metric"].tolist() == [found.titles[name] for name in STREAM]
     assert said
 
 

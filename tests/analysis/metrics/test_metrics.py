@@ -119,11 +119,11 @@ def test_large_half_precision_streams(dtype: torch.dtype) -> None:
         ((a, delta, b),) = ([wide(t) for t in move] for move in STEPS[kind](p, None))
         exact = {"bi": EXPECTED["bi"], "norm": EXPECTED["norm"]}
         for name, expected in exact.items():
-            value = METRICS[name](Step(a, delta, b, 0))
+            value = METRICS[name].measure(Step(a, delta, b, 0))
             assert torch.allclose(value.double(), expected(a.double(), b.double()), rtol=1e-3, atol=3e-7), (name, kind)
         f = {"blocks": mixed.double() + fed.double(), "mixers": mixed.double(), "ffns": fed.double()}[kind]
-        assert torch.allclose(METRICS["l2"](Step(a, delta, b, 0)).double(), f.norm(dim=-1), rtol=1e-6), kind
-        ratio = METRICS["relative_magnitude"](Step(a, delta, b, 0)).double()
+        assert torch.allclose(METRICS["l2"].measure(Step(a, delta, b, 0)).double(), f.norm(dim=-1), rtol=1e-6), kind
+        ratio = METRICS["relative_magnitude"].measure(Step(a, delta, b, 0)).double()
         assert torch.allclose(ratio, f.norm(dim=-1) / b.double().norm(dim=-1), rtol=1e-6), kind
 
 

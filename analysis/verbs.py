@@ -1,0 +1,185 @@
+"""What `import strata` offers: each verb joins a model, a text and a study, and gives what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from adapters.checkpoints.export import Source
+from adapters.errors import StrataError
+from adapters.registry import load
+from analysis.data.batches import Text, batches
+from analysis.engine import ablations as engine
+from analysis.metrics.metrics import Measure
+from analysis.metrics.study import ImportanceStudy
+from analysis.removal.orders import Calibration, Listing, Search, find_order
+from analysis.removal.paths import RemovalPath
+from analysis.runs.read_run import RunResult, read_run
+from analysis.runs.settings import run_folder
+from analysis.runs.sweep_run import SweepStudy
+
+if TYPE_CHECKING:
+    from analysis.checkpoints.prune import PruningJob
+    from analysis.comparison.results import Comparison
+    from analysis.methods.rewrite import InMemory
+
+RUNS = Path("runs")  # in which a run without a folder of its own gets one
+FEW = Text()  # what is read where nothing is said: 16 documents of 128 tokens
+
+
+def single_ablations(model: BlockModel, *kinds: str) -> list[Ablation]:
+    """Every block, mixer, ffn, head or group of heads of a model, one at a time; `kinds` as `blocks`, all of them one after the other.
+
+    Raises StrataError on an unknown kind, and on heads that the model does not have.
+    """
+    return engine.single_ablations(model.spec, kinds or ("blocks",))
+
+
+def sweep(model: BlockModel, ablations: Sequence[Ablation], text: Text = FEW, *, out: str | Path | None = None, kl: bool = True) -> RunResult:
+    """Loss, and divergence from the unpruned model, of a model under each ablation, on held-out text.
+
+    The run is kept in `out`, or in a folder of its own in ./runs, and goes on where it was stopped. Raises StrataError on
+    ablations that the model does not have and on text that is too short.
+    """
+    study = SweepStudy.of(model, list(ablations), text, kl=kl)
+    return _run(study, "sweep", out)
+
+
+def importance(
+    model: BlockModel,
+    metrics: Sequence[str | Measure] = ("bi",),
+    text: Text = FEW,
+    *,
+    kinds: Sequence[str] = ("blocks",),
+    first_token: bool = True,
+    out: str | Path | None = None,
+) -> RunResult:
+    """Importance of every part from plain passes, over the calibration part of `text`, which shares no document with it.
+
+    A metric is a name, or a function `f(step)` of `strata.Step`-like x, delta, y (documents, tokens, d) that gives (documents, tokens).
+    """
+    study = ImportanceStudy(model, _calibration(model, text), tuple(metrics), tuple(kinds), first_token)
+    study.check()
+    return _run(study, "importance", out)
+
+
+def removal_order(model: BlockModel, by: str | Search | Listing = "bi", text: Text = FEW, n: int | None = None) -> RemovalPath:
+    """What is out after 0, 1, ... `n` removals (all but one when it is not said), found on the calibration part of `text`.
+
+    `by` is the name of an order or a metric, or a function of a `Calibration` that lists blocks, the one that goes first in front.
+    """
+    order = find_order(by).thing
+    parts = order.parts(model.spec)
+    if n is not None and not 0 < n < parts:
+        raise StrataError(f"{n} of {parts} parts are to be removed: give a number from 1 to {parts - 1}, for at least one must stay")
+    found_on = Calibration(model, list(batches(_calibration(model, text).windows(model), model)))
+    return order.find(found_on, n or parts - 1)
+
+
+def remove(model: BlockModel, blocks: Sequence[int] | Ablation, text: Text = FEW) -> PruningJob:
+    """The model without some of its blocks, and what that costs on held-out text: `.pruned`, `.loss`, `.save(folder)`."""
+    from analysis.checkpoints.prune import prepare
+
+    if isinstance(blocks, Ablation):
+        if blocks != Ablation(blocks=blocks.blocks):
+            raise StrataError(f"{blocks} is more than blocks, and files hold whole blocks: leave out mixers, ffns and heads")
+        blocks = sorted(blocks.blocks)
+    return prepare(model, _source(model), text, by=None, blocks=blocks)
+
+
+def prune(
+    model: BlockModel,
+    by: str | Search | Listing | None = None,
+    text: Text = FEW,
+    *,
+    n: int | None = None,
+    ratio: float | None = None,
+    method: str | None = None,
+) -> PruningJob | InMemory:
+    """The model with `n` blocks fewer, or a share `ratio` of them, chosen by an order (Block Influence when nothing is said).
+
+    A `method` replaces what goes instead; the result of one that no file can hold has no `save`, and takes a ratio alone, of the
+    blocks' parameters.
+    """
+    from analysis.checkpoints.prune import count_of, prepare
+    from analysis.methods.rewrite import in_memory, measure, require_stock, rewrite
+
+    if by is not None and method is not None:
+        raise StrataError("an order and a method both say what goes: give one of them")
+    if (n is None) == (ratio is None):
+        raise StrataError("how much goes is not clear: give either n, the number of blocks, or ratio, for example 0.25")
+    if method is not None and ratio is not None and method in in_memory():
+        return measure(model, text, method, ratio)
+    count = count_of(n, ratio, len(model.spec.blocks))
+    if method is None:
+        return prepare(model, _source(model), text, by=by or "bi", count=count)
+    require_stock(method)
+    return rewrite(model, _source(model), text, method, count)
+
+
+def compare(models: Sequence[str | BlockModel], text: Text = FEW, *, seconds: float | None = None, out: str | Path | None = None) -> Comparison:
+    """Two models or more on the same bytes: which is more redundant? `.facts`, `.losses`, `.summaries`, `.conclusion`.
+
+    Models that are named are loaded one at a time. `seconds` bounds the time of a sweep: heads are left out where it is not enough.
+    """
+    from analysis.comparison.results import Comparison
+    from analysis.comparison.study import compare
+    from analysis.runs.budgets import Budget
+    from analysis.runs.settings import RunConfig
+    from analysis.zoo.groups import zoo_facts
+
+    given = {model.spec.name: model for model in models if isinstance(model, BlockModel)}
+    names = [model.spec.name if isinstance(model, BlockModel) else model for model in models]
+    budget = Budget(text.window, text.documents, seconds)
+    config = RunConfig(budget, _folder(out) or RUNS, text.corpus, text.documents, text.seed)
+    return Comparison(compare(names, lambda name: given[name] if name in given else load(name), zoo_facts(), config))
+
+
+def evaluate(
+    model: BlockModel,
+    task: str,
+    ablations: Sequence[Ablation] = (),
+    *,
+    shots: int | None = None,
+    limit: int | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+) -> RunResult:
+    """A benchmark of lm-evaluation-harness, of the model as it is and under each ablation.
+
+    `limit` questions of each task, with `shots` examples. `data` is a folder of benchmark files, or "texts" for the offline ones.
+    """
+    from analysis.tasks import load_tasks
+    from analysis.tasks.study import TaskStudy
+
+    tasks = load_tasks(task, shots=shots, limit=limit, data=_folder(data))
+    return _run(TaskStudy.of(model, list(ablations), tasks), f"task-{tasks.name}", out)
+
+
+def _run(study: Any, noun: str, out: str | Path | None) -> RunResult:
+    folder = _folder(out) or run_folder(RUNS, noun, study.identity)
+    table = study.run(folder)
+    found = read_run(folder)
+    if len(table) != len(found.table):
+        ...
+    return found
+
+
+def _calibration(model: BlockModel, text: Text) -> Text:
+    """What is chosen is chosen on other documents than those that judge it."""
+    return text.calibration(model) if text.split == "held-out" else text
+
+
+def _source(model: BlockModel) -> Source:
+    if model.origin is None:
+        raise StrataError(f"{model.spec.name} is not as it was loaded from files, and a checkpoint is made of these: load it")
+    source, revision = model.origin
+    return Source.of(source, model.spec, revision)
+
+
+def _folder(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
