@@ -23,7 +23,7 @@ from analysis.runs.settings import run_folder
 from analysis.runs.sweep_run import SweepStudy
 
 if TYPE_CHECKING:
-    from analysis.checkpoints.prune import PruningJob
+    from analysis.checkpoints.write import Pruned
     from analysis.comparison.results import Comparison
     from analysis.methods.rewrite import InMemory
 
@@ -39,7 +39,9 @@ def single_ablations(model: BlockModel, *kinds: str) -> list[Ablation]:
     return engine.single_ablations(model.spec, kinds or ("blocks",))
 
 
-def sweep(model: BlockModel, ablations: Sequence[Ablation], text: Text = FEW, *, out: str | Path | None = None, kl: bool = True) -> RunResult:
+def sweep(
+    model: BlockModel, ablations: Sequence[Ablation], text: Text = FEW, *, out: str | Path | None = None, kl: bool = True
+) -> RunResult:
     """Loss, and divergence from the unpruned model, of a model under each ablation, on held-out text.
 
     The run is kept in `out`, or in a folder of its own in ./runs, and goes on where it was stopped. Raises StrataError on
@@ -60,7 +62,8 @@ def importance(
 ) -> RunResult:
     """Importance of every part from plain passes, over the calibration part of `text`, which shares no document with it.
 
-    A metric is a name, or a function `f(step)` of `strata.Step`-like x, delta, y (documents, tokens, d) that gives (documents, tokens).
+    A metric is a name, or a function of a `Step` (analysis.metrics.metrics), whose x, delta and y are (documents, tokens, d), that gives
+    one number for each token (documents, tokens); less is less important.
     """
     study = ImportanceStudy(model, _calibration(model, text), tuple(metrics), tuple(kinds), first_token)
     study.check()
@@ -80,15 +83,16 @@ def removal_order(model: BlockModel, by: str | Search | Listing = "bi", text: Te
     return order.find(found_on, n or parts - 1)
 
 
-def remove(model: BlockModel, blocks: Sequence[int] | Ablation, text: Text = FEW) -> PruningJob:
-    """The model without some of its blocks, and what that costs on held-out text: `.pruned`, `.loss`, `.save(folder)`."""
+def remove(model: BlockModel, blocks: Sequence[int] | Ablation, text: Text = FEW) -> Pruned:
+    """The model without some of its blocks, and what that costs on held-out text: `.model`, `.rise`, `.save(folder)`."""
     from analysis.checkpoints.prune import prepare
+    from analysis.checkpoints.write import Pruned
 
     if isinstance(blocks, Ablation):
         if blocks != Ablation(blocks=blocks.blocks):
             raise StrataError(f"{blocks} is more than blocks, and files hold whole blocks: leave out mixers, ffns and heads")
         blocks = sorted(blocks.blocks)
-    return prepare(model, _source(model), text, by=None, blocks=blocks)
+    return Pruned(prepare(model, _source(model), text, by=None, blocks=list(blocks)))
 
 
 def prune(
@@ -99,29 +103,33 @@ def prune(
     n: int | None = None,
     ratio: float | None = None,
     method: str | None = None,
-) -> PruningJob | InMemory:
+) -> Pruned | InMemory:
     """The model with `n` blocks fewer, or a share `ratio` of them, chosen by an order (Block Influence when nothing is said).
 
     A `method` replaces what goes instead; the result of one that no file can hold has no `save`, and takes a ratio alone, of the
     blocks' parameters.
     """
     from analysis.checkpoints.prune import count_of, prepare
-    from analysis.methods.rewrite import in_memory, measure, require_stock, rewrite
+    from analysis.checkpoints.write import Pruned
+    from analysis.methods.rewrite import measure, require_stock, rewrite
+    from analysis.methods.table import METHODS
 
     if by is not None and method is not None:
         raise StrataError("an order and a method both say what goes: give one of them")
     if (n is None) == (ratio is None):
         raise StrataError("how much goes is not clear: give either n, the number of blocks, or ratio, for example 0.25")
-    if method is not None and ratio is not None and method in in_memory():
+    if method is not None and ratio is not None and method in METHODS and not METHODS[method].stock:
         return measure(model, text, method, ratio)
     count = count_of(n, ratio, len(model.spec.blocks))
     if method is None:
-        return prepare(model, _source(model), text, by=by or "bi", count=count)
+        return Pruned(prepare(model, _source(model), text, by=by or "bi", count=count))
     require_stock(method)
-    return rewrite(model, _source(model), text, method, count)
+    return Pruned(rewrite(model, _source(model), text, method, count))
 
 
-def compare(models: Sequence[str | BlockModel], text: Text = FEW, *, seconds: float | None = None, out: str | Path | None = None) -> Comparison:
+def compare(
+    models: Sequence[str | BlockModel], text: Text = FEW, *, seconds: float | None = None, out: str | Path | None = None
+) -> Comparison:
     """Two models or more on the same bytes: which is more redundant? `.facts`, `.losses`, `.summaries`, `.conclusion`.
 
     Models that are named are loaded one at a time. `seconds` bounds the time of a sweep: heads are left out where it is not enough.
@@ -161,12 +169,10 @@ def evaluate(
 
 
 def _run(study: Any, noun: str, out: str | Path | None) -> RunResult:
+    """Runs a study and reads it back; the table is of what was asked for, where the folder holds more documents."""
     folder = _folder(out) or run_folder(RUNS, noun, study.identity)
     table = study.run(folder)
-    found = read_run(folder)
-    if len(table) != len(found.table):
-        ...
-    return found
+    return replace(read_run(folder), table=table, documents=study.documents)
 
 
 def _calibration(model: BlockModel, text: Text) -> Text:

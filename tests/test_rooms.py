@@ -10,12 +10,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MACHINERY = ("stats", "paper", "display", "data", "engine", "runs", "metrics", "removal", "tasks", "zoo", "checkpoints", "parameters")
 NOTEBOOKS = ("depth", "importance", "width", "depth_vs_width", "pruning", "methods", "quantization", "comparison")  # a folder for each
-FLOORS = ("adapters", *(f"analysis.{room}" for room in (*MACHINERY, *NOTEBOOKS)), "reports", "reports.cli")  # from the ground up
+FLOORS = (
+    "adapters",
+    *(f"analysis.{room}" for room in (*MACHINERY, *NOTEBOOKS, "verbs")),
+    "strata",
+    "reports",
+    "reports.cli",
+)  # from the ground up
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for folder in ("adapters", "analysis", "reports")
     for path in ROOT.glob(f"{folder}/**/*.py")
-}
+} | {"strata": ROOT / "strata.py"}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -54,8 +54,14 @@ def find_path(model: BlockModel, text: Text, order: Order, most: int, tell: Prog
     return order.find(Calibration(model, list(batches(text.windows(model), model)), tell), most)
 
 
-def count_of(ratio: float, n_blocks: int) -> int:
-    """How many blocks a share of them is, to two digits. Raises StrataError, naming the nearest, when it is no number of blocks."""
+def count_of(remove: int | None, ratio: float | None, n_blocks: int) -> int:
+    """How many blocks go: `remove`, or a share of them, to two digits. Raises StrataError when it is none, or no number of blocks."""
+    if ratio is None:
+        if remove is None or not 0 < remove < n_blocks:
+            raise StrataError(
+                f"{remove or 0} of {n_blocks} blocks are to be removed: give a number from 1 to {n_blocks - 1}, for at least one must stay"
+            )
+        return remove
     if not 0 < ratio < 1:  # nor is nan
         raise StrataError(f"a ratio of {ratio:g} is no share of the blocks: give one between 0 and 1, for example 0.25")
     count = round(ratio * n_blocks)

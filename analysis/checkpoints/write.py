@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,14 @@ from torch import Tensor
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.checkpoints.export import file_bytes, remove_blocks, rerooted
+from adapters.checkpoints.export import choose_format, file_bytes, remove_blocks, rerooted
 from adapters.checkpoints.files import open_store
-from adapters.checkpoints.folders import finished_or_nothing, write_json, writing
+from adapters.checkpoints.folders import finished_or_nothing, require_empty, write_json, writing
 from adapters.checkpoints.stock import reader_of, stock_logits
 from adapters.errors import StrataError
 from analysis.checkpoints.card import card
 from analysis.checkpoints.prune import PruningJob
+from analysis.stats.intervals import Interval
 
 
 class Tolerance(NamedTuple):
@@ -58,6 +60,35 @@ def write(job: PruningJob, out: Path, format: str) -> dict[str, Any]:
             write_json(folder / "strata.json", record)
             (folder / "README.md").write_text(card(job, record), encoding="utf-8")
     return record
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model in memory, what that costs, and the way to its checkpoint."""
+
+    job: PruningJob
+
+    @property
+    def removed(self) -> list[int]:
+        """The blocks that are gone."""
+        return self.job.removed
+
+    @property
+    def rise(self) -> Interval:
+        """Of the loss over that of the unpruned model on held-out text, nats per token, with its 95 % interval."""
+        return self.job.loss.rises[-1]
+
+    @property
+    def model(self) -> BlockModel:
+        """The model as its checkpoint is read."""
+        return self.job.rewritten.model if self.job.rewritten else remove_blocks(self.job.model, self.removed)
+
+    def save(self, folder: str | Path, format: str = "auto") -> dict[str, Any]:
+        """Writes a checkpoint into a new folder, reads it back in a fresh process, and returns what its strata.json says.
+
+        `format`: safetensors, or pth for native RWKV weights. Raises StrataError as `write` does, and when the folder is not new.
+        """
+        return write(self.job, require_empty(Path(folder).expanduser()), choose_format(self.job.source, format))
 
 
 def verify(

@@ -58,7 +58,7 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
 
     `rows`: the tidy table of a sweep. An empty interval is a point without a bar. A column `significant` (bool), when there,
     leaves the points hollow that cannot be told from the dense model. The dashed line is the dense model: its row, or
-    zero for a difference. Raises ValueError when a kind has no row.
+    zero for a difference; importance has none. Raises ValueError when a kind has no row.
     """
     rows = rows[rows["metric"] == metric]
     figure, ax = plt.subplots()
@@ -69,8 +69,9 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
         shift = (place - (len(kinds) - 1) / 2) * 0.22  # side by side: intervals of one block never cover each other
         points(ax, part, kind, shift)
     dense = rows.loc[rows["kind"] == "dense", "value"]
-    base = float(dense.iloc[0]) if len(dense) else 0.0
-    ax.axhline(base, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(base)})")
+    base = [float(dense.iloc[0])] if len(dense) else [0.0] * metric.startswith(("delta_", "kl"))
+    for height in base:
+        ax.axhline(height, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(height)})")
     drawn = rows[rows["kind"].isin(kinds)]
     axis_scale(ax, "y", np.append(drawn[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
     ax.set(xlabel="block taken out" if tuple(kinds) == ("blocks",) else "block", ylabel=ylabel or NAMES.get(metric, metric))

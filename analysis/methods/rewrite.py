@@ -30,12 +30,13 @@ def in_memory(methods: Mapping[str, Method] = METHODS) -> list[str]:
 
 def require_stock(name: str, blocks: str | None = None) -> None:
     """Raises StrataError on a method whose result no stock loader holds, an unknown one, and on blocks that were given."""
-    if name in METHODS and not METHODS[name].stock:
+    method = METHODS.get(name)
+    if method and not method.stock:
         raise StrataError(
-            f"no stock loader holds what {METHODS[name].title} makes (widths that differ from block to block, or weights that the "
+            f"no stock loader holds what {method.title} makes (widths that differ from block to block, or weights that the "
             "architecture does not have), so that nothing can be written to --out: without --out it is measured in memory"
         )
-    if name not in rewriting():
+    if not method or not method.floats:
         raise unknown("method", name, [*rewriting(), *in_memory()])
     if blocks is not None:
         raise StrataError(f"--method {name} finds its blocks itself: give --remove or --ratio in the place of --blocks")

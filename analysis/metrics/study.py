@@ -63,6 +63,11 @@ class ImportanceStudy:
         stream = spec.flops_per_token - spec.unembed_flops
         return bool(self.found.keys() - {"taylor"}) * stream + ("taylor" in self.found) * 3 * spec.flops_per_token
 
+    @property
+    def documents(self) -> list[str]:
+        """What records call the documents, in their order."""
+        return [window.id for window in self.text.windows(self.model)]
+
     def open(self, folder: Path) -> Run:
         n = len(single_ablations(self.model.spec, self.kinds))
         return Run(folder, self.identity, dict.fromkeys(self.found, n) | {"real": None, **COUNTED})
@@ -77,7 +82,7 @@ class ImportanceStudy:
             for i, part in enumerate(single_ablations(self.model.spec, self.kinds))
         ]
         table = tidy(rows, COLUMNS)
-        write_table(self.open(folder), table, [window.id for window in self.text.windows(self.model)])
+        write_table(self.open(folder), table, self.documents)
         return table
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:

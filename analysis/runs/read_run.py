@@ -30,27 +30,18 @@ NUMBERS = {"value": "float", "n_documents": "int64", "n_tokens": "int64"} | TYPE
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
-    """What a run folder holds. `manifest` says what was measured on what, and with which versions."""
+    """What a run folder holds: `table` has one row for each part and metric, with 95 % intervals over `documents`.
+
+    `manifest` says what was measured on what, and with which versions.
+    """
 
     folder: Path
     manifest: dict[str, Any]
+    table: pd.DataFrame
+    documents: list[str]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.folder)!r})"
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """summary.csv: one row for each part and metric, with 95 % intervals. Raises StrataError when it is not what was written."""
-        path, noted = self.folder / "summary.csv", self.manifest.get("table")
-        if not path.is_file() or not noted:
-            raise StrataError(f"{self.folder} has no table: the run was stopped, {FIX}")
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != noted["sha256"]:
-            raise StrataError(f"{path} is not what the run has written: {FIX}")
-        table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
-        if list(table) != COLUMNS:
-            return pd.read_csv(io.BytesIO(data))
-        return table.replace({column: {"": None} for column in NUMBERS}).astype(NUMBERS)
 
     def per_document(self, metric: str) -> pd.DataFrame:
         """Sums of a metric over the tokens of each document: documents as rows, ablations as columns, by their canonical text.
@@ -76,9 +67,9 @@ class RunResult:
 
     def plot(self, metric: str | None = None, kinds: Sequence[str] = ()) -> Figure:
         """The metric (the first that fits when none is named) of every part, with 95 % intervals."""
-        from analysis.display import plots
+        from analysis.display.overview import overview
 
-        return plots.overview(self.table, metric, kinds)
+        return overview(self.table, metric, kinds)
 
     @cached_property
     def _labels(self) -> list[str]:
@@ -105,20 +96,33 @@ class RunResult:
     @cached_property
     def _scores(self) -> dict[str, dict[str, Any]]:
         """By document, of those of the table and in their order."""
-        noted, found = self.manifest.get("table"), Run(self.folder, self.manifest["identity"], self._rows).scores()
-        if missing := [document for document in (noted or {}).get("documents", ()) if document not in found]:
-            raise StrataError(f"{self.folder} lacks the scores of {len(missing)} documents of its table: {FIX}")
-        return {document: found[document] for document in noted["documents"]} if noted else found
+        found = Run(self.folder, self.manifest["identity"], self._rows).scores()
+        if missing := sum(document not in found for document in self.documents):
+            raise StrataError(f"{self.folder} lacks the scores of {missing} of the {len(self.documents)} documents of its table: {FIX}")
+        return {document: found[document] for document in self.documents}
 
 
 def read_run(folder: str | Path) -> RunResult:
-    """A run folder of a sweep, of importance or of a benchmark. Raises StrataError when it is none, or damaged."""
+    """A run folder of a sweep, of importance or of a benchmark. Raises StrataError when it is none, not finished or damaged."""
     path = Path(folder).expanduser()
     if not (path / "manifest.json").is_file():
         raise StrataError(f"{path} is no run folder: one has a manifest.json")
     found = files.read_json(path / "manifest.json", Manifest, FIX)
     Run(path, found.identity)  # its key, and the version that has written it
-    return RunResult(path, found.model_dump(by_alias=True, exclude_unset=True))
+    if found.table is None or not (path / "summary.csv").is_file():
+        raise StrataError(f"{path} has no table, for the run was stopped: {FIX}")
+    data = (path / "summary.csv").read_bytes()
+    if hashlib.sha256(data).hexdigest() != found.table.sha256:
+        raise StrataError(f"{path / 'summary.csv'} is not what the run has written: {FIX}")
+    return RunResult(path, found.model_dump(by_alias=True, exclude_unset=True), _table(data), found.table.documents)
+
+
+def _table(data: bytes) -> pd.DataFrame:
+    """summary.csv as the study made it; spans have other columns, which pandas guesses."""
+    table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
+    if list(table) != COLUMNS:
+        return pd.read_csv(io.BytesIO(data))
+    return table.replace({column: {"": None} for column in NUMBERS}).astype(NUMBERS)
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:

@@ -86,6 +86,11 @@ class SweepStudy:
         """What `progress` counts up to: streams that leave a block, times documents."""
         return sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)
 
+    @property
+    def documents(self) -> list[str]:
+        """What records call the documents, in their order."""
+        return [window.id for window in self.text.windows(self.model)]
+
     def open(self, folder: Path) -> Run:
         n = len(self.plan.ablations)
         return Run(folder, self.identity, {"nll": n, **({"kl": n} if self.kl else {}), **COUNTED})
@@ -96,7 +101,7 @@ class SweepStudy:
         What is returned is of the study's documents alone; a summary.csv of these and more stays as it is.
         """
         table = sweep_table(self.plan, self.scores(folder, progress), self.text)
-        write_table(self.open(folder), table, [window.id for window in self.text.windows(self.model)])
+        write_table(self.open(folder), table, self.documents)
         return table
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:

@@ -75,13 +75,18 @@ class TaskStudy:
         """What `progress` counts up to: streams that leave a block, times documents."""
         return (sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)) * len(self.tasks.items)
 
+    @property
+    def documents(self) -> list[str]:
+        """What the table calls the documents, in their order."""
+        return [content_hash(keys) for keys in self.keys]
+
     def open(self, folder: Path) -> Run:
         return Run(folder, self.identity, dict.fromkeys(("nats", "greedy"), len(self.plan.ablations)))
 
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Scores what the folder does not hold yet and returns the tidy table, also written as summary.csv, as by SweepStudy.run."""
         table = task_table(self, *self.scores(folder, progress))
-        write_table(self.open(folder), table, [content_hash(keys) for keys in self.keys])
+        write_table(self.open(folder), table, self.documents)
         return table
 
     def scores(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -31,7 +31,7 @@ Order = Annotated[
 MethodName = Annotated[
     str | None,
     typer.Option(
-        help=f"Replaces what goes, instead of an order: {', '.join(rewriting(METHODS.own))}. Measured only, without --out: {', '.join(in_memory(METHODS.own))}.",
+        help=f"Replaces what goes, instead of an order: {', '.join(REWRITING)}. Measured only, without --out: {', '.join(IN_MEMORY)}.",
         show_default=False,
     ),
 ]
@@ -74,13 +74,13 @@ class PruneRequest(NamedTuple):
 
     def pruning(self, model: BlockModel, source: Source, text: Text) -> PruningJob:
         """Finds what goes and measures what that costs. Raises StrataError as `prepare` and `rewrite` do."""
-        from analysis.checkpoints.prune import prepare
+        from analysis.checkpoints.prune import count_of, prepare
         from analysis.methods.rewrite import rewrite
         from analysis.parameters import progress_on_stderr
 
         if self.blocks is not None:
             return prepare(model, source, text, by=None, blocks=_indices(self.blocks))
-        count = _count(self.remove, self.ratio, model)
+        count = count_of(self.remove, self.ratio, len(model.spec.blocks))
         if self.method is not None:
             return rewrite(model, source, text, self.method, count)
         return prepare(model, source, text, by=self.by or "bi", count=count, tell=progress_on_stderr())
@@ -171,16 +171,6 @@ def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: flo
     if most is not None and not rise.value <= most:
         print(f"strata: the loss rises by {bounded(rise)} nats a token, more than {most:g}", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _count(remove: int | None, ratio: float | None, model: BlockModel) -> int:
-    from analysis.checkpoints.prune import count_of
-
-    n = len(model.spec.blocks)
-    count = count_of(ratio, n) if ratio is not None else int(remove or 0)
-    if not 0 < count < n:
-        raise StrataError(f"{count} of {n} blocks are to be removed: give a number from 1 to {n - 1}, for at least one must stay")
-    return count
 
 
 def _indices(blocks: str) -> list[int]:

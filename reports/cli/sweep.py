@@ -128,7 +128,9 @@ def sweep(
 
 def importance(
     model: Model,
-    metric: Annotated[str, typer.Option(help=f"{', '.join(names.METRICS)}, or what a package adds; several with commas, or all of them: all.")] = "bi",
+    metric: Annotated[
+        str, typer.Option(help=f"{', '.join(names.METRICS)}, or what a package adds; several with commas, or all of them: all.")
+    ] = "bi",
     kind: Annotated[str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")] = "blocks",
     first_token: Annotated[
         bool,

@@ -20,7 +20,7 @@ def test_our_own_packages_pass():
     assert run().stdout == "ours\n"
 
 
-@pytest.mark.parametrize(("name", "file"), [("adapters", "adapters/__init__.py"), ("analysis", "analysis.py")])
+@pytest.mark.parametrize(("name", "file"), [("adapters", "adapters/__init__.py"), ("analysis", "analysis.py"), ("strata", "strata.py")])
 def test_a_package_of_the_same_name_is_one_line(tmp_path, name, file):
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("raise RuntimeError('imported')")
