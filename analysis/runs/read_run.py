@@ -119,10 +119,11 @@ def read_run(folder: str | Path) -> RunResult:
 
 def _table(data: bytes) -> pd.DataFrame:
     """summary.csv as the study made it; spans have other columns, which pandas guesses."""
-    table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
-    if list(table) != COLUMNS:
+    columns = data.decode().partition("\n")[0].strip().split(",")
+    if columns != COLUMNS:
         return pd.read_csv(io.BytesIO(data))
-    return table.replace({column: {"": None} for column in NUMBERS}).astype(NUMBERS)
+    types = dict.fromkeys(COLUMNS, "str") | NUMBERS
+    return pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values=dict.fromkeys(NUMBERS, [""]))
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
