@@ -48,7 +48,7 @@ def sweep(
     ablations that the model does not have and on text that is too short.
     """
     study = SweepStudy.of(model, list(ablations), text, kl=kl)
-    return _run(study, "sweep", out)
+    return _run(study, out)
 
 
 def importance(
@@ -67,7 +67,7 @@ def importance(
     """
     study = ImportanceStudy(model, _calibration(model, text), tuple(metrics), tuple(kinds), first_token)
     study.check()
-    return _run(study, "importance", out)
+    return _run(study, out)
 
 
 def removal_order(model: BlockModel, by: str | Search | Listing = "bi", text: Text = FEW, n: int | None = None) -> RemovalPath:
@@ -165,12 +165,12 @@ def evaluate(
     from analysis.tasks.study import TaskStudy
 
     tasks = load_tasks(task, shots=shots, limit=limit, data=_folder(data))
-    return _run(TaskStudy.of(model, list(ablations), tasks), f"task-{tasks.name}", out)
+    return _run(TaskStudy.of(model, list(ablations), tasks), out)
 
 
-def _run(study: Any, noun: str, out: str | Path | None) -> RunResult:
+def _run(study: Any, out: str | Path | None) -> RunResult:
     """Runs a study and reads it back; the table is of what was asked for, where the folder holds more documents."""
-    folder = _folder(out) or run_folder(RUNS, noun, study.identity)
+    folder = _folder(out) or run_folder(RUNS, study.identity)
     table = study.run(folder)
     return replace(read_run(folder), table=table, documents=study.documents)
 

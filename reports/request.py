@@ -26,7 +26,7 @@ from reports.execute import parameters_of
 from reports.sections import SECTIONS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-COMPARISON = NOTEBOOKS / "compare.ipynb"
+COMPARISON = NOTEBOOKS / "comparison.ipynb"
 DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "seed": 0}  # of the options
 
 Options = Mapping[str, str | int]

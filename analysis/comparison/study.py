@@ -26,6 +26,7 @@ from analysis.engine.plan import plan
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs.run import Run
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
+from analysis.runs.single_removals import SingleRemovals
 from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.estimates import Estimate
 from analysis.stats.intervals import Array
@@ -125,15 +126,15 @@ def _common(names: Sequence[str], load: Load, config: RunConfig) -> tuple[Text, 
     tokenizers = tuple(reader.tokenizer for reader in readers)
     text = replace(config.text(), window=window, tokenizers=tokenizers)
     asked = {"models": list(names), "text": text.identity | {"read by": sorted(map(tokenizer_hash, tokenizers))}}
-    run = Run(run_folder(config.out, "comparison", {"model": {"name": "all"}, **asked}), asked)
-    n = config.documents or run.planned or min(reader.documents for reader in readers)
+    run = Run(run_folder(config.out, {"model": {"name": "all"}, **asked}), asked)
+    n = config.documents or run.planned([]) or min(reader.documents for reader in readers)
     corpus, seed = config.corpus, config.seed
     held_out = sample(corpus, n, window, tokenizers, seed=seed, fewer=True)
     calibration = sample(corpus, len(held_out), window, tokenizers, split="calibration", seed=seed, fewer=True)
     require_disjoint(held_out, calibration)
-    with run.writing({"windows": [w.id for w in held_out]}):
-        text = replace(text, documents=len(held_out))
-        return text, replace(text, split="calibration", documents=len(calibration))
+    run.ask([], [w.id for w in held_out])
+    text = replace(text, documents=len(held_out))
+    return text, replace(text, split="calibration", documents=len(calibration))
 
 
 def _reader(name: str, model: BlockModel, config: RunConfig) -> Reader:
@@ -144,11 +145,10 @@ def _reader(name: str, model: BlockModel, config: RunConfig) -> Reader:
 
 
 def measure(name: str, model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Measured:
-    """One model on `text`, with orders from `calibration`, both instead of the setting's. Runs of the depth notebook are shared."""
+    """One model on `text`, with orders from `calibration`, both instead of the setting's. What other notebooks know is shared."""
 
-    def scores(study: SweepStudy, noun: str, what: str) -> dict[str, Array]:
-        advance = progress_fraction(config.progress, f"{what} of {model.spec.name}", study.steps * study.text.documents)
-        return study.scores(run_folder(config.out, noun, study.identity), advance)
+    def singles(kinds: Sequence[str], text: Text, what: str) -> dict[str, Array]:
+        return SingleRemovals(model, tuple(kinds), text, config.out).scores(config.progress, f"{what} of {model.spec.name}")
 
     def rises(ablations: Sequence[Ablation], found: Mapping[str, Array]) -> Rises:
         return Rises(tuple(ablations), (found["nll"][1:] - found["nll"][0]) / np.log(2))
@@ -156,20 +156,21 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, config:
     spec = model.spec
     blocks = single_ablations(spec, ["blocks"])
     parts = single_ablations(spec, KINDS)
-    main = scores(SweepStudy.of(model, parts, text), "depth", "blocks, mixers and ffns")
+    main = singles(KINDS, text, "blocks, mixers and ffns")
     every = rises(parts, main)
     n = len(blocks)
     kinds = {kind: Rises(every.ablations[i * n : i * n + n], every.bits[i * n : i * n + n]) for i, kind in enumerate(KINDS)}
-    found = scores(SweepStudy.of(model, blocks, calibration, kl=False), "order", "removal order")
+    found = singles(["blocks"], calibration, "removal order")
     cheapest_first = np.argsort(rises(blocks, found).bits.sum(1), kind="stable")
     path = list(accumulate((blocks[i] for i in cheapest_first), or_))
-    nested = rises(path, scores(SweepStudy.of(model, path, text, kl=False), "path", "removal path"))
+    study = SweepStudy.of(model, path, text, kl=False)
+    advance = progress_fraction(config.progress, f"removal path of {spec.name}", study.steps * text.documents)
+    nested = rises(path, study.scores(run_folder(config.out, study.identity), advance))
     if not (heads := _no_heads(model, text, config)):
-        of_heads = _heads(model, text)
-        kinds["heads"] = rises(of_heads.plan.ablations[1:], scores(of_heads, "heads", "heads"))
+        kinds["heads"] = rises(single_ablations(spec, ["heads"]), singles(["heads"], text, "heads"))
     influence = ImportanceStudy(model, calibration)
     advance = progress_fraction(config.progress, f"Block Influence of {spec.name}", calibration.documents)
-    bi = influence.scores(run_folder(config.out, "importance", influence.identity), advance)
+    bi = influence.scores(run_folder(config.out, influence.identity), advance)
     return Measured(
         name,
         spec,
@@ -184,17 +185,13 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, config:
     )
 
 
-def _heads(model: BlockModel, text: Text) -> SweepStudy:
-    return SweepStudy.of(model, single_ablations(model.spec, ["heads"]), text, kl=False)
-
-
 def _no_heads(model: BlockModel, text: Text, config: RunConfig) -> str:
     """Why heads are not swept; empty where they are, or have been before."""
     if not model.spec.has_heads:
         return "has none"
-    study = _heads(model, text)
+    heads = SingleRemovals(model, ("heads",), text, config.out)
     most = config.budget.seconds
-    if most is None or study.open(run_folder(config.out, "heads", study.identity)).planned:
+    if most is None or heads.planned:
         return ""
-    seconds = cost(model, study.plan, text.documents, text.window).seconds
+    seconds = cost(model, heads.plan, text.documents, text.window).seconds
     return "" if seconds <= most else f"left out, about {seconds / 60:.0f} minutes: give the full budget"

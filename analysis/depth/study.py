@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,7 +35,7 @@ class Depth(Result):
 
     model: BlockModel
     text: Text
-    plans: Sequence[Plan]  # one for each kind
+    plan: Plan
     sweep: pd.DataFrame
     importance: pd.DataFrame
     nll: np.ndarray  # (ablations, documents), and the tokens of each document
@@ -80,14 +79,13 @@ class Depth(Result):
         n, tokens = int(dense["n_documents"].iloc[0]), int(dense["n_tokens"].iloc[0])
         title = f" ({PACKAGES[spec.name].title.split(',')[0]})" if spec.name in MODELS else ""
         naive = len(self.nll) * len(spec.blocks)
-        rows = [sum(counts) for counts in zip(*((plan.mixer_rows, plan.ffn_rows) for plan in self.plans), strict=True)]
         facts = {
             "Model": f"{spec.name}{title}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
             "Computed in": f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device.type}",
             "Text": f"{self.text.corpus}, held-out: {n} documents, one window of {self.text.window} tokens each, {tokens:,} tokens scored",
             "Dense model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
-            "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {rows[0]:,} rows through mixers and "
-            f"{rows[1]:,} through ffns for each document, where one run after the other takes {naive:,} of each",
+            "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {self.plan.mixer_rows:,} rows through mixers and "
+            f"{self.plan.ffn_rows:,} through ffns for each document, where one run after the other takes {naive:,} of each",
             "Intervals": INTERVALS,
             "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% within each kind",
         }
@@ -134,10 +132,8 @@ def depth(model: BlockModel, config: RunConfig) -> Depth:
     effects = SingleRemovals.sized(model, KINDS, config)
     text = effects.text
     calibration = ImportanceStudy(model, text.calibration(model))
-    measured = run_folder(config.out, "importance", calibration.identity)
+    measured = run_folder(config.out, calibration.identity)
     importance = calibration.run(measured, progress_fraction(config.progress, "Block Influence", calibration.text.documents))
     sweep, nll = effects.run(config.progress)
     bi = calibration.scores(measured)
-    return Depth(
-        model, text, [study.plan for study, _ in effects.studies], sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"]
-    )
+    return Depth(model, text, effects.plan, sweep, importance, nll["nll"], nll["tokens"], bi["bi"], bi["real"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ from adapters.errors import visible
 from analysis.stats.bootstrap import RESAMPLES
 from analysis.stats.intervals import MANY, Interval
 
+FORMULA = ("=", "@", "+", "-")  # how a text begins that spreadsheets compute
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 INTERVALS = (
     f"95\u00a0% over documents: Student's t below {MANY} documents, BCa bootstrap ({RESAMPLES:,} resamples) from there; "
@@ -23,6 +25,24 @@ INTERVALS = (
 def escape(name: object) -> str:
     """Text from outside as Markdown that shows exactly that text, on one line."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", visible(" ".join(str(name).split())))
+
+
+def file_name(name: str) -> str:
+    """A name from outside as that of a file: its last part, and a hash where that is not all of it, so that none is another's."""
+    part = re.sub(r"[^A-Za-z0-9_.-]+", "-", re.split(r"[/\\]", name.rstrip("/\\"))[-1]).strip("-.")[:60]
+    return part if part == name else f"{part or 'name'}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The table as CSV in which a spreadsheet takes no text for a formula: such a cell begins with an apostrophe. Numbers stay."""
+    return table.rename(columns=_cell).map(_cell).to_csv(index=False)
+
+
+def _cell(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    shown = visible(cell)
+    return f"'{shown}" if shown.startswith(FORMULA) else shown
 
 
 def number(value: float | None) -> str:

@@ -54,7 +54,7 @@ class Straight:
 def straight(model: BlockModel, calibration: Text, held_out: Text, config: RunConfig) -> Straight:
     """Angles and maps come from calibration text, what the maps leave from held-out text. At most a batch of streams is held."""
     study, d = SpanStudy(model, calibration), model.spec.d_model
-    spans = study.run(run_folder(config.out, "spans", study.identity), progress_fraction(config.progress, "spans", calibration.documents))
+    spans = study.run(run_folder(config.out, study.identity), progress_fraction(config.progress, "spans", calibration.documents))
     config.progress("linear maps", 0)
     wanted = math.ceil(PER_DIMENSION * d / calibration.window)
     fitted = list(batches(calibration.at_most(min(AT_MOST * held_out.documents, wanted), model).windows(model), model))

@@ -41,7 +41,7 @@ def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) ->
         text: Text, what: str, *metrics: str, kinds: tuple[str, ...] = ("blocks",), first_token: bool = True
     ) -> tuple[pd.DataFrame, dict[str, Array]]:
         study = ImportanceStudy(model, text, metrics, kinds, first_token)
-        place = run_folder(config.out, "importance", study.identity)
+        place = run_folder(config.out, study.identity)
         return study.run(place, progress_fraction(config.progress, what, text.documents)), study.scores(place)
 
     every = {**METRICS, "taylor": TAYLOR}

@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from adapters.ablation import NONE
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.data.batches import Batch, Text, batches
@@ -22,12 +23,14 @@ from analysis.methods.accuracy import Answers, answers
 from analysis.methods.method import Level, Size, Solved, UnreachableError, solve
 from analysis.methods.table import METHODS
 from analysis.runs.files import Strict, read_json
+from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED, score_documents
+from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
 from analysis.runs.settings import run_folder
 from analysis.runs.sweep_run import SweepStudy, identity
 from analysis.stats.intervals import Array
 from analysis.tasks import TaskSet
+from analysis.tasks.study import TaskStudy
 
 SIZE, ANSWERS = "size.json", "answers.json"  # beside the losses of a point: what was solved, and answers by what was asked
 FIX = "remove it, and the method is run again"
@@ -92,41 +95,46 @@ class MethodRuns:
 
     def dense(self) -> tuple[dict[str, Array], tuple[Answers, ...]]:
         study = SweepStudy.of(self.model, [], self.text, kl=False)
-        folder = run_folder(self.out, "dense", study.identity)
-        sums = study.scores(folder)
-        return {"nll": sums["nll"][0], "tokens": sums["tokens"]}, tuple(self._answers(self.model, folder))
+        sums = study.scores(run_folder(self.out, study.identity))
+        found = [answers(self.model, t, run_folder(self.out, TaskStudy.of(self.model, [], t).identity)) for t in self.tasks]
+        return {"nll": sums["nll"][0], "tokens": sums["tokens"]}, tuple(found)
 
     def point(self, name: str, target: float) -> PrunedPoint:
         """From the run folder as far as it is there. A size that the method does not reach is a point without a loss."""
         read = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
         what = identity(self.model, self.text) | {"method": name, "target": target, "calibration": read, **METHODS[name].about}
-        run = Run(run_folder(self.out, f"method-{name}", what), what, {"nll": None, **COUNTED})
+        run = Run(run_folder(self.out, what), what, ("nll", *COUNTED))
         if not self._whole(run):
             try:
                 self._score(run, solve(METHODS[name], self.model, self.read, target))
             except UnreachableError as error:
                 return PrunedPoint(name, target, why=str(error))
-        said, kept, done = _size(run), self._kept(run), run.scores()
-        nll = np.stack([done[window.id]["nll"] for window in self.text.windows(self.model)])
+        said, kept = _size(run), self._kept(run)
+        nll = self._question.answer(run.records())["nll"][0]
         assert said is not None
         found = tuple(Answers(np.array(a.values), np.array(a.counts), a.chance) for a in (kept[key] for key in self.asked))
         return PrunedPoint(name, target, said.knob, nll=nll, answers=found, note=said.note, size=said.size)
 
     def _whole(self, run: Run) -> bool:
         """Is everything there?"""
-        done, kept = run.scores(), self._kept(run)
-        return _size(run) is not None and all(w.id in done for w in self.text.windows(self.model)) and all(a in kept for a in self.asked)
+        asked, kept = self._question, self._kept(run)
+        lacking = run.records().missing(asked.metrics, asked.ablations, asked.keys)
+        return _size(run) is not None and not lacking and all(a in kept for a in self.asked)
+
+    @property
+    def _question(self) -> Question:
+        return Question.of([NONE], ["nll"], self.text.windows(self.model))
 
     def _score(self, run: Run, solved: Solved) -> None:
         """What the folder does not hold yet."""
         model, dense = solved.model, plan(solved.model.spec, [])
 
-        def score(batch: Batch) -> dict[str, Array]:
-            return {"nll": sweep(model, dense, batch.ids, batch.lengths, first=batch.first, kl=False)["nll"][0].numpy()}
+        def score(batch: Batch, work: Work) -> dict[str, Array]:
+            return {"nll": sweep(model, dense, batch.ids, batch.lengths, first=batch.first, kl=False)["nll"].numpy()}
 
         size = documents_per_batch(model, dense, self.text.window + 2, None)
         about = {"spec": asdict(model.spec), "read": self.text.reading(self.model).to_json()}
-        score_documents(run, model, self.text.windows(self.model), size, score, about)
+        map_documents(run, self._question, on_windows(self.text.windows(self.model), model, lambda work: size, score), about)
         run.write_json(SIZE, {"knob": solved.level, "note": solved.note, **solved.size._asdict()})
         answered = self._answers(model, run.folder)
         found = [KeptAnswers(values=a.values.tolist(), counts=a.counts.tolist(), chance=a.chance) for a in answered]

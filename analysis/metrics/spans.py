@@ -12,18 +12,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from adapters.ablation import Ablation
 from adapters.base import BlockModel, Parts
 from analysis.data.batches import Batch, Text
 from analysis.data.documents import windows_hash
 from analysis.engine.tokens import counted, require_finite
+from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED, score_documents
+from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
 from analysis.runs.sweep_run import Progress, identity
 from analysis.runs.tables import tidy, write_table
 from analysis.stats.intervals import ratio
 
 Span = tuple[int, int]  # first block, number of blocks
 COLUMNS = ["model", "start", "length", "dataset", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
+METRICS, ALONGSIDE = ("angular_last", "angular_all"), ("real", *COUNTED)
 CHUNK = 64  # tokens whose angles are computed at once, in fp64
 
 
@@ -77,20 +80,23 @@ class SpanStudy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        return identity(self.model, self.text) | {"metrics": ["angular_last", "angular_all"], "first_token": self.first_token}
+        return identity(self.model, self.text) | {"spans": {"first_token": self.first_token}}
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As ImportanceStudy.run."""
         spans, windows = all_spans(len(self.model.blocks)), self.text.windows(self.model)
-        run = Run(folder, self.identity, {"angular_last": len(spans), "angular_all": len(spans), "real": None, **COUNTED})
+        run = Run(folder, self.identity, (*METRICS, *ALONGSIDE))
+        parts = [Ablation(blocks=frozenset(range(start, start + length))) for start, length in spans]
 
-        def score(batch: Batch) -> dict[str, np.ndarray]:
+        def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
             progress(len(batch.windows))
-            counts = batch.lengths.numpy() - (not self.first_token)
-            return angular(self.model, batch.ids, batch.lengths, first_token=self.first_token) | {"real": counts}
+            rows = [parts.index(part) for part in work.ablations]
+            found = angular(self.model, batch.ids, batch.lengths, first_token=self.first_token)
+            return {name: found[name][rows] for name in work.metrics} | {"real": batch.lengths.numpy() - (not self.first_token)}
 
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
-        scores = score_documents(run, self.model, windows, 8, score, about, progress)
+        asked, answer = Question.of(parts, METRICS, windows), on_windows(windows, self.model, lambda work: 8, score)
+        scores = asked.answer(map_documents(run, asked, answer, about, progress), ALONGSIDE)
         counts = {"angular_last": np.ones_like(scores["real"]), "angular_all": scores["real"]}
         rows = [
             (self.model.spec.name, *span, self.text.corpus, metric, *ratio(scores[metric][i], n), len(n), int(n.sum()))

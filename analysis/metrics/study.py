@@ -15,15 +15,17 @@ from adapters.plugins import noted
 from analysis.data.batches import Batch, Text
 from analysis.data.documents import windows_hash
 from analysis.engine.ablations import single_ablations
-from analysis.metrics.metrics import Measure, Metric, check_kinds, find_metrics, measure
+from analysis.metrics.metrics import METRICS, Measure, Metric, check_kinds, find_metrics, measure
 from analysis.metrics.taylor import taylor
+from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED, score_documents
+from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
 from analysis.runs.sweep_run import Progress, identity
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import ratio
 
 TAYLOR = Metric("Taylor", lambda step: step.delta)  # its place among METRICS; gradients are measured by `taylor`
+ALONGSIDE = ("real", *COUNTED)
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class ImportanceStudy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        metrics = [noted(name, metric.title, metric.version) for name, metric in self.found.items()]
-        return identity(self.model, self.text) | {"metrics": metrics, "kinds": list(self.kinds), "first_token": self.first_token}
+        """Of all measures of this model and text; parts and Strata's own metrics stand in the records, other metrics in here."""
+        metrics = [noted(name, metric.title, metric.version) for name, metric in self.found.items() if metric.version]
+        about = {"first_token": self.first_token, **({"metrics": metrics} if metrics else {})}
+        return identity(self.model, self.text) | {"importance": about}
 
     def check(self) -> None:
         """Raises StrataError on an unknown metric or kind, and on heads that do not exist."""
@@ -69,8 +73,7 @@ class ImportanceStudy:
         return [window.id for window in self.text.windows(self.model)]
 
     def open(self, folder: Path) -> Run:
-        n = len(single_ablations(self.model.spec, self.kinds))
-        return Run(folder, self.identity, dict.fromkeys(self.found, n) | {"real": None, **COUNTED})
+        return Run(folder, self.identity, dict.fromkeys((*METRICS.own, "taylor", *self.found, *ALONGSIDE)))
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As SweepStudy.run; `progress` counts documents."""
@@ -88,18 +91,19 @@ class ImportanceStudy:
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""
         self.check()  # an error before anything is written
-        forward = {name: metric for name, metric in self.found.items() if metric is not TAYLOR}
-        run, windows = self.open(folder), self.text.windows(self.model)
+        parts, windows = single_ablations(self.model.spec, self.kinds), self.text.windows(self.model)
 
-        def score(batch: Batch) -> dict[str, np.ndarray]:
+        def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
             progress(len(batch.windows))
-            found = {"real": batch.lengths.numpy() - (not self.first_token)}
-            if forward:
+            found: dict[str, np.ndarray] = {}
+            if forward := {name: self.found[name] for name in work.metrics if self.found[name] is not TAYLOR}:
                 names = [window.id for window in batch.windows]
                 found |= measure(self.model, batch.ids, batch.lengths, forward, kinds=self.kinds, first_token=self.first_token, names=names)
-            if "taylor" in self.found:
+            if "taylor" in work.metrics:
                 found["taylor"] = taylor(self.model, batch.ids, batch.lengths, kinds=self.kinds)
-            return found
+            rows = [parts.index(part) for part in work.ablations]
+            return {name: values[rows] for name, values in found.items()} | {"real": batch.lengths.numpy() - (not self.first_token)}
 
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
-        return score_documents(run, self.model, windows, 8, score, about, progress)
+        asked, answer = Question.of(parts, list(self.found), windows), on_windows(windows, self.model, lambda work: 8, score)
+        return asked.answer(map_documents(self.open(folder), asked, answer, about, progress), ALONGSIDE)

@@ -154,7 +154,7 @@ def along_paths(removed: RemovalResult, tasks: Sequence[TaskSet], config: RunCon
     for one in tasks:
         study = TaskStudy.of(model, sets, one)
         advance = progress_fraction(config.progress, f"{one.name} along the paths of {model.spec.name}", study.steps)
-        scores = study.scores(run_folder(config.out, f"task-removal-{one.name}", study.identity), advance)
+        scores = study.scores(run_folder(config.out, study.identity), advance)
         table = by_ablation(study, *scores, kinds_of(removed, study), bare="random")
         places = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
         made += [TaskCurves(removed, found, places) for found in by_task(study, table)]

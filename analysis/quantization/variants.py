@@ -82,7 +82,7 @@ class Variants:
     def scores(self, model: BlockModel) -> dict[str, Array]:
         """Sums per document of a model and, unless blocks are out already, of the same without them."""
         study = self.study(model)
-        return study.scores(run_folder(self.config.out, "quantization", study.identity))
+        return study.scores(run_folder(self.config.out, study.identity))
 
     def measured(self, scheme: str, model: BlockModel, source: Source, order: str = "") -> list[Variant]:
         self.config.progress("losses", 0)

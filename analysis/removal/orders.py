@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from inspect import signature
@@ -41,6 +41,7 @@ class Calibration:
     model: BlockModel
     batches: Sequence[Batch]
     tell: Callable[[str, float], None] = lambda what, done: None
+    singly: Callable[[], Mapping[str, np.ndarray]] | None = None  # sums per document of a sweep of the blocks that is kept
 
     def total(self, score: Callable[[Batch], np.ndarray]) -> np.ndarray:
         """A score (parts, documents) of every batch, summed over all documents."""
@@ -49,6 +50,9 @@ class Calibration:
     @cached_property
     def alone(self) -> dict[str, np.ndarray]:
         """What taking out each block alone costs: `nll` and `kl` (blocks,), in one sweep."""
+        if self.singly:
+            found = self.singly()
+            return {name: found[name].sum(1)[1:] for name in ("nll", "kl")}
         singly = plan(self.model.spec, single_ablations(self.model.spec, ["blocks"]))
         sums = [sweep(self.model, singly, batch.ids, batch.lengths, first=batch.first) for batch in self.batches]
         return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}

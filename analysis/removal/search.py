@@ -21,6 +21,7 @@ from analysis.removal.paths import RemovalPath, thinned, union
 from analysis.runs.files import Strict, read_json
 from analysis.runs.run import Run
 from analysis.runs.settings import RunConfig, run_folder
+from analysis.runs.single_removals import SingleRemovals
 from analysis.runs.sweep_run import SweepStudy, identity
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
@@ -48,7 +49,10 @@ def find_paths(model: BlockModel, calibration: Text, config: RunConfig, rate: fl
     """Every order that the budget holds, found on calibration text at `rate` FLOPs a second; paths are kept beside the runs."""
     budget, progress = config.budget, config.progress
     few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
-    found_on = {t: Calibration(model, list(batches(t.windows(model), model)), progress) for t in (calibration, few)}
+    found_on = {
+        t: Calibration(model, list(batches(t.windows(model), model)), progress, SingleRemovals(model, BLOCKS, t, config.out).scores)
+        for t in (calibration, few)
+    }
     result = Found({}, {}, few.documents)
     for name, order in ORDERS.items():
         read = few if order.searched else calibration
@@ -66,7 +70,7 @@ def _kept(name: str, found_on: Calibration, text: Text, out: Path, affordable: b
     order, model = ORDERS[name], found_on.model
     most = order.parts(model.spec) - 1
     what = identity(model, text) | {"order": noted(name, order.title, order.version), "windows": windows_hash(text.windows(model))}
-    run = Run(run_folder(out, f"order-{name}", what), what)
+    run = Run(run_folder(out, what), what)
     path = _read(run.folder / "path.json", name, model)
     if len(path) > most:
         return path
@@ -107,13 +111,13 @@ def sized_paths(
     for points in POINTS:
         thin = {name: thinned(path, points) for name, path in paths.items()}
         study = SweepStudy.of(model, [*union(thin), *_of_the_papers_size(model, paths)], text, kl=False)
-        folder = run_folder(config.out, "removal", study.identity)
+        folder = run_folder(config.out, study.identity)
         choices.append((study, thin, folder))
         seconds = study.plan.flops_per_token * MIN_DOCUMENTS_FOR_CI * budget.window / rate
-        if study.open(folder).planned or seconds <= (budget.seconds or seconds):
+        if study.planned(folder) or seconds <= (budget.seconds or seconds):
             break
     study, thin, folder = choices[-1]
-    documents = config.size(model, study.plan, study.open(folder).planned)
+    documents = config.size(model, study.plan, study.planned(folder))
     return replace(study, text=text.at_most(documents, model)), thin, folder
 
 

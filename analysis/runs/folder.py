@@ -1,4 +1,4 @@
-"""An output folder that belongs to one identity, of which its manifest tells, and to one writer at a time."""
+"""An output folder that belongs to one identity, of which its manifest tells, and to one writer of a name at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from analysis.data.hashes import content_hash
 from analysis.runs import files
 from analysis.runs.files import Strict
 
-SCHEMA = 1
-LEFT_BEHIND = (".lock", "scores")  # in a folder whose first writer was killed before it wrote the manifest
+SCHEMA = 2
+MOMENT = 30.0  # seconds that another process may take to change a manifest
+LEFT_BEHIND = (".lock", ".writer.lock", "scores")  # in a folder whose first writer was killed before it wrote the manifest
 VERSIONS = ("llm-strata", "torch", "transformers", "numpy", "scipy")
 FIX = "give another --out"
 
@@ -36,7 +37,7 @@ class Manifest(Strict, extra="allow"):
     schema_version: int = Field(alias="schema")
     key: str
     identity: dict[str, Any]
-    windows: list[str] = Field(default=[])  # ids of the documents that were last asked for
+    asked: dict[str, list[str]] = Field(default={})  # documents that were last asked for, by the hash of the ablations
     table: Table | None = None
     doubt: str = ""  # what speaks against the records
 
@@ -79,27 +80,39 @@ class Folder:
     def writing(self, about: Mapping[str, object]) -> Iterator[None]:
         """Holds the folder for one writer and notes in the manifest what it is `about` to do, and with which versions."""
         versions = {name: _version(name) for name in VERSIONS} | {"python": platform.python_version()}
-        with self._locked():
-            self._note({**about, "versions": versions})
+        with self._locked(self._writers_lock()):
+            self.note({**about, "versions": versions})
             yield
 
     def keep(self, doubt: str) -> None:
         """Notes in the manifest what speaks against the records, in place of what did before."""
         before = self.manifest()
         if before and before.doubt != doubt:
-            with self._locked():
-                self._note({"doubt": doubt})
+            self.note({"doubt": doubt})
+
+    def _writers_lock(self) -> Path:
+        """A file that one writer holds as long as it writes."""
+        return self.folder / ".writer.lock"
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, lock: Path, seconds: float = 0) -> Iterator[None]:
         with self._disk():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=0):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock, timeout=seconds):
                 yield
 
-    def _note(self, about: Mapping[str, object]) -> None:
-        """Adds to the manifest. Nobody else can write now, but somebody may have before."""
-        before = self.manifest()
+    @contextmanager
+    def _changing(self) -> Iterator[Manifest | None]:
+        """The manifest as it is, for a moment in which nobody else changes it."""
+        with self._locked(self.folder / ".lock", seconds=MOMENT):
+            yield self.manifest()
+
+    def note(self, about: Mapping[str, object]) -> None:
+        """Adds to the manifest."""
+        with self._changing() as before:
+            self._write(before, about)
+
+    def _write(self, before: Manifest | None, about: Mapping[str, object]) -> None:
         noted = before.model_dump(by_alias=True, exclude_unset=True) if before else {}
         self.write_json("manifest.json", {"schema": SCHEMA, "key": self.key, "identity": self.identity} | noted | dict(about))
 

@@ -10,14 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from adapters.ablation import NONE, Ablation
 from adapters.errors import StrataError, unknown
 from analysis.runs import files
 from analysis.runs.folder import Manifest
+from analysis.runs.records import COUNTS, Records
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED
 from analysis.runs.tables import COLUMNS, TYPES
 
 if TYPE_CHECKING:
@@ -46,24 +47,25 @@ class RunResult:
     def per_document(self, metric: str) -> pd.DataFrame:
         """Sums of a metric over the tokens of each document: documents as rows, ablations as columns, by their canonical text.
 
-        `delta_nll` is `nll` less that of the dense model, nats. Means over tokens are the quotient with `tokens`. Raises
-        StrataError on a metric that the run does not hold for each document.
+        `delta_nll` is `nll` less that of the dense model, nats. Means over tokens are the quotient with `tokens`. What was not asked
+        of a document is NaN. Raises StrataError on a metric that the run does not hold for each document.
         """
-        labels, known = self._labels, [name for name in self._rows if name not in (*COUNTED, "real", "greedy", "nats")]
+        known = [name for name in self._metrics if name not in (*COUNTS, "greedy", "nats")]
         known += [name for name, of in DERIVED.items() if of in known]
         if metric not in known:
             if not known:
                 raise StrataError(f"{self.folder} holds no metric for each document, as sweeps of text and importance do: read its table")
             raise unknown(f"metric of {self.folder}", metric, known)
-        sums = {document: scores[DERIVED.get(metric, metric)] for document, scores in self._scores.items()}
-        found = pd.DataFrame.from_dict(sums, orient="index", columns=pd.Index(labels, name="ablation")).rename_axis("document")
-        return found.sub(found[str(NONE)], axis=0) if metric in DERIVED else found
+        values, there = self._records.of(DERIVED.get(metric, metric), self._ablations, self.documents)
+        columns = pd.Index(map(str, self._ablations), name="ablation")
+        found = pd.DataFrame(np.where(there, values, np.nan).T, pd.Index(self.documents, name="document"), columns)
+        return (found.sub(found[str(NONE)], axis=0) if metric in DERIVED else found).dropna(axis=1, how="all")
 
     @property
     def tokens(self) -> pd.Series:
         """Over how many tokens each document's sums go."""
-        name = "real" if "real" in self._rows else "tokens"
-        return pd.Series({document: int(scores[name]) for document, scores in self._scores.items()}, name="tokens").rename_axis("document")
+        counts, _ = self._records.of("real" if "real" in self._metrics else "tokens", [], self.documents)
+        return pd.Series(counts, pd.Index(self.documents, name="document"), name="tokens")
 
     def plot(self, metric: str | None = None, kinds: Sequence[str] = ()) -> Figure:
         """The metric (the first that fits when none is named) of every part, with 95 % intervals."""
@@ -72,34 +74,28 @@ class RunResult:
         return overview(self.table, metric, kinds)
 
     @cached_property
-    def _labels(self) -> list[str]:
-        """Ablations in the order of the records."""
-        identity = self.manifest["identity"]
-        if "ablations" in identity:
-            try:
-                return [str(Ablation.from_json(data)) for data in identity["ablations"]]
-            except (TypeError, ValueError, AttributeError):
-                raise StrataError(f"{self.folder / 'manifest.json'} names ablations that are none: {FIX}") from None
-        return list(self.table["ablation"].unique()) if "metrics" in identity else []
+    def _ablations(self) -> list[Ablation]:
+        """Those of the table, in its order; all of a table without them."""
+        known = {str(ablation): ablation for record in self._records.records for ablation in record.ablations}
+        if "ablation" not in self.table:
+            return list(known.values())
+        labels = self.table["ablation"].unique()
+        if missing := sum(label not in known for label in labels):
+            raise StrataError(f"{self.folder} lacks the scores of {missing} of the {len(labels)} ablations of its table: {FIX}")
+        return [known[label] for label in labels]
 
     @cached_property
-    def _rows(self) -> dict[str, int | None]:
-        """How many numbers the records hold of each metric, as their study has said it."""
-        identity, n = self.manifest["identity"], len(self._labels)
-        if "task" in identity:
-            return dict.fromkeys(("nats", "greedy"), n)
-        if "metrics" in identity:
-            names = [metric if isinstance(metric, str) else str(metric["name"]) for metric in identity["metrics"]]
-            return {**dict.fromkeys(names, n), "real": None, **COUNTED}
-        return {"nll": n, **({"kl": n} if identity.get("kl") else {}), **COUNTED} if "ablations" in identity else {}
+    def _metrics(self) -> list[str]:
+        return list(dict.fromkeys(name for record in self._records.records for name in record.scores))
 
     @cached_property
-    def _scores(self) -> dict[str, dict[str, Any]]:
-        """By document, of those of the table and in their order."""
-        found = Run(self.folder, self.manifest["identity"], self._rows).scores()
-        if missing := sum(document not in found for document in self.documents):
+    def _records(self) -> Records:
+        """Of which each document of the table has some."""
+        found = Run(self.folder, self.manifest["identity"]).records()
+        known = {document for record in found.records for document in record.documents}
+        if "task" not in self.manifest["identity"] and (missing := sum(document not in known for document in self.documents)):
             raise StrataError(f"{self.folder} lacks the scores of {missing} of the {len(self.documents)} documents of its table: {FIX}")
-        return {document: found[document] for document in self.documents}
+        return found
 
 
 def read_run(folder: str | Path) -> RunResult:
@@ -123,7 +119,7 @@ def _table(data: bytes) -> pd.DataFrame:
     if columns != COLUMNS:
         return pd.read_csv(io.BytesIO(data))
     types = dict.fromkeys(COLUMNS, "str") | NUMBERS
-    return pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values=dict.fromkeys(NUMBERS, [""]))
+    return pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:

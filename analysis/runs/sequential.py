@@ -20,11 +20,11 @@ from scipy import stats
 
 from adapters.ablation import Ablation
 from adapters.errors import StrataError
-from analysis.data.hashes import content_hash
+from analysis.display.format import as_csv
 from analysis.engine.plan import plan
 from analysis.runs.folder import Folder
 from analysis.runs.sweep_run import Progress, SweepStudy
-from analysis.runs.tables import KEY, as_csv, key, tidy
+from analysis.runs.tables import KEY, key, tidy
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array
 
 RATE = 0.05  # of any wrong decision in a whole study
@@ -82,7 +82,7 @@ class Outcome:
 
 
 def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, progress: Progress = lambda n: None) -> Outcome:
-    """Sweeps the study's text at the planned `looks`, each time only what is open; runs are kept in folders in `folder`.
+    """Sweeps the study's text at the planned `looks`, each time only what is open; the run is kept in `folder`.
 
     Decisions are also written as decisions.csv. The folder is for one margin and one number of documents: looks that were not
     planned would not hold the rate of errors. `progress` counts documents. Raises StrataError when the folder is for others, the
@@ -98,7 +98,8 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
         raise StrataError(
             f"{documents} documents decide nothing: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is --tokens {needed} or more"
         )
-    owner = Folder(folder, study.identity | {"margin": equivalence_margin, "documents": documents}, made="look-*")
+    asked = {"ablations": [a.to_json() for a in study.plan.ablations], "margin": equivalence_margin, "documents": documents}
+    owner = Folder(folder, study.identity | asked, made="run")
     with owner.writing({}):
         found = _until_resolved(study, equivalence_margin, folder, progress)
         owner.write_text("decisions.csv", as_csv(found.table))
@@ -112,9 +113,9 @@ def _until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, 
     differences, tokens = {a: np.empty(0) for a in ablations}, np.empty(0)
     open_: Sequence[Ablation] = ablations
     rows, work = {}, 0.0
-    for look, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+    for start, end in zip([0, *ends], ends, strict=False):
         part = replace(study, plan=plan(study.model.spec, open_))
-        sums = part.scores_of(folder / f"look-{look}-{content_hash(part.identity)[:8]}", windows[start:end])
+        sums = part.scores_of(folder / "run", windows[start:end])
         progress(end - start)
         tokens = np.append(tokens, sums["tokens"])
         work += (end - start) * part.plan.flops_per_token

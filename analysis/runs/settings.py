@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
+from analysis.display.format import file_name
 from analysis.engine.plan import Plan
 from analysis.runs.budgets import Budget, fit
 
@@ -48,9 +50,9 @@ class RunConfig:
         return self.documents or planned or fit(model, work, self.budget)
 
 
-def run_folder(out: Path, noun: str, identity: dict) -> Path:
-    """A folder for the runs of one plan: readable, and different for different plans."""
-    return out / f"{identity['model']['name']}-{noun}-{content_hash(identity)[:8]}"
+def run_folder(out: Path, identity: Mapping[str, Any]) -> Path:
+    """The folder of the run of this identity: one for all who ask, and readable."""
+    return out / f"{file_name(identity['model']['name'])}-{content_hash(identity)[:8]}"
 
 
 def progress_fraction(progress: ProgressCallback, what: str, steps: int) -> Callable[[int], None]:

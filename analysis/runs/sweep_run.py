@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from analysis.engine.mean_ablation import FILLS, filled, head_means
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import documents_per_batch, streams_within, sweep
 from analysis.runs.doubts import say, worse_than_guessing
+from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED, score_documents
+from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import Interval, differs_from_zero, ratio
 
@@ -76,15 +77,20 @@ class SweepStudy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        fill: dict[str, Any] = {"fill": self.fill} if any(a.heads for a in self.plan.ablations) else {}
-        if self.fill == "mean" and self.calibration:
-            fill["calibration"] = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
-        return identity(self.model, self.text) | {"ablations": [a.to_json() for a in self.plan.ablations], "kl": self.kl} | fill
+        """Of all sweeps of this model and text in which parts leave the same behind; ablations stand in the records."""
+        if self.fill == "zero" or self.calibration is None:
+            return identity(self.model, self.text) | {"edit": "zero"}
+        read = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
+        return identity(self.model, self.text) | {"edit": "mean", "calibration": read}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return ("nll", "kl") if self.kl else ("nll",)
 
     @property
     def steps(self) -> int:
         """What `progress` counts up to: streams that leave a block, times documents."""
-        return sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)
+        return steps(self.plan)
 
     @property
     def documents(self) -> list[str]:
@@ -92,13 +98,16 @@ class SweepStudy:
         return [window.id for window in self.text.windows(self.model)]
 
     def open(self, folder: Path) -> Run:
-        n = len(self.plan.ablations)
-        return Run(folder, self.identity, {"nll": n, **({"kl": n} if self.kl else {}), **COUNTED})
+        return Run(folder, self.identity, ("nll", "kl", *COUNTED))
+
+    def planned(self, folder: Path) -> int:
+        """On how many documents the same was asked before."""
+        return self.open(folder).planned(self.plan.ablations)
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
-        """Scores what the folder does not hold yet and returns the tidy table, which is also written as summary.csv.
+        """Scores what the folder does not hold yet and returns the tidy table, which is also written into summary.csv.
 
-        What is returned is of the study's documents alone; a summary.csv of these and more stays as it is.
+        What is returned is of the study's ablations and documents alone; rows of summary.csv that are of more documents stay.
         """
         table = sweep_table(self.plan, self.scores(folder, progress), self.text)
         write_table(self.open(folder), table, self.documents)
@@ -112,34 +121,41 @@ class SweepStudy:
         """The same on some of the windows."""
         run, model = self.open(folder), self._filled()
 
-        def score(batch: Batch) -> dict[str, np.ndarray]:
-            def advanced(streams: int) -> None:
-                progress(streams * len(batch.windows))
-
-            names = [window.id for window in batch.windows]
+        def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
+            lacking = plan(model.spec, work.ablations)  # with the dense model, which others are compared with
             sums = sweep(
                 model,
-                self.plan,
+                lacking,
                 batch.ids,
                 batch.lengths,
                 first=batch.first,
-                kl=self.kl,
+                kl="kl" in work.metrics,
                 memory=self.memory,
-                names=names,
-                progress=advanced,
+                names=[window.id for window in batch.windows],
+                progress=lambda streams: progress(streams * len(batch.windows)),
             )
-            return {name: values.numpy() for name, values in sums.items()}
+            rows = [lacking.ablations.index(ablation) for ablation in work.ablations]
+            return {metric: sums[metric].numpy()[rows] for metric in work.metrics}
+
+        def size(work: Work) -> int:
+            return documents_per_batch(self.model, plan(model.spec, work.ablations), longest, self.memory)
+
+        def answer(work: Work, which: Sequence[int]) -> Iterator[tuple[Sequence[int], Mapping[str, np.ndarray]]]:
+            progress((self.steps - steps(plan(model.spec, work.ablations))) * len(which))  # the rest is known
+            yield from on_windows(windows, model, size, score)(work, which)
 
         longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
-        size = documents_per_batch(self.model, self.plan, longest, self.memory)
-        streams_within(self.memory, self.model, self.plan, size, longest)  # an error before anything is written
+        asked = Question.of(self.plan.ablations, self.metrics, windows)
+        streams_within(
+            self.memory, self.model, self.plan, size(Work(self.plan.ablations, self.metrics)), longest
+        )  # before anything is written
         about = {
             "spec": asdict(self.model.spec),
             "documents_hash": windows_hash(windows),
             "read": self.text.reading(self.model).to_json(),
             "mixer_rows": self.plan.mixer_rows,
         }
-        sums = score_documents(run, self.model, windows, size, score, about, lambda n: progress(n * self.steps))
+        sums = asked.answer(map_documents(run, asked, answer, about, lambda n: progress(n * self.steps)), COUNTED)
         doubt = worse_than_guessing(self.model.spec, sums["nll"][0].sum() / sums["tokens"].sum())
         run.keep(doubt)
         say(doubt)
@@ -151,6 +167,11 @@ class SweepStudy:
         windows = self.calibration.windows(self.model)
         require_disjoint(self.text.windows(self.model), windows)
         return filled(self.model, head_means(self.model, batches(windows, self.model)))
+
+
+def steps(work: Plan) -> int:
+    """Streams that leave a block, and one for each ablation: what progress counts for a document."""
+    return sum(out for out, _, _ in work.levels[1:]) + len(work.ablations)
 
 
 def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:

@@ -125,7 +125,7 @@ def benchmarks(model: BlockModel, tasks: Sequence[TaskSet], kinds: Sequence[str]
 def _benchmarks(model: BlockModel, tasks: TaskSet, kinds: Sequence[str], config: RunConfig) -> list[Benchmark]:
     study = TaskStudy.of(model, single_ablations(model.spec, kinds), tasks)
     advance = progress_fraction(config.progress, f"{tasks.name} of {model.spec.name}", study.steps)
-    return by_task(study, study.run(run_folder(config.out, f"task-{tasks.name}", study.identity), advance))
+    return by_task(study, study.run(run_folder(config.out, study.identity), advance))
 
 
 def of_all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,17 +16,21 @@ from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
 from analysis.engine.plan import Plan, plan
+from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.sweep_run import identity, tokenization
+from analysis.runs.scoring import Question, map_documents
+from analysis.runs.sweep_run import identity, steps, tokenization
 from analysis.runs.tables import COLUMNS, KEY, key, tidy, write_table
 from analysis.stats.intervals import Interval, accuracy, differs_from_zero, ratio
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
-from analysis.tasks.likelihoods import batches, likelihoods
+from analysis.tasks.likelihoods import Likelihoods, batches, likelihoods
 from analysis.tasks.requests import Request
 from analysis.tasks.tree import tree_size
 
 PAIRED = ("acc", "acc_norm", "log_loss", "brier", "nll")  # metrics whose difference from the dense model is given
+
+KEPT = ("nats", "greedy")  # metrics of each request in the records
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,9 @@ class TaskStudy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Requests name themselves in the records, by hash, so that more documents or other shots go on in the same folder."""
+        """Requests name themselves in the records, by hash, as ablations do: more of either, or other shots, go on in the same folder."""
         about = identity(self.model, Text())
-        return {k: about[k] for k in ("model", "dtype", "device")} | {
-            "task": self.tasks.name,
-            "text": tokenization(self.model),
-            "ablations": [a.to_json() for a in self.plan.ablations],
-        }
+        return {k: about[k] for k in ("model", "dtype", "device")} | {"task": self.tasks.name, "text": tokenization(self.model)}
 
     @cached_property
     def requests(self) -> list[list[Request]]:
@@ -73,7 +73,7 @@ class TaskStudy:
     @property
     def steps(self) -> int:
         """What `progress` counts up to: streams that leave a block, times documents."""
-        return (sum(out for out, _, _ in self.plan.levels[1:]) + len(self.plan.ablations)) * len(self.tasks.items)
+        return steps(self.plan) * len(self.tasks.items)
 
     @property
     def documents(self) -> list[str]:
@@ -81,7 +81,7 @@ class TaskStudy:
         return [content_hash(keys) for keys in self.keys]
 
     def open(self, folder: Path) -> Run:
-        return Run(folder, self.identity, dict.fromkeys(("nats", "greedy"), len(self.plan.ablations)))
+        return Run(folder, self.identity, KEPT)
 
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Scores what the folder does not hold yet and returns the tidy table, also written as summary.csv, as by SweepStudy.run."""
@@ -91,31 +91,28 @@ class TaskStudy:
 
     def scores(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Log-likelihoods in nats, and whether they are greedy: of each document, (ablations, requests)."""
-        run = self.open(folder)
-        done = run.scores()
-        todo = [d for d, keys in enumerate(self.keys) if not all(key in done for key in keys)]
-        progress((len(self.tasks.items) - len(todo)) * self._steps_each)
-        if todo:
-            about = {"spec": asdict(self.model.spec), "requests_hash": content_hash(self.keys), "cut": self.cut, "tokens": self.tokens}
-            with run.writing(about):
-                waiting = [self.requests[d] for d in todo]
-                for where in batches(self.model, self.plan, waiting, self.memory):
-                    self._score(run, [todo[d] for d in range(where.start, where.stop)], progress)
-            done = run.scores()
-        return tuple([np.stack([done[key][name] for key in keys], -1) for keys in self.keys] for name in ("nats", "greedy"))  # type: ignore[return-value]
 
-    def _score(self, run: Run, documents: Sequence[int], progress: Callable[[int], None]) -> None:
+        def answer(work: Work, which: Sequence[int]) -> Iterator[tuple[Sequence[int], Mapping[str, np.ndarray]]]:
+            lacking = plan(self.model.spec, work.ablations)
+            rows = [lacking.ablations.index(ablation) for ablation in work.ablations]
+            progress((steps(self.plan) - steps(lacking)) * len(which))  # the rest is known
+            for where in batches(self.model, lacking, [self.requests[d] for d in which], self.memory):
+                found = self._likelihoods(lacking, which[where], progress)
+                yield which[where], {"nats": found.nats.numpy()[rows], "greedy": found.greedy.numpy()[rows]}
+
+        asked = Question(self.plan.ablations, KEPT, self.documents, self.keys)
+        about = {"spec": asdict(self.model.spec), "requests_hash": content_hash(self.keys), "cut": self.cut, "tokens": self.tokens}
+        held = map_documents(self.open(folder), asked, answer, about, lambda n: progress(n * steps(self.plan)))
+        ends = np.cumsum([len(keys) for keys in self.keys])[:-1]
+        found = asked.answer(held)
+        return np.split(found["nats"], ends, -1), np.split(found["greedy"], ends, -1)
+
+    def _likelihoods(self, lacking: Plan, documents: Sequence[int], progress: Callable[[int], None]) -> Likelihoods:
         requests = [request for d in documents for request in self.requests[d]]
-        keys = [key for d in documents for key in self.keys[d]]
         names = [f"{self.tasks.items[d].task}:{self.tasks.items[d].number}" for d in documents for _ in self.requests[d]]
-        found = likelihoods(
-            self.model, self.plan, requests, memory=self.memory, names=names, progress=lambda streams: progress(streams * len(documents))
+        return likelihoods(
+            self.model, lacking, requests, memory=self.memory, names=names, progress=lambda streams: progress(streams * len(documents))
         )
-        run.add(keys, {"nats": found.nats.numpy(), "greedy": found.greedy.numpy()})
-
-    @property
-    def _steps_each(self) -> int:
-        return self.steps // max(1, len(self.tasks.items))
 
 
 def task_table(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from analysis.metrics.study import ImportanceStudy
 from analysis.removal import savings
 from analysis.removal.nested import order
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
+from analysis.runs.single_removals import SingleRemovals
 from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
@@ -38,22 +39,21 @@ class Removals:
 
     def causal(self, kinds: Sequence[str], text: Text) -> dict[str, Scores] | None:
         """Rise in loss without each single part, by kind; None when the budget does not hold these sweeps on `text`."""
-        studies = {kind: SweepStudy.of(self.model, single_ablations(self.model.spec, [kind]), text, kl=False) for kind in kinds}
-        folders = {kind: run_folder(self.config.out, f"{kind}-order", study.identity) for kind, study in studies.items()}
-        todo = [study for kind, study in studies.items() if not study.open(folders[kind]).planned]
-        seconds = sum(cost(self.model, study.plan, text.documents, text.window).seconds for study in todo)
+        singles = {kind: SingleRemovals(self.model, (kind,), text, self.config.out) for kind in kinds}
+        todo = [removals for removals in singles.values() if not removals.planned]
+        seconds = sum(cost(self.model, removals.plan, text.documents, text.window).seconds for removals in todo)
         if (most := self.config.budget.seconds) is not None and seconds > most:
             return None
         found = {}
-        for kind, study in studies.items():
-            sums = study.scores(folders[kind], progress_fraction(self.config.progress, f"order of {kind}", study.steps * text.documents))
+        for kind, removals in singles.items():
+            sums = removals.scores(self.config.progress, f"order of {kind}")
             found[kind] = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
         return found
 
     def metrics(self, kinds: Sequence[str], names: Sequence[str], text: Text) -> dict[str, dict[str, Scores]]:
         """Importance of every part by cheaper passes, `analysis.metrics.metrics.METRICS` and taylor: by kind, then by name."""
         study = ImportanceStudy(self.model, text, tuple(names), tuple(kinds))
-        folder = run_folder(self.config.out, "importance", study.identity)
+        folder = run_folder(self.config.out, study.identity)
         sums = study.scores(folder, progress_fraction(self.config.progress, f"importance of {', '.join(kinds)}", text.documents))
         ends = np.cumsum([0, *(len(single_ablations(self.model.spec, [kind])) for kind in kinds)])
         return {
@@ -70,11 +70,11 @@ class Removals:
         """What each part takes of the whole."""
         return np.array([savings.MEASURES[measure](self.model.spec, savings.saved(self.model, part)) for part in parts])
 
-    def paths(self, noun: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, savings.CostedPath], Text]:
+    def paths(self, what: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, savings.CostedPath], Text]:
         """Losses of nested sets, by name, in one sweep; and the text, as much of it as the setting holds."""
         study = SweepStudy.of(self.model, [a for path in sets.values() for a in path], text, kl=False)
-        study, folder = self.sized(noun, study)
-        sums = study.scores(folder, progress_fraction(self.config.progress, noun, study.steps * study.text.documents))
+        study, folder = self.sized(study)
+        sums = study.scores(folder, progress_fraction(self.config.progress, what, study.steps * study.text.documents))
         place = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
         return {
             name: savings.CostedPath(
@@ -83,10 +83,10 @@ class Removals:
             for name, path in sets.items()
         }, study.text
 
-    def sized(self, noun: str, study: SweepStudy) -> tuple[SweepStudy, Path]:
+    def sized(self, study: SweepStudy) -> tuple[SweepStudy, Path]:
         """The study on as many documents as the setting holds, and its folder."""
-        folder = run_folder(self.config.out, noun, study.identity)
-        documents = self.config.size(self.model, study.plan, study.open(folder).planned)
+        folder = run_folder(self.config.out, study.identity)
+        documents = self.config.size(self.model, study.plan, study.planned(folder))
         return replace(study, text=study.text.at_most(documents, self.model)), folder
 
     def texts(self, documents: int) -> tuple[Text, Text]:

@@ -19,8 +19,8 @@ from analysis.engine.cost import cost
 from analysis.engine.plan import Plan
 from analysis.removal.nested import nested
 from analysis.removal.savings import CostedPath
-from analysis.runs.settings import RunConfig, progress_fraction
-from analysis.runs.sweep_run import SweepStudy
+from analysis.runs.settings import RunConfig
+from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, ratio
 from analysis.stats.rank_agreement import Scores, agreement, reliability
 from analysis.width import sentences
@@ -171,10 +171,10 @@ def width(model: BlockModel, config: RunConfig) -> Width:
     """
     removals = Removals(model, config.within(model))
     parts = single_ablations(model.spec, ["heads"])
-    study, folder = removals.limited(SWEEP).sized("heads", SweepStudy.of(model, parts, removals.config.text(config.documents or 1)))
-    text, calibration = study.text, removals.texts(max(config.documents or 0, MIN_DOCUMENTS_FOR_CI, study.text.documents))[1]
-    sweep = study.run(folder, progress_fraction(config.progress, "single heads", study.steps * text.documents))
-    sums = study.scores(folder)
+    singles = SingleRemovals.sized(model, ["heads"], removals.limited(SWEEP).config)
+    study, text = singles.study, singles.text
+    calibration = removals.texts(max(config.documents or 0, MIN_DOCUMENTS_FOR_CI, text.documents))[1]
+    sweep, sums = singles.run(config.progress, "single heads")
 
     causal = removals.limited(ORDER).causal(["heads"], calibration)
     importance = ({"causal": causal["heads"]} if causal else {}) | removals.metrics(["heads"], CHEAP, calibration)["heads"]

@@ -225,7 +225,7 @@ def test_the_notebook_shows_redundancy_over_training(sources: list[str], folder:
     for name in ("llama-0", "llama-1", "rwkv5-0"):
         trained(name, folder, tmp_path / "zoo")
     common = {"corpus": str(folder / "text.txt"), "documents": 2, "window": 24, "device": "cpu", "out": str(tmp_path / "runs")}
-    names = run_notebook("compare", models=sources, trainings=str(tmp_path / "zoo"), **common)
+    names = run_notebook("comparison", models=sources, trainings=str(tmp_path / "zoo"), **common)
     over = names["over"]
     assert isinstance(over, Trajectory)
     assert {name: sorted(steps) for name, steps in over.trainings.items()} == {"llama-0": [0, 4], "llama-1": [0, 4], "rwkv5-0": [0, 4]}

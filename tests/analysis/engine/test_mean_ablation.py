@@ -87,12 +87,12 @@ def test_study_reads_calibration_text_and_says_so(folder: Path, tmp_path: Path) 
     calibration = replace(text, split="calibration", documents=5)
     heads = single_ablations(model.spec, ["heads", "kv_groups"])
     zero, mean = SweepStudy.of(model, heads, text), SweepStudy.of(model, heads, text, fill="mean", calibration=calibration)
-    assert zero.identity["fill"] == "zero"
-    assert mean.identity["fill"] == "mean"
+    assert zero.identity["edit"] == "zero"
+    assert mean.identity["edit"] == "mean"
     assert mean.identity["calibration"]["split"] == "calibration"
     more = replace(mean, calibration=replace(calibration, documents=6))
     assert len({s.open(tmp_path / "x").key for s in (zero, mean, more)}) == 3
-    assert "fill" not in SweepStudy.of(model, single_ablations(model.spec, ["blocks"]), text).identity
+    assert SweepStudy.of(model, single_ablations(model.spec, ["blocks"]), text).identity == zero.identity, "one run for all parts"
 
     means = head_means(model, batches(calibration.windows(model), model))
     ((scored),) = batches(text.windows(model), model)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters import StrataError
+from adapters import Ablation, StrataError
+from adapters.ablation import NONE
 from analysis.data.hashes import content_hash
 from analysis.runs.files import read_json, write_text
 from analysis.runs.folder import Folder
@@ -20,16 +21,17 @@ from tests.analysis.runs.test_run import folder, study
 __all__ = ["folder"]  # a fixture
 IDENTITY = {"model": "tiny", "heads": [(0, 1)]}
 KEY = content_hash(IDENTITY)
-ROWS = {"nll": 2, "greedy": 2, "tokens": None}
+METRICS = ("nll", "greedy", "tokens")
+TWO = [NONE, Ablation(heads={(0, 1)})]
 GOOD = {"nll": [[1.5], [2]], "greedy": [[True], [False]], "tokens": [3]}
 
 
 def opened(out: Path) -> Run:
-    return Run(out, IDENTITY, ROWS)
+    return Run(out, IDENTITY, METRICS)
 
 
 def record(scores: object = None, **changes: object) -> dict[str, object]:
-    return {"key": KEY, "documents": ["a"], "scores": GOOD if scores is None else scores} | changes
+    return {"key": KEY, "ablations": [{}, {"heads": [[0, 1]]}], "documents": ["a"], "scores": GOOD if scores is None else scores} | changes
 
 
 DAMAGED: dict[str, str | bytes | dict] = {
@@ -39,12 +41,23 @@ DAMAGED: dict[str, str | bytes | dict] = {
     "another kind": "[1, 2]",
     "nested": "[" * 100_000,
     "another run": record(key="0123"),
-    "no documents": {"key": KEY, "scores": GOOD},
+    "no documents": {k: v for k, v in record().items() if k != "documents"},
+    "no ablations": {"key": KEY, "documents": ["a"], "scores": GOOD},
+    "of the first schema": {"key": KEY, "documents": ["a"], "scores": GOOD},
+    "ablations are text": record(ablations="ab"),
+    "ablations are indices": record(ablations=[0, 1]),
+    "an unknown part": record(ablations=[{}, {"layers": [1]}]),
+    "a block that is text": record(ablations=[{}, {"blocks": ["1"]}]),
+    "a block that is true": record(ablations=[{}, {"blocks": [True]}]),
+    "blocks that are one": record(ablations=[{}, {"blocks": 1}]),
+    "half a head": record(ablations=[{}, {"heads": [[1]]}]),
+    "not canonical": record(ablations=[{}, {"blocks": [2, 1]}]),
     "documents are text": record(documents="a"),
     "documents are numbers": record(documents=[1]),
     "more documents than scores": record(documents=["a", "b"]),
     "something beside": record(about="me"),
     "a metric too few": record({k: v for k, v in GOOD.items() if k != "tokens"}),
+    "no metric but counts": record({"tokens": [3]}),
     "a metric too many": record(GOOD | {"kl": [[1.0], [2.0]]}),
     "scores are a list": record([1.0]),
     "an ablation too few": record(GOOD | {"nll": [[1.5]]}),
@@ -74,9 +87,10 @@ def write(out: Path, *lines: str | bytes | dict) -> None:
 def test_a_damaged_line_is_passed_over_and_counted(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path).writing({}):
         write(tmp_path, DAMAGED[name], record(documents=["b"]), DAMAGED[name], record())
-    found = opened(tmp_path).scores()
-    assert {document: scores["nll"].tolist() for document, scores in found.items()} == {"b": [1.5, 2], "a": [1.5, 2]}
-    opened(tmp_path).scores()
+    found = opened(tmp_path).records()
+    assert len(found.records) == 2
+    assert found.scores(["nll"], TWO, ["a", "b"])["nll"].tolist() == [[1.5, 1.5], [2, 2]]
+    opened(tmp_path).records()
     said = capsys.readouterr().err
     assert said == f"strata: {tmp_path}/scores/host.jsonl: 2 damaged lines passed over, as a process that is killed may leave one\n"
 
@@ -85,7 +99,7 @@ def test_what_a_study_cannot_use_is_scored_again(folder: Path, tmp_path: Path, c
     """Records of another shape, and with numbers that are none: the table is that of a folder without damage, byte by byte."""
     study(folder).run(tmp_path / "whole")
     study(folder).run(tmp_path / "damaged")
-    (file,) = (tmp_path / "damaged" / "scores").iterdir()
+    (file,) = (tmp_path / "damaged" / "scores").glob("*.jsonl")
     lines = [json.loads(line) for line in file.read_text().split("\n") if line]
     lines[1]["scores"]["nll"] = lines[1]["scores"]["nll"][:-1]
     lines[3]["scores"]["kl"][1][0] = float("nan")
@@ -110,30 +124,33 @@ def test_what_a_study_cannot_use_is_scored_again(folder: Path, tmp_path: Path, c
 def test_what_would_not_be_read_again_is_not_written(scores: dict, says: str, tmp_path: Path) -> None:
     run = opened(tmp_path)
     with run.writing({}), pytest.raises(StrataError, match=f"scores of a and 0 other documents cannot be kept: {says}"):
-        run.add(["a"], {name: np.array(values) for name, values in (GOOD | scores).items()})
-    assert not list(tmp_path.glob("scores/*"))
+        run.add(TWO, ["a"], {name: np.array(values) for name, values in (GOOD | scores).items()})
+    assert not list(tmp_path.glob("scores/*.jsonl"))
 
 
 def test_scores_that_are_no_file(tmp_path: Path) -> None:
     with opened(tmp_path).writing({}):
         (tmp_path / "scores" / "a.jsonl").mkdir(parents=True)
     with pytest.raises(StrataError, match=r"a\.jsonl is no file: remove it$"):
-        opened(tmp_path).scores()
+        opened(tmp_path).records()
 
 
-MANIFEST: dict[str, Any] = {"schema": 1, "key": KEY, "identity": {"model": "tiny", "heads": [[0, 1]]}, "windows": ["a", "b"]}
+ASKED = {content_hash([ablation.to_json() for ablation in TWO]): ["a", "b"]}
+MANIFEST: dict[str, Any] = {"schema": 2, "key": KEY, "identity": {"model": "tiny", "heads": [[0, 1]]}, "asked": ASKED}
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"schema": 2}, "is of schema 2, this version of Strata reads 1: give another --out"),
-        ({"schema": "1"}, "'schema': Input should be a valid integer; give another --out"),
+        ({"schema": 1, "windows": ["a"]}, "is of schema 1, this version of Strata reads 2: give another --out"),
+        ({"schema": 3}, "is of schema 3, this version of Strata reads 2: give another --out"),
+        ({"schema": "2"}, "'schema': Input should be a valid integer; give another --out"),
         ({"key": "0" * 16}, "its key is not that of its identity; give another --out"),
         ({"identity": {"model": "large"}}, "its key is not that of its identity"),
         ({"identity": [1]}, "'identity': Input should be"),
-        ({"windows": 10**9}, "'windows': Input should be a valid"),
-        ({"windows": ["a", 2]}, r"'windows'\.1: Input should be a valid string"),
+        ({"asked": ["a"]}, "'asked': Input should be a valid"),
+        ({"asked": {"x": 10**9}}, r"'asked'\.'x': Input should be a valid"),
+        ({"asked": {"x": ["a", 2]}}, r"'asked'\.'x'\.1: Input should be a valid string"),
         ({"table": {"documents": ["a"]}}, r"'table'\.'sha256': Field required"),
         ({"note": float("nan")}, "NaN is no number of JSON"),
         ({"note": float("-inf")}, "-Infinity is no number of JSON"),
@@ -141,7 +158,8 @@ MANIFEST: dict[str, Any] = {"schema": 1, "key": KEY, "identity": {"model": "tiny
 )
 def test_a_damaged_manifest_is_refused_in_one_line(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST))
-    assert opened(tmp_path).planned == 2
+    assert opened(tmp_path).planned(TWO) == 2
+    assert opened(tmp_path).planned(TWO[1:]) == 0, "somebody may have asked for others"
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | changes))
     with pytest.raises(StrataError, match=rf"manifest\.json .*{says}") as raised:
         opened(tmp_path)
@@ -152,7 +170,7 @@ def test_what_was_planned_is_of_the_same_plan(tmp_path: Path) -> None:
     """A folder without records is taken over; how many documents another plan wanted is not."""
     other = {"model": "large"}
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"identity": other, "key": content_hash(other)}))
-    assert opened(tmp_path).planned == 0
+    assert opened(tmp_path).planned(TWO) == 0
 
 
 def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path) -> None:

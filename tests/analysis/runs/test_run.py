@@ -1,4 +1,4 @@
-"""A run goes on where it was killed, belongs to one plan and one writer, and never holds half of anything."""
+"""A run goes on where it was killed, belongs to one text and to one writer of a name, and never holds half of anything."""
 
 from __future__ import annotations
 
@@ -14,19 +14,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters import StrataError, load
+from adapters import Ablation, StrataError, load
+from adapters.ablation import NONE
 from analysis.data.batches import Text
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.sweep import call_bytes, stream_bytes
+from analysis.runs.records import Work
 from analysis.runs.run import Run
 from analysis.runs.sweep_run import SweepStudy
 from tests.reference.models import save_reader
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = 14
-IDENTITY = {"model": "tiny", "ablations": [{}, {"heads": [(0, 1)]}]}
-TOKENS = {"tokens": None}  # one number a document
+IDENTITY = {"model": "tiny", "text": {"bos": [(0, 1)]}}
+METRICS = ("nll", "tokens")
+TWO = [NONE, Ablation(heads={(0, 1)})]
+
+
+def scored(*tokens: int) -> dict[str, np.ndarray]:
+    """Of the dense model, on a document for each count."""
+    return {"nll": np.array([tokens]) / 3, "tokens": np.array(tokens)}
+
+
+def held(run: Run, *documents: str) -> list[int]:
+    return run.records().scores(METRICS, [NONE], documents)["tokens"].tolist()
+
 
 # A study, one document in each record, that kills itself with half of a record on the disk.
 KILLED = """
@@ -121,67 +134,95 @@ def test_killed_before_the_manifest(tmp_path: Path) -> None:
 
 def test_what_is_added_comes_back(tmp_path: Path) -> None:
     """Bit by bit, and the first of doubles counts."""
-    run, rng = Run(tmp_path, IDENTITY, {"nll": 2, **TOKENS}), np.random.default_rng(0)
+    run, rng = Run(tmp_path, IDENTITY, METRICS), np.random.default_rng(0)
     nll = rng.normal(size=(2, 3)) * 1e3
     with run.writing({}):
-        run.add(["a", "b", "c"], {"nll": nll, "tokens": np.array([4, 5, 6])})
-        run.add(["c", "d"], {"nll": nll[:, :2] + 1, "tokens": np.array([60, 7])})
-    found = Run(tmp_path, IDENTITY, {"nll": 2, **TOKENS}).scores()
-    assert list(found) == ["a", "b", "c", "d"]
-    assert np.array_equal(np.stack([found[d]["nll"] for d in "abc"], 1), nll)
-    assert [int(found[d]["tokens"]) for d in "abcd"] == [4, 5, 6, 7]
-    assert np.array_equal(found["d"]["nll"], nll[:, 1] + 1)
+        run.add(TWO, ["a", "b", "c"], {"nll": nll, "tokens": np.array([4, 5, 6])})
+        run.add(TWO[::-1], ["c", "d"], {"nll": nll[:, :2] + 1, "tokens": np.array([60, 7])})
+    found = Run(tmp_path, IDENTITY, METRICS).records().scores(METRICS, TWO, "dbacb")
+    assert np.array_equal(found["nll"], np.stack([nll[::-1, 1] + 1, *nll[:, [1, 0, 2, 1]].T], 1))
+    assert found["tokens"].tolist() == [7, 5, 4, 6, 5]
+
+
+def test_what_is_missing_is_known_by_ablation_metric_and_document(tmp_path: Path) -> None:
+    """Each document with what it lacks, and those alike together; a document may be kept under several names."""
+    run = Run(tmp_path, IDENTITY, ("nll", "kl", "tokens"))
+    with run.writing({}):
+        run.add(TWO, ["a", "b"], {"nll": np.ones((2, 2)), "tokens": np.array([1, 2])})
+        run.add(TWO[:1], ["c"], {"nll": np.ones((1, 1)), "kl": np.ones((1, 1)), "tokens": np.array([1])})
+    held, none, head = run.records(), *TWO
+    assert held.missing(["nll"], TWO, [["a"], ["b"]]) == {}
+    assert held.missing(["nll"], TWO, [["a"], ["b"], ["c"], ["d"]]) == {Work((head,), ("nll",)): [2], Work((none, head), ("nll",)): [3]}
+    assert held.missing(["nll", "kl"], TWO, [["a"], ["c"], ["b"]]) == {
+        Work((none, head), ("kl",)): [0, 2],
+        Work((head,), ("nll", "kl")): [1],
+    }
+    assert held.missing(["nll"], TWO, [["a", "b"], ["b", "c"]]) == {Work((head,), ("nll",)): [1]}
+    with pytest.raises(KeyError, match="kl"):
+        held.scores(["nll", "kl"], TWO, ["a"])
 
 
 @pytest.mark.parametrize("torn", ['\n{"key": "x", "docu', "\n", "\n\x00\x00\x00\x00", '\n{"key": "another run", "documents": ["b"]}'])
 def test_torn_lines_are_passed_over(torn: str, tmp_path: Path) -> None:
-    run = Run(tmp_path, IDENTITY, TOKENS)
+    run = Run(tmp_path, IDENTITY, METRICS)
     with run.writing({}):
-        run.add(["a"], {"tokens": np.array([1])})
+        run.add([NONE], ["a"], scored(1))
         (file,) = tmp_path.glob("scores/*.jsonl")
         file.write_text(file.read_text() + torn)
-        run.add(["b"], {"tokens": np.array([2])})
-    assert {d: int(s["tokens"]) for d, s in run.scores().items()} == {"a": 1, "b": 2}
+        run.add([NONE], ["b"], scored(2))
+    assert held(run, "a", "b") == [1, 2]
 
 
 def test_two_writers(tmp_path: Path) -> None:
-    """Another process is refused while one writes. The next one is let in."""
+    """Another process of the same name is refused while one writes, one of another name is not. The next one is let in."""
     code = f"""
 import sys
 from pathlib import Path
 from adapters import StrataError
+from adapters.ablation import NONE
 from analysis.runs.run import Run
+from tests.analysis.runs import test_run
 try:
-    with Run(Path(sys.argv[1]), {IDENTITY!r}).writing({{}}):
+    run = Run(Path(sys.argv[1]), {IDENTITY!r}, {METRICS!r}, sys.argv[2])
+    with run.writing({{}}):
+        run.add([NONE], ["a", "b"], test_run.scored(1, 20))
         print("two at once")
 except StrataError as error:
     print(error)
 """
 
-    with Run(tmp_path, IDENTITY).writing({}):
-        other = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == f"another process is writing to {tmp_path}: wait for it, or give another --out"
-    with Run(tmp_path, IDENTITY).writing({}):
+    run = Run(tmp_path, IDENTITY, METRICS, "first")
+    with run.writing({}):
+        command = [sys.executable, "-c", code, tmp_path]
+        same, other = (
+            subprocess.run([*command, name], cwd=ROOT, capture_output=True, text=True, check=True).stdout for name in ("first", "second")
+        )
+        run.add([NONE], ["b", "c"], scored(2, 3))
+    assert same == f"another process is writing to {tmp_path}: wait for it, or give another --out\n"
+    assert other == "two at once\n"
+    assert sorted(path.name for path in (tmp_path / "scores").glob("*.jsonl")) == ["first.jsonl", "second.jsonl"]
+    assert held(run, "a", "b", "c") == [1, 2, 3], "of doubles the first counts"
+    with run.writing({}):
         pass
 
 
-def test_a_folder_of_another_plan_says_what_differs(tmp_path: Path) -> None:
-    run = Run(tmp_path, IDENTITY, TOKENS)
+def test_a_folder_of_another_text_says_what_differs(tmp_path: Path) -> None:
+    run = Run(tmp_path, IDENTITY, METRICS)
     with run.writing({}):
-        run.add(["a"], {"tokens": np.array([1])})
-    for changed, named in (({"model": "large"}, "model"), ({"ablations": []}, "ablations"), ({"kl": True, "model": "b"}, "kl, model")):
-        with pytest.raises(StrataError, match=rf"holds a run of another plan \(it differs in {named}\): give another --out"):
+        run.add([NONE], ["a"], scored(1))
+    for changed, named in (({"model": "large"}, "model"), ({"text": {}}, "text"), ({"edit": "mean", "model": "b"}, "edit, model")):
+        with pytest.raises(StrataError, match=rf"holds a run of another model or text \(it differs in {named}\): give another --out"):
             Run(tmp_path, IDENTITY | changed)
 
 
 def test_a_folder_without_records_may_be_taken_over(tmp_path: Path) -> None:
     """The first attempt ended with an error, say a stream that is not finite in float16; the second is in float32."""
-    first, second = Run(tmp_path, IDENTITY, TOKENS), Run(tmp_path, IDENTITY, TOKENS)
+    first, second = Run(tmp_path, IDENTITY, METRICS), Run(tmp_path, IDENTITY, METRICS)
     with first.writing({}):
         pass
     other = Run(tmp_path, IDENTITY | {"dtype": "float32"})
     with second.writing({}):
-        second.add(["a"], {"tokens": np.array([1])})
+        second.add([NONE], ["a"], scored(1))
     with pytest.raises(StrataError, match=r"it differs in dtype\)"), other.writing({}):
         pytest.fail("two plans in one folder")
 
@@ -210,22 +251,23 @@ def fill(disk: Path, keep: int) -> None:
 
 def test_a_disk_that_fills_up_while_records_are_written(small_disk: Path) -> None:
     """The record that does not fit is taken back whole; with room again, the run goes on."""
-    run, large = Run(small_disk / "run", IDENTITY, {"nll": 2000}), {"nll": np.full((2000, 1), 1 / 3)}
+    run, large = Run(small_disk / "run", IDENTITY, ["nll"]), {"nll": np.full((900, 1), 1 / 3)}
+    heads = [Ablation(heads={(0, i)}) for i in range(900)]
 
     def write_until_full() -> None:
         with run.writing({}):
             for i in range(100):
-                run.add([f"document {i}"], large)
+                run.add(heads, [f"document {i}"], large)
 
     with pytest.raises(StrataError, match=r"cannot write to .*: No space left on device; free some space"):
         write_until_full()
-    (file,) = (small_disk / "run" / "scores").iterdir()
+    (file,) = (small_disk / "run" / "scores").glob("*.jsonl")
     lines = [line for line in file.read_text().split("\n") if line]
     assert [json.loads(line)["documents"] for line in lines] == [["document 0"]]
     os.truncate(file, 0)
     with run.writing({}):
-        run.add(["again"], large)
-    assert list(run.scores()) == ["again"]
+        run.add(heads, ["again"], large)
+    assert run.records().of("nll", heads[:1], ["again", "document 0"])[1].tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize("keep", [0, 4096])

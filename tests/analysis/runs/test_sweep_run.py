@@ -200,7 +200,7 @@ def test_more_documents_go_on_from_fewer(both, folder: Path, tmp_path: Path) -> 
     chosen = single_ablations(both[0].spec, ["blocks"])
     small, large = (SweepStudy.of(both[0], chosen, text(folder, n)) for n in (5, 14))
     few, done = small.run(tmp_path / "a"), list[int]()
-    (file,) = (tmp_path / "a" / "scores").iterdir()
+    (file,) = (tmp_path / "a" / "scores").glob("*.jsonl")
     before = file.read_bytes()
     many = large.run(tmp_path / "a", done.append)
     assert done[0] == 5 * large.steps
@@ -278,11 +278,9 @@ def test_another_study_in_the_same_folder_is_refused(both, folder: Path, tmp_pat
     chosen = single_ablations(model.spec, ["blocks"])
     SweepStudy.of(model, chosen, text(folder, 3)).run(tmp_path)
     for other, named in (
-        (SweepStudy.of(model, chosen[1:], text(folder, 3)), "ablations"),
-        (SweepStudy.of(model, chosen, text(folder, 3), kl=False), "kl"),
         (SweepStudy.of(model, chosen, text(folder, 3, window=21)), "text"),
         (SweepStudy.of(model, chosen, text(folder, 3, seed=1, split="calibration")), "text"),
-        (ImportanceStudy(model, text(folder, 3)), ".*metrics.*"),
+        (ImportanceStudy(model, text(folder, 3)), "edit, importance"),
     ):
         with pytest.raises(StrataError, match=rf"differs in {named}\)"):
             other.run(tmp_path)

@@ -5,7 +5,8 @@ import io
 
 import pandas as pd
 
-from analysis.runs.tables import TYPES, as_csv, tidy
+from analysis.display.format import as_csv
+from analysis.runs.tables import TYPES, tidy
 
 
 def test_text_that_a_spreadsheet_would_compute_begins_with_an_apostrophe() -> None:

@@ -39,5 +39,5 @@ def test_panels_along_removal_paths(parameters: dict[str, object]) -> None:
 def test_panels_of_two_models(parameters: dict[str, object], tmp_path: Path) -> None:
     twin = shutil.copytree(str(parameters["model"]), tmp_path / "twin")
     both = {name: value for name, value in parameters.items() if name != "model"} | {"models": f"{parameters['model']}, {twin}"}
-    each = run("compare", **both)["each"]
+    each = run("comparison", **both)["each"]
     assert [[one.model for one in found] for found in each] == [["reader", "twin"]] * 2

@@ -231,7 +231,7 @@ def test_groups_of_heads_with_either_fill(strata: Callable[..., Done], tiny_fold
     done = strata(*words, "--kind", "kv_groups", "--json")
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())["identity"]
-    assert (manifest["fill"], "calibration" in manifest) == (fill, fill == "mean")
+    assert (manifest["edit"], "calibration" in manifest) == (fill, fill == "mean")
     other = strata(*words[:-4], "--fill", "mean" if fill == "zero" else "zero", *words[-2:], "--kind", "kv_groups")
     assert other.returncode == 2
     assert "differs in" in other.stderr
