@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adapters.ablation import KEEP, NONE, Ablation, Action
+    from adapters.ablation import NONE, Ablation
+    from adapters.action import KEEP, Action
     from adapters.base import BlockModel, Parts
     from adapters.errors import StrataError
     from adapters.registry import load
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KEEP", "NONE", "Ablation", "Action", "BlockModel", "BlockSpec", "ModelSpec", "Parts", "StrataError", "load"]
 MODULES = {
-    **dict.fromkeys(("KEEP", "NONE", "Ablation", "Action"), "ablation"),
+    **dict.fromkeys(("NONE", "Ablation"), "ablation"),
+    **dict.fromkeys(("KEEP", "Action"), "action"),
     **dict.fromkeys(("BlockModel", "Parts"), "base"),
     **dict.fromkeys(("BlockSpec", "ModelSpec"), "specs"),
     "StrataError": "errors",

@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import index
-from typing import TYPE_CHECKING, NamedTuple
 
+from adapters.action import KEEP, Action
 from adapters.errors import StrataError
-
-if TYPE_CHECKING:
-    from adapters.specs import ModelSpec
-
-
-class Action(NamedTuple):
-    """What happens inside one block on one stream."""
-
-    mixer: bool = True  # False: the mixer adds nothing
-    heads: frozenset[int] = frozenset()  # heads taken out of a mixer that runs
-    ffn: bool = True  # False: the ffn adds nothing
-
-
-KEEP = Action()
+from adapters.specs import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +42,43 @@ class Ablation:
         parts = (f"{name} {', '.join(map(_show, indices))}" for name, indices in self.to_json().items())
         return "; ".join(parts) or "dense"
 
+    def canonical(self, spec: ModelSpec) -> Ablation:
+        """The same intervention in `spec`, where the only part of a block is that block. Raises StrataError as `check`."""
+        self.check(spec)
+        alone = {i for i in self.mixers if not spec.blocks[i].has_ffn} | {i for i in self.ffns if not spec.blocks[i].has_mixer}
+        return Ablation(self.blocks | alone, self.mixers, self.ffns, self.heads) if alone else self
+
     def actions(self, spec: ModelSpec) -> tuple[Action, ...]:
-        """The action of every block of a model. Raises StrataError as `check`: an ablation that does not exist has no effect to measure."""
+        """The action of every block of a model, in which a part that the block lacks is out.
+
+        Raises StrataError as `check`: an ablation that does not exist has no effect to measure.
+        """
         self.check(spec)
         heads: dict[int, set[int]] = {}
         for block, head in self.heads:
             heads.setdefault(block, set()).add(head)
         touched = self.blocks | self.mixers | self.ffns | heads.keys()
-        return tuple(
-            Action(
+        out = {
+            i: Action(
                 mixer=i not in self.blocks and i not in self.mixers,
                 heads=frozenset(heads.get(i, ())),
                 ffn=i not in self.blocks and i not in self.ffns,
             )
-            if i in touched
-            else KEEP
-            for i in range(len(spec.blocks))
-        )
+            for i in touched
+        }
+        return tuple(block.canonical(out.get(i, KEEP)) for i, block in enumerate(spec.blocks))
 
     def check(self, spec: ModelSpec) -> None:
-        """Raises StrataError when a block or head does not exist in `spec`."""
+        """Raises StrataError when a block, a part of it or a head does not exist in `spec`."""
         n = len(spec.blocks)
         for i in sorted(self.blocks | self.mixers | self.ffns | {block for block, _ in self.heads}):
             if not 0 <= i < n:
                 raise StrataError(f"block {i} is out of range: {spec.name} has blocks 0 to {n - 1}")
+        lacks = [(i, "mixer") for i in self.mixers if not spec.blocks[i].has_mixer]
+        lacks += [(i, "ffn") for i in self.ffns if not spec.blocks[i].has_ffn]
+        if lacks:
+            i, part = min(lacks)
+            raise StrataError(f"block {i} of {spec.name} ({spec.variant}) has no {part}: ablate the block instead")
         for i, head in sorted(self.heads):
             n_heads = spec.blocks[i].n_heads
             if n_heads is None:

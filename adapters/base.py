@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.ablation import NONE, Ablation, Action
+from adapters.ablation import NONE, Ablation
+from adapters.action import Action
 from adapters.errors import StrataError
 from adapters.specs import BlockSpec, ModelSpec
 from adapters.tokenizers import Tokenizer
@@ -44,7 +45,10 @@ class MixerOutput(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What one block did, shown to a tap; (rows, T, d) but z. A part that was skipped has a delta of zero."""
+    """What one block did, shown to a tap; (rows, T, d) but z. A part that was skipped, or is not there, has a delta of zero.
+
+    The ffn has read x_mid, or x_in where it runs in parallel with the mixer.
+    """
 
     x_in: Tensor
     delta_mix: Tensor
@@ -87,7 +91,10 @@ def right_padded(ids: Tensor, lengths: Tensor | None) -> Tensor | None:
 
 
 class Block(Protocol):
-    """One residual layer: a mixer and an ffn, each with its own norm inside. Context and past are its own family's."""
+    """One residual layer: a mixer and an ffn, each with its own norm inside. Context and past are its own family's.
+
+    Where the spec says that there is no mixer or no ffn, nothing calls it.
+    """
 
     @property
     def spec(self) -> BlockSpec: ...
@@ -148,25 +155,30 @@ class BlockModel(ABC):
         """Block `i` on `x` (V*D, T, d): one variant out for each edge, in the edges' order.
 
         The mixer runs once on the distinct variants that need it, the ffn once on the distinct pairs of variant and
-        mixer action. The only place that adds to the residual. `past` comes from a call with the same edges.
+        mixer action, or on the variants where it runs in parallel with the mixer. The only place that adds to the residual.
+        `past` comes from a call with the same edges.
         """
         block, before = self.blocks[i], past or BlockPast(None, None)
+        spec = block.spec
+        edges = [(v, spec.canonical(action)) for v, action in edges]
         middles = [(v, action._replace(ffn=True)) for v, action in edges]  # what each edge has behind the mixer
+        reads = [(v, spec.read_by_ffn(action)) for v, action in edges]  # what the ffn of each edge sees
         mixing = _distinct(v for v, action in edges if action.mixer)
-        feeding = _distinct(m for m, (_, action) in zip(middles, edges, strict=True) if action.ffn)
+        feeding = _distinct(r for r, (_, action) in zip(reads, edges, strict=True) if action.ffn)
 
         xs = x.unflatten(0, (-1, ctx.documents))  # (V, D, T, d)
         mixed = block.mix(_rows(xs, mixing), ctx, before.mixer) if mixing else None
         mix_deltas = {(v, a): _mixer_delta(block, mixed, mixing.index(v), ctx, a.heads) for v, a in _distinct(middles) if mixed and a.mixer}
         mids = {m: xs[m[0]] + mix_deltas[m] if m in mix_deltas else xs[m[0]] for m in middles}
-        fed, ffn_past = block.ffn(torch.cat([mids[m] for m in feeding]), ctx, before.ffn) if feeding else (x[:0], None)
+        inputs = [xs[r[0]] if spec.parallel else mids[r] for r in feeding]
+        fed, ffn_past = block.ffn(torch.cat(inputs), ctx, before.ffn) if feeding else (x[:0], None)
         ffn_deltas = dict(zip(feeding, fed.unflatten(0, (-1, ctx.documents)), strict=True))
-        outs = [mids[m] + ffn_deltas[m] if action.ffn else mids[m] for m, (_, action) in zip(middles, edges, strict=True)]
+        outs = [mids[m] + ffn_deltas[r] if action.ffn else mids[m] for m, r, (_, action) in zip(middles, reads, edges, strict=True)]
 
         parts = None
         if len(edges) == 1:
-            (m,), zero = middles, torch.zeros_like(x)
-            parts = Parts(x, mix_deltas.get(m, zero), mids[m], ffn_deltas.get(m, zero), outs[0], mixed.z if mixed else None)
+            (m,), (r,), zero = middles, reads, torch.zeros_like(x)
+            parts = Parts(x, mix_deltas.get(m, zero), mids[m], ffn_deltas.get(r, zero), outs[0], mixed.z if mixed else None)
         return Advance(torch.cat(outs), parts, BlockPast(mixed.past if mixed else None, ffn_past))
 
     def stream(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adapters.action import KEEP, Action
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSpec:
-    """Shape and cost of one block. `n_heads` None: the architecture has no heads, and head tools refuse."""
+    """Shape and cost of one block. `n_heads` None: the architecture has no heads, and head tools refuse.
+
+    A block has at most one mixer and one ffn. The ffn reads what the mixer leaves or, where the two are `parallel`, what
+    enters the block.
+    """
 
     n_heads: int | None
     n_kv_heads: int | None
@@ -17,6 +23,20 @@ class BlockSpec:
     flops_per_token: int  # two per weight of a matrix product; what grows with the context is left out
     mixer_params: int = 0  # the mixer's share of n_params and of flops_per_token, its norm included
     mixer_flops: int = 0
+    has_mixer: bool = True
+    has_ffn: bool = True
+    parallel: bool = False
+
+    def canonical(self, action: Action) -> Action:
+        """The same action, in which a part that the block lacks is out."""
+        if self.has_mixer and self.has_ffn:
+            return action
+        mixer = action.mixer and self.has_mixer
+        return Action(mixer, action.heads if mixer else frozenset(), action.ffn and self.has_ffn)
+
+    def read_by_ffn(self, action: Action) -> Action:
+        """What of an action changes the ffn's input: it runs once on a stream for all actions of which this is equal."""
+        return KEEP if self.parallel else action._replace(ffn=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

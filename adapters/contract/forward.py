@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from adapters.ablation import KEEP, Ablation, Action
+from adapters.ablation import Ablation
+from adapters.action import KEEP, Action
 from adapters.base import BlockModel, Context, Parts, Tap
 from adapters.contract.tools import LENGTHS, TIME, TOLERANCE, assert_close, assert_near, cast, parts_of, token_ids
 from adapters.errors import StrataError
@@ -121,10 +124,10 @@ def _assert_constant(bias: Tensor, scale: Tensor) -> None:
 
 def _assert_refuses_heads(model: BlockModel, i: int, x: Tensor, ctx: Context) -> None:
     """An architecture without heads says so, and never invents any."""
-    for attempt in (
-        lambda: Ablation(heads=frozenset({(i, 0)})).check(model.spec),
-        lambda: model.advance(i, x, ctx, [(0, Action(heads=frozenset({0})))]),
-    ):
+    attempts: list[Callable[[], object]] = [lambda: Ablation(heads=frozenset({(i, 0)})).check(model.spec)]
+    if model.blocks[i].spec.has_mixer:
+        attempts.append(lambda: model.advance(i, x, ctx, [(0, Action(heads=frozenset({0})))]))
+    for attempt in attempts:
         try:
             attempt()
         except StrataError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adapters.ablation import KEEP, Action
+from adapters.action import KEEP, Action
 from adapters.base import BlockModel, BlockPast
 from adapters.contract.tools import LENGTHS, TIME, Recorder, assert_close, token_ids, variants
 from adapters.specs import BlockSpec
@@ -27,18 +27,21 @@ def check_edges(model: BlockModel) -> None:
 
 
 def check_distinct_rows(model: BlockModel) -> None:
-    """The mixer sees each variant once, the ffn each pair of variant and mixer action once; what is skipped is not run."""
+    """The mixer sees each variant once, the ffn each pair of variant and mixer action once, or each variant where it runs
+    in parallel with the mixer; what is skipped, or is not there, is not run."""
     x, ctx = variants(model)
     for i, block in enumerate(model.blocks):
         recorder = Recorder(block)
         recording = model.with_blocks([*model.blocks[:i], recorder, *model.blocks[i + 1 :]])
         edges = _edges(block.spec)
         recording.advance(i, x, ctx, edges)
-        pairs = {(v, action.mixer, action.heads) for v, action in edges if action.ffn}
-        assert recorder.mixed == [ctx.documents * len({v for v, action in edges if action.mixer})]
-        assert recorder.fed == [ctx.documents * len(pairs)]
+        spec = block.spec
+        mixed = {v for v, action in edges if spec.has_mixer and action.mixer}
+        fed = {v if spec.parallel else (v, spec.has_mixer and action.mixer, action.heads) for v, action in edges if action.ffn}
+        runs = [[ctx.documents * len(found)] if there else [] for found, there in ((mixed, spec.has_mixer), (fed, spec.has_ffn))]
+        assert [recorder.mixed, recorder.fed] == runs
         recording.advance(i, x, ctx, [(0, Action(mixer=False, ffn=False))])
-        assert (len(recorder.mixed), len(recorder.fed)) == (1, 1), "a block that is out was run"
+        assert [recorder.mixed, recorder.fed] == runs, "a block that is out was run"
 
 
 def check_cut_in_two(model: BlockModel) -> None:

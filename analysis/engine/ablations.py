@@ -10,6 +10,14 @@ from adapters.errors import StrataError, unknown
 from adapters.specs import ModelSpec
 
 
+def _sublayers(spec: ModelSpec, kind: str) -> list[Ablation]:
+    """Of the blocks that have one: `kind` is mixers or ffns."""
+    found = [i for i, block in enumerate(spec.blocks) if (block.has_mixer if kind == "mixers" else block.has_ffn)]
+    if not found:
+        raise StrataError(f"{spec.name} ({spec.variant}) has no {kind}: use --kind blocks")
+    return [Ablation.from_json({kind: [i]}).canonical(spec) for i in found]
+
+
 def _heads(spec: ModelSpec) -> list[Ablation]:
     return _groups(spec, [1] * len(spec.blocks))
 
@@ -33,8 +41,8 @@ def _groups(spec: ModelSpec, sizes: list[int]) -> list[Ablation]:
 
 KINDS: dict[str, Callable[[ModelSpec], list[Ablation]]] = {
     "blocks": lambda spec: [Ablation(blocks=frozenset({i})) for i in range(len(spec.blocks))],
-    "mixers": lambda spec: [Ablation(mixers=frozenset({i})) for i in range(len(spec.blocks))],
-    "ffns": lambda spec: [Ablation(ffns=frozenset({i})) for i in range(len(spec.blocks))],
+    "mixers": lambda spec: _sublayers(spec, "mixers"),
+    "ffns": lambda spec: _sublayers(spec, "ffns"),
     "heads": _heads,
     "kv_groups": _kv_groups,
 }

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from adapters.ablation import NONE, Ablation, Action
+from adapters.ablation import NONE, Ablation
+from adapters.action import Action
 from adapters.specs import ModelSpec
 
 Stream = tuple[int, ...]  # ascending indices of the ablations that share it
@@ -40,10 +41,10 @@ class Plan:
         """For each block: streams that enter it, runs of its mixer, runs of its ffn."""
         streams: list[Stream] = [tuple(range(len(self.ablations)))]
         levels = []
-        for i in range(len(self.spec.blocks)):
+        for i, spec in enumerate(self.spec.blocks):
             actions = [self.split(i, stream) for stream in streams]
             mixers = sum(any(a.mixer for a in split) for split in actions)
-            ffns = sum(len({a._replace(ffn=True) for a in split if a.ffn}) for split in actions)
+            ffns = sum(len({spec.read_by_ffn(a) for a in split if a.ffn}) for split in actions)
             levels.append((len(streams), mixers, ffns))
             streams = [child for split in actions for child in split.values()]
         return levels
@@ -110,6 +111,9 @@ class Plan:
 
 
 def plan(spec: ModelSpec, ablations: Iterable[Ablation]) -> Plan:
-    """Counts a sweep. The dense model is added, doubles are dropped. Raises StrataError on a block or head out of range."""
-    unique = tuple(dict.fromkeys((NONE, *ablations)))
+    """Counts a sweep. The dense model is added, doubles are dropped, the only part of a block becomes that block.
+
+    Raises StrataError on a block, a part of one or a head that does not exist.
+    """
+    unique = tuple(dict.fromkeys((NONE, *(a.canonical(spec) for a in ablations))))
     return Plan(spec, unique, tuple(a.actions(spec) for a in unique))

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.ablation import Action
+from adapters.action import Action
 from adapters.base import Advance, Block, BlockModel, BlockPast, Context, Edge, MixerOutput, Past
 from adapters.errors import StrataError
 from adapters.families.llama import LlamaBlock, LlamaModel, rms_norm

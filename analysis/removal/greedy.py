@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from adapters.ablation import NONE, Ablation, Action
+from adapters.ablation import NONE, Ablation
+from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
 from adapters.specs import ModelSpec

@@ -85,23 +85,22 @@ class Prompts:
             out[step.nodes] = x
         del rows, past
         for child in step.children:
-            self._visit(i, xs, edges, outs, child, _past_of(after, edges, child, len(step.nodes)))
+            self._visit(i, xs, edges, outs, child, self._past_of(i, after, edges, child, len(step.nodes)))
 
+    def _past_of(self, i: int, past: BlockPast, edges: Sequence[Edge], step: Step, documents: int) -> BlockPast:
+        """The rows of the parents: of each variant that the mixer, and the ffn, of block `i` ran on."""
+        mixers = {v for v, action in edges if action.mixer}
+        ffns = {(v, self.model.blocks[i].spec.read_by_ffn(action)) for v, action in edges if action.ffn}
+        parents = step.parents
+        assert parents is not None
 
-def _past_of(past: BlockPast, edges: Sequence[Edge], step: Step, documents: int) -> BlockPast:
-    """The rows of the parents: of each variant that the mixer, and the ffn, ran on."""
-    mixers = {v for v, action in edges if action.mixer}
-    ffns = {(v, action._replace(ffn=True)) for v, action in edges if action.ffn}
-    parents = step.parents
-    assert parents is not None
+        def rows(part: Past | None, variants: int) -> Past | None:
+            if part is None:
+                return None
+            index = torch.arange(variants, device=parents.device)[:, None] * documents + parents
+            return part.rows(index.flatten())
 
-    def rows(part: Past | None, variants: int) -> Past | None:
-        if part is None:
-            return None
-        index = torch.arange(variants, device=parents.device)[:, None] * documents + parents
-        return part.rows(index.flatten())
-
-    return BlockPast(rows(past.mixer, len(mixers)), rows(past.ffn, len(ffns)))
+        return BlockPast(rows(past.mixer, len(mixers)), rows(past.ffn, len(ffns)))
 
 
 def _past_bytes(model: BlockModel, tokens: int) -> int:

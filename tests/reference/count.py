@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from adapters import NONE, Ablation
 
 
-def mixer_runs(n_blocks: int, ablations: Iterable[Ablation]) -> int:
-    """How many different streams meet a mixer that runs on them."""
-    return len({(i, _history(a, i)) for a in {NONE, *ablations} for i in range(n_blocks) if i not in a.blocks | a.mixers})
+def mixer_runs(n_blocks: int, ablations: Iterable[Ablation], shapes: Sequence[str] | None = None) -> int:
+    """How many different streams meet a mixer that runs on them; `shapes` of the blocks as in `toys.MODELS`, all in sequence by default."""
+    shapes = shapes or ["sequence"] * n_blocks
+    runs = {(i, _history(a, i)) for a in {NONE, *ablations} for i in range(n_blocks) if i not in a.blocks | a.mixers}
+    return sum(shapes[i] != "ffn" for i, _ in runs)
 
 
-def ffn_runs(n_blocks: int, ablations: Iterable[Ablation]) -> int:
-    return len({(i, _history(a, i), _mixer(a, i)) for a in {NONE, *ablations} for i in range(n_blocks) if i not in a.blocks | a.ffns})
+def ffn_runs(n_blocks: int, ablations: Iterable[Ablation], shapes: Sequence[str] | None = None) -> int:
+    shapes = shapes or ["sequence"] * n_blocks
+    runs = {
+        (i, _history(a, i), None if shapes[i] == "parallel" else _mixer(a, i))
+        for a in {NONE, *ablations}
+        for i in range(n_blocks)
+        if i not in a.blocks | a.ffns
+    }
+    return sum(shapes[i] != "mixer" for i, _, _ in runs)
 
 
 def _history(ablation: Ablation, i: int) -> tuple:
