@@ -290,7 +290,7 @@ def test_bad_input(prune: Callable, words: list[str], message: str) -> None:
 
 
 def test_ratios_of_the_paper() -> None:
-    assert count_of(0.28, 32) == 9
-    assert count_of(0.25, 40) == 10
+    assert count_of(None, 0.28, 32) == 9
+    assert count_of(None, 0.25, 40) == 10
     with pytest.raises(StrataError, match=r"--remove 7 \(ratio 0.233\) or --remove 8 \(ratio 0.267\)"):
-        count_of(0.25, 30)
+        count_of(None, 0.25, 30)

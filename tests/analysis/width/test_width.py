@@ -30,7 +30,9 @@ def heads(effects: np.ndarray, *, documents: int = 40, noise: float = 0.02, seed
     value, half = rises.mean(1), 2 * rises.std(1) / documents**0.5
     place = {"block": np.arange(len(effects)) // 4, "head": np.arange(len(effects)) % 4}
     bounds = {"ci_low": value - half, "ci_high": value + half} if documents >= 12 else {"ci_low": np.nan, "ci_high": np.nan}
-    return pd.DataFrame(place | {"value": value} | bounds | {"significant": differs_from_zero(rises), "n_documents": documents})
+    return pd.DataFrame(
+        place | {"value": value} | bounds | {"significant": differs_from_zero(rises, np.ones(documents)), "n_documents": documents}
+    )
 
 
 def test_heads_sentence_tells_what_was_planted() -> None:
