@@ -91,7 +91,7 @@ class RunResult:
     @cached_property
     def _records(self) -> Records:
         """Of which each document of the table has some."""
-        found = Run(self.folder, self.manifest["identity"]).records()
+        found = Run(self.folder, self.manifest["identity"], None).records()
         known = {document for record in found.records for document in record.documents}
         if "task" not in self.manifest["identity"] and (missing := sum(document not in known for document in self.documents)):
             raise StrataError(f"{self.folder} lacks the scores of {missing} of the {len(self.documents)} documents of its table: {FIX}")
