@@ -32,7 +32,7 @@ BESIDE = (  # files that belong to a model; code is never among them
 
 HUB = {  # errors of huggingface_hub, and of those under it -> the cause
     "GatedRepoError": "its owner asks you to agree to something first: do so on its page, then `hf auth login`",
-    "RevisionNotFoundError": "it has no such revision: check --revision",
+    "RevisionNotFoundError": "it has no such revision: check `revision`",
     "RepositoryNotFoundError": "there is no such repository, or it is private: check the id, or `hf auth login`",
     "HFValidationError": "that is no id of a repository: check it",
     "LocalEntryNotFoundError": "it is not in the cache, and there is no connection (or HF_HUB_OFFLINE is set): connect, or set HF_ENDPOINT",
@@ -130,7 +130,7 @@ def self_check(model: BlockModel) -> None:
     if a.device.type == "meta":
         return
     if not torch.isfinite(a).all():
-        cause = "its weights are corrupt, or the dtype is too small (try --dtype float32)"
+        cause = "its weights are corrupt, or the dtype is too small (try `dtype` float32)"
         raise StrataError(f"{model.spec.name} gives non-finite logits in {model.dtype}: {cause}")
     if (a[:, :3] - b[:, :3]).abs().max() > 1e-2 * a.float().std():
         raise StrataError(f"{model.spec.name} is not a causal language model (a later token changes earlier logits): take one that is")
@@ -206,11 +206,11 @@ def _device(device: str) -> torch.device:
     except RuntimeError:
         raise unknown("device", device, ("auto", "cpu", "cuda")) from None
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise StrataError("device cuda was asked for, but torch sees no CUDA card: use --device cpu, or install a CUDA build of torch")
+        raise StrataError("device cuda was asked for, but torch sees no CUDA card: use `device` cpu, or install a CUDA build of torch")
     try:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise StrataError(f"device {device} was asked for, but torch cannot use it ({one_line(error)}): use --device cpu") from None
+        raise StrataError(f"device {device} was asked for, but torch cannot use it ({one_line(error)}): use `device` cpu") from None
     return found
 
 

@@ -26,7 +26,7 @@ def require_empty(out: Path) -> Path:
     try:
         out = out.resolve()
     except RuntimeError:
-        raise StrataError(f"{out} is a link that leads to itself: give another --out") from None
+        raise StrataError(f"{out} is a link that leads to itself: give another `out`") from None
     with writing(out):
         _require_empty(out)
     return out
@@ -35,14 +35,14 @@ def require_empty(out: Path) -> Path:
 def _require_empty(out: Path) -> None:
     above = next((parent for parent in out.parents if parent.exists()), out)
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise StrataError(f"{above} is {'not writable' if above.is_dir() else 'a file'}, so that {out} cannot be made: give another --out")
+        raise StrataError(f"{above} is {'not writable' if above.is_dir() else 'a file'}, so that {out} cannot be made: give another `out`")
     if out.exists() and not out.is_dir():
-        raise StrataError(f"{out} is a file: --out is a new folder, or an empty one")
+        raise StrataError(f"{out} is a file: `out` is a new folder, or an empty one")
     if out.exists() and any(out.iterdir()):
-        raise StrataError(f"{out} is not empty: give another --out")
+        raise StrataError(f"{out} is not empty: give another `out`")
     if out.is_mount() or out == Path.cwd():
         what = "a mount point" if out.is_mount() else "the folder that this runs in"
-        raise StrataError(f"{out} is {what} and cannot be replaced: name a new folder in it, for example --out {out / 'pruned'}")
+        raise StrataError(f"{out} is {what} and cannot be replaced: name a new folder in it, for example `out` {out / 'pruned'}")
 
 
 @contextmanager

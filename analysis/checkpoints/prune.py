@@ -68,7 +68,7 @@ def count_of(remove: int | None, ratio: float | None, n_blocks: int) -> int:
     if 0 < count < n_blocks and abs(count / n_blocks - ratio) < 0.005:
         return count
     near = sorted({min(max(int(ratio * n_blocks) + i, 1), n_blocks - 1) for i in (0, 1)})
-    said = " or ".join(f"--remove {k} (ratio {k / n_blocks:.3f})" for k in near)
+    said = " or ".join(f"`n` {k} (ratio {k / n_blocks:.3f})" for k in near)
     raise StrataError(f"a ratio of {ratio:g} is {ratio * n_blocks:.4g} of {n_blocks} blocks, which is no number of them: give {said}")
 
 

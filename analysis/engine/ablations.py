@@ -25,13 +25,13 @@ def _heads(spec: ModelSpec) -> list[Ablation]:
 def _kv_groups(spec: ModelSpec) -> list[Ablation]:
     """The query heads that share a key-value head, together; where none do, each head alone."""
     if any(block.n_heads and not block.n_kv_heads for block in spec.blocks):
-        raise StrataError(f"{spec.name} has groups of unequal size: use --kind heads")
+        raise StrataError(f"{spec.name} has groups of unequal size: use `kinds` heads")
     return _groups(spec, [(block.n_heads or 0) // (block.n_kv_heads or 1) for block in spec.blocks])
 
 
 def _groups(spec: ModelSpec, sizes: list[int]) -> list[Ablation]:
     if not spec.has_heads:
-        raise StrataError(f"{spec.name} ({spec.variant}) has no heads: use --kind blocks, mixers or ffns")
+        raise StrataError(f"{spec.name} ({spec.variant}) has no heads: use `kinds` blocks, mixers or ffns")
     return [
         Ablation(heads=frozenset((i, first + j) for j in range(size)))
         for i, (block, size) in enumerate(zip(spec.blocks, sizes, strict=True))

@@ -229,5 +229,5 @@ def where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor
     place = f"behind block {found[0]}" if found else "behind the head"
     which = f"document {names[document] if names else document}"
     out = f"out: {plan.ablations[ablation]}; {str(model.dtype).removeprefix('torch.')}"
-    fix = "look for damaged weights" if model.dtype == torch.float32 else "try --dtype float32"
+    fix = "look for damaged weights" if model.dtype == torch.float32 else "try `dtype` float32"
     return f"the stream of {model.spec.name} is not finite {place} in {which} ({out}): {fix}"

@@ -34,12 +34,12 @@ def require_stock(name: str, blocks: str | None = None) -> None:
     if method and not method.stock:
         raise StrataError(
             f"no stock loader holds what {method.title} makes (widths that differ from block to block, or weights that the "
-            "architecture does not have), so that nothing can be written to --out: without --out it is measured in memory"
+            "architecture does not have), so that nothing can be written to `out`: without `out` it is measured in memory"
         )
     if not method or not method.floats:
         raise unknown("method", name, [*rewriting(), *in_memory()])
     if blocks is not None:
-        raise StrataError(f"--method {name} finds its blocks itself: give --remove or --ratio in the place of --blocks")
+        raise StrataError(f"`method` {name} finds its blocks itself: give `n` or `ratio` in the place of `blocks`")
 
 
 def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int) -> PruningJob:

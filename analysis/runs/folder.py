@@ -21,7 +21,7 @@ SCHEMA = 2
 MOMENT = 30.0  # seconds that another process may take to change a manifest
 LEFT_BEHIND = (".lock", ".writer.lock", "scores")  # in a folder whose first writer was killed before it wrote the manifest
 VERSIONS = ("llm-strata", "torch", "transformers", "numpy", "scipy")
-FIX = "give another --out"
+FIX = "give another `out`"
 
 
 class Table(Strict):
@@ -73,7 +73,7 @@ class Folder:
         differing = sorted(k if k.isprintable() else ascii(k) for k in keys if _hash(self.identity, k) != _hash(theirs, k))
         raise StrataError(
             f"{self.folder} holds a {self.noun} of another {self.of} (it differs in {', '.join(differing)}): "
-            f"{FIX}, for example --out {self.folder}-{self.key[:8]}"
+            f"{FIX}, for example `out` {self.folder}-{self.key[:8]}"
         )
 
     @contextmanager

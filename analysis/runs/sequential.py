@@ -96,7 +96,7 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
     if documents < MIN_DOCUMENTS_FOR_CI:
         needed = MIN_DOCUMENTS_FOR_CI * study.text.window
         raise StrataError(
-            f"{documents} documents decide nothing: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is --tokens {needed} or more"
+            f"{documents} documents decide nothing: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is {needed} tokens or more"
         )
     asked = {"ablations": [a.to_json() for a in study.plan.ablations], "margin": equivalence_margin, "documents": documents}
     owner = Folder(folder, study.identity | asked, made="run")

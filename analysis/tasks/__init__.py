@@ -130,7 +130,7 @@ def _items(name: str, task: Any, shots: int | None, limit: int | None, seed: int
     if task.get_config("num_fewshot") and task.config.fewshot_split is None and task.has_training_docs():
         asked, examples = task.eval_docs, task.training_docs()
         if len(asked) == len(examples) and asked[0] == examples[0]:
-            raise StrataError(f"the files of {name} hold no examples of their own: give train files too, or --shots 0")
+            raise StrataError(f"the files of {name} hold no examples of their own: give train files too, or `shots` 0")
     try:
         task.build_all_requests(limit=limit)
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -17,7 +17,7 @@ def clue(folder: Path, name: str) -> Splits:
     """Rows of clue/clue. Raises StrataError for another configuration than c3, chid and cmnli."""
     tables: Mapping[str, Reader] = {"c3": _c3, "chid": _chid, "cmnli": _cmnli}
     if name not in tables:
-        raise StrataError(f"of CLUE, --data knows {', '.join(tables)}, not {name}")
+        raise StrataError(f"of CLUE, `data` knows {', '.join(tables)}, not {name}")
     return tables[name](folder, name)
 
 

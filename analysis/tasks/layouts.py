@@ -91,7 +91,7 @@ def _wsc_row(row: Row) -> Row:
 def _superglue(folder: Path, name: str) -> Splits:
     tables = {"boolq": ("boolq", boolq_row), "wsc.fixed": ("wsc", _wsc_row)}
     if name not in tables:
-        raise StrataError(f"of SuperGLUE, --data knows {', '.join(tables)}, not {name}")
+        raise StrataError(f"of SuperGLUE, `data` knows {', '.join(tables)}, not {name}")
     inside, make = tables[name]
     return jsonl(folder / inside, make, VALIDATION)
 

@@ -31,7 +31,7 @@ def reading_from(data: Path | None, task: str) -> Iterator[None]:
         try:
             return original(path, name, **options)
         except Exception as error:  # of requests, huggingface_hub and datasets, which share no base class
-            raise StrataError(f"cannot read {path} for {task}: {one_line(error)}; give files with --data DIR, or `--data texts`") from error
+            raise StrataError(f"cannot read {path} for {task}: {one_line(error)}; give files with `data` DIR, or `data` texts") from error
 
     datasets.load_dataset = load  # lm_eval has no other place where a task can be given its rows without being changed
     try:
@@ -60,10 +60,10 @@ def _read(data: Path, path: str, name: str) -> Mapping[str, Any]:
     table = OFFLINE_LAYOUTS if data == OFFLINE else LAYOUTS
     folder = PACKAGES["texts"].folder("texts") / "data" if data == OFFLINE else data.expanduser()
     if not folder.is_dir():
-        raise StrataError(f"--data {folder} is not a folder: expected one folder for each benchmark in it")
+        raise StrataError(f"`data` {folder} is not a folder: expected one folder for each benchmark in it")
     copy = None if data == OFFLINE else copy_of(folder, path)
     if path not in table and not copy:
-        raise StrataError(f"there is no layout of files for {path}: --data knows {', '.join(sorted(table))}, and {HELD}")
+        raise StrataError(f"there is no layout of files for {path}: `data` knows {', '.join(sorted(table))}, and {HELD}")
     rows = {split: found for split, found in table[path].read(folder, name).items() if found} if path in table else {}
     if copy and rows:
         raise StrataError(f"{folder} holds {path} twice, as its makers' files and as Parquet in {copy}: move one of them away")

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
 from reports.cli.stopping import Stopping
 from reports.packages import require_own_packages
+
+# What the library calls an argument, in `backticks`, and the command line an option.
+OPTIONS = {name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "fill")}
+OPTIONS |= {"kinds": "--kind", "n": "--remove"}
+
+
+def with_options(message: str) -> str:
+    """An error of the library in the words of the command line."""
+    return re.sub(r"`([a-z]+)`", lambda found: OPTIONS.get(found[1], found[0]), message)
 
 
 def main() -> None:
@@ -20,7 +30,7 @@ def main() -> None:
         except StrataError as error:
             if stopping.pressed:  # of a process that the same key has stopped
                 raise
-            print(f"strata: {error}", file=sys.stderr)
+            print(f"strata: {with_options(str(error))}", file=sys.stderr)
             sys.exit(2)
         except ModuleNotFoundError as error:
             if (module := (error.name or "").split(".")[0]) not in EXTRAS:

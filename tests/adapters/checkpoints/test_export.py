@@ -260,10 +260,10 @@ def test_folders_that_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     monkeypatch.chdir(tmp_path / "here")
     for out, message in (
-        (tmp_path / "full", "is not empty: give another --out"),
-        (tmp_path / "full" / "thesis.tex", "is a file: --out is a new folder"),
+        (tmp_path / "full", "is not empty: give another `out`"),
+        (tmp_path / "full" / "thesis.tex", "is a file: `out` is a new folder"),
         (tmp_path / "full" / "thesis.tex" / "out" / "out", "thesis.tex is a file, so that"),
-        (tmp_path / ("n" * 300), "File name too long; give another --out"),
+        (tmp_path / ("n" * 300), "File name too long; give another `out`"),
         (tmp_path / "loop", "is a link that leads to itself"),
         (Path(), "is the folder that this runs in and cannot be replaced: name a new folder in it"),
     ):
@@ -280,7 +280,7 @@ def test_what_came_there_meanwhile_stays(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.tex").touch()
-    message = rf"cannot write to {re.escape(str(out))}: Directory not empty; give another --out"
+    message = rf"cannot write to {re.escape(str(out))}: Directory not empty; give another `out`"
     with pytest.raises(StrataError, match=message), finished_or_nothing(out, 0):
         shutil.copytree(tmp_path / "theirs", out)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "theirs", "thesis.tex", "thesis.tex"]

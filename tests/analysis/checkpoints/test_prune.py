@@ -292,5 +292,5 @@ def test_bad_input(prune: Callable, words: list[str], message: str) -> None:
 def test_ratios_of_the_paper() -> None:
     assert count_of(None, 0.28, 32) == 9
     assert count_of(None, 0.25, 40) == 10
-    with pytest.raises(StrataError, match=r"--remove 7 \(ratio 0.233\) or --remove 8 \(ratio 0.267\)"):
+    with pytest.raises(StrataError, match=r"`n` 7 \(ratio 0.233\) or `n` 8 \(ratio 0.267\)"):
         count_of(None, 0.25, 30)

@@ -60,7 +60,7 @@ def test_a_group_is_one_of_the_model() -> None:
 
 @pytest.mark.parametrize("kind", ["heads", "kv_groups"])
 def test_models_without_heads_are_refused(kind: str) -> None:
-    with pytest.raises(StrataError, match="has no heads: use --kind blocks, mixers or ffns"):
+    with pytest.raises(StrataError, match="has no heads: use `kinds` blocks, mixers or ffns"):
         single_ablations(spec(2, None), [kind])
     with pytest.raises(StrataError, match="unknown kind 'kv_group': did you mean kv_groups"):
         single_ablations(spec(2), ["kv_group"])

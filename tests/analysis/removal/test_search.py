@@ -75,7 +75,7 @@ def test_a_path_of_another_plan_is_not_taken(model: BlockModel, prose: Path, tmp
     find(model, prose, tmp_path)
     path = kept("bi", tmp_path)
     (path.parent / "manifest.json").unlink()
-    with pytest.raises(StrataError, match="is not empty and holds no run: give another --out"):
+    with pytest.raises(StrataError, match="is not empty and holds no run: give another `out`"):
         find(model, prose, tmp_path)
 
 

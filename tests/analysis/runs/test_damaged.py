@@ -142,10 +142,10 @@ MANIFEST: dict[str, Any] = {"schema": 2, "key": KEY, "identity": {"model": "tiny
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"schema": 1, "windows": ["a"]}, "is of schema 1, this version of Strata reads 2: give another --out"),
-        ({"schema": 3}, "is of schema 3, this version of Strata reads 2: give another --out"),
-        ({"schema": "2"}, "'schema': Input should be a valid integer; give another --out"),
-        ({"key": "0" * 16}, "its key is not that of its identity; give another --out"),
+        ({"schema": 1, "windows": ["a"]}, "is of schema 1, this version of Strata reads 2: give another `out`"),
+        ({"schema": 3}, "is of schema 3, this version of Strata reads 2: give another `out`"),
+        ({"schema": "2"}, "'schema': Input should be a valid integer; give another `out`"),
+        ({"key": "0" * 16}, "its key is not that of its identity; give another `out`"),
         ({"identity": {"model": "large"}}, "its key is not that of its identity"),
         ({"identity": [1]}, "'identity': Input should be"),
         ({"asked": ["a"]}, "'asked': Input should be a valid"),
@@ -182,7 +182,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path) 
 
 def test_a_file_that_would_never_end_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.json")
-    with pytest.raises(StrataError, match="it is no file; give another --out"):
+    with pytest.raises(StrataError, match="it is no file; give another `out`"):
         opened(tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_a_folder_of_another_request_shows_how_to_go_on(tmp_path: Path) -> None:
     with first.writing({}):
         (tmp_path / "out" / "notebooks").mkdir()
     other = {"models": ["b"], "seed": 0, "documents": 3}
-    says = rf"holds a report of another request \(it differs in documents, models\): give another --out, for example --out {tmp_path}/out-"
+    says = rf"holds a report of another request \(it differs in documents, models\): give another `out`, for example `out` {tmp_path}/out-"
     with pytest.raises(StrataError, match=says) as raised:
         Folder(tmp_path / "out", other, "report", "request", made="notebooks")
     Folder(Path(str(raised.value).rpartition(" ")[2]), other, "report", "request", made="notebooks")

@@ -198,7 +198,7 @@ except StrataError as error:
             subprocess.run([*command, name], cwd=ROOT, capture_output=True, text=True, check=True).stdout for name in ("first", "second")
         )
         run.add([NONE], ["b", "c"], scored(2, 3))
-    assert same == f"another process is writing to {tmp_path}: wait for it, or give another --out\n"
+    assert same == f"another process is writing to {tmp_path}: wait for it, or give another `out`\n"
     assert other == "two at once\n"
     assert sorted(path.name for path in (tmp_path / "scores").glob("*.jsonl")) == ["first.jsonl", "second.jsonl"]
     assert held(run, "a", "b", "c") == [1, 2, 3], "of doubles the first counts"
@@ -211,7 +211,7 @@ def test_a_folder_of_another_text_says_what_differs(tmp_path: Path) -> None:
     with run.writing({}):
         run.add([NONE], ["a"], scored(1))
     for changed, named in (({"model": "large"}, "model"), ({"text": {}}, "text"), ({"edit": "mean", "model": "b"}, "edit, model")):
-        with pytest.raises(StrataError, match=rf"holds a run of another model or text \(it differs in {named}\): give another --out"):
+        with pytest.raises(StrataError, match=rf"holds a run of another model or text \(it differs in {named}\): give another `out`"):
             Run(tmp_path, IDENTITY | changed)
 
 
@@ -230,13 +230,13 @@ def test_a_folder_without_records_may_be_taken_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("manifest", ["", "[1, 2]", "not json", '{"name": "an extension"}'])
 def test_a_manifest_of_something_else(manifest: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(manifest)
-    with pytest.raises(StrataError, match="give another --out"):
+    with pytest.raises(StrataError, match="give another `out`"):
         Run(tmp_path, IDENTITY)
 
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("years of work")
-    with pytest.raises(StrataError, match="is not empty and holds no run: give another --out"):
+    with pytest.raises(StrataError, match="is not empty and holds no run: give another `out`"):
         Run(tmp_path, IDENTITY)
     with pytest.raises(StrataError, match=r"thesis\.docx: Not a directory"):
         Run(tmp_path / "thesis.docx", IDENTITY)
@@ -308,9 +308,9 @@ def test_errors_of_others_are_not_hidden(tmp_path: Path) -> None:
 def test_space_is_asked_for_when_the_disk_is_full_only(tmp_path: Path) -> None:
     """A folder that cannot be there is named, and needs another place."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StrataError, match=r"cannot write to .*: Not a directory; give another --out$"):
+    with pytest.raises(StrataError, match=r"cannot write to .*: Not a directory; give another `out`$"):
         Run(tmp_path / "file" / "run", IDENTITY).write_text("summary.csv", "")
     with pytest.raises(StrataError, match=r"cannot write to .*: Input/output error$"), Run(tmp_path / "run", IDENTITY).writing({}):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
-    with pytest.raises(StrataError, match=r"free some space or give another --out$"), Run(tmp_path / "run", IDENTITY).writing({}):
+    with pytest.raises(StrataError, match=r"free some space or give another `out`$"), Run(tmp_path / "run", IDENTITY).writing({}):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -135,7 +135,7 @@ def test_decisions_belong_to_one_margin_and_one_number_of_documents(reader: Path
     before = (tmp_path / "run" / "decisions.csv").read_text()
     assert before == found.table.to_csv(index=False)
     for n, margin, says in ((12, 0.01, "documents"), (30, 0.01, "documents"), (14, 0.02, "margin")):
-        with pytest.raises(StrataError, match=rf"holds a run of another plan \(it differs in {says}\): give another --out"):
+        with pytest.raises(StrataError, match=rf"holds a run of another plan \(it differs in {says}\): give another `out`"):
             until_resolved(study(n), margin, tmp_path / "run")
     assert (tmp_path / "run" / "decisions.csv").read_text() == before
 
@@ -158,7 +158,7 @@ def test_sentence() -> None:
 
 def test_bad_input(reader: Path, tmp_path: Path) -> None:
     model = load(reader, device="cpu", dtype="float32")
-    for documents, margin, says in ((11, 0.01, "at least 12 are needed, that is --tokens 288 or more"), (12, 0.0, "must be above zero")):
+    for documents, margin, says in ((11, 0.01, "at least 12 are needed, that is 288 tokens or more"), (12, 0.0, "must be above zero")):
         text = Text(corpus=str(reader / "text.txt"), window=24, documents=documents)
         with pytest.raises(StrataError, match=says):
             until_resolved(SweepStudy.of(model, single_ablations(model.spec, ["heads"]), text), margin, tmp_path / "run")

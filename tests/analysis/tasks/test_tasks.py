@@ -113,13 +113,13 @@ def test_tasks_that_cannot_be_had(name: str, says: str, data: Path) -> None:
 
 
 def test_without_hub_or_files(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(StrataError, match=r"cannot read baber/piqa for piqa: .* give files with --data DIR"):
+    with pytest.raises(StrataError, match=r"cannot read baber/piqa for piqa: .* give files with `data` DIR"):
         load_tasks("piqa")
     with pytest.raises(StrataError, match="holds no rows of baber/piqa"):
         load_tasks("piqa", data=tmp_path)
     with pytest.raises(StrataError, match="is not a folder"):
         load_tasks("piqa", data=tmp_path / "nowhere")
-    with pytest.raises(StrataError, match="hold no examples of their own: give train files too, or --shots 0"):
+    with pytest.raises(StrataError, match="hold no examples of their own: give train files too, or `shots` 0"):
         load_tasks("piqa", shots=2, data=data)
 
 

@@ -141,7 +141,7 @@ def test_models_without_heads(folder: Path, tmp_path: Path) -> None:
     """Width is refused; depth against width compares what there is."""
     source, corpus = saved("rwkv-4", folder, tmp_path), str(folder / "text.txt")
     model = load(source, device="cpu")
-    with pytest.raises(StrataError, match="has no heads: use --kind blocks, mixers or ffns"):
+    with pytest.raises(StrataError, match="has no heads: use `kinds` blocks, mixers or ffns"):
         width(model, RunConfig(SMALL, tmp_path / "runs", corpus))
     study = depth_width(model, RunConfig(SMALL, tmp_path / "runs", corpus, documents=12))
     assert list(study.paths) == ["blocks", "mixers", "ffns"]

@@ -7,6 +7,7 @@ from analysis.methods.table import METHODS
 from analysis.metrics.metrics import METRICS
 from analysis.removal.orders import BLOCKS, ORDERS
 from reports.cli import names
+from reports.cli.main import with_options
 
 
 def test_names_in_help_are_those_of_the_tables() -> None:
@@ -14,3 +15,9 @@ def test_names_in_help_are_those_of_the_tables() -> None:
     assert [name for name, order in ORDERS.items() if order.kinds == BLOCKS] == list(names.ORDERS)
     assert (list(names.REWRITING), list(names.IN_MEMORY)) == (rewriting(METHODS.own), in_memory(METHODS.own))
     assert (names.FIRST, names.SEED) == (sources.FIRST, tasks.SEED)
+
+
+def test_arguments_of_the_library_are_options_here() -> None:
+    given = "give another `out`, for example `out` x-1; take `kinds` heads, `n` 3 or `device` cpu (`strata models`, `other`)"
+    said = "give another --out, for example --out x-1; take --kind heads, --remove 3 or --device cpu (`strata models`, `other`)"
+    assert with_options(given) == said
