@@ -30,12 +30,14 @@ from adapters.contract.forward import (
     check_shapes,
 )
 from adapters.contract.past import check_cut_in_two, check_distinct_rows, check_edges, check_past_of_edges, check_past_rows
+from adapters.contract.spec import check_spec
 from adapters.contract.tools import Recorder, assert_close
 
 __all__ = ["CHECKS", "Recorder", "assert_close", "parametrize_with_checks"]
 
 CHECKS: tuple[Callable[[BlockModel], None], ...] = (
     check_shapes,
+    check_spec,
     check_run_is_stream_and_logits,
     check_repeatable,
     check_causality,

@@ -22,6 +22,7 @@ from adapters.base import Block, BlockModel, Context, MixerOutput, right_padded
 from adapters.checkpoints.layout import Layout, Slot, Store
 from adapters.errors import StrataError
 from adapters.families.decoder_config import configuration, window
+from adapters.roles import n_numbers, shapes_by_role, spec_of
 from adapters.specs import BlockSpec, ModelSpec
 
 _LAYER = "model.layers.{i}."
@@ -144,12 +145,14 @@ def assemble(make: type[LlamaModel], cfg: PreTrainedConfig, layout: Layout, stor
     elif "unembed" in shapes and embed in store.shapes:
         tied = f"set tie_word_embeddings to true in config.json if {embed} is its head too, else download it again"
         raise StrataError(f"{store.path} lacks the weight {head}, the head: {tied}")
-    weights, blocks = layout.read(store, shapes, [_block_shapes(cfg)] * cfg.num_hidden_layers)
+    block = _block_shapes(cfg)
+    weights, blocks = layout.read(store, shapes, [block] * cfg.num_hidden_layers)
     # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
     if cfg.tie_word_embeddings and "unembed" in weights and torch.equal(weights["unembed"], weights["embed"]):
         del weights["unembed"]
     act = ACT2FN[cfg.hidden_act]
-    built = [LlamaBlock(_block_spec(cfg, w), w, cfg.rms_norm_eps, act) for w in blocks]
+    block_spec = spec_of(block, cfg.num_attention_heads)
+    built = [LlamaBlock(block_spec, w, cfg.rms_norm_eps, act) for w in blocks]
     spec = ModelSpec(
         family=names[0],
         variant=names[1],
@@ -158,7 +161,7 @@ def assemble(make: type[LlamaModel], cfg: PreTrainedConfig, layout: Layout, stor
         vocab_size=cfg.vocab_size,
         max_len=min(cfg.max_position_embeddings, window(cfg) or cfg.max_position_embeddings),
         blocks=tuple(b.spec for b in built),
-        n_params=sum(t.numel() for table in (weights, *blocks) for t in table.values()),
+        n_params=n_numbers(shapes_by_role(weights)) + sum(b.spec.n_params for b in built),
         source_hash=store.hash,
     )
     return make(spec, cfg, weights, built)
@@ -192,17 +195,3 @@ def _block_shapes(cfg: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
     if cfg.model_type == "qwen3":
         norms |= {"q_norm": (hd,), "k_norm": (hd,)}
     return matrices | {f"{role}_bias": matrices[role][:1] for role in biases} | norms
-
-
-def _block_spec(cfg: PreTrainedConfig, weights: dict[str, Tensor]) -> BlockSpec:
-    mixer = [t for role, t in weights.items() if role[0] in "qkvo" or role == "mixer_norm"]
-    return BlockSpec(
-        n_heads=cfg.num_attention_heads,
-        n_kv_heads=cfg.num_key_value_heads,
-        head_dim=_head_dim(cfg),
-        d_ffn=cfg.intermediate_size,
-        n_params=sum(t.numel() for t in weights.values()),
-        flops_per_token=2 * sum(t.numel() for t in weights.values() if t.dim() == 2),
-        mixer_params=sum(t.numel() for t in mixer),
-        mixer_flops=2 * sum(t.numel() for t in mixer if t.dim() == 2),
-    )

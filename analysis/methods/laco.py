@@ -26,12 +26,12 @@ from torch import Tensor
 
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError
+from adapters.roles import ROLES
 from analysis.data.batches import Batch
 from analysis.engine.tokens import require_finite
 from analysis.methods.method import Level, Method, Remembered, first_documents, without_last
 
 DOCUMENTS, TOKENS = 5, 128  # whose hidden states are compared, and of how many tokens of each: as few snippets as in the notebooks
-KEPT = ("mixer_norm", "mixer_norm_bias", "ffn_norm", "ffn_norm_bias")  # roles that are not merged
 THRESHOLDS = [step / 100 for step in range(99, -101, -1)]
 
 
@@ -106,7 +106,7 @@ def _block(model: BlockModel, layer: Layer) -> Block:
     base = model.blocks[layer.norms]
     if layer.weights == ((layer.norms, 1),):
         return base
-    return base.with_weights({role: t if role in KEPT else _sum(model, role, layer) for role, t in base.weights.items()})
+    return base.with_weights({role: t if ROLES[role].norm else _sum(model, role, layer) for role, t in base.weights.items()})
 
 
 def _sum(model: BlockModel, role: str, layer: Layer) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 from adapters.base import Block, BlockModel
 from adapters.errors import StrataError
 from adapters.families.llama import LlamaBlock
+from adapters.roles import shapes_by_role, spec_of
 from adapters.specs import BlockSpec, ModelSpec
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted, wide
@@ -105,14 +106,7 @@ def cut(block: LlamaBlock, salience: Salience, ratio: float) -> Block:
     spec, w = block.spec, block.weights
     channels = salience.channels.argsort(stable=True)[_removed(spec.d_ffn, ratio) :].sort().values
     left = w | {role: w[role].index_select(axis, channels.to(w[role].device)) for role, axis in ROWS.items() if role in w}
-    gone = {role: w[role].numel() - t.numel() for role, t in left.items()}
-    narrow = replace(
-        spec,
-        d_ffn=len(channels),
-        n_params=spec.n_params - sum(gone.values()),
-        flops_per_token=spec.flops_per_token - 2 * sum(gone[role] for role in CHANNELS),
-    )
-    fed = replace(block, spec=narrow, weights=left)
+    fed = replace(block, spec=spec_of(shapes_by_role(left), spec.n_heads), weights=left)
 
     n_kv_heads, of_group = len(salience.heads), len(w["q"]) // len(w["k"])
     head_dim = len(w["k"]) // n_kv_heads

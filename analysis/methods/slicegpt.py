@@ -27,6 +27,7 @@ from adapters.action import Action
 from adapters.base import Advance, Block, BlockModel, BlockPast, Context, Edge, MixerOutput, Past
 from adapters.errors import StrataError
 from adapters.families.llama import LlamaBlock, LlamaModel, rms_norm
+from adapters.roles import n_numbers, shapes_by_role, spec_of
 from adapters.wrapped import WrappedBlock
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted
@@ -80,7 +81,7 @@ class SlicedModel(BlockModel):
         self._reader, self._eps = model.with_blocks([]), model.config.rms_norm_eps
         self._reader.weights = weights  # it would keep the dense ones alive
         specs = tuple(block.spec for block in blocks)
-        n_params = sum(s.n_params for s in specs) + sum(t.numel() for t in weights.values())
+        n_params = sum(s.n_params for s in specs) + n_numbers(shapes_by_role(weights))
         self.spec = replace(model.spec, blocks=specs, n_params=n_params)
 
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, Context]:
@@ -198,19 +199,11 @@ def _slice(block: LlamaBlock, before: Tensor, middle: Tensor, behind: Tensor) ->
     narrow = {role: t for role, t in w.items() if role not in NORMS.values()}
     narrow |= {role: _product(w[role], w[NORMS[role]].double()[:, None] * into) for role, into in reads.items()}
     narrow |= {role: (into.T @ w[role].double()).to(w[role].dtype) for role, into in writes.items() if role in w}
-    skips = {"mixer": (before.T @ middle).to(w["o"].dtype), "ffn": (middle.T @ behind).to(w["o"].dtype)}
+    skips = {"mixer_skip": (before.T @ middle).to(w["o"].dtype), "ffn_skip": (middle.T @ behind).to(w["o"].dtype)}
 
-    mixer = [t for role, t in narrow.items() if role[0] in "qkvo"] + [skips["mixer"]]
-    all_ = [*narrow.values(), *skips.values()]
-    spec = replace(
-        block.spec,
-        n_params=sum(t.numel() for t in all_),
-        flops_per_token=2 * sum(t.numel() for t in all_ if t.dim() == 2),
-        mixer_params=sum(t.numel() for t in mixer),
-        mixer_flops=2 * sum(t.numel() for t in mixer if t.dim() == 2),
-    )
+    spec = spec_of(shapes_by_role(narrow | skips), block.spec.n_heads)
     narrow |= dict.fromkeys(("mixer_norm", "ffn_norm"), wide)
-    return SlicedBlock(replace(block, spec=spec, weights=narrow, eps=block.eps * d / kept), skips["mixer"], skips["ffn"], d)
+    return SlicedBlock(replace(block, spec=spec, weights=narrow, eps=block.eps * d / kept), **skips, d_model=d)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

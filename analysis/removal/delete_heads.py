@@ -20,17 +20,8 @@ from adapters.errors import StrataError
 from adapters.families.baichuan import AlibiContext
 from adapters.families.llama import LlamaBlock
 from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext
-from adapters.specs import BlockSpec
+from adapters.roles import ROLES, shapes_by_role, spec_of
 from adapters.wrapped import WrappedBlock
-
-# Axis along which a role's weight holds one piece for each head; keys and values of attention: for each key-value head.
-AXES = {
-    **dict.fromkeys(("q", "k", "v", "r", "g", "q_bias", "k_bias", "v_bias"), 0),
-    **dict.fromkeys(("head_norm", "head_norm_bias", "decay", "bonus", "log_bonus", "w0", "a0", "v0", "k_k", "k_a", "r_k"), 0),
-    **dict.fromkeys(("o", "decay_w2", "w2", "a2", "v2", "g2"), 1),
-}
-OF_GROUPS = ("k", "v", "k_bias", "v_bias")
-MATRICES = ("q", "k", "v", "r", "g", "o", "decay_w2", "w2", "a2", "v2", "g2")  # of a matrix product, which count as FLOPs
 
 
 def delete_heads(block: Block, heads: Iterable[int]) -> Block:
@@ -50,13 +41,15 @@ def delete_heads(block: Block, heads: Iterable[int]) -> Block:
     kept = [head for head in range(spec.n_heads) if head not in out]
     size = spec.n_heads // (spec.n_kv_heads or spec.n_heads)  # query heads of a group
     groups = sorted({head // size for head in kept})
-    weights = {
-        role: _kept(t, AXES[role], *((groups, spec.n_heads // size) if role in OF_GROUPS else (kept, spec.n_heads))) if role in AXES else t
-        for role, t in block.weights.items()
-    }
+    weights = dict(block.weights)
+    for role, t in weights.items():
+        _, _, axis, grouped, _ = ROLES[role]
+        if axis is not None:
+            weights[role] = _kept(t, axis, *((groups, spec.n_heads // size) if grouped else (kept, spec.n_heads)))
     reads = [groups.index(head // size) for head in kept]
     equal = len({reads.count(group) for group in set(reads)}) == 1
-    narrow = replace(_spec(spec, block.weights, weights), n_heads=len(kept), n_kv_heads=len(groups) if equal else None)
+    narrow = spec_of(shapes_by_role(weights), len(kept))
+    narrow = narrow if equal else replace(narrow, n_kv_heads=None)
     if isinstance(block, LlamaBlock):
         return NarrowAttention(replace(block, spec=narrow, weights=weights), tuple(kept), tuple(reads))
     return NarrowTimeMix(replace(block, spec=narrow, weights=weights), tuple(kept))
@@ -66,19 +59,6 @@ def _kept(t: Tensor, axis: int, kept: list[int], n: int) -> Tensor:
     """The pieces `kept` of the `n` that `t` has along `axis`."""
     pieces = t.unflatten(axis, (n, -1)).index_select(axis, torch.tensor(kept, device=t.device))
     return pieces.flatten(axis, axis + 1)
-
-
-def _spec(spec: BlockSpec, before: dict[str, Tensor], after: dict[str, Tensor]) -> BlockSpec:
-    gone = {role: before[role].numel() - t.numel() for role, t in after.items()}
-    params = sum(gone.values())
-    flops = 2 * sum(n for role, n in gone.items() if role in MATRICES)
-    return replace(
-        spec,
-        n_params=spec.n_params - params,
-        flops_per_token=spec.flops_per_token - flops,
-        mixer_params=spec.mixer_params - params,
-        mixer_flops=spec.mixer_flops - flops,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapters import BlockModel, contract, load
+from adapters import BlockModel, BlockSpec, contract, load
 from adapters.attention import KeyValuePast
 from adapters.base import Advance, BlockPast, Context, MixerOutput
-from adapters.contract import CHECKS, Recorder
+from adapters.contract import CHECKS, Recorder, check_spec
 from tests.reference.hf import tiny
 
 
@@ -146,8 +146,13 @@ def deletes_the_next(model: BlockModel, with_blocks: Callable, blocks) -> BlockM
     return with_blocks([model.blocks[0], *blocks[1:]])
 
 
+def with_specs(model: BlockModel, **numbers: object) -> BlockModel:
+    return model.with_blocks([replace(block, spec=replace(block.spec, **numbers)) for block in model.blocks])
+
+
 MUTANTS: dict[str, tuple[Callable[[BlockModel], BlockModel], set[str]]] = {
     "logits-cut": (lambda m: changed(m, logits=lambda _, old, x: old(x)[..., 1:]), {"check_shapes"}),
+    "other-groups": (lambda m: with_specs(m, n_kv_heads=m.spec.blocks[0].n_heads), {"check_spec"}),
     "other-logits": (lambda m: changed(m, run=lambda s, old, *a, **k: old(*a, **k) * 1.0001), {"check_run_is_stream_and_logits"}),
     "drifts": (lambda m: changed(m, logits=drifts), {"check_repeatable"}),
     "sees-ahead": (lambda m: changed_blocks(m, "mix", sees_ahead), {"check_causality"}),
@@ -194,6 +199,21 @@ def test_wrong_adapters_are_caught(name: str, good: BlockModel) -> None:
 def test_the_unchanged_model_passes(good: BlockModel) -> None:
     assert failing(good) == set()
     assert failing(changed_blocks(good, "mix", lambda block, *args: block.mix(*args))) == set()  # nor is wrapping a fault
+
+
+@pytest.mark.parametrize("number", [field.name for field in fields(BlockSpec) if field.name != "parallel"])
+def test_every_number_of_a_block_is_checked(number: str, good: BlockModel) -> None:
+    said = getattr(good.spec.blocks[0], number)
+    with pytest.raises((AssertionError, RuntimeError)):
+        check_spec(with_specs(good, **{number: not said if isinstance(said, bool) else said + 1}))
+
+
+@pytest.mark.parametrize("number", ["n_params", "d_model", "vocab_size"])
+def test_every_number_of_a_model_is_checked(number: str, good: BlockModel) -> None:
+    wrong = copy.copy(good)
+    wrong.spec = replace(good.spec, **{number: getattr(good.spec, number) + 1})
+    with pytest.raises(AssertionError, match=f"{number}.* of the spec is "):
+        check_spec(wrong)
 
 
 def test_every_check_is_in_the_table_and_has_a_mutant() -> None:

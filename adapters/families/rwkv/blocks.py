@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -138,27 +138,6 @@ class RwkvBlock:
         if ctx.real is None or past is None or past.v_carry is None:
             return carry
         return torch.where(_repeat(ctx.real[:, :1], ctx, x), carry, past.v_carry)
-
-
-_FFN_ROLES = ("ffn_norm", "ffn_norm_bias", "ffn_mix_k", "ffn_mix_r", "up", "down", "receptance")
-_TABLES = ("decay", "bonus", "log_bonus", "r_k")  # two axes, but no matrix product
-
-
-def block_spec(weights: dict[str, Tensor], n_heads: int | None) -> BlockSpec:
-    def flops(roles: Iterable[str]) -> int:
-        return 2 * sum(weights[role].numel() for role in roles if weights[role].dim() > 1 and role not in _TABLES)
-
-    mixer = [role for role in weights if role not in _FFN_ROLES]
-    return BlockSpec(
-        n_heads=n_heads,
-        n_kv_heads=n_heads,
-        head_dim=len(weights["o"]) // n_heads if n_heads else None,
-        d_ffn=len(weights["up"]),
-        n_params=sum(t.numel() for t in weights.values()),
-        flops_per_token=flops(weights),
-        mixer_params=sum(weights[role].numel() for role in mixer),
-        mixer_flops=flops(mixer),
-    )
 
 
 def _by_rows(f: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:

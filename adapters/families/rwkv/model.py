@@ -13,9 +13,10 @@ from torch import Tensor
 from adapters.base import BlockModel, right_padded
 from adapters.checkpoints.layout import Layout, Store
 from adapters.errors import StrataError
-from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext, block_spec
+from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext
 from adapters.families.rwkv.layouts import V_FIRST, VALUE_RESIDUAL, Sizes, block_shapes, detect, measure, model_shapes
 from adapters.families.rwkv.tokenizers import find_tokenizer
+from adapters.roles import n_numbers, shapes_by_role, spec_of
 from adapters.specs import ModelSpec
 
 NORM_EPS, GROUP_NORM_EPS = 1e-5, 64e-5  # official; the second is 1e-5 times the square of the divisor 8 in training
@@ -59,7 +60,7 @@ class RwkvModel(BlockModel):
             return self
         assert isinstance(first, RwkvBlock)
         weights = {role: t for role, t in first.weights.items() if role not in VALUE_RESIDUAL}
-        root = replace(first, weights=weights, spec=block_spec(weights, first.spec.n_heads))
+        root = replace(first, weights=weights, spec=spec_of(shapes_by_role(weights), first.spec.n_heads))
         other = self.with_blocks([root, *self.blocks[1:]])
         assert isinstance(other, RwkvModel)
         other.source = root
@@ -87,8 +88,10 @@ def build(config: dict, store: Store, name: str) -> RwkvModel:
     norm_eps = _number(config, ("layer_norm_epsilon", "norm_eps"), NORM_EPS)
     scaled = norm_eps * sizes.head_dim if config.get("norm_eps") and sizes.head_dim else GROUP_NORM_EPS  # flash-linear-attention's
     head_norm_eps = _number(config, ("group_norm_eps",), scaled)
-    weights, blocks = found.read(store, model_shapes(sizes), [block_shapes(sizes, i) for i in range(sizes.n_blocks)])
-    built = [RwkvBlock(block_spec(w, sizes.n_heads), w, version, norm_eps, head_norm_eps) for w in blocks]
+    shapes, tables = model_shapes(sizes), [block_shapes(sizes, i) for i in range(sizes.n_blocks)]
+    specs = tuple(spec_of(table, sizes.n_heads) for table in tables)
+    weights, blocks = found.read(store, shapes, tables)
+    built = [RwkvBlock(block, w, version, norm_eps, head_norm_eps) for block, w in zip(specs, blocks, strict=True)]
     spec = ModelSpec(
         family="rwkv",
         variant=version,
@@ -96,8 +99,8 @@ def build(config: dict, store: Store, name: str) -> RwkvModel:
         d_model=sizes.d_model,
         vocab_size=sizes.vocab_size,
         max_len=int(_number(config, ("context_length", "max_position_embeddings"), MAX_LEN.get(version, 4096))),
-        blocks=tuple(b.spec for b in built),
-        n_params=sum(t.numel() for table in (weights, *blocks) for t in table.values()),
+        blocks=specs,
+        n_params=n_numbers(shapes) + sum(block.n_params for block in specs),
         source_hash=store.hash,
     )
     model = RwkvModel(spec, found, weights, built, norm_eps)

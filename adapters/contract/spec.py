@@ -1,0 +1,74 @@
+"""The check of a spec: every number of it against the weights, without the tables that adapters make it from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from adapters.base import BlockModel, Context
+from adapters.contract.tools import cast, token_ids
+
+PRODUCTS = ("linear", "matmul", "__matmul__", "mm", "bmm")  # functions; their first two tensors are factors, a third is a bias
+
+
+class Factors(TorchFunctionMode):
+    """Notes which of some weights are factors of matrix products while it is on."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.role_of = {t.untyped_storage().data_ptr(): role for role, t in weights.items()}
+        self.roles: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> object:
+        if getattr(func, "__name__", "") in PRODUCTS:
+            tensors = [t for t in args if isinstance(t, Tensor)][:2]
+            factors = {t.untyped_storage().data_ptr() for t in tensors if min(t.shape[-2:]) > 1}  # else it is a vector, though of each head
+            self.roles |= {role for place, role in self.role_of.items() if place in factors}
+        return func(*args, **(kwargs or {}))
+
+
+def check_spec(model: BlockModel) -> None:
+    """Every number of the spec is what the weights say: a part's parameters are those that its output has gradients to, its
+    FLOPs those of the matrix products that they are factors of."""
+    model = cast(model, torch.float32)
+    spec, tables = model.spec, [model.weights, *(block.weights for block in model.blocks)]
+    _equal("n_params", spec.n_params, sum(_size(table.values()) for table in tables))
+    _equal("vocab_size, d_model", (spec.vocab_size, spec.d_model), tuple(model.weights["embed"].shape))
+    x, ctx = model.begin(token_ids(model))
+    for i, block in enumerate(model.blocks):
+        found, w = block.spec, block.weights
+        mixer, mixer_flops = _part(w, block.mix, x, ctx) if found.has_mixer else (set(), 0)
+        ffn, ffn_flops = _part(w, block.ffn, x, ctx) if found.has_ffn else (set(), 0)
+        where = f"block {i}: "
+        _equal(where + "weights of its parts", sorted([*mixer, *ffn]), sorted(w))
+        _equal(where + "n_params", found.n_params, _size(w.values()))
+        _equal(where + "mixer_params", found.mixer_params, _size(w[role] for role in mixer))
+        _equal(where + "flops_per_token", found.flops_per_token, mixer_flops + ffn_flops)
+        _equal(where + "mixer_flops", found.mixer_flops, mixer_flops)
+        _equal(where + "d_ffn", found.d_ffn, len(w["up"]) if found.has_ffn else 0)
+        z = block.mix(x, ctx).z if found.has_mixer else None
+        _equal(where + "n_heads, head_dim", (found.n_heads, found.head_dim), (None, None) if z is None else tuple(z.shape[2:]))
+        _equal(where + "n_kv_heads", found.n_kv_heads, None if z is None else len(w["k"]) // z.shape[3])
+
+
+def _part(weights: Mapping[str, Tensor], run: Callable[..., tuple], x: Tensor, ctx: Context) -> tuple[set[str], int]:
+    """The roles that a part of a block reads, and the FLOPs a token of its matrix products."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaves = [t.requires_grad_() for t in weights.values()]
+        gradients = torch.autograd.grad(run(x, ctx)[0].sum(), leaves, allow_unused=True)
+    roles = {role for role, g in zip(weights, gradients, strict=True) if g is not None}
+    with torch.no_grad(), Factors(weights) as factors:
+        run(x, ctx)
+    return roles, 2 * _size(weights[role] for role in factors.roles)
+
+
+def _size(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() for t in tensors)
+
+
+def _equal(what: str, said: object, found: object) -> None:
+    assert said == found, f"{what} of the spec is {said}, the weights say {found}"

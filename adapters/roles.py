@@ -1,0 +1,79 @@
+"""What a block's weights are, by role: from this table and their shapes comes its spec, and which of them a head takes along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from adapters.specs import BlockSpec
+
+Shapes = Mapping[str, Sequence[int]]  # by role
+
+
+class Role(NamedTuple):
+    part: Literal["mixer", "ffn"]
+    matrix: bool = False  # of a matrix product, which counts as FLOPs; anything else is a vector, or a table with a row for each head
+    heads: int | None = None  # axis along which it holds one piece for each head
+    grouped: bool = False  # ... in attention for each key-value head
+    norm: bool = False  # of the norm that reads the stream
+
+
+ROLES: dict[str, Role] = {
+    **dict.fromkeys(("mixer_norm", "mixer_norm_bias"), Role("mixer", norm=True)),
+    **dict.fromkeys(("ffn_norm", "ffn_norm_bias"), Role("ffn", norm=True)),
+    # attention and time-mix
+    **dict.fromkeys(("q", "r", "g"), Role("mixer", matrix=True, heads=0)),
+    **dict.fromkeys(("k", "v"), Role("mixer", matrix=True, heads=0, grouped=True)),
+    "o": Role("mixer", matrix=True, heads=1),
+    # attention
+    "q_bias": Role("mixer", heads=0),
+    **dict.fromkeys(("k_bias", "v_bias"), Role("mixer", heads=0, grouped=True)),
+    **dict.fromkeys(("o_bias", "q_norm", "k_norm"), Role("mixer")),
+    # time-mix
+    **dict.fromkeys(("head_norm", "head_norm_bias", "decay", "bonus", "log_bonus"), Role("mixer", heads=0)),
+    **dict.fromkeys(("w0", "a0", "v0", "k_k", "k_a", "r_k"), Role("mixer", heads=0)),
+    **{f"mix_{c}": Role("mixer") for c in "xwkvrga"},
+    **dict.fromkeys(("mix_w1", "mix_w2", "decay_w1", "w1", "a1", "v1", "g1"), Role("mixer", matrix=True)),
+    **dict.fromkeys(("decay_w2", "w2", "a2", "v2", "g2"), Role("mixer", matrix=True, heads=1)),
+    # ffn and channel-mix
+    **dict.fromkeys(("gate", "up", "down", "receptance"), Role("ffn", matrix=True)),
+    **dict.fromkeys(("gate_bias", "up_bias", "down_bias", "ffn_mix_k", "ffn_mix_r"), Role("ffn")),
+    # in place of the identity, where the stream changes its axes
+    "mixer_skip": Role("mixer", matrix=True),
+    "ffn_skip": Role("ffn", matrix=True),
+}
+
+
+def shapes_by_role(weights: Mapping[str, Tensor]) -> Shapes:
+    return {role: tuple(t.shape) for role, t in weights.items()}
+
+
+def n_numbers(table: Shapes) -> int:
+    """How many numbers tensors of these shapes hold."""
+    return sum(map(prod, table.values()))
+
+
+def spec_of(table: Shapes, n_heads: int | None, *, parallel: bool = False) -> BlockSpec:
+    """The spec of a block whose weights have these shapes; no weight is read. `n_heads` is all that shapes do not say."""
+    mixer = {role: shape for role, shape in table.items() if ROLES[role].part == "mixer"}
+    head_dim = table["o"][1] // n_heads if n_heads else None
+    return BlockSpec(
+        n_heads=n_heads,
+        n_kv_heads=table["k"][0] // head_dim if head_dim else None,
+        head_dim=head_dim,
+        d_ffn=table["up"][0] if "up" in table else 0,
+        n_params=n_numbers(table),
+        flops_per_token=_flops(table),
+        mixer_params=n_numbers(mixer),
+        mixer_flops=_flops(mixer),
+        has_mixer=bool(mixer),
+        has_ffn=len(mixer) < len(table),
+        parallel=parallel,
+    )
+
+
+def _flops(table: Shapes) -> int:
+    return 2 * n_numbers({role: shape for role, shape in table.items() if ROLES[role].matrix})
