@@ -16,6 +16,7 @@ from analysis.comparison.redundancy import LIMIT, SUMMARIES
 from analysis.comparison.study import UNITS, Compared, Measured
 from analysis.display.format import bounded, escape, number
 from analysis.display.model_lines import bands
+from analysis.display.sentences import Effect
 from analysis.engine.ablations import row_key
 from analysis.runs.tables import tidy
 from analysis.stats.estimates import Estimate, mean
@@ -207,11 +208,9 @@ class Comparison:
         alike = verdicts.controlled([(escape(a), escape(b), self._matched(a, b)) for a, b in self.gaps])
         said = [f"{alike} {skipped}".strip()]
         for (a, b), gaps in self.gaps.items():
-            gap, significant = gaps[MAIN]
             first, second = (verdicts.Side(escape(name), self._values(name, MAIN)) for name in (a, b))
-            matched, n, summary = self._matched(a, b), self.n_documents, SUMMARIES[MAIN]
-            verdict = verdicts.difference(summary, first, second, gap.interval, significant=significant, matched=matched, n_documents=n)
-            said.append(f"- {verdict}")
+            gap = Effect(gaps[MAIN][0].interval, gaps[MAIN][1], self.n_documents)
+            said.append(f"- {verdicts.difference(SUMMARIES[MAIN], first, second, gap, matched=self._matched(a, b))}")
         return "\n\n".join([said[0], "\n".join(said[1:])])
 
     @property

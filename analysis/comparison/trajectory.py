@@ -26,6 +26,7 @@ from analysis.comparison.study import Measured, measure
 from analysis.data.batches import tokenizer_hash
 from analysis.display.format import escape
 from analysis.display.model_lines import bands
+from analysis.display.sentences import Effect
 from analysis.runs.settings import RunConfig
 from analysis.runs.tables import tidy
 from analysis.stats.estimates import Estimate, mean
@@ -83,17 +84,16 @@ class Trajectory:
         sides = {title: verdicts.Side(escape(title), tuple(growth.value for growth in of)) for title, of in seeds.items()}
         pairs = list(combinations(seeds, 2))
         gaps = [mean(seeds[a]) - mean(seeds[b]) for a, b in pairs]
-        significant = false_discovery_control([e.p for e in (*growths.values(), *gaps)]) <= 0.05
-        n, summary = self.n_documents, SUMMARIES[MAIN]
+        changes = [*growths.values(), *gaps]
+        significant = false_discovery_control([change.p for change in changes]) <= 0.05
+        effects = [Effect(change.interval, bool(yes), self.n_documents) for change, yes in zip(changes, significant, strict=True)]
+        summary = SUMMARIES[MAIN]
         said = [
-            verdicts.over_training(
-                escape(name), summary, ends[name][0], ends[name][2], growth.interval, significant=bool(yes), n_documents=n
-            )
-            for (name, growth), yes in zip(growths.items(), significant, strict=False)
+            verdicts.over_training(escape(name), summary, ends[name][0], ends[name][2], effect)
+            for name, effect in zip(growths, effects, strict=False)
         ]
         said += [
-            verdicts.equally(summary, sides[a], sides[b], gap.interval, significant=bool(yes), n_documents=n)
-            for (a, b), gap, yes in zip(pairs, gaps, significant[len(growths) :], strict=True)
+            verdicts.equally(summary, sides[a], sides[b], effect) for (a, b), effect in zip(pairs, effects[len(growths) :], strict=True)
         ]
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
 

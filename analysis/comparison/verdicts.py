@@ -1,6 +1,6 @@
 """What a comparison says in words: about these models, and about their architectures only where the seeds allow it.
 
-Documents tell models apart. That is no word about architectures: other seeds, trained alike, would have to repeat it.
+Documents show that models differ. That says nothing about architectures: other seeds, trained alike, would have to repeat it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from scipy import stats
 
 from analysis.comparison.redundancy import Summary
-from analysis.display.format import bounded, capital, number
-from analysis.display.sentences import too_few
+from analysis.display.format import bounded, capital, count, listed, number
+from analysis.display.sentences import Effect, not_known
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 
 SEEDS = 3  # of each side, from which on architectures can be spoken of
-NO_MARGIN = "a model that is no better than a byte unigram has nothing to lose"
+NO_GAIN = "a model that is no better than a byte unigram has nothing to lose"
 
 
 class Side(NamedTuple):
@@ -28,21 +28,21 @@ class Side(NamedTuple):
     values: tuple[float, ...]  # of each seed
 
 
-def difference(summary: Summary, a: Side, b: Side, gap: Interval, *, significant: bool, matched: str, n_documents: int) -> str:
+def difference(summary: Summary, a: Side, b: Side, gap: Effect, *, matched: str) -> str:
     """Does a summary differ between two sides, and is that one of models or of architectures?
 
-    `gap`: mean of a minus mean of b, paired over documents; `significant`: it can be told from zero. `matched`: what they were
-    matched by in a controlled training ("equal tokens", "equal loss"); empty if they were not.
+    `gap`: mean of a minus mean of b, paired over documents. `matched`: what they were matched by in a controlled training
+    ("equal tokens", "equal loss"); empty if they were not.
     """
     if not np.isfinite([*a.values, *b.values]).all():
-        return f"{capital(summary.title)} cannot be compared: {NO_MARGIN}."
+        return f"{capital(summary.title)} cannot be compared: {NO_GAIN}."
     found = f"{capital(summary.title)}: {_mean(a)} for {a.name}, {_mean(b)} for {b.name}"
-    if n_documents < MIN_DOCUMENTS_FOR_CI:
-        return f"{found}. Whether they differ is open: {too_few(n_documents)}."
-    found += f"; difference {bounded(gap)}."
-    if not significant:
-        return f"{found} These documents do not tell them apart."
-    high, low = (a, b) if gap.value > 0 else (b, a)
+    if gap.n_documents < MIN_DOCUMENTS_FOR_CI:
+        return f"{found}. {capital(not_known('whether they differ', gap.n_documents))}."
+    found += f"; difference {bounded(gap.size)}."
+    if not gap.significant:
+        return f"{found} They do not differ significantly."
+    high, low = (a, b) if gap.size.value > 0 else (b, a)
     if _overlap(high, low):
         return f"{found} The seeds disagree: one of {low.name} reaches one of {high.name}, so no difference is supported."
     said = f"{found} {summary.higher.format(high.name)}"
@@ -54,7 +54,7 @@ def difference(summary: Summary, a: Side, b: Side, gap: Interval, *, significant
     p = _between_seeds(high.values, low.values)
     if p > 0.05:
         return f"{said}. That is about these models; seeds vary too much to say it of the architectures (p = {number(p)} over seeds)."
-    return f"{said}: a difference of the architectures as they were trained here, at {matched} (p = {number(p)} over seeds)."
+    return f"{said}: a difference between the architectures as trained here, at {matched} (p = {number(p)} over seeds)."
 
 
 def spread(name: str, summary: Summary, values: Sequence[float], document: Interval) -> str:
@@ -65,8 +65,8 @@ def spread(name: str, summary: Summary, values: Sequence[float], document: Inter
     if document.low is None or document.high is None:
         return f"{found}."
     width = document.high - document.low
-    more = "farther apart than" if max(values) - min(values) > width else "within the width of"
-    return f"{found}, {more} the interval over documents (width {number(width)})."
+    more = "further apart than" if max(values) - min(values) > width else "within"
+    return f"{found}, {more} the width of the interval over documents ({number(width)})."
 
 
 def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
@@ -77,17 +77,17 @@ def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
     others, said = by.pop("", []), []
     if by:
         alike = "; ".join(_pairs(of, f" ({matched})") for matched, of in by.items())
-        said.append(f"Trained alike, so that the architecture is what differs: {alike}.")
+        said.append(f"Trained alike, so that only the architecture differs: {alike}.")
     if "equal loss" in by:
-        said.append("At equal loss the early one has also read fewer tokens, and its learning rate was still high.")
+        said.append("At equal loss the early checkpoint has also read fewer tokens, and its learning rate was still high.")
     if others:
-        said.append(f"Not trained alike, so that data, size and budget may be what differs: {_pairs(others)}.")
+        said.append(f"Not trained alike, so that data, size and budget may differ: {_pairs(others)}.")
     return " ".join(said)
 
 
 def skipped(pairs: Sequence[tuple[str, str]]) -> str:
     """Pairs that are not compared (`groups.unequal_steps`), and why."""
-    why = "an early checkpoint is compared only with models whose loss it was chosen by, seed for seed"
+    why = "an early checkpoint is compared only with the models whose loss it was matched to, seed by seed"
     return f"Not compared, since {why}: {_pairs(pairs)}." if pairs else ""
 
 
@@ -95,44 +95,37 @@ def _pairs(pairs: Sequence[tuple[str, str]], note: str = "") -> str:
     """Every pair by name, or all names at once where each is paired with each other."""
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     if len(pairs) == math.comb(len(names), 2):
-        return f"{', '.join(names[:-1])} and {names[-1]}{note}"
+        return f"{listed(names)}{note}"
     return "; ".join(f"{a} and {b}{note}" for a, b in pairs)
 
 
-def over_training(name: str, summary: Summary, first: int, last: int, growth: Interval, *, significant: bool, n_documents: int) -> str:
+def over_training(name: str, summary: Summary, first: int, last: int, growth: Effect) -> str:
     """Does redundancy grow as a model learns? `growth`: the summary after step `last` less that after step `first`."""
-    if not np.isfinite(growth.value):
+    if not np.isfinite(growth.size.value):
         return (
-            f"Whether redundancy of {name} grows while it learns cannot be said: "
-            "it takes two steps after the start at which it is better than a byte unigram."
+            f"Whether the redundancy of {name} grows during training is not known: "
+            "two steps after the start are needed at which it is better than a byte unigram."
         )
-    found = f"From step {first:,} to step {last:,} of {name} the {summary.title} changes by {bounded(growth)}"
-    if n_documents < MIN_DOCUMENTS_FOR_CI:
-        return f"{found}. Whether redundancy grows is open: {too_few(n_documents)}."
-    if not significant:
-        return f"{found}. A change is not supported."
-    return (
-        f"{found}: by this measure {name} becomes {'more' if growth.value * summary.redundant > 0 else 'less'} redundant while it learns."
+    more, less = (f"{name} becomes {how} redundant during training" for how in ("more", "less")[:: summary.redundant])
+    return f"From step {first:,} to step {last:,} of {name} the {summary.title} changes by {bounded(growth.size)}. " + growth.say(
+        "whether redundancy grows", f"By this measure {more}.", f"By this measure {less}.", "That is not significant."
     )
 
 
-def equally(summary: Summary, a: Side, b: Side, gap: Interval, *, significant: bool, n_documents: int) -> str:
+def equally(summary: Summary, a: Side, b: Side, gap: Effect) -> str:
     """Does it change equally in two sides? `values` of a side: the change of each seed; `gap`: their mean in a less that in b."""
-    if not np.isfinite(gap.value):
+    size = gap.size
+    if not np.isfinite(size.value):
         return ""
-    up, down = (a, b) if gap.value > 0 else (b, a)
+    up, down = (a, b) if size.value > 0 else (b, a)
     falls = np.mean(up.values) <= 0  # in both, so that the lower one changes more
     more, less = (down, up) if falls else (up, down)
     opposite = ", where it falls" if np.mean(down.values) < 0 < np.mean(up.values) else ""
-    apart = gap if up is a else Interval(-gap.value, *(None if bound is None else -bound for bound in (gap.high, gap.low)))
+    apart = size if up is a else Interval(-size.value, *(None if bound is None else -bound for bound in (size.high, size.low)))
     found = f"The {summary.title} {'falls' if falls else 'rises'} by {bounded(apart)} more in {more.name} than in {less.name}{opposite}"
-    if n_documents < MIN_DOCUMENTS_FOR_CI:
-        return f"{found}. Whether that is a difference is open: {too_few(n_documents)}."
-    if not significant:
-        return f"{found}: these documents do not tell the two apart."
-    if _overlap(up, down):
-        return f"{found}. The seeds disagree, so no difference is supported."
-    return f"{found}. That is about {_these(a, b, 'trainings')}, not about architectures."
+    about = f"That is about these {count(len(a.values) + len(b.values), 'training')}, not about architectures."
+    significant = "The seeds disagree, so no difference is supported." if _overlap(up, down) else about
+    return f"{found}. {gap.say('whether that is a difference', significant, significant, 'That is not significant.')}"
 
 
 def _between_seeds(high: Sequence[float], low: Sequence[float]) -> float:
@@ -151,6 +144,6 @@ def _mean(side: Side) -> str:
     return number(float(np.mean(side.values)))
 
 
-def _these(a: Side, b: Side, what: str = "models") -> str:
+def _these(a: Side, b: Side) -> str:
     n = len(a.values) + len(b.values)
-    return f"these {'two' if n == 2 else n} {what}"
+    return f"these {'two' if n == 2 else n} models"

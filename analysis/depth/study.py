@@ -11,6 +11,7 @@ import pandas as pd
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES
 from analysis.data.batches import Text
+from analysis.depth import findings
 from analysis.display import sentences
 from analysis.display.format import INTERVALS, bounded, number
 from analysis.display.result import Result
@@ -107,16 +108,16 @@ class Depth(Result):
     @cached_property
     def parts(self) -> str:
         """Which mixers and ffns can go."""
-        return "\n\n".join(sentences.redundancy(self.sweep, kind) for kind in KINDS[1:])
+        return "\n\n".join(findings.redundancy(self.sweep, kind) for kind in KINDS[1:])
 
     @cached_property
     def limits(self) -> str:
         """What these documents can show, what more of them would, and what no number of them can."""
-        return f"{sentences.resolution(self.sweep, BUDGETS['full'].documents)}\n\n{LIMITS}"
+        return f"{findings.resolution(self.sweep, BUDGETS['full'].documents)}\n\n{LIMITS}"
 
     @cached_property
     def conclusion(self) -> str:
-        return f"{sentences.cheapest(self.sweep)} {self.bi_agreement}"
+        return f"{findings.cheapest(self.sweep)} {self.bi_agreement}"
 
 
 def _bounds(low: float, high: float) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.display.format import bounded, number
+from analysis.display.format import bounded
 from analysis.display.result import Result
 from analysis.display.sentences import intervals
 from analysis.removal.nested import nested
@@ -79,22 +79,22 @@ class DepthWidth(Result):
         """The depth-width table: rise in loss by kind wherever as much is saved, and which kind is cheapest."""
         rows = []
         for c in self.comparisons:
-            first = min(c.rises, key=lambda kind: c.rises[kind].value) if c.rises else ""
-            apart = [b if a == first else a for (a, b), significant in c.significant.items() if significant and first in (a, b)]
+            first = c.verdict.leaders[0] if c.verdict else ""
+            more = [kind for kind in c.rises if frozenset((first, kind)) in c.differing]
             rises = {kind: bounded(c.rises[kind]) if kind in c.rises else self._missing(kind, c) for kind in self.paths}
             rows.append(
                 {
-                    "saved": f"{number(int(100 * c.share + 0.5))} % of {c.measure}",
+                    "saved": c.at,
                     **rises,
                     "least": first,
-                    "told from": ", ".join(apart) or "none",
+                    "significantly less than": ", ".join(more) or "none",
                 }
             )
         return pd.DataFrame(rows)
 
     def _missing(self, kind: str, c: Comparison) -> str:
         """Why there is no loss of a kind."""
-        return "one saves more" if self.paths[kind].shares(c.measure, self.model.spec)[1] > c.share else "out of reach"
+        return "one saves more" if self.paths[kind].shares(c.measure, self.model.spec)[1] > c.share else "too little can be saved"
 
     @cached_property
     def conclusion(self) -> str:

@@ -89,6 +89,17 @@ def listed(labels: Iterable[object], word: str = "and") -> str:
     return f"{', '.join(firsts)} {word} {last}" if firsts else last
 
 
+def count(n: float, noun: str) -> str:
+    """ "1 document", "1,024 documents"; halves, of blocks, as they are."""
+    return f"{n:,g} {noun}{'s' * (n != 1)}" if n != int(n) else f"{int(n):,} {noun}{'s' * (n != 1)}"
+
+
+def named(noun: str, labels: Iterable[object], word: str = "and") -> str:
+    """ "block 3", "blocks 3 and 5"."""
+    labels = list(labels)
+    return f"{noun}{'s' * (len(labels) > 1)} {listed(labels, word)}"
+
+
 def capital(text: str) -> str:
     """The text as the start of a sentence."""
     return text[:1].upper() + text[1:]

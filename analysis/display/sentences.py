@@ -1,102 +1,107 @@
-"""What a report says in words: functions of tables, which claim no more than the intervals allow.
+"""What a report says in words: functions of numbers, which claim no more than the intervals allow.
 
 Block indices are 0-based and sets are printed in full. Losses are in nats per token, intervals are 95 %.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from analysis.display.format import listed, number, signed
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
+from analysis.display.format import bounded, capital, count, listed, named, number
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, Interval, differing_pairs
 from analysis.stats.rank_agreement import chance, documents_needed
 
 NOUNS = {"blocks": "block", "mixers": "mixer", "ffns": "ffn", "heads": "head"}
+RATE = "(false discovery rate 5\u00a0%)"
 
 
-def redundancy(table: pd.DataFrame, kind: str = "blocks") -> str:
-    """Which parts cost something when taken out alone, which cost most, and how concentrated the loss is.
-
-    `table`: tidy table of a sweep of one text (`analysis.runs.sweep_run.sweep_table`) with the metrics delta_nll, ppl and told.
-    Raises ValueError when it has no rows of `kind` or more than one task.
-    """
-    parts, noun = _parts(table, kind), NOUNS[kind]
-    n, high = len(parts), parts["ci_high"]
-    documents = int(parts["n_documents"].min())
-    top = parts.iloc[int(parts["delta_nll"].argmax())]
-    if documents < MIN_DOCUMENTS_FOR_CI:
-        return (
-            f"Whether any {noun} can be told from the dense model is open: {too_few(documents)}. "
-            f"The largest rise seen is {signed(top['delta_nll'])} nats per token, without {noun} {top['label']}."
-        )
-    significant = parts["significant"] == 1
-    rate = "(false discovery rate 5 %)"
-    if not significant.any():
-        return (
-            f"No {noun} of {n} can be told from the dense model when it is taken out {rate}. That is no proof that they are free: "
-            f"their intervals reach {number(high.max())} nats per token. More documents would narrow them."
-        )
-    sentences = [f"Each of the {n} {kind} can be told from the dense model when it is taken out {rate}."]
-    if not significant.all():
-        free = parts[~significant]
-        reach = f"{'its interval reaches' if len(free) == 1 else 'their intervals reach'} {number(free['ci_high'].max())} nats per token"
-        sentences = [
-            f"{significant.sum()} of {n} {kind} can be told from the dense model when taken out {rate}. "
-            f"{_named(noun, free['label']).capitalize()} cannot: {reach}."
-        ]
-    if len(better := parts[significant & (parts["delta_nll"] < 0)]):
-        sentences.append(f"The loss is lower without {_named(noun, better['label'], 'or')}.")
-    if len(worse := parts[significant & (parts["delta_nll"] > 0)]):
-        rivals = parts[high >= top["ci_low"]]
-        sentences += [_costliest(top, noun) if len(rivals) == 1 else _tie(rivals, noun), _concentration(worse, parts, kind)]
-    return " ".join(sentences)
+def too_few(n_documents: int) -> str:
+    """Why there is no interval."""
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
+        return f"too few documents for an interval ({n_documents} of at least {MIN_DOCUMENTS_FOR_CI})"
+    return f"no interval could be computed from {n_documents} documents"
 
 
-def _parts(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """One row for each part of `kind`: label, delta_nll with its bounds, told, ppl, dense_ppl."""
-    rows = table[table["kind"] == kind]
-    if rows.empty:
-        raise ValueError(f"the table has no rows of kind {kind!r}")
-    if rows["dataset"].nunique() > 1:
-        raise ValueError(f"one text at a time, the table has {', '.join(sorted(rows['dataset'].unique()))}")
-    by_metric = {metric: part.set_index(["block", "head"]) for metric, part in rows.fillna({"head": -1}).groupby("metric")}
-    parts = by_metric["delta_nll"][["value", "ci_low", "ci_high", "n_documents"]].rename(columns={"value": "delta_nll"})
-    parts = parts.assign(significant=by_metric["significant"]["value"], ppl=by_metric["ppl"]["value"]).fillna(
-        {"ci_low": -np.inf, "ci_high": np.inf}
-    )
-    parts = parts.reset_index().astype({"block": int, "head": int}).sort_values(["block", "head"], ignore_index=True)
-    dense = table[(table["kind"] == "dense") & (table["metric"] == "ppl")]["value"]
-    labels = [f"{block}.{head}" if kind == "heads" else str(block) for block, head in zip(parts["block"], parts["head"], strict=True)]
-    return parts.assign(label=labels, dense_ppl=float(dense.iloc[0]))
+def not_known(question: str, n_documents: int) -> str:
+    """`question`: "whether the orders differ"; the sentence without its full stop."""
+    return f"{question} is not known: {too_few(n_documents)}"
 
 
-def _costliest(top: pd.Series, noun: str) -> str:
-    interval = f"(95 % interval {number(top['ci_low'])} to {number(top['ci_high'])})"
-    perplexity = f"perplexity {number(top['ppl'])} against {number(top['dense_ppl'])}"
-    return f"{noun.capitalize()} {top['label']} costs most: {signed(top['delta_nll'])} nats per token {interval}, {perplexity}."
+def intervals(n_documents: int, what: str = "bars", of: str = "document") -> str:
+    """What the bars (or bands) of a figure are, or why there are none; a sentence for captions."""
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
+        return f"No {what}: {too_few(n_documents)}."
+    return f"{capital(what)} are 95\u00a0% intervals over {count(n_documents, of)}."
 
 
-def _tie(rivals: pd.DataFrame, noun: str) -> str:
-    return f"The most costly {noun} cannot be named: the intervals of {_named(noun, rivals['label'])} overlap."
+class Verdict(NamedTuple):
+    """Which candidate has the lowest loss, as far as the documents show."""
+
+    leaders: tuple[str, ...]  # of the lowest loss; several where they are the same model
+    rivals: tuple[str, ...]  # not significantly different from the lowest, in ascending order; none: the leaders win
+    n_documents: int
+
+    @classmethod
+    def of(cls, losses: Mapping[str, Array], differing: Collection[frozenset[str]]) -> Verdict:
+        """From sums (documents,) by name, and the pairs that differ significantly (`analysis.stats.intervals.differing_pairs`)."""
+        first, *others = sorted(losses, key=lambda name: losses[name].sum())
+        same = [name for name in others if np.array_equal(losses[name], losses[first])]
+        rivals = [name for name in others if name not in same and frozenset((first, name)) not in differing]
+        return cls((first, *same), tuple(rivals), len(losses[first]))
+
+    @property
+    def known(self) -> bool:
+        return self.n_documents >= MIN_DOCUMENTS_FOR_CI
+
+    def ending(self, than: str, question: str, others: str = "every other") -> str:
+        """The end of a sentence on the leaders: `than` "lower than", `question` "whether the methods differ"."""
+        if not self.known:
+            return f". {capital(not_known(question, self.n_documents))}"
+        return f", but not significantly {than} {listed(self.rivals)}" if self.rivals else f", significantly {than} {others}"
 
 
-def _concentration(worse: pd.DataFrame, parts: pd.DataFrame, kind: str) -> str:
-    """The fewest parts that make up half of the summed rise; "concentrated" only if the intervals leave no doubt."""
-    ranked = worse.sort_values("delta_nll", ascending=False)
-    total = parts["delta_nll"].clip(lower=0).sum()
-    few = ranked[: int(np.searchsorted(ranked["delta_nll"].cumsum(), total / 2)) + 1]
-    low, others = few["ci_low"].clip(lower=0).sum(), parts.drop(few.index)["ci_high"].clip(lower=0).sum()
-    least = low / (low + others)  # every interval at its unfavourable end
-    share = f"{kind} {listed(few.sort_index()['label'])}" if len(few) > 1 else f"{NOUNS[kind]} {few['label'].iloc[0]}"
-    if not least > len(few) / len(parts):
-        return "Whether few of them hold most of the loss is not settled by these documents."
-    return (
-        f"{share.capitalize()} ({len(few)} of {len(parts)}) {'make' if len(few) > 1 else 'makes'} up "
-        f"{few['delta_nll'].sum() / total:.0%} of the summed rise (at least {least:.0%} by the intervals)."
-    ).replace("%", " %")
+def verdicts(tokens: Array, *contests: Mapping[str, Array]) -> list[Verdict]:
+    """Of each contest, losses (documents,) by name: paired t-tests, false discoveries held to 5 % over all pairs of all contests."""
+    return [Verdict.of(losses, pairs) for losses, pairs in zip(contests, differing_pairs(tokens, *contests), strict=True)]
+
+
+class Effect(NamedTuple):
+    """A difference of losses, or of anything else that documents vary."""
+
+    size: Interval
+    significant: bool
+    n_documents: int
+
+    def say(self, question: str, above: str, below: str, neither: str, write: Callable[[Interval], str] = bounded) -> str:
+        """One of three sentences, by where it lies; {} of `below` is without its sign, which the sentence has."""
+        value, low, high = self.size
+        if low is None or high is None:
+            return f"{capital(not_known(question, self.n_documents))}."
+        if self.significant and value < 0:
+            return below.format(write(Interval(-value, -high, -low)))
+        return (above if self.significant else neither).format(write(self.size))
+
+
+def share(some: int, every: int, kind: str) -> str:
+    """ "4 of 12 blocks"; all, or none of them."""
+    return f"{'none of' if not some else 'all' if some == every > 1 else f'{some} of'} {every:,} {kind}"
+
+
+def labels(parts: pd.DataFrame, kind: str) -> list[str]:
+    """How parts are named, from their columns block and head: "3", or "3.5"."""
+    return [f"{block}.{head}" if kind == "heads" else str(block) for block, head in zip(parts["block"], parts["head"], strict=True)]
+
+
+def lowest(found: str, rivals: Collection[object], of: Interval, n_documents: int, noun: str, more: str, as_little: str) -> str:
+    """`found` names the lowest of several, `of` is its interval, and `rivals` are those whose intervals overlap with it."""
+    if n_documents < MIN_DOCUMENTS_FOR_CI:
+        return f"{found}. {capital(not_known(f'whether others {as_little}', n_documents))}."
+    found += f" (95\u00a0% interval {number(of.low)} to {number(of.high)})."
+    return f"{found} By their intervals others may {as_little}: {named(noun, rivals)}." if len(rivals) else f"{found} Every other {more}."
 
 
 def agreement_sentence(tau: Interval, metric: str, *, n_blocks: int, n_documents: int) -> str:
@@ -105,16 +110,16 @@ def agreement_sentence(tau: Interval, metric: str, *, n_blocks: int, n_documents
     Support needs two things: an interval without zero (other documents would say the same) and a tau that a random
     order of `n_blocks` blocks seldom reaches (5 %), since an interval over documents says nothing about chance.
     """
-    found = f"Kendall's tau between {metric} and the rise in loss is {number(tau.value)} over {n_blocks} blocks"
+    found = f"Kendall's tau between {metric} and the rise in loss is {number(tau.value)} over {count(n_blocks, 'block')}"
     if tau.low is None or tau.high is None:
-        return f"{found}. Whether they agree is open: {too_few(n_documents)}."
-    found += f" (95 % interval {number(tau.low)} to {number(tau.high)})"
+        return f"{found}. {capital(not_known('whether they agree', n_documents))}."
+    found += f" (95\u00a0% interval {number(tau.low)} to {number(tau.high)})"
     p = chance(tau.value, n_blocks)
     if tau.low <= 0 <= tau.high:
-        return f"{found}. Agreement is not supported: the interval holds zero."
+        return f"{found}. The agreement is not significant: the interval includes zero."
     if p > 0.05:
-        return f"{found}. Agreement is not supported: a random order of {n_blocks} blocks agrees as much with probability {number(p)}."
-    return f"{found}. {'Agreement is supported' if tau.value > 0 else 'The opposite order is supported'}."
+        return f"{found}. The agreement is not significant: a random order agrees as well with probability {number(p)}."
+    return f"{found}. {'They agree significantly' if tau.value > 0 else 'Their orders are significantly opposed'}."
 
 
 def best_metric(taus: Mapping[str, Interval], gaps: Mapping[str, Interval], *, n_documents: int) -> str:
@@ -128,84 +133,39 @@ def best_metric(taus: Mapping[str, Interval], gaps: Mapping[str, Interval], *, n
         raise ValueError(f"gaps are needed between {leader} and every other metric")
     first = f"{leader} has the highest tau with the rise in loss ({number(taus[leader].value)})"
     if any(bound is None for bound in (*taus[leader], *(bound for gap in gaps.values() for bound in gap))):
-        return f"{first}. Whether it is the best metric is open: {too_few(n_documents)}."
+        return f"{first}. {capital(not_known('whether it is the best metric', n_documents))}."
     if not (taus[leader].low or 0) > 0:
-        return f"No metric is the best: even {leader}, which has the highest tau ({number(taus[leader].value)}), may not agree at all."
-    if rivals := [name for name, gap in gaps.items() if not (gap.low or 0) > 0]:
-        return f"{first}, but a winner is not supported: it cannot be told from {listed(rivals)}."
-    return f"{first} and beats every other metric ({', '.join(gaps)})." if gaps else f"{first}; no other metric was measured."
+        return (
+            f"No metric agrees significantly with the rise in loss, not even {leader}, whose tau is highest ({number(taus[leader].value)})."
+        )
+    if not gaps:
+        return f"{first}; no other metric was measured."
+    rivals = tuple(name for name, gap in gaps.items() if not (gap.low or 0) > 0)
+    return f"{first}{Verdict((leader,), rivals, n_documents).ending('higher than', '', f'every other ({listed(gaps)})')}."
 
 
-def reliability_sentence(r: float | None, score: str, *, n_documents: int) -> str:
+def reliability_sentence(r: float | None, what: str, *, n_documents: int, statistic: str = "Kendall's tau") -> str:
     """How much of an order is the documents' accident: little from 0.9 on, most below 0.5, by rule of thumb.
 
-    `r`: `analysis.stats.rank_agreement.reliability`, Kendall, not stepped up.
+    `what`: "order the blocks by BI". `r`: `analysis.stats.rank_agreement.reliability`, not stepped up.
     """
     if r is None:
-        return f"How reliable the order by {score} is cannot be said: {too_few(n_documents)}."
-    found = (
-        f"Two halves of the documents ({n_documents // 2} each) order the blocks by {score} with a Kendall tau of {number(r)} on average"
-    )
+        return f"{capital(not_known(f'how consistently documents {what}', n_documents))}."
+    found = f"Two halves of the documents ({n_documents // 2} each) {what} with a mean {statistic} of {number(r)}"
     if r >= 0.9:
         return f"{found}: the order hardly depends on the documents."
-    return (
-        f"{found}: {'parts of the order are' if r >= 0.5 else 'most of the order is'} noise, which pulls every agreement with it to zero."
-    )
+    return f"{found}: {'part' if r >= 0.5 else 'most'} of the order is noise, which lowers its agreement with every other order."
 
 
 def order_sentence(curve: pd.DataFrame, score: str, share: float = 0.95) -> str:
     """How many documents a resolved order needs; `curve`: `analysis.stats.rank_agreement.resolution`, empty with too few documents."""
     if curve.empty:
-        return f"Whether the order by {score} is resolved is open: too few documents for a curve (it needs {MIN_DOCUMENTS_FOR_CI})."
+        return f"Whether the order by {score} is resolved is not known: too few documents (at least {MIN_DOCUMENTS_FOR_CI} are needed)."
     last = curve.iloc[int(curve["n_documents"].argmax())]
-    near, every = (f"{100 * last[pairs]:.0f} %" for pairs in ("adjacent", "all"))
-    found = f"With {last['n_documents']:.0f} documents {near} of neighbours in the order by {score} are told apart, {every} of all pairs"
+    near, every = (f"{100 * last[pairs]:.0f}\u00a0%" for pairs in ("adjacent", "all"))
+    found = (
+        f"With {last['n_documents']:.0f} documents, {near} of the pairs of neighbours in the order by {score} differ significantly, and "
+        f"{every} of all pairs"
+    )
     n = documents_needed(curve, share)
     return f"{found}: the order is {'not resolved' if n is None else f'resolved from {n} documents on'}."
-
-
-def cheapest(table: pd.DataFrame, kind: str = "blocks") -> str:
-    """Which part costs least when taken out alone, and which others may cost as little."""
-    parts, noun = _parts(table, kind), NOUNS[kind]
-    least = parts.iloc[int(parts["delta_nll"].to_numpy().argmin())]
-    n = int(parts["n_documents"].min())
-    found = f"The {noun} that costs least is {least['label']}: {signed(least['delta_nll'])} nats per token"
-    if n < MIN_DOCUMENTS_FOR_CI:
-        return f"{found}. Whether others cost as little is open: {too_few(n)}."
-    found += f" (95 % interval {number(least['ci_low'])} to {number(least['ci_high'])})."
-    rivals = parts[(parts["ci_low"] <= least["ci_high"]) & (parts["label"] != least["label"])]
-    if rivals.empty:
-        return f"{found} Every other {noun} costs more."
-    return f"{found} The intervals of {_named(noun, rivals['label'])} overlap with it, so these documents do not say which can go first."
-
-
-def resolution(table: pd.DataFrame, documents: int, kind: str = "blocks") -> str:
-    """How small an effect these documents can show, and what `documents` documents would: intervals shrink with the root."""
-    parts, noun = _parts(table, kind), NOUNS[kind]
-    n = int(parts["n_documents"].min())
-    if n < MIN_DOCUMENTS_FOR_CI:
-        return f"No effect has an interval here: {too_few(n)}."
-    half = float(((parts["ci_high"] - parts["ci_low"]) / 2).median())
-    found = f"With {n} documents the interval of a {noun} reaches about {number(half)} nats per token to either side (median)"
-    if documents <= n:
-        return f"{found}."
-    return f"{found}; {documents} documents of the same length would bring that to about {number(half * (n / documents) ** 0.5)}."
-
-
-def too_few(n_documents: int) -> str:
-    """Why there is no interval."""
-    if n_documents < MIN_DOCUMENTS_FOR_CI:
-        return f"too few documents for an interval ({n_documents}, needs {MIN_DOCUMENTS_FOR_CI})"
-    return f"no interval could be had from {n_documents} documents"
-
-
-def intervals(n_documents: int, what: str = "bars") -> str:
-    """What the bars (or bands) of a figure are, or why there are none; a sentence for captions."""
-    if n_documents < MIN_DOCUMENTS_FOR_CI:
-        return f"No {what}: {too_few(n_documents)}."
-    return f"{what.capitalize()} are 95\u00a0% intervals over {n_documents} documents."
-
-
-def _named(noun: str, labels: Iterable[str], word: str = "and") -> str:
-    labels = list(labels)
-    return f"{noun}{'s' if len(labels) > 1 else ''} {listed(labels, word)}"

@@ -166,8 +166,10 @@ class Ranking(Result):
     def trusted(self) -> str:
         """How much the causal order, and that by BI, depend on the documents."""
         halves = [
-            sentences.reliability_sentence(reliability(self.blocks[s]), said, n_documents=len(self.blocks[s].tokens))
-            for s, said in SPOKEN.items()
+            sentences.reliability_sentence(
+                reliability(self.blocks[s]), f"order the blocks by {name}", n_documents=len(self.blocks[s].tokens)
+            )
+            for s, name in SPOKEN.items()
         ]
         texts = {"sample": self.samples} | ({"corpus": self.corpora.values()} if self.corpora else {})
         alike = [findings.stability(self._pairs("bi", others), self.titles["bi"], self.n_blocks, of) for of, others in texts.items()]

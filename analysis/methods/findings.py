@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.display.format import listed
-from analysis.display.sentences import too_few
-from analysis.pruning.findings import winners
+from analysis.display.sentences import not_known, verdicts
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, differs_from_zero
 
 Losses = Mapping[str, Array]  # sums over documents (documents,), by method
@@ -18,35 +17,26 @@ def best(losses: Losses, tokens: Array) -> str:
     """Which method has the lowest loss over `tokens` (documents,), as a clause."""
     if len(losses) < 2:
         return f"only {' '.join(losses)} was measured" if losses else "no method was measured"
-    documents = len(next(iter(losses.values())))
-    if documents < MIN_DOCUMENTS_FOR_CI:
-        return f"which method is best is open: {too_few(documents)}"
-    (first,) = winners(tokens, losses)
-    if len(first) == 1:
-        return f"{first[0]} has the lowest loss, below every other method"
-    lowest = min(first, key=lambda name: losses[name].sum())
-    others = [name for name in first if name != lowest]
-    return f"no single method is best: the lowest loss, of {lowest}, cannot be told from that of {listed(others)}"
+    (verdict,) = verdicts(tokens, losses)
+    if not verdict.known:
+        return not_known("which method is best", verdict.n_documents)
+    return f"{verdict.leaders[0]} has the lowest loss{verdict.ending('lower than', '', 'that of every other method')}"
 
 
 def against(name: str, losses: Losses, tokens: Array) -> str:
     """Where a method stands beside each other one, as a clause; false discoveries are held to 5 % among the pairs."""
     others = [other for other in losses if other != name]
     if name not in losses or not others:
-        return f"{name} is beside no other method"
-    documents = len(losses[name])
-    if documents < MIN_DOCUMENTS_FOR_CI:
-        return f"whether {name} beats the others is open: {too_few(documents)}"
+        return f"there is no other method to compare {name} with"
+    if len(losses[name]) < MIN_DOCUMENTS_FOR_CI:
+        return not_known(f"whether {name} is better than the others", len(losses[name]))
     differences = np.array([losses[name] - losses[other] for other in others])
-    significant = dict(zip(others, zip(differs_from_zero(differences, tokens), differences.sum(1), strict=True), strict=True))
-    groups = {
-        "has a lower loss than": [o for o, (yes, sum_) in significant.items() if yes and sum_ < 0],
-        "has a higher loss than": [o for o, (yes, sum_) in significant.items() if yes and sum_ > 0],
-        "cannot be told from": [o for o, (yes, _) in significant.items() if not yes],
-    }
+    side = np.sign(differences.sum(1)) * differs_from_zero(differences, tokens).significant
+    verbs = {-1: "has a significantly lower loss than", 1: "has a significantly higher loss than", 0: "does not differ significantly from"}
+    groups = {verb: [other for other, where in zip(others, side, strict=True) if where == at] for at, verb in verbs.items()}
     return f"{name} {', '.join(f'{verb} {listed(found)}' for verb, found in groups.items() if found)}"
 
 
 def besides(missing: Sequence[str]) -> str:
-    """What a clause about all others leaves out, to stand behind it; empty when nothing is."""
+    """What a clause about all others leaves out, to follow it; empty when nothing is."""
     return f" (not measured: {listed(missing)})" if missing else ""

@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from adapters.ablation import NONE, Ablation
-from analysis.display.format import bounded
+from analysis.display.format import bounded, capital, listed
 from analysis.display.removal_plots import removal_curves
-from analysis.display.sentences import too_few
+from analysis.display.sentences import RATE, not_known, too_few
 from analysis.pruning.results import RemovalResult
 from analysis.removal.paths import size
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
@@ -88,11 +88,11 @@ class TaskCurves:
         """What each order leaves where the paper stops removing (its quarter of the blocks)."""
         rows, metrics = [], {**({"accuracy": "acc"} if self.found.has_options else {}), self.found.loss_name: self.found.loss}
         for title, ablation in {"dense": NONE, **self._at_quarter}.items():
-            line: dict[str, Any] = {"order": title, "blocks out": f"{size(ablation):g}"}
+            line: dict[str, Any] = {"order": title, "blocks removed": f"{size(ablation):g}"}
             line |= {name: bounded(self.value(ablation, metric)) for name, metric in metrics.items()}
-            line["rise of the loss"] = bounded(self.value(ablation, f"delta_{self.found.loss}")) if ablation else ""
+            line["rise in loss"] = bounded(self.value(ablation, f"delta_{self.found.loss}")) if ablation else ""
             if self.found.has_options:
-                line["better than guessing"] = "yes" if self._beats(ablation) else "cannot be told"
+                line["better than guessing"] = "yes" if self._beats(ablation) else "not significantly"
             rows.append(line)
         return pd.DataFrame(rows)
 
@@ -117,20 +117,20 @@ class TaskCurves:
             said.append(verdicts.against_chance(self.name, accuracy, found.chance["accuracy"], beats=beats, n_documents=n))
             if beats:
                 said.append(self._last_above_chance)
-        said.append(self._costs if n >= MIN_DOCUMENTS_FOR_CI else f"What removals cost on {self.name} is open: {too_few(n)}.")
+        said.append(self._costs if n >= MIN_DOCUMENTS_FOR_CI else f"{capital(not_known(f'what removals cost on {self.name}', n))}.")
         return " ".join(said)
 
     @property
     def _costs(self) -> str:
-        """By which orders the loss at the paper's size can be told from the dense model's."""
+        """By which orders the loss at the paper's size differs significantly from the dense model's."""
         at, metric = self._at_quarter, f"delta_{self.found.loss}"
-        significant = [title for title, ablation in at.items() if self.value(ablation, "significant").value]
         worst = max(at, key=lambda title: self.value(at[title], metric).value)
-        out = f"With up to {self.removed.paper_n_removed} of {self.removed.n_blocks} blocks out the {self.found.loss_name}"
+        significant = [title for title, ablation in at.items() if self.value(ablation, "significant").value]
+        out = f"With up to {self.removed.paper_n_removed} of {self.removed.n_blocks} blocks removed, the {self.found.loss_name}"
+        differs = "differs significantly" if significant else "does not differ significantly"
+        orders = listed(significant) if significant else "any order"
         reach = f"the largest rise is {bounded(self.value(at[worst], metric))}, by {worst}"
-        if not significant:
-            return f"{out} cannot be told from the dense model's by any order {verdicts.RATE}; {reach}."
-        return f"{out} can be told from the dense model's by {', '.join(significant)} {verdicts.RATE}; {reach}."
+        return f"{out} {differs} from that of the unpruned model by {orders} {RATE}; {reach}."
 
     @property
     def _last_above_chance(self) -> str:
@@ -144,7 +144,7 @@ class TaskCurves:
                 last = ablation
             reach.setdefault(f"{size(last):g}", []).append(title)
         clauses = [f"{blocks} by {', '.join(titles)}" for blocks, titles in reach.items()]
-        return f"It stays so {verdicts.RATE} with up to so many blocks out: {'; '.join(clauses)}."
+        return f"It stays so {RATE} with up to this many blocks removed: {'; '.join(clauses)}."
 
 
 def along_paths(removed: RemovalResult, tasks: Sequence[TaskSet], config: RunConfig) -> list[TaskCurves]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +11,10 @@ import numpy as np
 from adapters.ablation import Ablation
 from adapters.base import BlockModel, shapes_of
 from adapters.specs import ModelSpec
+from analysis.display.format import percent
+from analysis.display.sentences import Verdict
 from analysis.removal.delete_heads import delete_heads
-from analysis.stats.intervals import Array, Interval, differs_from_zero, ratio
+from analysis.stats.intervals import Array, Interval, differing_pairs, ratio
 
 
 class Saved(NamedTuple):
@@ -78,8 +79,13 @@ class Comparison(NamedTuple):
 
     measure: str
     share: float
-    rises: dict[str, Interval]  # nats a token, by kind; kinds without sets that save as much are missing
-    significant: dict[tuple[str, str], bool]  # pairs of kinds: can their losses be told apart?
+    rises: dict[str, Interval]  # nats per token, by kind; kinds without sets that save as much are missing
+    differing: set[frozenset[str]]  # pairs of kinds whose losses differ significantly
+    verdict: Verdict | None  # None: there are no kinds
+
+    @property
+    def at(self) -> str:
+        return f"{percent(self.share)} of {self.measure}"
 
 
 def compare(paths: Mapping[str, CostedPath], spec: ModelSpec, measures: Sequence[str], shares: Sequence[float]) -> list[Comparison]:
@@ -93,16 +99,10 @@ def compare(paths: Mapping[str, CostedPath], spec: ModelSpec, measures: Sequence
 def _at(paths: Mapping[str, CostedPath], spec: ModelSpec, measure: str, shares: Sequence[float]) -> list[Comparison]:
     found = [{kind: path.rise(path.shares(measure, spec), share) for kind, path in paths.items()} for share in shares]
     there = [{kind: rise for kind, rise in rises.items() if rise is not None} for rises in found]
-    pairs = [(i, a, b) for i, rises in enumerate(there) for a, b in combinations(rises, 2)]
     tokens = next(iter(paths.values())).tokens
-    differences = np.array([there[i][a] - there[i][b] for i, a, b in pairs])
-    significant = dict(zip(pairs, differs_from_zero(differences, tokens), strict=True))
     return [
         Comparison(
-            measure,
-            share,
-            {kind: ratio(rise, tokens) for kind, rise in there[i].items()},
-            {(a, b): bool(apart) for (j, a, b), apart in significant.items() if j == i},
+            measure, share, {kind: ratio(rise, tokens) for kind, rise in rises.items()}, pairs, Verdict.of(rises, pairs) if rises else None
         )
-        for i, share in enumerate(shares)
+        for share, rises, pairs in zip(shares, there, differing_pairs(tokens, *there), strict=True)
     ]

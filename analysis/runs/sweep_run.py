@@ -25,7 +25,7 @@ from analysis.runs.records import Work
 from analysis.runs.run import Run
 from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
-from analysis.stats.intervals import Interval, differs_from_zero, ratio
+from analysis.stats.intervals import Interval, differs_by_family, ratio
 
 Progress = Callable[[int], None]  # told how many more steps are done
 
@@ -175,16 +175,14 @@ def steps(work: Plan) -> int:
 
 
 def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:
-    """Rows in the order of the plan, the dense model first: `ppl`, `delta_nll` and `kl` (nats a token), and `significant`.
+    """Rows in the order of the plan, the dense model first: `ppl`, `delta_nll` and `kl` (nats per token), and a test of delta_nll.
 
-    `significant` is 1 where delta_nll can be told from 0 with false discoveries held to 5 % among ablations of the same kind.
+    `p_value`, `p_adjusted` and `significant` are of delta_nll being other than 0, ablations of the same kind being a family
+    (see `analysis.stats.intervals.Significance`).
     """
     tokens, nll = scores["tokens"], scores["nll"]
     rows = []
-    kinds = np.array([row_key(plan.spec, ablation).kind for ablation in plan.ablations])
-    significant = np.zeros(len(kinds), dtype=bool)
-    for kind in set(kinds) - {"dense"}:
-        significant[kinds == kind] = differs_from_zero(nll[kinds == kind] - nll[0], tokens)
+    test = differs_by_family([row_key(plan.spec, ablation).kind for ablation in plan.ablations], nll - nll[0], tokens)
     for i, ablation in enumerate(plan.ablations):
         values = {"ppl": ratio(nll[i], tokens, then=np.exp), "delta_nll": ratio(nll[i] - nll[0], tokens)}
         if "kl" in scores:
@@ -192,7 +190,7 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
         if i == 0:
             values["bits_per_byte"] = ratio(nll[0] / np.log(2), scores["bytes"])
         else:
-            values["significant"] = Interval(float(significant[i]), None, None)
+            values |= {name: Interval(value, None, None) for name, value in test.of(i).items()}
         rows += [
             (*key(plan.spec, ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum()))
             for metric, interval in values.items()

@@ -5,7 +5,8 @@ How often the intervals hold the truth is simulated: `reports/coverage.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from analysis.stats.bootstrap import Array, resampled
 MIN_DOCUMENTS_FOR_CI = 12  # documents below which no interval is given
 MANY = 64  # documents from which on an interval may be lopsided: a bootstrap of fewer is too narrow (BCa over 12 covers 90 %)
 TAILS = np.array([0.025, 0.975])
+RATE = 0.05  # of false discoveries
 EXACT = 1e-12  # of a value: a standard error below it is rounding
 
 
@@ -115,11 +117,48 @@ def p_values(sums: Array, counts: Array) -> Array:
     return 2 * stats.t.sf(t, n - 1)
 
 
-def differs_from_zero(differences: Array, counts: Array, rate: float = 0.05) -> Array:
-    """Which rows of `differences` (ablations, D) over `counts` (D,) are other than zero, false discoveries held to `rate`.
+class Significance(NamedTuple):
+    """Of each row of a family: is it other than zero?"""
 
-    A t-test over documents for each row, then Benjamini and Hochberg (1995) over the family. All False below MIN_DOCUMENTS_FOR_CI.
+    p_value: Array
+    p_adjusted: Array  # Benjamini and Hochberg (1995) over the family: at most the rate where a row is significant
+    significant: Array  # bool; False without enough documents, where the others are NaN
+
+    def of(self, row: int) -> dict[str, float]:
+        """By name; p-values only where they are known."""
+        values = {name: float(column[row]) for name, column in self._asdict().items()}
+        return {name: value for name, value in values.items() if not np.isnan(value)}
+
+
+def differs_from_zero(differences: Array, counts: Array, rate: float = RATE) -> Significance:
+    """Which rows of `differences` (rows, D) over `counts` (D,) are other than zero, false discoveries held to `rate`.
+
+    A t-test over documents for each row; the rows are the family. Not known below MIN_DOCUMENTS_FOR_CI.
     """
     if len(differences) == 0 or differences.shape[1] < MIN_DOCUMENTS_FOR_CI:
-        return np.zeros(len(differences), dtype=bool)
-    return stats.false_discovery_control(p_values(differences, counts), method="bh") <= rate
+        unknown = np.full(len(differences), np.nan)
+        return Significance(unknown, unknown, np.zeros(len(differences), dtype=bool))
+    p = p_values(differences, counts)
+    adjusted = stats.false_discovery_control(p, method="bh")
+    return Significance(p, adjusted, adjusted <= rate)
+
+
+def differs_by_family(families: Sequence[str], differences: Array, counts: Array) -> Significance:
+    """As `differs_from_zero`; rows of equal `families` are one."""
+    names, test = np.array(families), differs_from_zero(differences[:0], counts)
+    found = Significance(*(np.zeros(len(names), dtype=column.dtype) for column in test))
+    for family in dict.fromkeys(families):
+        for column, values in zip(found, differs_from_zero(differences[names == family], counts), strict=True):
+            column[names == family] = values
+    return found
+
+
+def differing_pairs(counts: Array, *contests: Mapping[str, Array]) -> list[set[frozenset[str]]]:
+    """Of each contest the pairs of names whose sums (D,) differ; the pairs of all contests are one family of `differs_from_zero`."""
+    pairs = [(i, a, b) for i, sums in enumerate(contests) for a, b in combinations(sums, 2)]
+    significant = differs_from_zero(np.array([contests[i][a] - contests[i][b] for i, a, b in pairs]), counts).significant
+    found: list[set[frozenset[str]]] = [set() for _ in contests]
+    for (i, a, b), yes in zip(pairs, significant, strict=True):
+        if yes:
+            found[i].add(frozenset((a, b)))
+    return found

@@ -11,10 +11,10 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.display.format import bounded, escape
-from analysis.display.sentences import too_few
+from analysis.display.sentences import intervals
 from analysis.engine.ablations import single_ablations
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
+from analysis.stats.intervals import Interval
 from analysis.tasks import TaskSet, verdicts
 from analysis.tasks.study import TaskStudy
 
@@ -57,7 +57,7 @@ class Benchmark:
 
     @property
     def loss_name(self) -> str:
-        return "loss of the right option (nats)" if self.has_options else "loss of the right answer (nats a token)"
+        return "loss of the correct option (nats)" if self.has_options else "loss of the right answer (nats per token)"
 
     def dense(self, metric: str) -> Interval:
         return Interval(*self._of("dense", metric).iloc[0][["value", "ci_low", "ci_high"]])
@@ -77,23 +77,23 @@ class Benchmark:
         known = {"task": self.task, "questions": self.n_documents, self.loss_name: bounded(self.dense(self.loss))}
         if not self.has_options:
             return known
-        above = "yes" if self.dense("beats_chance").value else "cannot be told"
+        above = "yes" if self.dense("beats_chance").value else "not significantly"
         return known | {"accuracy": bounded(self.dense("acc")), "guessing": self.chance["accuracy"], "better than guessing": above}
 
     @property
     def bars(self) -> str:
         """What the bars of a figure are; a sentence for captions."""
-        n = self.n_documents
-        return f"Bars are 95\u00a0% intervals over {n} questions." if n >= MIN_DOCUMENTS_FOR_CI else f"No bars: {too_few(n)}."
+        return intervals(self.n_documents, of="question")
 
     @property
     def caption(self) -> str:
         """What dots and lines mean."""
-        lines = "The dashed line is the dense model"
+        lines = "The dashed line is the unpruned model"
         if not self.has_options:
-            return f"{lines}; hollow points cannot be told from it. {self.bars}"
+            return f"{lines}; hollow points do not differ significantly from it. {self.bars}"
         return (
-            f"{lines}, the dotted one guessing. Hollow points cannot be told from guessing (accuracy) or from the dense model (loss). "
+            f"{lines}, the dotted one is guessing. Hollow points are not significantly better than guessing (accuracy) or do not differ "
+            f"significantly from the unpruned model (loss). "
             f"{self.bars}"
         )
 

@@ -18,7 +18,7 @@ from analysis.display.plots import points
 from analysis.display.show import WIDTH
 from analysis.tasks.benchmark import PARTS, Benchmark
 
-TITLES = {"accuracy": "accuracy", "loss": "loss of the right option (nats)"}
+TITLES = {"accuracy": "accuracy", "loss": "loss of the correct option (nats)"}
 
 
 def by_block(found: Benchmark, kind: str = "blocks") -> Figure:

@@ -21,7 +21,7 @@ from analysis.runs.run import Run
 from analysis.runs.scoring import Question, map_documents
 from analysis.runs.sweep_run import identity, steps, tokenization
 from analysis.runs.tables import COLUMNS, KEY, key, tidy, write_table
-from analysis.stats.intervals import Interval, accuracy, differs_from_zero, ratio
+from analysis.stats.intervals import Interval, Significance, accuracy, differs_by_family, ratio
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
 from analysis.tasks.likelihoods import Likelihoods, batches, likelihoods
@@ -129,10 +129,10 @@ def by_ablation(
     """Rows by task and number of the ablation in the plan, the dense model first: lm_eval's metrics, and beside them
 
     `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats a token);
-    `delta_...` of each of `PAIRED` against the dense model, `significant`: 1 where the loss can be told from the dense model's, false
-    discoveries held to 5 % among ablations of the same kind, and `beats_chance`: 1 where accuracy can be told from what guessing
-    gets, and is higher, false discoveries held as well; the dense model stands for itself. `kinds`: of each ablation, the dense
-    model's first; of the kind `bare` there are values without intervals.
+    `delta_...` of each of `PAIRED` against the dense model; `p_value`, `p_adjusted` and `significant` of the loss being other than
+    the dense model's, where ablations of the same kind are a family (see `analysis.stats.intervals.Significance`); and `beats_chance`: 1
+    where accuracy is significantly higher than that of guessing, in the same families; the dense model stands for itself. `kinds`:
+    of each ablation, the dense model's first; of the kind `bare` there are values without intervals.
     """
     tasks = study.tasks
     found = [
@@ -148,11 +148,11 @@ def by_ablation(
             _documents(study, found[a], name, [nats[d][a] for d in documents], [tasks.items[d] for d in documents], counts)
             for a in range(len(study.plan.ablations))
         ]
-        significant, beats = _told(np.array(kinds), each), _beats_chance(np.array(kinds), each)
+        loss, beats = _test(kinds, each), _beats_chance(kinds, each)
         for a, metrics in enumerate(each):
             values = _values(metrics, each[0] if a else None, found[a].get(name, {}), bare=kinds[a] == bare)
-            if a and significant is not None:
-                values["significant"] = Interval(float(significant[a]), None, None)
+            if a and loss is not None:
+                values |= {name: Interval(value, None, None) for name, value in loss.of(a).items()}
             if beats is not None:
                 values["beats_chance"] = Interval(float(beats[a]), None, None)
             rows += [(a, kinds[a], name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
@@ -209,24 +209,17 @@ def _values(each: Sums, dense: Sums | None, metrics: dict[str, Metric], *, bare:
     return {metric: Interval(found.value, None, None) for metric, found in values.items()} if bare else values
 
 
-def _told(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
+def _test(kinds: Sequence[str], each: Sequence[Sums]) -> Significance | None:
+    """Of the loss against the dense model's; None for tasks without one."""
     loss = next((name for name in ("log_loss", "nll") if name in each[0]), None)
     if loss is None:
         return None
     sums = np.stack([found[loss][0] for found in each])
-    return _by_kind(kinds, sums - sums[0], each[0][loss][1])
+    return differs_by_family(kinds, sums - sums[0], each[0][loss][1])
 
 
-def _beats_chance(kinds: np.ndarray, each: Sequence[Sums]) -> np.ndarray | None:
+def _beats_chance(kinds: Sequence[str], each: Sequence[Sums]) -> np.ndarray | None:
     if "above_chance" not in each[0]:
         return None
     sums = np.stack([found["above_chance"][0] for found in each])
-    return _by_kind(kinds, sums, np.ones(sums.shape[1])) & (sums.mean(1) > 0)
-
-
-def _by_kind(kinds: np.ndarray, differences: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Rows that can be told from zero, each kind a family of its own."""
-    significant = np.zeros(len(kinds), dtype=bool)
-    for kind in set(kinds):
-        significant[kinds == kind] = differs_from_zero(differences[kinds == kind], counts)
-    return significant
+    return differs_by_family(kinds, sums, np.ones(sums.shape[1])).significant & (sums.mean(1) > 0)

@@ -11,9 +11,10 @@ import seaborn as sns
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.display.format import INTERVALS, bounded
+from analysis.depth.findings import redundancy
+from analysis.display.format import INTERVALS, bounded, count
 from analysis.display.result import Result
-from analysis.display.sentences import intervals
+from analysis.display.sentences import intervals, reliability_sentence
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import Plan
@@ -104,7 +105,7 @@ class Width(Result):
     @cached_property
     def found(self) -> str:
         """Which heads cost something."""
-        return sentences.heads_sentence(self.heads("delta_nll"))
+        return redundancy(self.sweep, "heads")
 
     @cached_property
     def patterns(self) -> pd.DataFrame:
@@ -130,7 +131,8 @@ class Width(Result):
     def trusted(self) -> str:
         """How far the ranking depends on the documents."""
         r = reliability(self.rises, "spearman")
-        return sentences.reliability_of_heads(r, n_heads=self.n_heads, n_documents=self.n_documents)
+        rank = f"rank the {count(self.n_heads, 'head')}"
+        return reliability_sentence(r, rank, n_documents=self.n_documents, statistic="Spearman's rho")
 
     @cached_property
     def agreements(self) -> pd.DataFrame:

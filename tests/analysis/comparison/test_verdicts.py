@@ -8,6 +8,7 @@ import pytest
 
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.verdicts import Side, controlled, difference, equally, over_training, skipped, spread
+from analysis.display.sentences import Effect
 from analysis.stats.intervals import Interval
 
 AREA, GO = SUMMARIES["area"], SUMMARIES["removable"]
@@ -17,13 +18,13 @@ GAP, NONE = Interval(0.2, 0.15, 0.25), Interval(0.02, -0.03, 0.07)
 def verdict(
     a: tuple[float, ...], b: tuple[float, ...], gap: Interval = GAP, *, significant: bool = True, matched: str = "equal tokens", n: int = 24
 ) -> str:
-    return difference(AREA, Side("Llama", a), Side("RWKV", b), gap, significant=significant, matched=matched, n_documents=n)
+    return difference(AREA, Side("Llama", a), Side("RWKV", b), Effect(gap, significant, n), matched=matched)
 
 
 def test_three_agreeing_seeds_trained_alike_speak_of_architectures() -> None:
     said = verdict((0.61, 0.60, 0.62), (0.40, 0.41, 0.42))
     assert "Llama loses more as blocks go" in said
-    assert "a difference of the architectures as they were trained here, at equal tokens" in said
+    assert "a difference between the architectures as trained here, at equal tokens" in said
     other = verdict((0.40, 0.41, 0.42), (0.61, 0.60, 0.62), Interval(-0.2, -0.25, -0.15), matched="equal loss")
     assert "RWKV loses more as blocks go" in other
     assert "at equal loss" in other
@@ -39,7 +40,7 @@ def test_fewer_seeds_speak_of_these_models(a: tuple[float, ...], b: tuple[float,
 def test_models_that_were_not_trained_alike_say_nothing_of_architectures() -> None:
     said = verdict((0.61, 0.60, 0.62), (0.40, 0.41, 0.42), matched="")
     assert "the architecture is not the only difference" in said
-    assert "difference of the architectures" not in said
+    assert "difference between the architectures" not in said
 
 
 def test_seeds_that_disagree_support_nothing() -> None:
@@ -56,9 +57,9 @@ def test_seeds_that_vary_as_much_as_they_differ_do_not_carry_a_claim() -> None:
 
 
 def test_noise_is_not_told_apart_and_few_documents_leave_it_open() -> None:
-    assert "do not tell them apart" in verdict((0.5, 0.51, 0.52), (0.49, 0.5, 0.5), NONE, significant=False)
+    assert "do not differ significantly" in verdict((0.5, 0.51, 0.52), (0.49, 0.5, 0.5), NONE, significant=False)
     said = verdict((0.6,) * 3, (0.4,) * 3, Interval(0.2, None, None), n=8)
-    assert "open: too few documents for an interval (8, needs 12)" in said
+    assert "not known: too few documents for an interval (8 of at least 12)" in said
     assert "loses more" not in said
 
 
@@ -68,40 +69,38 @@ def test_no_margin_no_comparison() -> None:
 
 
 def test_spread_of_seeds_beside_documents() -> None:
-    assert "farther apart than the interval over documents" in spread("Llama", GO, [0.2, 0.6], Interval(0.4, 0.38, 0.42))
+    assert "further apart than the width of the interval over documents" in spread("Llama", GO, [0.2, 0.6], Interval(0.4, 0.38, 0.42))
     assert "within the width of" in spread("Llama", GO, [0.39, 0.41], Interval(0.4, 0.3, 0.5))
     assert spread("Llama", GO, [0.4], Interval(0.4, 0.3, 0.5)) == "", "one seed does not lie apart"
 
 
 def test_controlled_and_uncontrolled_pairs_are_named() -> None:
     said = controlled([("Llama", "RWKV", "equal tokens"), ("Llama", "smollm2", "")])
-    assert "Trained alike, so that the architecture is what differs: Llama and RWKV (equal tokens)." in said
-    assert "Not trained alike, so that data, size and budget may be what differs: Llama and smollm2." in said
+    assert "Trained alike, so that only the architecture differs: Llama and RWKV (equal tokens)." in said
+    assert "Not trained alike, so that data, size and budget may differ: Llama and smollm2." in said
     assert "Trained alike" not in controlled([("a", "b", "")])
     assert "equal loss" not in said
     three = [("A", "B", "equal tokens"), ("A", "C", "equal tokens"), ("B", "C", "equal tokens"), ("A", "early B", "equal loss")]
     said = controlled(three)
-    assert "what differs: A, B and C (equal tokens); A and early B (equal loss). At equal loss the early one has also" in said
+    assert (
+        "architecture differs: A, B and C (equal tokens); A and early B (equal loss). At equal loss the early checkpoint has also" in said
+    )
     assert "A and B (equal tokens); A and C (equal tokens)." in controlled(three[:2])
     assert skipped([]) == ""
-    assert skipped([("early B", "C")]).endswith("seed for seed: early B and C.")
+    assert skipped([("early B", "C")]).endswith("seed by seed: early B and C.")
 
 
 def test_redundancy_over_training() -> None:
     falls = Interval(-0.2, -0.3, -0.1)
-    assert "Llama becomes more redundant while it learns" in over_training(
-        "Llama", AREA, 100, 1500, falls, significant=True, n_documents=24
-    )
-    assert "Llama becomes less redundant" in over_training("Llama", GO, 100, 1500, falls, significant=True, n_documents=24)
-    assert "not supported" in over_training("Llama", AREA, 100, 1500, NONE, significant=False, n_documents=24)
-    assert "open: too few" in over_training("Llama", AREA, 100, 1500, falls, significant=False, n_documents=3)
-    assert "it takes two steps after the start" in over_training(
-        "Llama", AREA, 0, 4, Interval(math.nan, None, None), significant=False, n_documents=24
-    )
+    assert "Llama becomes more redundant during training" in over_training("Llama", AREA, 100, 1500, Effect(falls, True, 24))
+    assert "Llama becomes less redundant" in over_training("Llama", GO, 100, 1500, Effect(falls, True, 24))
+    assert "That is not significant." in over_training("Llama", AREA, 100, 1500, Effect(NONE, False, 24))
+    assert "not known: too few" in over_training("Llama", AREA, 100, 1500, Effect(Interval(-0.2, None, None), False, 3))
+    assert "two steps after the start are needed" in over_training("Llama", AREA, 0, 4, Effect(Interval(math.nan, None, None), False, 24))
 
 
 def growth(a: tuple[float, ...], b: tuple[float, ...], gap: Interval, *, significant: bool = True, n: int = 24) -> str:
-    return equally(AREA, Side("Llama", a), Side("RWKV", b), gap, significant=significant, n_documents=n)
+    return equally(AREA, Side("Llama", a), Side("RWKV", b), Effect(gap, significant, n))
 
 
 def test_the_larger_change_comes_first_with_a_positive_number() -> None:
@@ -116,12 +115,12 @@ def test_the_larger_change_comes_first_with_a_positive_number() -> None:
     ):
         said = growth(a, b, gap)
         assert says in said
-        assert "these two trainings, not about architectures" in said
+        assert "these 2 trainings, not about architectures" in said
 
 
 def test_growth_that_is_not_told_apart() -> None:
-    assert "these documents do not tell the two apart" in growth((0.11,), (0.1,), NONE, significant=False)
-    assert "open: too few" in growth((0.3,), (0.1,), Interval(0.2, None, None), significant=False, n=3)
+    assert "That is not significant." in growth((0.11,), (0.1,), NONE, significant=False)
+    assert "not known: too few" in growth((0.3,), (0.1,), Interval(0.2, None, None), significant=False, n=3)
     assert "The seeds disagree" in growth((0.5, 0.1), (0.1, 0.1), GAP)
     assert "these 4 trainings" in growth((0.3, 0.35), (0.1, 0.15), GAP)
     assert growth((math.nan,), (0.1,), Interval(math.nan, None, None)) == ""

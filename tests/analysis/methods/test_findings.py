@@ -22,25 +22,31 @@ def noise(scale: float = 5.0) -> np.ndarray:
 
 def test_planted_order() -> None:
     losses = {"A": BASE + noise(), "B": BASE + 40 + noise(), "C": BASE + 80 + noise(), "D": BASE + 40 + noise()}
-    assert findings.best(losses, TOKENS) == "A has the lowest loss, below every other method"
-    assert findings.against("B", losses, TOKENS) == "B has a lower loss than C, has a higher loss than A, cannot be told from D"
+    assert findings.best(losses, TOKENS) == "A has the lowest loss, significantly lower than that of every other method"
+    assert (
+        findings.against("B", losses, TOKENS)
+        == "B has a significantly lower loss than C, has a significantly higher loss than A, does not differ significantly from D"
+    )
 
 
 def test_noise() -> None:
     losses = {name: BASE + noise(20) for name in "ABC"}
     said = findings.best(losses, TOKENS)
-    assert said.startswith("no single method is best: the lowest loss, of ")
-    assert "cannot be told from that of" in said
-    assert findings.against("A", losses, TOKENS) == "A cannot be told from B and C"
+    assert "has the lowest loss, but not significantly lower than " in said
+    assert sum(f" {name}" in f" {said}" for name in "ABC") == 3
+    assert findings.against("A", losses, TOKENS) == "A does not differ significantly from B and C"
 
 
 def test_too_little_data() -> None:
     few = {"A": BASE[:11], "B": BASE[:11] + 100}
-    assert findings.best(few, TOKENS[:11]) == "which method is best is open: too few documents for an interval (11, needs 12)"
-    assert findings.against("A", few, TOKENS[:11]) == "whether A beats the others is open: too few documents for an interval (11, needs 12)"
+    assert findings.best(few, TOKENS[:11]) == "which method is best is not known: too few documents for an interval (11 of at least 12)"
+    assert (
+        findings.against("A", few, TOKENS[:11])
+        == "whether A is better than the others is not known: too few documents for an interval (11 of at least 12)"
+    )
     assert findings.best({"A": BASE}, TOKENS) == "only A was measured"
     assert findings.best({}, TOKENS) == "no method was measured"
-    assert findings.against("A", {"B": BASE}, TOKENS) == "A is beside no other method"
+    assert findings.against("A", {"B": BASE}, TOKENS) == "there is no other method to compare A with"
     assert findings.besides(["C", "D"]) == " (not measured: C and D)"
     assert findings.besides([]) == ""
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from adapters import NONE, Ablation
+from analysis.display.sentences import verdicts
 from analysis.paper.shortgpt import REMOVED, removed_in_paper
 from analysis.pruning import findings
 from analysis.removal.orders import nested
@@ -44,7 +45,7 @@ def test_a_break_is_named_with_its_block() -> None:
 def test_two_large_steps_are_no_single_break() -> None:
     s = scored(curve(FORWARD, 0, 1.0, 1.0, 2.0, 2.0), order=FORWARD)
     said = findings.breaks(s, "order")
-    assert said == "there is no single break: the rises at 1 removed (block 0), 3 removed (block 2) cannot be told apart"
+    assert said == "there is no single break: the intervals of the rises at 1 removed (block 0), 3 removed (block 2) overlap"
 
 
 def test_noise_breaks_nowhere() -> None:
@@ -54,7 +55,7 @@ def test_noise_breaks_nowhere() -> None:
 
 def test_few_documents_break_nowhere() -> None:
     s = scored(curve(FORWARD, 0, 0, 0, 2, 2), documents=6, order=FORWARD)
-    assert "is open: too few documents" in findings.breaks(s, "order")
+    assert "is not known: too few documents" in findings.breaks(s, "order")
 
 
 def test_breaks_of_sub_layers_and_of_several_blocks_at_once() -> None:
@@ -63,7 +64,7 @@ def test_breaks_of_sub_layers_and_of_several_blocks_at_once() -> None:
     s = scored(curve(halves, 0, 0.1, 1.0, 1.1), halves=halves)
     assert "at 1 removed (ffn 3)" in findings.breaks(s, "halves")
     coarse = thinned(FORWARD, 2)
-    assert "at 4 removed (blocks 0, 1, 2, 3)" in findings.breaks(scored(curve(coarse, 0, 1.0), order=coarse), "order")
+    assert "at 4 removed (blocks 0, 1, 2 and 3)" in findings.breaks(scored(curve(coarse, 0, 1.0), order=coarse), "order")
 
 
 def test_the_other_half_of_a_block_is_named_alone() -> None:
@@ -76,7 +77,7 @@ def test_the_other_half_of_a_block_is_named_alone() -> None:
 def test_blocks_that_come_back_are_named() -> None:
     spans = (NONE, Ablation(frozenset({3})), Ablation(frozenset({1, 2})))
     s = scored(curve(spans, 0, 0.1, 1.0), spans=spans)
-    assert "at 2 removed (blocks 1, 2, in the place of block 3): " in findings.breaks(s, "spans")
+    assert "at 2 removed (blocks 1 and 2, in place of block 3): " in findings.breaks(s, "spans")
 
 
 def losses(*means: float, noise: float = 0.02) -> dict[str, Array]:
@@ -86,19 +87,24 @@ def losses(*means: float, noise: float = 0.02) -> dict[str, Array]:
 
 
 def test_winners() -> None:
-    assert findings.winners(np.full(DOCUMENTS, TOKENS), losses(1.0, 0.5, 1.2), losses(1.0, 0.5, 0.5)) == [
-        ["order 1"],
-        ["order 1", "order 2"],
-    ]
-    assert [len(names) for names in findings.winners(np.full(DOCUMENTS, TOKENS), losses(1.0, 1.0, 1.0, noise=0.5))] == [3]
+    clear, tie = verdicts(np.full(DOCUMENTS, TOKENS), losses(1.0, 0.5, 1.2), losses(1.0, 0.5, 0.5))
+    assert (clear.leaders, clear.rivals) == (("order 1",), ())
+    assert {*tie.leaders, *tie.rivals} == {"order 1", "order 2"}
+    (noise,) = verdicts(np.full(DOCUMENTS, TOKENS), losses(1.0, 1.0, 1.0, noise=0.5))
+    assert len(noise.rivals) == 2
+    few = verdicts(np.full(6, TOKENS), {name: values[:6] for name, values in losses(1.0, 0.5).items()})[0]
+    assert (few.known, few.ending("less than", "which is best")) == (
+        False,
+        ". Which is best is not known: too few documents for an interval (6 of at least 12)",
+    )
 
 
 def test_what_is_told_apart_alone_may_be_chance_among_many() -> None:
     """A t of 2.5 over 24 documents has p = 0.02: enough for one pair, not for one of thirty."""
     spread = stats.zscore(np.random.default_rng(2).normal(size=DOCUMENTS), ddof=1)
     apart, same = ({"a": spread + t / np.sqrt(DOCUMENTS), "b": np.zeros(DOCUMENTS)} for t in (2.5, 0.1))
-    assert findings.winners(np.ones(DOCUMENTS), apart) == [["b"]]
-    assert findings.winners(np.ones(DOCUMENTS), apart, *[same] * 29)[0] == ["a", "b"]
+    assert verdicts(np.ones(DOCUMENTS), apart)[0] == (("b",), (), DOCUMENTS)
+    assert verdicts(np.ones(DOCUMENTS), apart, *[same] * 29)[0].rivals == ("a",)
 
 
 TITLES = {"forward": "forward", "backward": "backward"}
@@ -114,8 +120,8 @@ def contest(forward: tuple[float, ...], backward: tuple[float, ...], null: tuple
 def test_a_planted_winner_is_named_where_it_wins() -> None:
     said = contest((0, 0.5, 0.6, 2.0, 3), (0, 1.0, 1.2, 1.5, 2.2), (0, 2.0, 2.0, 2.5, 3))
     evidence = [re.search(rf"at {k} by ([\d.]+) \(([\d.]+) to ([\d.]+)\) nats per token below", said) for k in range(1, N)]
-    assert "With 1, 2 blocks removed forward has the lowest loss, below every other order found (at 1 by" in said
-    assert "With 3, 4 blocks removed backward has the lowest loss" in said  # which block is left is a choice too
+    assert "With 1 and 2 blocks removed, forward has the lowest loss, significantly below every other order (at 1 by" in said
+    assert "With 3 and 4 blocks removed, backward has the lowest loss" in said  # which block is left is a choice too
     for found, gap in zip(evidence, (0.5, 0.6, 0.5, 0.8), strict=True):
         assert found is not None
         value, low, high = map(float, found.groups())
@@ -129,31 +135,31 @@ def test_noise_has_no_winner() -> None:
     assert "has the lowest" not in said
     assert "no single order is best" in said
     assert "the first with a rise of " in said
-    assert "cannot be told from the best of 1 random ones" in said
+    assert "not significantly better than the best of 1 random order" in said
 
 
 def test_a_winner_that_chance_finds_as_well() -> None:
     said = contest((0, 0.5, 0.6, 0.7, 3), (0, 1.0, 1.2, 1.5, 3), (0, 0.5, 0.4, 0.3, 3))
     assert "forward has the lowest loss" in said
-    assert "With 1 to 4 blocks removed the best order cannot be told from the best of 1 random ones." in said
+    assert "With 1 to 4 blocks removed, the best order is not significantly better than the best of 1 random order." in said
 
 
 def test_of_two_blocks_either_may_stay() -> None:
     first, last = nested([0]), nested([1])
     s = scored(curve(last, 0, 1.0) | curve(first, 0, 0.5), first=first, last=last, random=last)
     said = findings.contest(s, ["first", "last"], {"first": "first", "last": "last"}, ["random"])
-    assert said.startswith("With 1 block removed first has the lowest loss, below every other order found (at 1 by 0.")
+    assert said.startswith("With 1 block removed, first has the lowest loss, significantly below every other order (at 1 by 0.")
     assert "random" not in said
 
 
 def test_orders_that_take_out_the_same_have_no_winner() -> None:
     s = scored({}, forward=FORWARD, backward=FORWARD, random=BACKWARD)
     said = findings.contest(s, ["forward", "backward"], TITLES, ["random"])
-    assert said.startswith("With 1 to 4 blocks removed all orders take out the same blocks. ")
+    assert said.startswith("With 1 to 4 blocks removed, all orders have removed the same blocks. ")
 
 
 def test_few_documents_have_no_winner() -> None:
-    assert "is open: too few documents" in contest((0, 1, 1, 1, 1), (0, 2, 2, 2, 2), (0, 3, 3, 3, 3), documents=6)
+    assert "is not known: too few documents" in contest((0, 1, 1, 1, 1), (0, 2, 2, 2, 2), (0, 3, 3, 3, 3), documents=6)
 
 
 def mixers_first() -> RemovalPath:
@@ -172,14 +178,20 @@ def test_sub_layers_are_compared_where_as_many_parameters_are_gone() -> None:
     rises = {a: (3.0 if a.mixers or a.ffns else 1.0) * bare.share("block parameters", a) for a in bare.nll if a}
     s = scored(rises, forward=FORWARD, halves=halves)
     said = findings.at_equal_size(s, {"forward": "forward", "halves": "halves"})
-    assert said.startswith("Sub-layers are not in this contest by blocks. Where 25 % of the blocks' parameters are gone forward has")
+    assert said.startswith(
+        "Orders of sublayers are compared with orders of blocks at equal parameter savings. "
+        "With 25 % of block parameters removed, forward has"
+    )
     for share in (0.25, 0.5):  # one of five blocks is more than 10 %
-        found = re.search(rf"Where {100 * share:.0f} % of the .*? lowest rise, ([\d.]+) \(.*?\) nats per token, below every other", said)
+        found = re.search(
+            rf"With {100 * share:.0f} % of .*? lowest rise, ([\d.]+) \(.*?\) nats per token, significantly lower than that of every other",
+            said,
+        )
         assert found
         assert float(found[1]) == pytest.approx(share, abs=0.03)
     noise = findings.at_equal_size(scored({}, noise=0.3, forward=FORWARD, halves=halves), {"forward": "forward", "halves": "halves"})
-    assert "below every other" not in noise
-    assert "which cannot be told from " in noise
+    assert "that of every other" not in noise
+    assert "but not significantly lower than " in noise
     same = findings.at_equal_size(scored({}, halves=halves, again=halves), {"halves": "halves", "again": "again"})
     assert "halves and again have the lowest rise" in same
     assert findings.at_equal_size(scored({}, documents=6, halves=halves), {"halves": "halves"}) == ""
@@ -196,11 +208,11 @@ def test_how_far_an_order_goes_until_perplexity_doubles() -> None:
     near = scored(curve(FORWARD, 0, 0.1, 0.5, 0.72, 3), noise=0.2, order=FORWARD)
     assert (near.rise(FORWARD[3]).low or 0) < findings.DOUBLED < near.rise(FORWARD[3]).value
     said = findings.free_blocks(near, "order", "norm")
-    assert "between 2 and 3 of 5 blocks removed (the interval of the latter reaches below that); with 2 removed" in said
+    assert "between 2 and 3 of 5 blocks removed (the interval at the latter does not exclude less); with 2 removed" in said
     below = scored(curve(FORWARD, 0, 0.1, 0.66, 1.5, 3), noise=0.2, order=FORWARD)
     assert below.rise(FORWARD[2]).value < findings.DOUBLED < (below.rise(FORWARD[2]).high or 0)
     said = findings.free_blocks(below, "order", "norm")
-    assert "between 2 and 3 of 5 blocks removed (the interval of the former reaches above that); with 2 removed" in said
+    assert "between 2 and 3 of 5 blocks removed (the interval at the former includes a doubling); with 2 removed" in said
     few = scored(curve(FORWARD, 0, 0.1, 0.5, 1.5, 3), documents=6, order=FORWARD)
     assert "too few documents" in findings.free_blocks(few, "order", "norm")
 
@@ -242,6 +254,6 @@ def test_faster_only_when_the_slowest_round_beats_the_fastest() -> None:
     dense = {"prefill": 100.0, "decode": 50.0}
     said = findings.faster(dense, {"prefill": 140.0, "prefill_worst": 130.0, "decode": 60.0, "decode_worst": 45.0})
     assert said == (
-        "Prompts are read 1.40 times as fast as by the dense model; whether tokens are made faster cannot be told from the noise of "
+        "Prompts are read 1.40 times as fast as by the unpruned model; a speed-up of generation is not larger than the noise of "
         "this machine."
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.display.sentences import Effect
 from analysis.quantization import findings
-from analysis.quantization.findings import Effect, effects
+from analysis.quantization.findings import effects
 
 
 def effect(mean: float, documents: int = 24, noise: float = 0.05, among: int = 0) -> Effect:
@@ -24,23 +25,23 @@ def effect(mean: float, documents: int = 24, noise: float = 0.05, among: int = 0
         (
             lambda rise: findings.cost("GPTQ", rise),
             "GPTQ costs 0.300 (0.2",
-            "GPTQ lowers the loss, by 0.300 (0.2",
-            "costs nothing that these",
+            "GPTQ lowers the loss by 0.300 (0.2",
+            "does not change the loss significantly",
         ),
         (
             findings.order,
-            "Quantising first and removing blocks afterwards is better, by 0.300 (0.2",
+            "Quantising first and then removing blocks is better, by 0.300 (0.2",
             "Removing blocks first",
-            "is not supported",
+            "do not differ significantly",
         ),
-        (findings.together, "0.300 (0.2", "less than the sum", "is not supported"),
+        (findings.together, "0.300 (0.2", "less than the sum", "does not differ significantly"),
     ],
 )
 def test_planted_effects(say, positive: str, negative: str, null: str) -> None:
     assert positive in say(effect(0.3))
     assert negative in say(effect(-0.3))
     assert null in say(effect(0.0))
-    assert "open: too few documents for an interval (11, needs 12)" in say(effect(0.3, documents=11))
+    assert "not known: too few documents for an interval (11 of at least 12)" in say(effect(0.3, documents=11))
 
 
 def test_false_discoveries_are_held_over_the_family() -> None:
@@ -48,8 +49,9 @@ def test_false_discoveries_are_held_over_the_family() -> None:
     mean = 2.4 * 0.05 / 24**0.5
     alone, one_of_five = effect(mean), effect(mean, among=4)
     assert alone.size == one_of_five.size
-    assert (alone.side, one_of_five.side) == ("above", "neither")
-    assert "costs nothing that these documents show (false discovery rate 5 %)" in findings.cost("GPTQ", one_of_five)
+    assert (alone.significant, one_of_five.significant) == (True, False)
+    assert findings.cost("GPTQ", alone).startswith("GPTQ costs ")
+    assert "does not change the loss significantly (false discovery rate 5\u00a0%)" in findings.cost("GPTQ", one_of_five)
 
 
 def test_bounds_of_a_negative_effect_stay_in_order() -> None:
@@ -60,4 +62,4 @@ def test_bounds_of_a_negative_effect_stay_in_order() -> None:
 
 def test_blocks_that_are_chosen() -> None:
     assert findings.same_blocks((3, 4), (3, 4), "GPTQ") == "Block Influence chooses the same 2 blocks in the GPTQ model."
-    assert "chooses other blocks in the GPTQ model: 7 in place of 4" in findings.same_blocks((3, 4), (3, 7), "GPTQ")
+    assert "chooses other blocks in the GPTQ model: 7 instead of 4" in findings.same_blocks((3, 4), (3, 7), "GPTQ")

@@ -80,8 +80,8 @@ def test_losses_are_compared_on_a_line_between_sets() -> None:
     assert list(found[0].rises) == ["heads"], "one block saves more"
     assert found[0].rises["heads"].value == pytest.approx(0.3)
     assert list(found[1].rises) == ["blocks"], "heads cannot save as much"
-    assert "only heads can save just as much" in cheapest_kind(found[0], n_documents=40)
-    assert "are there sets of both" in depth_or_width(found, n_documents=40)
+    assert "only removing heads saves exactly that much" in cheapest_kind(found[0], n_documents=40)
+    assert "no sets of them save equally much" in depth_or_width(found, n_documents=40)
 
 
 def compared(**rises: list[float]) -> tuple[list[Comparison], str]:
@@ -93,35 +93,37 @@ def compared(**rises: list[float]) -> tuple[list[Comparison], str]:
 def test_the_cheapest_kind_that_was_planted_is_named() -> None:
     found, said = compared(blocks=[1, 2], mixers=[0.2, 0.5], heads=[0.5, 1.2])
     assert said.count("removing mixers raises the loss least") == 2
-    assert said.count("it can be told from all others") == 2
+    assert said.count("significantly less than every other kind") == 2
     assert (
         depth_or_width(found, n_documents=40)
-        == "Removing heads costs less than removing blocks at 12 % of block parameters and 25 % of block parameters."
+        == "Removing heads costs significantly less than removing blocks with 12 % of block parameters and 25 % of block parameters saved."
     )
 
 
 def test_nothing_is_cheapest_in_noise() -> None:
     found, said = compared(blocks=[1, 2], mixers=[1, 2], heads=[1, 2])
-    assert said.count("which is cheapest is open") == 2
-    assert "Heads and blocks cannot be told apart at 12 %" in depth_or_width(found, n_documents=40)
+    assert said.count(", but not significantly less than ") == 2
+    assert "Heads and blocks do not differ significantly with 12 %" in depth_or_width(found, n_documents=40)
 
 
 def test_too_few_documents_decide_nothing() -> None:
     paths = {kind: path(kind, [x, 2 * x], 5, documents=5) for kind, x in (("blocks", 1.0), ("heads", 0.1))}
     (found,) = compare(paths, SPEC, ["block parameters"], [0.2])
-    assert "Whether the kinds differ is open: too few documents for an interval (5, needs 12)" in cheapest_kind(found, n_documents=5)
-    assert "is open: too few documents" in depth_or_width([found], n_documents=5)
+    assert "Whether the kinds differ is not known: too few documents for an interval (5 of at least 12)" in cheapest_kind(
+        found, n_documents=5
+    )
+    assert "is not known: too few documents" in depth_or_width([found], n_documents=5)
     assert found.rises["heads"].low is None
-    assert "about 9 minutes here: give `documents` 12" in more_documents(2, 545)
+    assert "about 9 min on this machine: set `documents` to 12" in more_documents(2, 545)
     assert more_documents(12, 545) == ""
 
 
 def test_the_order_that_was_planted_is_the_best() -> None:
     good, bad = ([0.1 * k for k in range(4)], [0.5 * k for k in range(4)])
     said = order_of_heads({"causal": path("heads", good, 1), "Taylor": path("heads", bad, 1, noise=0.01)}, n_heads=8)
-    assert "that by causal raises the loss least (causal +0." in said
-    assert said.endswith("it can be told from all others.")
+    assert "the order by causal raises the loss least (causal +0." in said
+    assert said.endswith("significantly less than every other.")
     said = order_of_heads({"a": path("heads", good, 1), "b": path("heads", good, 1, noise=0.05)}, n_heads=8)
-    assert "but it cannot be told from" in said
+    assert "but not significantly less than" in said
     few = {name: path("heads", good, 1, documents=4) for name in "ab"}
-    assert "is open: too few documents" in order_of_heads(few, n_heads=8)
+    assert "is not known: too few documents" in order_of_heads(few, n_heads=8)

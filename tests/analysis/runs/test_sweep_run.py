@@ -61,11 +61,11 @@ def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     table = study.run(tmp_path)
     assert list(table) == COLUMNS
     first = ["ppl", "delta_nll", "kl", "bits_per_byte"]
-    assert table["metric"].tolist() == first + 7 * ["ppl", "delta_nll", "kl", "significant"]
-    assert table["kind"].tolist() == 4 * ["dense"] + 12 * ["blocks"] + 12 * ["mixers"] + 4 * ["heads"]
-    assert table["block"].tolist()[4:] == [b for b in (0, 1, 2, 0, 1, 2, 2) for _ in range(4)]
-    assert table["block"].isna().tolist() == 4 * [True] + 28 * [False]
-    assert table["head"].dropna().tolist() == [3] * 4
+    assert table["metric"].tolist() == first + 7 * ["ppl", "delta_nll", "kl", "p_value", "p_adjusted", "significant"]
+    assert table["kind"].tolist() == 4 * ["dense"] + 18 * ["blocks"] + 18 * ["mixers"] + 6 * ["heads"]
+    assert table["block"].tolist()[4:] == [b for b in (0, 1, 2, 0, 1, 2, 2) for _ in range(6)]
+    assert table["block"].isna().tolist() == 4 * [True] + 42 * [False]
+    assert table["head"].dropna().tolist() == [3] * 6
     assert set(table["dataset"]) == {str(folder / "text.txt")}
 
     windows = study.text.windows(model)
@@ -83,10 +83,12 @@ def test_table_of_a_sweep(both, folder: Path, tmp_path: Path) -> None:
     assert values["kl"].iloc[0] == pytest.approx(0, abs=1e-5)
     assert (values["kl"].iloc[1:] > 0).all()
 
-    measured = table[(table["metric"] != "significant") & (table["kind"] != "dense")]
+    measured = table[table["metric"].isin(["ppl", "delta_nll", "kl"]) & (table["kind"] != "dense")]
     assert (measured["ci_low"] < measured["value"]).all()
     assert (measured["ci_high"] > measured["value"]).all()
-    assert table[table["metric"] == "significant"]["ci_low"].isna().all()
+    assert table[table["metric"].isin(["p_value", "p_adjusted", "significant"])]["ci_low"].isna().all()
+    assert values["significant"].tolist() == (values["p_adjusted"].to_numpy() <= 0.05).tolist()
+    assert (values["p_value"].to_numpy() <= values["p_adjusted"].to_numpy()).all()
 
 
 def test_without_a_bos_token_the_first_token_is_not_scored(folder: Path, tmp_path: Path) -> None:
@@ -258,7 +260,7 @@ def test_a_summary_that_was_changed_or_is_of_others_gives_way_and_that_is_said(
     assert "summary.csv was of 6 documents, 6 of them not asked for now; it is now of 6\n" in capsys.readouterr().err
 
 
-def test_told_is_decided_within_a_kind() -> None:
+def test_significance_is_decided_within_a_kind() -> None:
     """Each family of ablations has its own false discovery rate: a hundred heads of noise do not hide what one block does."""
     p = plan(spec(2, 50), [Ablation(blocks={0}), *single_ablations(spec(2, 50), ["heads"])])
     rng = np.random.default_rng(0)
@@ -270,7 +272,7 @@ def test_told_is_decided_within_a_kind() -> None:
     significant = table[table["metric"] == "significant"]
     assert significant[significant["kind"] == "blocks"]["value"].tolist() == [1]
     assert significant[significant["kind"] == "heads"]["value"].sum() == 0
-    assert not differs_from_zero(nll[1:] - dense, np.full(24, 100)).any(), "in one family with the heads it would be lost"
+    assert not differs_from_zero(nll[1:] - dense, np.full(24, 100)).significant.any(), "in one family with the heads it would be lost"
 
 
 def test_another_study_in_the_same_folder_is_refused(both, folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval, accuracy, differs_from_zero, p_values, ratio, ratios
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval, accuracy, differs_by_family, differs_from_zero, p_values, ratio, ratios
 
 
 def simulated(rng: np.random.Generator, documents: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,8 +96,8 @@ def test_too_few_documents_have_no_interval_and_tell_nothing() -> None:
     assert ratio(sums[:-1], counts[:-1])[1:] == (None, None)
     assert ratio(sums, counts).low < ratio(sums, counts).value < ratio(sums, counts).high
     certain = np.full((3, MIN_DOCUMENTS_FOR_CI), 5.0) + np.arange(MIN_DOCUMENTS_FOR_CI) / 100
-    assert differs_from_zero(certain, np.ones(MIN_DOCUMENTS_FOR_CI)).all()
-    assert not differs_from_zero(certain[:, 1:], np.ones(MIN_DOCUMENTS_FOR_CI - 1)).any()
+    assert differs_from_zero(certain, np.ones(MIN_DOCUMENTS_FOR_CI)).significant.all()
+    assert not differs_from_zero(certain[:, 1:], np.ones(MIN_DOCUMENTS_FOR_CI - 1)).significant.any()
 
 
 def test_the_same_numbers_give_the_same_interval() -> None:
@@ -112,17 +112,17 @@ def test_constant_data() -> None:
         warnings.simplefilter("error")
         assert ratio(2.0 * counts, counts) == Interval(2, 2, 2)
         assert ratio(0.0 * counts, counts) == Interval(0, 0, 0)
-        significant = differs_from_zero(np.array([np.zeros(14), np.full(14, 0.5), np.zeros(14)]), np.ones(14))
+        significant = differs_from_zero(np.array([np.zeros(14), np.full(14, 0.5), np.zeros(14)]), np.ones(14)).significant
         assert ratio(2.0 * np.ones(70), np.ones(70)) == Interval(2, 2, 2)
         assert ratio(0.0 * np.ones(70), np.ones(70)) == Interval(0, 0, 0)
     assert significant.tolist() == [False, True, False]
-    assert differs_from_zero(np.zeros((0, 14)), counts).tolist() == []
+    assert differs_from_zero(np.zeros((0, 14)), counts).significant.tolist() == []
 
 
 def test_noise_is_hardly_ever_told_from_zero() -> None:
     """Under pure noise any discovery is false: the rate is how often a family has one."""
     rng = np.random.default_rng(7)
-    families = [differs_from_zero(rng.normal(size=(30, 24)), np.ones(24)).any() for _ in range(1000)]
+    families = [differs_from_zero(rng.normal(size=(30, 24)), np.ones(24)).significant.any() for _ in range(1000)]
     assert 0.02 < np.mean(families) < 0.07
 
 
@@ -132,8 +132,23 @@ def test_planted_effects_are_found_and_few_others() -> None:
     effect = np.zeros((40, 1))
     effect[:10] = np.where(np.arange(10) % 2, 1.5, -1.5)[:, None]
     for _ in range(300):
-        significant = differs_from_zero(effect + rng.normal(size=(40, 24)), np.ones(24))
+        significant = differs_from_zero(effect + rng.normal(size=(40, 24)), np.ones(24)).significant
         found.append(significant[:10].mean())
         false.append(significant[10:].sum() / max(1, significant.sum()))
     assert np.mean(found) > 0.99
     assert 0.02 < np.mean(false) < 0.05
+
+
+def test_p_values_by_family_are_those_of_scipy() -> None:
+    """Over equal counts the test is the t-test of a mean; adjusted by hand, each family alone."""
+    rows, families = np.random.default_rng(9).normal(0.3, 1, (7, 24)), ["a", "b", "a", "a", "b", "b", "b"]
+    found = differs_by_family(families, rows, np.ones(24))
+    assert found.p_value == pytest.approx(stats.ttest_1samp(rows, 0, axis=1).pvalue)
+    for family in "ab":
+        mine = np.array(families) == family
+        p = np.sort(found.p_value[mine])
+        by_hand = np.minimum.accumulate((p * len(p) / np.arange(1, len(p) + 1))[::-1])[::-1]
+        assert np.sort(found.p_adjusted[mine]) == pytest.approx(by_hand)
+    assert found.significant.tolist() == (found.p_adjusted <= 0.05).tolist()
+    assert found.of(0) == {"p_value": found.p_value[0], "p_adjusted": found.p_adjusted[0], "significant": found.significant[0]}
+    assert differs_by_family(families, rows[:, :11], np.ones(11)).of(0) == {"significant": 0}, "not known with too few documents"

@@ -79,7 +79,7 @@ def test_the_table_holds_the_largest_sets_up_to_a_quarter(removed: RemovalResult
         for name in ("greedy", "sublayers", "bi"):
             ablation = [a for a in removed.scored.paths[name] if size(a) <= removed.paper_n_removed][-1]
             row = rows.loc[removed.titles[name]]
-            assert row["blocks out"] == "1"
+            assert row["blocks removed"] == "1"
             assert row[shown] == bounded(task.value(ablation, "acc" if shown == "accuracy" else "nll"))
             assert row["rise of the loss"] == bounded(task.value(ablation, f"delta_{task.found.loss}"))
 
@@ -100,7 +100,7 @@ def test_words_follow_what_was_planted(removed: RemovalResult, tmp_path: Path) -
     """Half of the right answers are the first option, so that a model that guesses is right as often as a guess is."""
     table_1(tmp_path, 40)
     knows = planted(removed, tmp_path, 40, lambda a: size(a) <= 2 and 0 not in a.blocks | a.mixers | a.ffns)
-    assert "It is better than chance." in knows.conclusion
+    assert "It is significantly better than chance." in knows.conclusion
     reach = {}
     for name, title in removed.titles.items():
         bad = [a for a in removed.scored.paths[name] if size(a) > 2 or 0 in a.blocks | a.mixers | a.ffns]
@@ -109,17 +109,19 @@ def test_words_follow_what_was_planted(removed: RemovalResult, tmp_path: Path) -
     for title, blocks in reach.items():
         clause = next(clause for clause in knows.conclusion.split("; ") if title in clause.removesuffix("."))
         assert f"{blocks:g} by " in clause
-    assert "blocks out the loss of the right option (nats) can be told from the dense model's by" in knows.conclusion
+    assert (
+        "blocks removed, the loss of the correct option (nats) differs significantly from that of the unpruned model by" in knows.conclusion
+    )
     assert knows.value(NONE, "acc").value == 1
 
 
 def test_a_model_that_guesses_has_no_reach(removed: RemovalResult, tmp_path: Path) -> None:
     table_1(tmp_path, 40)
     guesses = planted(removed, tmp_path, 40, lambda a: False)
-    assert "cannot be told from chance, so what removals do to its accuracy is no finding" in guesses.conclusion
-    assert "so many blocks out" not in guesses.conclusion
-    assert "cannot be told from the dense model's by any order" in guesses.conclusion
-    assert set(guesses.table["better than guessing"]) == {"cannot be told"}
+    assert "not significantly better than chance, so changes of its accuracy mean nothing" in guesses.conclusion
+    assert "this many blocks removed" not in guesses.conclusion
+    assert "does not differ significantly from that of the unpruned model by any order" in guesses.conclusion
+    assert set(guesses.table["better than guessing"]) == {"not significantly"}
 
 
 def test_the_set_of_the_paper_is_not_a_random_one(removed: RemovalResult, found: tuple[TaskCurves, TaskCurves, Path]) -> None:
@@ -137,11 +139,11 @@ def test_random_orders_do_not_hide_what_the_dense_model_knows(removed: RemovalRe
     table_1(tmp_path, 40)
     found = planted(removed, tmp_path, 40, lambda a: not a)
     assert found.value(NONE, "beats_chance").value == 1
-    assert "with up to so many blocks out: 0 by " in found.conclusion
+    assert "with up to this many blocks removed: 0 by " in found.conclusion
 
 
 def test_too_few_questions_leave_it_open(found: tuple[TaskCurves, TaskCurves, Path]) -> None:
     xsum = found[1]
     few = replace(xsum, found=replace(xsum.found, table=xsum.found.table.assign(n_documents=5)))
     assert few.conclusion.startswith("What removals cost on xsum")
-    assert "open: " in few.conclusion
+    assert "not known: " in few.conclusion

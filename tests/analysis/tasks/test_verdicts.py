@@ -34,25 +34,30 @@ def parts(significant: list[bool], rises: list[float] | None = None) -> pd.DataF
 
 def test_against_chance() -> None:
     better = verdicts.against_chance("piqa", Interval(0.7, 0.6, 0.8), 0.5, beats=True, n_documents=40)
-    assert better == "The dense model gets 0.700 (0.600 to 0.800) of 40 questions of piqa right, a guess 0.500. It is better than chance."
+    assert better == (
+        "The accuracy of the unpruned model on piqa is 0.700 (0.600 to 0.800) over 40 questions; guessing gives 0.500. "
+        "It is significantly better than chance."
+    )
     noise = verdicts.against_chance("mmlu", Interval(0.26, 0.2, 0.32), 0.25, beats=False, n_documents=40)
-    assert "cannot be told from chance, so what removals do to its accuracy is no finding" in noise
-    assert "open: " in verdicts.against_chance("piqa", Interval(1.0, None, None), 0.5, beats=False, n_documents=5)
+    assert "not significantly better than chance, so changes of its accuracy mean nothing" in noise
+    assert "not known: " in verdicts.against_chance("piqa", Interval(1.0, None, None), 0.5, beats=False, n_documents=5)
 
 
 def test_down_to_chance_names_all_parts() -> None:
     assert verdicts.down_to_chance(parts([True] * 3), "blocks").startswith("So it is without any one of the 3 blocks")
     said = verdicts.down_to_chance(parts([True, False, False]), "heads")
-    assert said.startswith("Without 2 of the 3 heads accuracy can no longer be told from chance")
+    assert said.startswith("Without any one of 2 of 3 heads it no longer is")
     assert said.endswith(": 1.0, 2.0.")
 
 
 def test_costs() -> None:
     planted = verdicts.costs(parts([True, False], [1.0, 0.01]), "blocks", n_documents=40)
-    assert "can be told from the dense model's without 1 of the 2 blocks" in planted
+    assert "changes the loss significantly for 1 of 2 blocks" in planted
     assert "1.00 (0.950 to 1.05) nats, without block 0" in planted
-    assert "cannot be told from the dense model's without any mixer" in verdicts.costs(parts([False] * 2), "mixers", n_documents=40)
-    assert verdicts.costs(parts([False] * 2), "blocks", n_documents=5).startswith("What removals cost is open: ")
+    assert "changes the loss significantly for none of 2 mixers" in verdicts.costs(parts([False] * 2), "mixers", n_documents=40)
+    assert verdicts.costs(parts([False] * 2), "blocks", n_documents=5).startswith(
+        "Whether removing a single block changes the loss is not known: "
+    )
 
 
 def test_guessing() -> None:
@@ -89,15 +94,15 @@ def test_benchmarks_of_a_notebook(tiny: Both, tmp_path: Path) -> None:
     assert (piqa.n_documents, piqa.has_options, xsum.has_options) == (14, True, False)
     assert facts([piqa, xsum])["task"].tolist() == ["piqa", "xsum_loss"]
     for found, panels in ((piqa, 2), (xsum, 1)):
-        assert "dense model" in found.caption
+        assert "unpruned model" in found.caption
         assert len(by_block(found).axes) == panels
         assert loss_by_head(found).axes
         assert len(overlaid([found], {found.model: "one"}).axes) == panels
         for kind in ("blocks", "heads"):
             assert "nats" in found.conclusion(kind)
-    assert "a guess 0.500" in piqa.conclusion("blocks")
+    assert "guessing gives 0.500" in piqa.conclusion("blocks")
     assert "guess" not in xsum.conclusion("blocks")
     few = benchmarks(tiny.model, [load_tasks("piqa", limit=5, data=tmp_path)], ["blocks"], config)[0]
     assert few.caption.count("No bars") == 1
-    assert "open: " in few.conclusion("blocks")
+    assert "not known: " in few.conclusion("blocks")
     by_block(few)

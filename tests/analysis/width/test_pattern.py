@@ -54,11 +54,11 @@ def test_a_planted_pattern_is_found(planted: str) -> None:
     table = found(measured(PLANTED[planted]))
     assert (table.loc[planted][["p_layout", "p_documents"]] <= 0.05 / 6).all(axis=None)
     said = pattern_sentence(table.reset_index(), n_heads=60, n_documents=24)
-    assert {"depth": "Depth", "block": "The block", "position": "The place in the group"}[planted] in said
+    assert {"depth": "Depth", "block": "The block", "position": "The position in the group"}[planted] in said
     if planted != "position":
-        assert "the place in the group (" in said.split("is not supported:")[1]
+        assert "the position in the group (" in said.split("Not significant:")[1]
     if planted == "block":
-        assert "depth (" in said.split("is not supported:")[1], "blocks that differ make no line"
+        assert "depth (" in said.split("Not significant:")[1], "blocks that differ make no line"
 
 
 def test_one_extreme_head_hides_no_pattern() -> None:
@@ -74,7 +74,7 @@ def test_noise_has_no_pattern(shared: float) -> None:
     """Also when all of it is shared by the heads of a block, which makes blocks differ."""
     tables = [found(measured(PLANTED["none"], shared=shared, seed=seed)).reset_index() for seed in range(15)]
     claims = [pattern_sentence(table, n_heads=60, n_documents=24) for table in tables]
-    assert sum("No pattern is supported" in said for said in claims) >= 13
+    assert sum("No significant pattern" in said for said in claims) >= 13
     if shared:
         assert np.mean([table["p_layout"].min() < 0.01 for table in tables]) > 0.9, "the layout alone would be deceived"
 
@@ -82,7 +82,7 @@ def test_noise_has_no_pattern(shared: float) -> None:
 def test_too_few_documents() -> None:
     table = found(measured(PLANTED["depth"], documents=5)).reset_index()
     assert table["p_documents"].isna().all()
-    assert "is open: too few documents for an interval (5, needs 12)" in pattern_sentence(table, n_heads=60, n_documents=5)
+    assert "is not known: too few documents for an interval (5 of at least 12)" in pattern_sentence(table, n_heads=60, n_documents=5)
 
 
 def test_places() -> None:

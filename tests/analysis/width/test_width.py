@@ -5,60 +5,60 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from adapters import Ablation, StrataError, load
+from adapters import NONE, Ablation, StrataError, load
+from analysis.data.batches import Text
+from analysis.depth.findings import redundancy
 from analysis.depth_vs_width.study import DepthWidth, depth_width
+from analysis.display.sentences import reliability_sentence
+from analysis.engine.plan import Plan
 from analysis.runs.budgets import Budget
 from analysis.runs.settings import RunConfig
-from analysis.stats.intervals import differs_from_zero
+from analysis.runs.sweep_run import sweep_table
 from analysis.stats.rank_agreement import Scores, reliability
-from analysis.width.sentences import heads_sentence, reliability_of_heads
 from analysis.width.study import Width, width
 from tests.analysis.test_notebooks_on_variants import folder, run, saved
-from tests.reference.models import save_reader
+from tests.reference.models import save_reader, spec
 from tests.reference.naive import naive_nll
 
 __all__ = ["folder"]  # the fixture
 SMALL = Budget(32, 14, None)
 
 
-def heads(effects: np.ndarray, *, documents: int = 40, noise: float = 0.02, seed: int = 0) -> pd.DataFrame:
-    """Rows of heads whose true rises are `effects`."""
-    rises = effects[:, None] + noise * np.random.default_rng(seed).normal(size=(len(effects), documents))
-    value, half = rises.mean(1), 2 * rises.std(1) / documents**0.5
-    place = {"block": np.arange(len(effects)) // 4, "head": np.arange(len(effects)) % 4}
-    bounds = {"ci_low": value - half, "ci_high": value + half} if documents >= 12 else {"ci_low": np.nan, "ci_high": np.nan}
-    return pd.DataFrame(
-        place | {"value": value} | bounds | {"significant": differs_from_zero(rises, np.ones(documents)), "n_documents": documents}
-    )
+def heads(effects: np.ndarray, *, documents: int = 40, noise: float = 0.02, seed: int = 0) -> str:
+    """What is said of heads whose true rises are `effects`."""
+    rng = np.random.default_rng(seed)
+    tokens = np.full(documents, 100)
+    dense = rng.normal(2.8, 0.3, documents) * tokens
+    nll = np.vstack([dense, dense + (effects[:, None] + noise * rng.normal(size=(len(effects), documents))) * tokens])
+    plan = Plan(spec(len(effects) // 4, 4), (NONE, *(Ablation(heads={(i // 4, i % 4)}) for i in range(len(effects)))), ())
+    return redundancy(sweep_table(plan, {"nll": nll, "tokens": tokens, "bytes": 4 * tokens}, Text()), "heads")
 
 
-def test_heads_sentence_tells_what_was_planted() -> None:
+def test_what_was_planted_is_said_of_heads() -> None:
     effects = np.zeros(20)
     effects[[3, 9, 14]] = 0.5, 2.0, -0.3
-    said = heads_sentence(heads(effects))
-    assert said.startswith(
-        "3 of 20 heads can be told from the dense model when taken out alone (false discovery rate 5 %); the intervals of"
-    )
-    assert "The loss is lower without 1 of them: 3.2." in said
+    said = heads(effects)
+    assert said.startswith("Removing a single head changes the loss significantly for 3 of 20 heads (false discovery rate 5\u00a0%). ")
+    assert "It is not significant for 17 other heads: the intervals reach 0.0" in said
+    assert "The loss is lower without head 3.2." in said
     assert "Head 2.1 costs most: +2.0" in said
     effects[3] = 2.0
-    assert "one other interval overlaps with it" in heads_sentence(heads(effects, noise=0.05))
+    assert ", but the interval of 1 other head overlaps with its own." in heads(effects, noise=0.05)
 
 
-def test_heads_sentence_supports_nothing_on_noise() -> None:
-    said = [heads_sentence(heads(np.zeros(50), seed=seed)) for seed in range(20)]
-    assert sum(s.startswith("None of 50 heads can be told") for s in said) >= 18
-    assert all("costs most" not in s for s in said if s.startswith("None"))
+def test_noise_is_no_effect_of_heads() -> None:
+    said = [heads(np.zeros(52), seed=seed) for seed in range(20)]
+    none = [s for s in said if "significantly for none of 52 heads" in s]
+    assert len(none) >= 18
+    assert all("costs most" not in s for s in none)
 
 
-def test_heads_sentence_of_too_few_documents() -> None:
-    said = heads_sentence(heads(np.array([0, 0.5, 0, 0]), documents=4))
-    assert said.startswith(
-        "Whether any of 4 heads can be told from the dense model is open: too few documents for an interval (4, needs 12)."
-    )
+def test_too_few_documents_for_heads() -> None:
+    said = heads(np.array([0, 0.5, 0, 0]), documents=4)
+    few = "Whether removing a single head changes the loss is not known: too few documents for an interval (4 of at least 12)."
+    assert said.startswith(few)
     assert "without head 0.1" in said
 
 
@@ -67,11 +67,11 @@ def test_reliability_of_heads() -> None:
         rng = np.random.default_rng(0)
         tokens = rng.integers(80, 120, documents)
         scores = Scores((effects[:, None] + rng.normal(size=(len(effects), documents))) * tokens, tokens)
-        return reliability_of_heads(reliability(scores, "spearman"), n_heads=len(effects), n_documents=documents)
+        return reliability_sentence(reliability(scores, "spearman"), "rank the heads", n_documents=documents, statistic="Spearman's rho")
 
     assert "hardly depends on the documents" in said(5.0 * np.arange(30))
-    assert "most of the ranking is noise" in said(np.zeros(30))
-    assert "cannot be said: too few documents" in said(np.arange(30), 5)
+    assert "most of the order is noise" in said(np.zeros(30))
+    assert "is not known: too few documents" in said(np.arange(30), 5)
 
 
 @pytest.fixture(scope="module")
