@@ -30,7 +30,7 @@ def heads(rows: pd.DataFrame) -> Figure:
     """What single heads cost, the cheapest first, absolute and as a share of the gain over unigram, of the models that have heads."""
     part = rows[rows["kind"] == "heads"].sort_values(["model", "unit", "value"])
     part = part.assign(rank=part.groupby(["model", "unit"])["value"].transform(lambda v: (np.arange(len(v)) + 0.5) / len(v)))
-    return _in_both_units(part, "rank", "share of the heads, cheapest first", styles_of(rows))
+    return _in_both_units(part, "rank", "share of heads, cheapest first", styles_of(rows))
 
 
 def _in_both_units(rows: pd.DataFrame, x: str, xlabel: str, styles: Mapping[str, dict]) -> Figure:
@@ -62,7 +62,7 @@ def curves(rows: pd.DataFrame) -> Figure:
     ax.axhline(1, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label="byte unigram")
     low, high = np.nanmin([-0.03, *rows["value"]]), np.nanmax([1.0, *rows["value"]])
     ax.set(
-        xlabel="share of the blocks removed",
+        xlabel="share of blocks removed",
         ylabel="rise (share of the gain over unigram)",
         ylim=(low, min(TOP, 1.05 * high)),
     )

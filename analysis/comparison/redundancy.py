@@ -70,12 +70,12 @@ class Summary(NamedTuple):
 
 
 SUMMARIES = {
-    "removable": Summary("share of blocks that can go", "can go", removable, True, "{} can lose more of its blocks", 1, steps=True),
+    "removable": Summary("share of removable blocks", "removable", removable, True, "more blocks of {} are removable", 1, steps=True),
     "effective": Summary(
-        "effective share of blocks", "effective share", effective_share, False, "{} has its loss spread over more of its blocks", -1
+        "effective share of blocks", "effective share", effective_share, False, "the loss of {} is spread over more of its blocks", -1
     ),
-    "gini": Summary("Gini coefficient", "Gini", gini, False, "{} has its loss in fewer of its blocks", 1),
-    "area": Summary("area under the removal curve", "area", area, True, "{} loses more as blocks go", -1),
+    "gini": Summary("Gini coefficient", "Gini", gini, False, "the loss of {} is concentrated in fewer of its blocks", 1),
+    "area": Summary("area under the removal curve", "area", area, True, "{} loses more as blocks are removed", -1),
 }
 
 

@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from analysis.comparison import verdicts
 from analysis.comparison.redundancy import LIMIT, SUMMARIES
 from analysis.comparison.study import UNITS, Compared, Measured
-from analysis.display.format import bounded, escape, number
+from analysis.display.format import bounded, escape, listed, number
 from analysis.display.model_lines import bands
 from analysis.display.sentences import Effect
 from analysis.engine.ablations import row_key
@@ -25,9 +25,9 @@ from analysis.zoo.groups import Group, matching, one_training, unequal_steps
 
 MAIN = "area"  # the summary that words are about
 LIMITS = (
-    "Summaries are about removal without retraining, on one kind of text. A loss that is small beside its noise is spread out or "
-    "gathered by chance, so that a summary of single blocks is less sure than its interval says. A removal order is from the rise of "
-    "the loss without each block alone on calibration text; a searched one might cost less."
+    "Summaries describe removal without retraining, on one kind of text. Where losses are small compared with their noise, they are "
+    "spread out or concentrated by chance, so a summary of single blocks is less certain than its interval. Blocks are removed in the "
+    "order of their rise in loss alone on calibration text; a searched order might cost less."
 )
 
 
@@ -42,8 +42,7 @@ class Comparison:
     @property
     def names(self) -> str:
         """The models as Markdown."""
-        *first, last = (escape(m.spec.name) for m in self.of.models)
-        return f"{', '.join(first)} and {last}"
+        return listed(escape(m.spec.name) for m in self.of.models)
 
     @property
     def bands(self) -> str:
@@ -81,8 +80,8 @@ class Comparison:
         return (
             f"All models score the same {int(some.bytes.sum()):,} bytes of {self.n_documents} held-out documents of "
             f"{escape(Path(t.corpus).name)}, one window of at most {t.window} tokens each; computed in {computed}. A byte unigram, "
-            f"fitted on calibration text, takes {number(some.unigram.sum() / some.bytes.sum())} bits per byte; a model's margin is "
-            "what it saves against that."
+            f"fitted on calibration text, needs {number(some.unigram.sum() / some.bytes.sum())} bits per byte; a model's gain over "
+            "unigram is what it saves against that."
         )
 
     @cached_property
@@ -141,7 +140,7 @@ class Comparison:
             rows.append(
                 {
                     "model": m.spec.name,
-                    f"can go for {LIMIT:.0%} of the gain over unigram".replace("%", "\u00a0%"): bounded(found["removable"].interval),
+                    f"removable for {LIMIT:.0%} of the gain over unigram".replace("%", "\u00a0%"): bounded(found["removable"].interval),
                     "effective blocks": f"{bounded((found['effective'] * n).interval.within(0, n))} of {n}",
                     "Gini": bounded(found["gini"].interval.within(0, 1)),
                     "area": bounded(found["area"].interval.within(0, 1)),
@@ -174,11 +173,11 @@ class Comparison:
             verdicts.spread(escape(group.name), SUMMARIES[MAIN], self._values(group.name, MAIN), self._mean(group, MAIN).interval)
             for group in self.of.groups
         ]
-        return " ".join(filter(None, said)) or "No two models here differ in their seed alone: how far seeds lie apart is not known."
+        return " ".join(filter(None, said)) or "No two models here differ only in their seed: the variation between seeds is not known."
 
     @cached_property
     def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
-        """Differences of each pair of groups by summary, and whether they can be told from zero; false discoveries held to 5 %."""
+        """Differences of each pair of groups by summary, and whether they are significant; false discoveries held to 5 %."""
         pairs = [(a, b) for a, b in self._pairs if not unequal_steps(a, b)]
         found = [self._mean(a, name) - self._mean(b, name) for a, b in pairs for name in SUMMARIES]
         significant = iter(false_discovery_control([gap.p for gap in found]) <= 0.05 if found else [])
@@ -187,7 +186,7 @@ class Comparison:
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """One line a pair of groups: the first's summaries less the second's; a star where the difference can be told from zero."""
+        """One line a pair of groups: the first's summaries less the second's; a star where the difference is significant."""
         rows = []
         for (a, b), gaps in self.gaps.items():
             cells = {
@@ -201,7 +200,7 @@ class Comparison:
         """A sentence for each pair of groups about the area under the removal curve, which was chosen before anything was measured."""
         skipped = verdicts.skipped([(escape(a.name), escape(b.name)) for a, b in self._pairs if unequal_steps(a, b)])
         if not self._pairs:
-            same = "are one architecture at different steps of training" if len(self.of.groups) > 1 else "differ in their seed alone"
+            same = "are one architecture at different steps of training" if len(self.of.groups) > 1 else "differ only in their seed"
             return f"These models {same}: there is no second architecture or training to compare them with."
         if not self.gaps:
             return skipped
@@ -215,7 +214,7 @@ class Comparison:
 
     @property
     def limits(self) -> str:
-        return f"{LIMITS} Of all differences here, false discoveries are held to 5\u00a0%."
+        return f"{LIMITS} False discoveries are held to 5\u00a0% over all differences shown."
 
     @property
     def _pairs(self) -> list[tuple[Group, Group]]:

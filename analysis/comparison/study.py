@@ -194,4 +194,4 @@ def _no_heads(model: BlockModel, text: Text, config: RunConfig) -> str:
     if most is None or heads.planned:
         return ""
     seconds = cost(model, heads.plan, text.documents, text.window).seconds
-    return "" if seconds <= most else f"left out, about {seconds / 60:.0f} minutes: give the full budget"
+    return "" if seconds <= most else f"skipped, about {minutes(seconds)}: use the full budget"

@@ -45,7 +45,7 @@ def difference(summary: Summary, a: Side, b: Side, gap: Effect, *, matched: str)
     high, low = (a, b) if gap.size.value > 0 else (b, a)
     if _overlap(high, low):
         return f"{found} The seeds disagree: one of {low.name} reaches one of {high.name}, so no difference is supported."
-    said = f"{found} {summary.higher.format(high.name)}"
+    said = f"{found} {capital(summary.higher.format(high.name))}"
     if min(len(a.values), len(b.values)) < SEEDS:
         few = f"{len(a.values)} and {len(b.values)} here"
         return f"{said}. That is about {_these(a, b)}, not about architectures, for which {SEEDS} seeds of each are needed ({few})."

@@ -14,7 +14,7 @@ from analysis.data.batches import Text
 from analysis.depth import findings
 from analysis.display import sentences
 from analysis.display.format import INTERVALS, bounded, number
-from analysis.display.result import Result
+from analysis.display.result import Result, read
 from analysis.engine.plan import Plan
 from analysis.metrics.study import ImportanceStudy
 from analysis.runs.budgets import BUDGETS
@@ -25,8 +25,8 @@ from analysis.stats.rank_agreement import Scores, agreement
 
 KINDS = ("blocks", "mixers", "ffns")
 LIMITS = (
-    "This is about one model on one kind of text, with nothing retrained after a removal. The effects of single removals do not add up: "
-    "two blocks that can each go alone may not go together."
+    "These results are for one model on one kind of text, without retraining after a removal. The effects of single removals do not "
+    "add up: two blocks that can each be removed alone may not be removable together."
 )
 
 
@@ -57,14 +57,14 @@ class Depth(Result):
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The sweep with a column `significant` for figures: can this ablation be told from the dense model?"""
+        """The sweep with a column `significant` for figures: does this ablation differ significantly from the dense model?"""
         significant = self.sweep[self.sweep["metric"] == "significant"][["kind", "block", "value"]].rename(columns={"value": "significant"})
         merged = self.sweep[self.sweep["metric"] != "significant"].merge(significant, on=["kind", "block"], how="left")
         return merged.assign(significant=merged["significant"].fillna(1).astype(bool))
 
     @cached_property
     def blocks(self) -> pd.DataFrame:
-        """One line a block: perplexity without it, what that costs in nats a token, by part, and its Block Influence."""
+        """One line a block: perplexity without it, what that costs in nats per token, by part, and its Block Influence."""
         rise = self.sweep[(self.sweep["metric"] == "delta_nll") & (self.sweep["kind"] == "blocks")]
         table = pd.DataFrame({"ppl without": self.column("ppl"), "Δnll block": self.column("delta_nll")})
         table["95 % interval"] = [_bounds(low, high) for low, high in zip(rise["ci_low"], rise["ci_high"], strict=True)]
@@ -73,29 +73,29 @@ class Depth(Result):
         table["significant"] = np.where(self.column("significant") == 1, "yes", "no")
         return table.rename_axis("block").reset_index()
 
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """What was measured and on what, as two columns of text."""
-        spec, dense = self.model.spec, self.sweep[self.sweep["kind"] == "dense"].set_index("metric")
-        n, tokens = int(dense["n_documents"].iloc[0]), int(dense["n_tokens"].iloc[0])
-        title = f" ({PACKAGES[spec.name].title.split(',')[0]})" if spec.name in MODELS else ""
-        naive = len(self.nll) * len(spec.blocks)
-        facts = {
-            "Model": f"{spec.name}{title}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
-            "Computed in": f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device.type}",
-            "Text": f"{self.text.corpus}, held-out: {n} documents, one window of {self.text.window} tokens each, {tokens:,} tokens scored",
-            "Dense model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
-            "Sweep": f"{len(self.nll) - 1} ablations and the dense model: {self.plan.mixer_rows:,} rows through mixers and "
-            f"{self.plan.ffn_rows:,} through ffns for each document, where one run after the other takes {naive:,} of each",
-            "Intervals": INTERVALS,
-            "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% within each kind",
-        }
-        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+    @property
+    def n_documents(self) -> int:
+        return self.nll.shape[1]
 
     @property
-    def bars(self) -> str:
-        """What the bars of a figure are; a sentence for captions."""
-        return sentences.intervals(self.nll.shape[1])
+    def described(self) -> str:
+        name = self.model.spec.name
+        return super().described + (f" ({PACKAGES[name].title.split(',')[0]})" if name in MODELS else "")
+
+    @property
+    def measured(self) -> dict[str, str]:
+        """What was measured and on what."""
+        dense = self.sweep[self.sweep["kind"] == "dense"].set_index("metric")
+        naive = len(self.nll) * self.n_blocks
+        return {
+            "Computed in": f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device.type}",
+            "Text": read(self.text, "held-out", self.n_documents, int(dense["n_tokens"].iloc[0])),
+            "Unpruned model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
+            "Sweep": f"{len(self.nll) - 1} ablations and the unpruned model: {self.plan.mixer_rows:,} passes through mixers "
+            f"and {self.plan.ffn_rows:,} through ffns for each document, instead of {naive:,} of each one ablation at a time",
+            "Intervals": INTERVALS,
+            "Significance": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% within each kind",
+        }
 
     @cached_property
     def bi_agreement(self) -> str:
@@ -103,7 +103,7 @@ class Depth(Result):
         blocks = slice(1, 1 + len(self.model.spec.blocks))  # of the plan: dense, then blocks
         rises = Scores(self.nll[blocks] - self.nll[0], self.nll_tokens)
         interval = agreement(Scores(self.bi, self.bi_tokens), rises, paired=False)
-        return sentences.agreement_sentence(interval, "Block Influence", n_blocks=len(self.bi), n_documents=self.nll.shape[1])
+        return sentences.agreement_sentence(interval, "Block Influence", n_blocks=len(self.bi), n_documents=self.n_documents)
 
     @cached_property
     def parts(self) -> str:
@@ -125,7 +125,7 @@ def _bounds(low: float, high: float) -> str:
 
 
 def _interval(rows: pd.DataFrame, metric: str) -> str:
-    return bounded(Interval(*rows.loc[metric, ["value", "ci_low", "ci_high"]]), "{:.4g}".format)
+    return bounded(Interval(*rows.loc[metric, ["value", "ci_low", "ci_high"]]), number)
 
 
 def depth(model: BlockModel, config: RunConfig) -> Depth:

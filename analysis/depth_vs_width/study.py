@@ -9,9 +9,8 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.display.format import bounded
-from analysis.display.result import Result
-from analysis.display.sentences import intervals
+from analysis.display.format import bounded, count, percent
+from analysis.display.result import Result, read
 from analysis.removal.nested import nested
 from analysis.removal.savings import MEASURES, Comparison, CostedPath, compare
 from analysis.runs.settings import RunConfig
@@ -39,23 +38,20 @@ class DepthWidth(Result):
     def n_documents(self) -> int:
         return self.text.documents
 
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """What was measured and on what, as two columns of text."""
-        spec = self.model.spec
-        reach = {kind: f"{100 * path.shares('block parameters', spec)[-1]:.0f}\u00a0%" for kind, path in self.paths.items()}
-        facts = {
-            "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
-            "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({self.calibration.documents} documents): least harm "
-            "for what it saves first",
-            "Losses": f"{self.text.corpus}, held-out: {self.n_documents} documents, one window of {self.text.window} tokens each",
+    @property
+    def measured(self) -> dict[str, str]:
+        """What was measured and on what."""
+        reach = {kind: percent(path.shares("block parameters", self.model.spec)[-1]) for kind, path in self.paths.items()}
+        return {
+            "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({count(self.calibration.documents, 'document')}): the "
+            "least harm for what is saved first",
+            "Losses": read(self.text, "held-out", self.n_documents),
             "Reach": "; ".join(f"{kind} up to {share} of the blocks' parameters" for kind, share in reach.items()),
-            "Saved": "rows and columns of deleted heads, keys and values with the last head that reads them; FLOPs for each token, the "
-            "head of the model among them, without what grows with the context",
-            "Between points": "losses lie on a line between neighbouring sets, document by document",
-            "Told apart": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% among all pairs of a measure",
+            "Saved": "rows and columns of deleted heads, and keys and values with the last head that reads them; FLOPs per token, with "
+            "the unembedding and without what grows with the context",
+            "Between points": "linear interpolation between neighbouring sets, document by document",
+            "Significance": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% over all pairs per measure",
         }
-        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
     @cached_property
     def curves(self) -> dict[str, dict[str, pd.DataFrame]]:
@@ -65,10 +61,6 @@ class DepthWidth(Result):
             measure: {kind: curve(path, (100 * path.shares(measure, spec)[1:]).tolist()) for kind, path in self.paths.items()}
             for measure in MEASURES
         }
-
-    @property
-    def bands(self) -> str:
-        return intervals(self.n_documents, "bands")
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

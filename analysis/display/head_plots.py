@@ -19,16 +19,16 @@ from analysis.display.show import WIDTH
 
 
 def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:
-    """What each head costs: heads to the right, blocks upwards, white is no effect; a dot where it cannot be told from zero.
+    """What each head costs: heads to the right, blocks upwards, white is no effect; a dot where it is not significant.
 
-    `rows`: block, head, value, told. Colours grow with the logarithm where the largest effect is ten times the usual one.
+    `rows`: block, head, value, significant. Colours grow with the logarithm where the largest effect is ten times the usual one.
     """
     grid = rows.pivot(index="block", columns="head", values="value")
     n_blocks, n_heads = grid.shape
     figure, ax = plt.subplots(figsize=(WIDTH, min(8.5, 1.2 + 0.17 * n_blocks)))
     drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", norm=_centred(rows["value"].to_numpy()), aspect="auto", interpolation="nearest")
     unclear = rows[~rows["significant"]]
-    ax.scatter(unclear["head"], unclear["block"], s=4, color="0.25", linewidths=0, label="cannot be told from no effect")
+    ax.scatter(unclear["head"], unclear["block"], s=4, color="0.25", linewidths=0, label="not significant")
     ax.set(xlabel="head", ylabel="block")
     for axis, n in ((ax.xaxis, n_heads), (ax.yaxis, n_blocks)):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=min(n, 16), min_n_ticks=1))
@@ -54,7 +54,7 @@ def heads_by_block(
 ) -> Figure:
     """Perplexity (or `ylabel`) without each head, one panel a block, with 95 % intervals (Figure 6 of the paper).
 
-    `rows`: block, head, value, ci_low, ci_high, told, which is False where points are hollow. The dashed line is the dense
+    `rows`: block, head, value, ci_low, ci_high, significant, which is False where points are hollow. The dashed line is the dense
     model, the dotted one `chance`, where there is such a thing.
     """
     blocks = sorted(rows["block"].unique())
@@ -78,7 +78,7 @@ def heads_by_block(
         ax.remove()
     for ax in figure.axes:
         sns.despine(ax=ax)
-    figure.supxlabel("head taken out", fontsize=9)
+    figure.supxlabel("head removed", fontsize=9)
     figure.supylabel(ylabel, fontsize=9)
     return figure
 
@@ -86,7 +86,7 @@ def heads_by_block(
 def spread(rows: pd.DataFrame) -> Figure:
     """All effects in their order, with 95 % intervals, beside how many heads have which effect.
 
-    `rows`: value, ci_low, ci_high, told.
+    `rows`: value, ci_low, ci_high, significant.
     """
     rows = rows.sort_values("value", ignore_index=True)
     figure, (ax, side) = plt.subplots(1, 2, width_ratios=(4, 1), sharey=True, figsize=(WIDTH, 3.1))
@@ -97,7 +97,7 @@ def spread(rows: pd.DataFrame) -> Figure:
     axis_scale(ax, "y", rows[["value", "ci_low", "ci_high"]].to_numpy(float).ravel())
     if ax.get_yscale() != "log":
         ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.7, zorder=1)
-    ax.set(xlabel="heads, from the least effect to the largest", ylabel=NAMES["delta_nll"])
+    ax.set(xlabel="heads, from the smallest effect to the largest", ylabel=NAMES["delta_nll"])
     ax.legend(loc="upper left")
     edges = ax.transData.inverted().transform(np.column_stack([np.zeros(26), np.linspace(*_pixels(ax, rows["value"]), 26)]))[:, 1]
     side.hist(rows["value"], bins=np.unique(edges).tolist(), orientation="horizontal", color=PALETTE["heads"], alpha=0.7)

@@ -14,13 +14,13 @@ from analysis.display.sentences import intervals
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 SEEDS = "os^Dv*P"  # markers
-BANDS = 4  # models whose intervals can be told apart in one panel
+BANDS = 4  # models whose intervals can be distinguished in one panel
 
 
 def bands(n_models: int, n_documents: int) -> str:
     """What the bands of a figure are, or why there are none; a sentence for captions."""
     if n_documents >= MIN_DOCUMENTS_FOR_CI and n_models > BANDS:
-        return f"Intervals over {n_documents} documents are left out: {n_models} models would hide each other."
+        return f"Intervals over {n_documents} documents are not drawn: those of {n_models} models would hide each other."
     return intervals(n_documents, "bands")
 
 

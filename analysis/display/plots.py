@@ -57,7 +57,7 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
     """The metric when one part is taken out, against the 0-based index of its block, with 95 % intervals.
 
     `rows`: the tidy table of a sweep. An empty interval is a point without a bar. A column `significant` (bool), when there,
-    leaves the points hollow that cannot be told from the dense model. The dashed line is the dense model: its row, or
+    leaves the points hollow that do not differ significantly from the dense model. The dashed line is the dense model: its row, or
     zero for a difference; importance has none. Raises ValueError when a kind has no row.
     """
     rows = rows[rows["metric"] == metric]
@@ -71,10 +71,10 @@ def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("b
     dense = rows.loc[rows["kind"] == "dense", "value"]
     base = [float(dense.iloc[0])] if len(dense) else [0.0] * metric.startswith(("delta_", "kl"))
     for height in base:
-        ax.axhline(height, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(height)})")
+        ax.axhline(height, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"unpruned ({number(height)})")
     drawn = rows[rows["kind"].isin(kinds)]
     axis_scale(ax, "y", np.append(drawn[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
-    ax.set(xlabel="block taken out" if tuple(kinds) == ("blocks",) else "block", ylabel=ylabel or NAMES.get(metric, metric))
+    ax.set(xlabel="block removed" if tuple(kinds) == ("blocks",) else "block", ylabel=ylabel or NAMES.get(metric, metric))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
     ax.set_xlim(-0.7, drawn["block"].max() + 0.7)
     _legend(ax, hollow="significant" in rows and bool(drawn["significant"].eq(False).any()))
@@ -98,7 +98,7 @@ def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
 
 def _legend(ax: Axes, *, hollow: bool) -> None:
     if hollow:
-        ax.scatter([], [], s=20, facecolors="white", edgecolors="0.35", linewidths=1.0, label="cannot be told from dense")
+        ax.scatter([], [], s=20, facecolors="white", edgecolors="0.35", linewidths=1.0, label="not significantly different from unpruned")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0.2, handletextpad=0.4, columnspacing=1.4)
     sns.despine(ax=ax)
 

@@ -35,7 +35,7 @@ def removal_curves(
     random: pd.DataFrame,
     panels: Sequence[Panel],
     *,
-    ylabel: str = "rise in loss (nats a token)",
+    ylabel: str = "rise in loss (nats per token)",
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
     """The rise in loss along orders, in panels side by side, four and more in rows of two; an order looks the same in all of
@@ -91,5 +91,5 @@ def removed_map(paths: Mapping[str, Sequence[Sequence[int]]], n_blocks: int) -> 
     ax.set(xlabel="block")
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
-    figure.colorbar(drawn, ax=ax, label="goes as number", ticks=MaxNLocator(integer=True, nbins=6))
+    figure.colorbar(drawn, ax=ax, label="position in the removal order", ticks=MaxNLocator(integer=True, nbins=6))
     return figure

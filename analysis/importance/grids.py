@@ -58,7 +58,7 @@ def span_map(spans: pd.DataFrame, metric: str = "angular_last", *, label: str) -
     figure, ax = plt.subplots(figsize=(WIDTH * 0.8, 3.9))
     drawn = ax.imshow(grid, origin="lower", extent=(-0.5, n - 0.5, 0.5, n + 0.5), cmap="cividis", vmin=0, aspect="auto")
     least = rows.loc[rows.groupby("length")["value"].idxmin()]
-    ax.scatter(least["start"], least["length"], s=12, color="white", edgecolors="black", linewidths=0.6, label="least of its length")
+    ax.scatter(least["start"], least["length"], s=12, color="white", edgecolors="black", linewidths=0.6, label="smallest of its length")
     ax.set(xlabel="first block of the span", ylabel="number of blocks")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))

@@ -12,7 +12,7 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.display import sentences
-from analysis.display.format import INTERVALS, bounded, hundredths
+from analysis.display.format import INTERVALS, bounded, count, hundredths, listed
 from analysis.display.result import Result
 from analysis.importance import findings
 from analysis.importance.straight import Straight
@@ -55,35 +55,28 @@ class Ranking(Result):
         """Of the smaller of the two texts."""
         return min(self.text.documents, self.calibration.documents)
 
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """What was measured and on what, as two columns of text."""
+    @property
+    def measured(self) -> dict[str, str]:
+        """What was measured and on what."""
         tokens = int(self.blocks["delta_nll"].tokens.sum()), int(self.blocks["bi"].tokens.sum())
-        facts = {
-            "Model": f"{self.model.spec.name}, {self.model.spec.variant}, {self.n_blocks} blocks",
-            "Metrics": f"{self.calibration.corpus}, calibration: {self.calibration.documents} documents, {tokens[1]:,} tokens",
-            "Causal scores": f"{self.text.corpus}, held-out: {self.text.documents} documents, {tokens[0]:,} tokens scored; "
+        return {
+            "Metrics": f"{self.calibration.corpus}, calibration: {count(self.calibration.documents, 'document')}, {tokens[1]:,} tokens",
+            "Causal scores": f"{self.text.corpus}, held-out: {count(self.text.documents, 'document')}, {tokens[0]:,} tokens scored; "
             "the sweep of the notebook on depth",
-            "Samples": f"the removal order is measured on {1 + len(self.samples)} samples of calibration text of the same size"
+            "Samples": f"the removal order is measured on {count(1 + len(self.samples), 'sample')} of calibration text of the same size"
             + (f", and on calibration text of {self._sizes}" if self.corpora else ""),
             "Linear maps": self.straight.fact,
-            "Intervals": f"{INTERVALS}; of correlations Student's t with the bootstrap's standard error",
+            "Intervals": f"{INTERVALS}; for correlations Student's t with the bootstrap's standard error",
         }
-        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
     @property
     def _sizes(self) -> str:
-        return " and ".join(f"{corpus} ({len(found['bi'].tokens)} documents)" for corpus, found in self.corpora.items())
+        return listed(f"{corpus} ({count(len(found['bi'].tokens), 'document')})" for corpus, found in self.corpora.items())
 
     @property
     def profiled(self) -> dict[str, str]:
         """What a profile over depth is drawn of: not the two metrics that are the index itself."""
         return {name: self.titles[name] for name in (*self.without_first, "taylor", "delta_nll")}
-
-    @property
-    def bands(self) -> str:
-        """What the bands of a figure are; a sentence for captions."""
-        return sentences.intervals(self.n_documents, "bands")
 
     @cached_property
     def correlations(self) -> pd.DataFrame:
@@ -138,7 +131,7 @@ class Ranking(Result):
     def order_table(self) -> pd.DataFrame:
         """The orders as text."""
         lists = [", ".join(map(str, order)) for order in self.orders.values()]
-        return pd.DataFrame({"score": list(self.orders), "blocks, from the one removed first to the one removed last": lists})
+        return pd.DataFrame({"score": list(self.orders), "blocks, from first removed to last removed": lists})
 
     @cached_property
     def overlap(self) -> str:
@@ -196,7 +189,7 @@ class Ranking(Result):
             rows.append((self.titles[name], *(bounded(t, hundredths) for t in (tau, *taus, gain))))
             if name == "bi":
                 said = findings.first_token(tau, gain, self.titles[name], n_documents=self.n_documents)
-        columns = ["metric", "τ of the two orders", "τ with the loss, all tokens", "without the first", "change"]
+        columns = ["metric", "τ of the two orders", "τ with the loss, all tokens", "without the first token", "change"]
         return pd.DataFrame(rows, columns=columns), said
 
     @cached_property

@@ -40,7 +40,7 @@ class Straight:
         """The straightest spans: how far they turn the stream, and which share of their work a linear map leaves."""
         rows = _chosen(self.spans).merge(self.maps, on=["start", "length"], how="left", suffixes=("", "_map"))
         table = pd.DataFrame({"span": [findings.span(*row) for row in zip(rows["start"], rows["length"], strict=True)]})
-        for name, end in (("turned, in half turns", ""), ("left by a linear map", "_map")):
+        for name, end in (("angle (half turns)", ""), ("error of a linear map", "_map")):
             columns = rows[[f"value{end}", f"ci_low{end}", f"ci_high{end}"]].astype(float)
             table[name] = [bounded(Interval(*row)) for row in columns.to_numpy()]
         return table

@@ -88,15 +88,15 @@ class Accuracies:
     def caption(self) -> str:
         """Of `table`."""
         said = [
-            f"Accuracy of {escape(self.model)} in per cent, {METRIC} of lm_eval (Table 1 of the paper); shares of the dense model's mean "
-            "are retained."
+            f"Accuracy of {escape(self.model)} in percent, {METRIC} of lm_eval (Table 1 of the paper); retained is the share of "
+            "the unpruned model's mean."
         ]
         if losses := [escape(task) for task in self.tasks if task not in self.with_options]:
-            said.append(f"{', '.join(losses)}: loss of the right answer in nats a token, outside of the mean.")
+            said.append(f"{', '.join(losses)}: loss of the right answer in nats per token, not part of the mean.")
         if printed(self.model):
             said.append(
-                f"Printed means are over the tasks that are here too. The paper's {' and '.join(WRITTEN)} are scores of generated text, "
-                "which no loss compares with: their printed cells are blank."
+                f"Printed means are over the tasks that were also run here. The paper's {' and '.join(WRITTEN)} are "
+                "scores of generated text, which cannot be compared with a loss: their printed cells are blank."
             )
         return " ".join(said)
 
@@ -140,9 +140,9 @@ class Accuracies:
     def figure_caption(self) -> str:
         """Of `figure`."""
         return (
-            f"Accuracy ({METRIC} of lm_eval) by method with {percent(self.paper_n_removed)} of the block parameters gone (Figure 1 of the "
-            f"paper shows MMLU); dashed: the dense model, dotted: guessing. Bars are 95\u00a0% intervals over the questions of a task, "
-            f"when there are {MIN_DOCUMENTS_FOR_CI} at least."
+            f"Accuracy ({METRIC} of lm_eval) by method with {percent(self.paper_n_removed)} of the block parameters removed (Figure 1 of "
+            f"the paper shows MMLU); dashed: the unpruned model, dotted: guessing. Bars: 95\u00a0% intervals over the questions of a task, "
+            f"when there are at least {MIN_DOCUMENTS_FOR_CI}."
         )
 
 

@@ -10,10 +10,9 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.display.format import bounded, escape
+from analysis.display.format import bounded, escape, listed
 from analysis.display.removal_plots import Panel
-from analysis.display.result import Result
-from analysis.display.sentences import intervals
+from analysis.display.result import Result, read
 from analysis.methods import findings, laco, llm_pruner, removal
 from analysis.methods.accuracy import Answers, has_options
 from analysis.methods.bench import MethodRuns, PrunedPoint
@@ -29,11 +28,11 @@ from analysis.tasks import TaskSet
 
 OTHERS = (1 / 8, 3 / 8, 1 / 2)  # of the blocks, besides the paper's quarter
 LIMITS = (
-    "Methods are equal in block parameters, not in all parameters: a narrower stream needs an output matrix of its own, where blocks "
-    "that go leave the embeddings alone. Nothing is trained after pruning; training repairs a part of the loss, and not the same part "
-    "for all methods. All take from the same calibration text, which need not be what their authors used: LaCo reads the first "
-    f"{laco.DOCUMENTS} documents, {laco.TOKENS} tokens of each at most, one-shot removal the first {removal.DOCUMENTS} documents, the "
-    f"others all of it. Sizes differ from what was asked for by up to {100 * TOLERANCE:g} points either way."
+    "Methods are compared at equal savings of block parameters, not of all parameters: a narrower residual stream needs its own "
+    "unembedding matrix, while removed blocks leave the embeddings unchanged. Nothing is trained after pruning; training would recover "
+    "part of the loss, and not the same part for all methods. All use the same calibration text, which need not be what their authors "
+    f"used: LaCo reads the first {laco.DOCUMENTS} documents, at most {laco.TOKENS} tokens of each, one-shot removal the first "
+    f"{removal.DOCUMENTS} documents, the others all of it. Sizes differ from their targets by up to {100 * TOLERANCE:g} points."
 )
 
 
@@ -85,25 +84,21 @@ class Methods(Result):
     none = pd.DataFrame(columns=["removed", "value"])  # random orders, which are no method
 
     @property
-    def bands(self) -> str:
-        """What the bands of a figure are; a sentence for captions."""
-        return intervals(len(self.tokens), "coloured bands")
+    def n_documents(self) -> int:
+        return len(self.tokens)
 
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """What was measured and on what, as two columns of text."""
-        spec, read = self.model.spec, self.calibration
+    @property
+    def measured(self) -> dict[str, str]:
+        """What was measured and on what."""
         facts = {
-            "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters",
-            "Calibration": f"{read.corpus}: {read.documents} documents, one window of {read.window} tokens each; LaCo and one-shot "
-            "removal read the first of them",
-            "Losses": f"{self.text.corpus}, held-out: {len(self.tokens)} documents, {int(self.tokens.sum()):,} tokens scored",
-            "Dense loss": f"{bounded(ratio(self.nll, self.tokens))} nats a token",
+            "Calibration": f"{read(self.calibration, 'calibration', self.calibration.documents)}; LaCo and one-shot removal read the first "
+            "of them",
+            "Losses": read(self.text, "held-out", self.n_documents, int(self.tokens.sum())),
+            "Unpruned loss": f"{bounded(ratio(self.nll, self.tokens))} nats per token",
             "Sizes": f"{', '.join(map(percent, self.targets))} of the block parameters, within {100 * TOLERANCE:g} points where met",
         }
-        if self.tasks:
-            facts["Tasks"] = ", ".join(f"{t} ({len(a.values)})" for t, a in zip(self.tasks, self.answers, strict=True))
-        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+        tasks = ", ".join(f"{t} ({len(a.values)})" for t, a in zip(self.tasks, self.answers, strict=True))
+        return facts | ({"Tasks": tasks} if tasks else {})
 
     @cached_property
     def rises(self) -> pd.DataFrame:
@@ -120,7 +115,7 @@ class Methods(Result):
             for p in self.reached
             if p.size
         ]
-        return pd.DataFrame(rows, columns=["method", "asked for", "knob", *MEASURES])
+        return pd.DataFrame(rows, columns=["method", "target", "level", *MEASURES])
 
     @property
     def at_quarter(self) -> list[PrunedPoint]:
@@ -160,9 +155,9 @@ class Methods(Result):
     @property
     def compared_with(self) -> str:
         """Whether there is anything to hold against the paper, and against the dense model's accuracy."""
-        said = [] if self.tasks else ["No benchmarks were asked for: see the parameter tasks."]
+        said = [] if self.tasks else ["No benchmarks were requested: see the parameter `tasks`."]
         if not len(self.paper):
-            said.append(f"The paper's Table 1 has no row of {self.name}; what it prints is shown beside its four models.")
+            said.append(f"The paper's Table 1 has no row of {self.name}; its results are shown for the four models that it has.")
         return " ".join(said)
 
     @property
@@ -172,7 +167,7 @@ class Methods(Result):
         for p in self.points:
             if p.nll is None:
                 said.setdefault(p.why, []).append(percent(p.target))
-        missed = [f"Not at {', '.join(targets)}: {escape(why)}." for why, targets in said.items()]
+        missed = [f"Not reached, {', '.join(targets)}: {escape(why)}." for why, targets in said.items()]
         return "\n\n".join([*(missed or ["Every method reached every size."]), *map(escape, self.skipped)])
 
     @cached_property
@@ -181,11 +176,11 @@ class Methods(Result):
         clauses: dict[str, list[str]] = {}
         for target in self.targets:
             clauses.setdefault(findings.best(self._losses(target), self.tokens) + self._besides(target), []).append(percent(target))
-        said = [f"With {' and '.join(targets)} of the block parameters gone {clause}." for clause, targets in clauses.items()]
+        said = [f"With {listed(targets)} of the block parameters removed, {clause}." for clause, targets in clauses.items()]
         stands = findings.against(METHODS["shortgpt"].title, self._losses(self.paper_n_removed), self.tokens) + self._besides(
             self.paper_n_removed
         )
-        return " ".join([*said, f"At the paper's size {stands}."])
+        return " ".join([*said, f"At the paper's size, {stands}."])
 
     def _losses(self, target: float) -> dict[str, Array]:
         return {METHODS[p.method].title: p.nll for p in self.points if p.target == target and p.nll is not None}
@@ -251,9 +246,9 @@ def _reason(name: str, model: BlockModel) -> str:
     """Why a method is left out; empty when it is not."""
     method, spec = METHODS[name], model.spec
     reasons = {
-        f"Not for {spec.family}": spec.family not in method.families,
-        f"Not for quantised weights ({spec.quantised}), which they compute with as floats": method.floats and bool(spec.quantised),
-        "The same as LaCo where it makes one block of two": name == "laco_eq1" and laco.merge_width(len(spec.blocks)) == 2,
-        "The same as LLM-Pruner where no queries are grouped": name == "llm_pruner_published" and not llm_pruner.grouped(spec),
+        f"Not available for {spec.family}": spec.family not in method.families,
+        f"Not available for quantised weights ({spec.quantised}), which they would use as floats": method.floats and bool(spec.quantised),
+        "Identical to LaCo where it merges two blocks into one": name == "laco_eq1" and laco.merge_width(len(spec.blocks)) == 2,
+        "Identical to LLM-Pruner without grouped queries": name == "llm_pruner_published" and not llm_pruner.grouped(spec),
     }
     return next((why for why, holds in reasons.items() if holds), "")

@@ -7,10 +7,10 @@ import re
 
 # Table 3. Where section 4.4 has the first two the other way round, the table rules.
 STRATEGIES = {
-    "sequential": "from block 0 on",
+    "sequential": "from the first block forwards",
     "reverse_order": "from the last block backwards",
-    "relative_magnitude": "from the smallest relative magnitude on",
-    "bi": "from the lowest Block Influence on",
+    "relative_magnitude": "by ascending relative magnitude",
+    "bi": "by ascending Block Influence",
 }
 # Table 4, 0-based, in the order printed.
 REMOVED = {

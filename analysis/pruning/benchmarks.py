@@ -81,7 +81,7 @@ class TaskCurves:
         """What the bands of a figure are; a sentence for captions."""
         n = self.found.n_documents
         said = f"Intervals over {n} questions are in the table" if n >= MIN_DOCUMENTS_FOR_CI else f"There are no intervals: {too_few(n)}"
-        return f"{said}; {self.removed.grey}"
+        return f"{said}. {self.removed.grey}"
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -13,23 +13,22 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.checkpoints.export import rerooted
 from analysis.data.batches import Text
-from analysis.display import removal_plots, sentences
-from analysis.display.format import INTERVALS, bounded, number
-from analysis.display.result import Result
+from analysis.display import removal_plots
+from analysis.display.format import bounded, count, listed, minutes, number
+from analysis.display.result import Result, read
 from analysis.paper.shortgpt import STRATEGIES, paper_n_removed, removed_in_paper
 from analysis.pruning import findings
 from analysis.removal.orders import BLOCKS, ORDERS
 from analysis.removal.paths import RemovalPath, Scored, size
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 
 SAVED = {"block parameters": "the blocks' parameters", "all parameters": "all parameters", "FLOPs": "the FLOPs of a token"}
 LIMITS = (
-    "This is about one model on one kind of text, with nothing retrained after a removal; training repairs a part of the loss, and not "
-    "the same part for all orders. The loss says little about generation and about tasks."
+    "These results are for one model on one kind of text, without retraining after a removal; training would recover part of the loss, "
+    "and not the same part for all orders. The loss says little about generation and about tasks."
 )
 REROOTED = (
-    "Sets with block 0 keep the v_first that it makes, though its parameters count as saved: a checkpoint without block 0 takes v_first "
-    "from the first block that is left, and has another loss."
+    "Ablations that remove block 0 keep the v_first that it computes, although its parameters count as saved: a checkpoint without "
+    "block 0 takes v_first from its first block, and its loss differs."
 )
 
 
@@ -92,40 +91,36 @@ class RemovalResult(Result):
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        n = len(self.scored.tokens)
-        intervals = f"95\u00a0% intervals over {n} documents" if n >= MIN_DOCUMENTS_FOR_CI else f"missing: {sentences.too_few(n)}"
-        return f"Coloured bands are {intervals}; {self.grey}"
+        return f"{super().bands} {self.grey}"
 
     @property
     def grey(self) -> str:
-        """What the band of random orders is; a clause for captions."""
-        return f"the grey band reaches from the best to the worst of {len(self.null)} random orders."
+        """What the band of random orders is; a sentence for captions."""
+        return f"The grey band spans the best to the worst of {count(len(self.null), 'random order')}."
 
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """What was measured and on what, as two columns of text."""
+    @property
+    def n_documents(self) -> int:
+        return len(self.scored.tokens)
+
+    @property
+    def measured(self) -> dict[str, str]:
+        """What was measured and on what."""
         points, total = max(len(p) for p in self.scored.paths.values()), len(self.scored.nll)
-        spec = self.model.spec
-        facts = {
-            "Model": f"{spec.name}, {spec.variant}, {self.n_blocks} blocks, {spec.n_params / 1e6:,.1f} M parameters",
-            "Orders": f"{self.calibration.corpus}, calibration: {self.calibration.documents} documents; those that run many ablated models "
-            f"read {self.searched} of them",
-            "Losses": f"{self.text.corpus}, held-out: {len(self.scored.tokens)} documents, one window of {self.text.window} tokens each, "
-            f"{int(self.scored.tokens.sum()):,} tokens scored",
-            "Sets": f"{total:,} sets of blocks and sub-layers: up to {points} of each order, from none removed to all but one, "
-            f"and those without {self.paper_n_removed} block{'s' * (self.paper_n_removed > 1)}"
-            + (", with the paper's" if self.printed else ""),
-            "Intervals": INTERVALS,
+        return {
+            "Orders": f"{self.calibration.corpus}, calibration: {count(self.calibration.documents, 'document')}; orders that run many "
+            f"ablated models read {self.searched} of them",
+            "Losses": read(self.text, "held-out", self.n_documents, int(self.scored.tokens.sum())),
+            "Sets": f"{total:,} sets of blocks and sublayers: up to {points} of each order, from none removed to all but one, "
+            f"and those without {count(self.paper_n_removed, 'block')}" + (", including the paper's" if self.printed else ""),
         }
-        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
     @cached_property
     def skipped(self) -> str:
         """Which orders the budget does not hold, and what they would take."""
         if not self.seconds:
-            return "Every order was found."
-        took = [f"{ORDERS[name].title} (about {seconds / 60:,.0f} minutes on this machine)" for name, seconds in self.seconds.items()]
-        return f"Left out, for this budget does not hold them: {', '.join(took)}. The full budget holds every order."
+            return "Every order was computed."
+        took = [f"{ORDERS[name].title} (about {minutes(seconds)} on this machine)" for name, seconds in self.seconds.items()]
+        return f"Skipped, since they do not fit into this budget: {', '.join(took)}. The full budget includes every order."
 
     @cached_property
     def breaks(self) -> str:
@@ -133,7 +128,7 @@ class RemovalResult(Result):
         found: dict[str, list[str]] = {}
         for name, title in self.titles.items():
             found.setdefault(findings.breaks(self.scored, name), []).append(title)
-        return "\n\n".join(f"By {', '.join(titles)}: {clause}." for clause, titles in found.items())
+        return "\n\n".join(f"By {listed(titles)}: {clause}." for clause, titles in found.items())
 
     @cached_property
     def doubling(self) -> pd.DataFrame:
@@ -143,9 +138,9 @@ class RemovalResult(Result):
             over = findings.doubled(self.scored, name)
             last = next(a for a in reversed(self.scored.paths[name]) if over is None or size(a) < size(over))
             rows.append((title, size(last), self.scored.share("all parameters", last), bounded(self.scored.rise(last))))
-        table = pd.DataFrame(rows, columns=["order", "blocks out", "of all parameters", "rise in loss"])
+        table = pd.DataFrame(rows, columns=["order", "blocks removed", "of all parameters", "rise in loss"])
         table["of all parameters"] = [f"{100 * value:.1f} %" for value in table["of all parameters"]]
-        table["blocks out"] = [f"{value:g}" for value in table["blocks out"]]
+        table["blocks removed"] = [f"{value:g}" for value in table["blocks removed"]]
         return table
 
     @property
@@ -210,7 +205,7 @@ class RemovalResult(Result):
             if column in self.bought
         ]
         blocks = f"{self.paper_n_removed} of {self.n_blocks} blocks"
-        return f"With {blocks} removed the weights take {' and '.join(left)}. {findings.faster(dense, short)}"
+        return f"After removing {blocks} the weights take {' and '.join(left)}. {findings.faster(dense, short)}"
 
     @cached_property
     def conclusion(self) -> str:

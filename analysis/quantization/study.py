@@ -13,8 +13,8 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source
 from analysis.data.batches import Text
-from analysis.display.format import INTERVALS, bounded, capital, number
-from analysis.display.result import Result
+from analysis.display.format import bounded, capital, count, named, number
+from analysis.display.result import Result, read
 from analysis.engine.plan import plan
 from analysis.methods.accuracy import METRIC, has_options
 from analysis.paper.shortgpt import QUANTISED, named_in_paper, paper_n_removed
@@ -31,9 +31,9 @@ CALIBRATION = 32  # documents of calibration text at least
 DENSE, INT8, GPTQ = ("dense", ""), ("int8", ""), ("gptq", "")  # keys of variants, see Variant
 LESS, BOTH, BEFORE = ("dense", "after"), ("gptq", "after"), ("gptq", "before")
 LIMITS = (
-    "This is about one model, one kind of text and one removed set, with nothing retrained. Losses are those of the quantised weights "
-    "computed with as floats: they say nothing about speed. A model that was converted from a quantised file, as the offline smollm2 "
-    "was from 4 bits, has paid a part of the price before."
+    "These results are for one model, one kind of text and one set of removed blocks, without retraining. Losses are those of the "
+    "quantised weights computed with as floats: they say nothing about speed. A model converted from a quantised file, as the offline "
+    "smollm2 from 4 bits, has already paid part of the cost."
 )
 
 
@@ -52,14 +52,14 @@ class Quantised(Result):
 
     def title(self, key: tuple[str, str]) -> str:
         scheme, order = key
-        blocks = f"{len(self.removed)} block{'s' * (len(self.removed) > 1)} out"
-        title = SCHEMES[scheme].title if scheme in SCHEMES else ("as it is" if self.model.spec.quantised else "dense")
+        blocks = f"{count(len(self.removed), 'block')} removed"
+        title = SCHEMES[scheme].title if scheme in SCHEMES else ("as it is" if self.model.spec.quantised else "original")
         if scheme == "dense":
             return blocks if order else title
         return {"": title, "after": f"{title}, then {blocks}", "before": f"{blocks}, then {title}"}[order]
 
     def rise(self, key: tuple[str, str], base: tuple[str, str] = DENSE) -> Interval:
-        """Of the loss over that of `base`, in nats a token, paired over documents."""
+        """Of the loss over that of `base`, in nats per token, paired over documents."""
         return ratio(self.variants[key].nll - self.variants[base].nll, self.tokens)
 
     @cached_property
@@ -86,7 +86,7 @@ class Quantised(Result):
         """What the columns of benchmarks hold; a sentence for captions."""
         if not next(iter(self.variants.values())).tasks:
             return ""
-        return f" Accuracy is {METRIC} of lm_eval; a task without options has its loss, in nats a token."
+        return f" Accuracy is {METRIC} of lm_eval; a task without options has its loss, in nats per token."
 
     @property
     def paper(self) -> pd.DataFrame:
@@ -95,22 +95,27 @@ class Quantised(Result):
         rows = QUANTISED if named_in_paper(name) == "llama-2-7b" else ()
         return pd.DataFrame(rows, columns=["paper, v1", "blocks", "perplexity", "MMLU"])
 
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """What was measured and on what, as two columns of text."""
-        spec, c = self.model.spec, self.calibration
-        facts = {
-            "Model": f"{spec.name}, {spec.variant}, {len(spec.blocks)} blocks, {spec.n_params / 1e6:,.1f} M parameters"
-            + (f", {spec.quantised}" if spec.quantised else ""),
+    @property
+    def n_documents(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def described(self) -> str:
+        quantised = self.model.spec.quantised
+        return super().described + (f", {quantised}" if quantised else "")
+
+    @property
+    def measured(self) -> dict[str, str]:
+        """What was measured and on what."""
+        c = self.calibration
+        return {
             "Quantised": self.weights,
-            "Removed": f"blocks {', '.join(map(str, self.removed))} (0-based), the lowest by Block Influence on calibration text",
-            "Calibration": f"{c.corpus}, {c.documents} documents of {c.window} tokens, seed {c.seed}",
-            "Losses": f"{self.text.corpus}, held-out: {len(self.tokens)} documents, {int(self.tokens.sum()):,} tokens scored",
+            "Removed": f"{named('block', self.removed)} (0-based), the lowest by Block Influence on calibration text",
+            "Calibration": f"{c.corpus}, {count(c.documents, 'document')} of {c.window} tokens, seed {c.seed}",
+            "Losses": read(self.text, "held-out", self.n_documents, int(self.tokens.sum())),
             "In memory": f"as much as the file where packed weights are computed with; here floats, {memory(self.model) / 1e6:,.0f} MB "
             f"in {str(self.model.dtype).removeprefix('torch.')} with every block",
-            "Intervals": INTERVALS,
         }
-        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
 
     @cached_property
     def conclusion(self) -> str:
@@ -132,7 +137,7 @@ class Quantised(Result):
         dense = self.variants[DENSE].half
         keys = [key for key in (GPTQ, LESS, BOTH) if key in self.variants]
         shares = ", ".join(f"{number(100 * self.variants[key].half / dense)}\u00a0% ({self.title(key)})" for key in keys)
-        return f"With 16 bits for each float, these shares of the file are left: {shares}."
+        return f"With 16 bits per float, the file shrinks to {shares} of the original."
 
     limits = LIMITS
 

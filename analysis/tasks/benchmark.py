@@ -22,8 +22,8 @@ PARTS = {"accuracy": ("acc", "beats_chance"), "loss": ("log_loss", "significant"
 
 OPENING = """## Benchmarks
 
-Tasks of lm-evaluation-harness, under the same removals. A model that guesses has an accuracy too: beside it stands the loss of the
-right option, from the probabilities that the model gives to the options alone, for which guessing is log(number of options)."""
+Tasks of lm-evaluation-harness under the same removals. Even a guessing model has some accuracy, so the loss of the correct option is
+shown as well: it uses the probabilities of the options alone, and guessing gives log(number of options)."""
 
 
 @dataclass(frozen=True)

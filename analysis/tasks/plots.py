@@ -36,10 +36,10 @@ def by_block(found: Benchmark, kind: str = "blocks") -> Figure:
 def _panel(ax: Axes, found: Benchmark, kind: str, metric: str, filled: str, title: str, chance: float | None) -> None:
     points(ax, found.rows(kind, metric, filled), kind)
     dense = found.dense(metric).value
-    ax.axhline(dense, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"dense ({number(dense)})")
+    ax.axhline(dense, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"unpruned ({number(dense)})")
     if chance is not None:
         ax.axhline(chance, color="0.35", linestyle=":", linewidth=1.1, zorder=1, label=f"guessing ({number(chance)})")
-    ax.set(xlabel=f"{kind.removesuffix('s')} taken out", ylabel=title)
+    ax.set(xlabel=f"{kind.removesuffix('s')} removed", ylabel=title)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     handles = ax.get_legend_handles_labels()[0]
     shown = [handle for handle in handles if handle.get_label() != kind]
@@ -54,8 +54,8 @@ def accuracy_by_head(found: Benchmark) -> Figure:
 
 
 def loss_by_head(found: Benchmark) -> Figure:
-    """The rise of the loss without each head; a dot where it cannot be told from none."""
-    return head_plots.head_map(found.rows("heads", f"delta_{found.loss}", "significant"), f"rise of the {found.loss_name}")
+    """The rise of the loss without each head; a dot where it is not significant."""
+    return head_plots.head_map(found.rows("heads", f"delta_{found.loss}", "significant"), f"rise in {found.loss_name}")
 
 
 def overlaid(found: Sequence[Benchmark], groups: dict[str, str]) -> Figure:

@@ -23,7 +23,7 @@ from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
 
-NAMES = {"causal": "rise in loss", "l2": "norm of what it adds", "bi": "turn of the stream", "taylor": "Taylor"}
+NAMES = {"causal": "rise in loss", "l2": "norm of its output", "bi": "change of direction", "taylor": "Taylor"}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.depth.findings import redundancy
 from analysis.display.format import INTERVALS, bounded, count
-from analysis.display.result import Result
+from analysis.display.result import Result, read
 from analysis.display.sentences import intervals, reliability_sentence
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
@@ -47,7 +47,7 @@ class Width(Result):
     importance: dict[str, Scores]  # of every head, on calibration text, by name as in `removals.NAMES`
     paths: dict[str, CostedPath]  # by the same names
     path_text: Text
-    seconds: float  # that a sweep of ENOUGH documents takes on this machine
+    seconds: float  # that a sweep of MIN_DOCUMENTS_FOR_CI documents takes on this machine
 
     @property
     def n_documents(self) -> int:
@@ -58,7 +58,7 @@ class Width(Result):
         return len(self.rises.sums)
 
     def heads(self, metric: str) -> pd.DataFrame:
-        """One row a head: block, head, value, ci_low, ci_high, told."""
+        """One row a head: block, head, value, ci_low, ci_high, significant."""
         rows = self.sweep[self.sweep["kind"] == "heads"]
         significant = rows[rows["metric"] == "significant"]["value"].to_numpy() == 1
         return rows[rows["metric"] == metric].astype({"block": int, "head": int}).assign(significant=significant).reset_index(drop=True)
@@ -75,27 +75,24 @@ class Width(Result):
         rises = self.heads("delta_nll")
         return rises.assign(**{name: self.dense * np.exp(rises[name].astype(float)) for name in columns})
 
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """What was measured and on what, as two columns of text."""
+    @property
+    def described(self) -> str:
         spec, first = self.model.spec, self.model.spec.blocks[0]
         groups = f", {first.n_heads // first.n_kv_heads} to a key-value head" if first.n_heads and first.n_kv_heads else ""
-        facts = {
-            "Model": f"{spec.name}, {spec.variant}: {len(spec.blocks)} blocks, {self.n_heads} heads{groups}",
-            "Single heads": f"{self.text.corpus}, held-out: {self.n_documents} documents, one window of {self.text.window} tokens each; "
-            f"{self.plan.mixer_rows:,} rows through mixers and {self.plan.ffn_rows:,} through ffns for each",
-            "A head that is out": "gives nothing (zero): the same as deleting its rows and columns",
-            "Orders": f"{self.text.corpus}, calibration: {self.calibration.documents} documents",
-            "Removal paths": f"held-out: {self.path_text.documents} documents",
-            "Intervals": INTERVALS,
-            "Told from dense": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% among all heads",
-        }
-        return pd.DataFrame({"": facts.keys(), "measured": facts.values()})
+        return f"{spec.name}, {spec.variant}: {count(self.n_blocks, 'block')}, {count(self.n_heads, 'head')}{groups}"
 
     @property
-    def bars(self) -> str:
-        """What the bars of a figure are; a sentence for captions."""
-        return intervals(self.n_documents)
+    def measured(self) -> dict[str, str]:
+        """What was measured and on what."""
+        return {
+            "Single heads": f"{read(self.text, 'held-out', self.n_documents)}; {self.plan.mixer_rows:,} passes through mixers and "
+            f"{self.plan.ffn_rows:,} through ffns for each",
+            "A removed head": "contributes nothing (zero): the same as deleting its rows and columns",
+            "Orders": f"{self.text.corpus}, calibration: {count(self.calibration.documents, 'document')}",
+            "Removal paths": f"held-out: {count(self.path_text.documents, 'document')}",
+            "Intervals": INTERVALS,
+            "Significance": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% among all heads",
+        }
 
     @property
     def more(self) -> str:
@@ -118,9 +115,9 @@ class Width(Result):
             name: [f"{100 * x:.0f} %" for x in self.patterns[column]]
             for name, column in (("explained", "explained"), ("by chance", "chance"))
         }
-        named = {"depth": "depth (a line)", "block": "block", "position": "place in the group, within blocks"}
+        named = {"depth": "depth (a line)", "block": "block", "position": "position in the group, within blocks"}
         table = pd.DataFrame({"pattern": self.patterns["pattern"].map(named), "effects": self.patterns["effects"], **shares})
-        table["p, against chance"], table["p, against noise"] = self.patterns["p_layout"], self.patterns["p_documents"]
+        table["p against chance"], table["p against noise"] = self.patterns["p_layout"], self.patterns["p_documents"]
         return table
 
     @cached_property

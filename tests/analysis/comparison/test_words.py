@@ -134,8 +134,8 @@ def test_one_training_at_two_steps() -> None:
     found = comparison({"rwkv5-0": 0.5, "rwkv5-0-early": 0.6})
     assert found.conclusion.startswith("These models are one architecture at different steps of training")
     assert found.differences.empty
-    assert "No two models here differ in their seed alone" in found.spread
-    assert "differ in their seed alone: there is" in comparison({"llama-0": 0.5, "llama-1": 0.6}).conclusion
+    assert "No two models here differ only in their seed" in found.spread
+    assert "differ only in their seed: there is" in comparison({"llama-0": 0.5, "llama-1": 0.6}).conclusion
 
 
 def test_an_early_checkpoint_beside_nothing_that_it_was_matched_to() -> None:
@@ -185,7 +185,7 @@ def test_growth_by_training_and_differences_by_architecture() -> None:
         "RWKV-7",
         "Baichuan2-13B layout",
     ]
-    assert found.bands == "Intervals over 24 documents are left out: 6 models would hide each other."
+    assert found.bands == "Intervals over 24 documents are not drawn: those of 6 models would hide each other."
     lines = {line.get_label(): line.get_color() for line in plots.training(found.rows, found.titles).axes[0].lines}
     assert lines["llama-0"] == lines["llama-1"] != lines["rwkv5-0"] == lines["rwkv5-1"]
 
