@@ -99,14 +99,14 @@ def _indices(given: Iterable) -> frozenset[int]:
     try:
         return frozenset(map(index, given))
     except TypeError:
-        raise StrataError(f"{given!r} is no set of block indices: give whole numbers from 0 on, for example {{0, 3}}") from None
+        raise StrataError(f"{given!r} is not a set of block indices: give whole numbers from 0 on, for example {{0, 3}}") from None
 
 
 def _pair(given: Iterable) -> tuple[int, int]:
     try:
         block, head = map(index, given)
     except (TypeError, ValueError):
-        raise StrataError(f"{given!r} is no head: give its block and its number there, both from 0 on, for example (0, 3)") from None
+        raise StrataError(f"{given!r} is not a head: give its block and its number there, both from 0 on, for example (0, 3)") from None
     return block, head
 
 

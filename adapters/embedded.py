@@ -32,7 +32,7 @@ class EmbeddedTokenizer:
         if not wrong and tokenizer.bos_id is not None and not 0 <= tokenizer.bos_id < rows:
             wrong = f"the token in front of a text has the id {tokenizer.bos_id:,}, and the embedding has {rows:,} rows"
         if wrong:
-            raise StrataError(f"the tokenizer of {name} is of another model ({wrong}): take the one that came with the weights")
+            raise StrataError(f"the tokenizer of {name} is of another model ({wrong}): use the one that came with the weights")
         self.bos_id, self.top, self.size = tokenizer.bos_id, tokenizer.top, tokenizer.size
         self.prefix_id = next((i for i in (tokenizer.prefix_id, self.bos_id) if i is not None and 0 <= i < rows), None)
 

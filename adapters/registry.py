@@ -34,7 +34,7 @@ HUB = {  # errors of huggingface_hub, and of those under it -> the cause
     "GatedRepoError": "its owner asks you to agree to something first: do so on its page, then `hf auth login`",
     "RevisionNotFoundError": "it has no such revision: check `revision`",
     "RepositoryNotFoundError": "there is no such repository, or it is private: check the id, or `hf auth login`",
-    "HFValidationError": "that is no id of a repository: check it",
+    "HFValidationError": "that is not a repository id: check it",
     "LocalEntryNotFoundError": "it is not in the cache, and there is no connection (or HF_HUB_OFFLINE is set): connect, or set HF_ENDPOINT",
 }
 
@@ -133,7 +133,7 @@ def self_check(model: BlockModel) -> None:
         cause = "its weights are corrupt, or the dtype is too small (try `dtype` float32)"
         raise StrataError(f"{model.spec.name} gives non-finite logits in {model.dtype}: {cause}")
     if (a[:, :3] - b[:, :3]).abs().max() > 1e-2 * a.float().std():
-        raise StrataError(f"{model.spec.name} is not a causal language model (a later token changes earlier logits): take one that is")
+        raise StrataError(f"{model.spec.name} is not a causal language model (a later token changes earlier logits): use one that is")
 
 
 def locate(source: str, revision: str | None) -> tuple[str, Path]:
@@ -150,7 +150,7 @@ def locate(source: str, revision: str | None) -> tuple[str, Path]:
     if path.is_file() and path.suffix in WEIGHTS:
         return visible(path.stem), path
     if path.is_file():
-        raise StrataError(f"{path} is no file of weights by its name: expected {', '.join(WEIGHTS)} or .gguf")
+        raise StrataError(f"{path} does not have the name of a weights file: expected {', '.join(WEIGHTS)} or .gguf")
     if is_hub_id(source):
         return source.split("/")[1], _download(source, revision)
     error = unknown("model", source, (*MODELS, *zoo()))
@@ -206,11 +206,11 @@ def _device(device: str) -> torch.device:
     except RuntimeError:
         raise unknown("device", device, ("auto", "cpu", "cuda")) from None
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise StrataError("device cuda was asked for, but torch sees no CUDA card: use `device` cpu, or install a CUDA build of torch")
+        raise StrataError("device cuda was requested, but torch sees no CUDA device: use `device` cpu, or install a CUDA build of torch")
     try:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise StrataError(f"device {device} was asked for, but torch cannot use it ({one_line(error)}): use `device` cpu") from None
+        raise StrataError(f"device {device} was requested, but torch cannot use it ({one_line(error)}): use `device` cpu") from None
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from adapters.errors import visible
 from analysis.depth.study import KINDS
+from analysis.display.format import count
 from analysis.engine.cost import cost
 from analysis.runs.settings import RunConfig
 from analysis.runs.single_removals import SingleRemovals
@@ -18,7 +19,7 @@ def expect(request: ReportRequest) -> None:
     for model in request.models or request.compared:
         print(visible(_sweep(model, request)))
     for s in chosen(request):
-        print(f"{visible(s.model)}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', left out'}")
+        print(f"{visible(s.model)}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', skipped'}")
     if request.compared:
         print(f"comparison of {visible(names(request.compared))}: about {_aside(request) / 60:.1f} minutes")
 
@@ -39,7 +40,7 @@ def _sweep(model: str, request: ReportRequest) -> str:
     effects = SingleRemovals.sized(loaded, KINDS, RunConfig(request.budget, request.out / "runs", **text))
     found = cost(loaded, effects.plan, effects.text.documents, effects.text.window)
     return (
-        f"{model}: {len(effects.plan.ablations) - 1} ablations on {effects.text.documents} documents, {found.tokens:,} tokens; "
-        f"{found.mixer_rows:,} rows through mixers and {found.ffn_rows:,} through ffns a document; "
+        f"{model}: {len(effects.plan.ablations) - 1} ablations on {count(effects.text.documents, 'document')}, {found.tokens:,} tokens; "
+        f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns per document; "
         f"up to {found.memory / 2**20:,.0f} MB beside the model; about {found.seconds / 60:.1f} minutes"
     )

@@ -59,7 +59,7 @@ class ReportRequest:
         budget(self.size)
         next(documents(str(self.options["corpus"])))
         if len(self.compared) == 1:
-            raise StrataError(f"{self.compared[0]} alone is no comparison: name two models or more, or use `strata report`")
+            raise StrataError(f"{self.compared[0]} alone cannot be compared: name two models or more, or use `strata report`")
         for model in dict.fromkeys((*self.models, *self.compared)):
             locate(model, None)
         for models in (self.models, self.compared):

@@ -166,14 +166,14 @@ def kept(folder: Folder, models: Sequence[str], make: Callable[[], list[Choice]]
     path, known, fix = (
         folder.folder / "sections.json",
         [section.question for section in SECTIONS],
-        "remove it, and sections are chosen anew",
+        "remove it to choose the sections again",
     )
     if path.exists():
         found = read_json(path, Kept, fix)
         if found.request == folder.key and found.known == known:
             valid = [(model, question) for model in models for question in known]
             if wrong := [c for c in found.sections if (c.model, c.question) not in valid]:
-                raise StrataError(f"{path} cannot be used: {wrong[0].question!a} of {wrong[0].model!a} is no section; {fix}")
+                raise StrataError(f"{path} cannot be used: {wrong[0].question!a} of {wrong[0].model!a} is not a section; {fix}")
             return found.sections
     choices = make()
     folder.write_json(path.name, {"request": folder.key, "known": known, "sections": [asdict(choice) for choice in choices]})
@@ -192,12 +192,12 @@ def skipped(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -
     if not missing:
         return ""
     rows = [f"| {escape(model)} | {', '.join(f'{c.question} ({minutes(c.seconds)})' for c in left)} |" for model, left in missing.items()]
-    head = "| model | left out, and about how long it takes on this machine |\n| --- | --- |\n"
+    head = "| model | skipped, and about how long it takes on this machine |\n| --- | --- |\n"
     said = (
-        "This budget does not hold the sections below. These commands make them, with enough text for intervals; more text resolves more."
+        "The sections below do not fit into this budget. These commands run them, with enough text for intervals; more text resolves more."
     )
     commands = "\n".join("    " + " ".join(command(left, out, options).split()) for left in missing.values())
-    return f"# Left out\n\n{said}\n\n{head}" + "\n".join(rows) + f"\n\n{commands}\n"
+    return f"# Skipped\n\n{said}\n\n{head}" + "\n".join(rows) + f"\n\n{commands}\n"
 
 
 def command(choices: Sequence[Choice], out: Path, options: Sequence[str] = ()) -> str:

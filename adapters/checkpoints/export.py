@@ -132,7 +132,7 @@ def remaining(spec: ModelSpec, removed: Iterable[int]) -> list[int]:
     if twice := sorted({i for i in found if found.count(i) > 1}):
         raise StrataError(f"block {twice[0]} is named twice: name each block once")
     if len(found) == n:
-        raise StrataError(f"all {n} blocks of {spec.name} are to be removed: at least one must stay")
+        raise StrataError(f"all {n} blocks of {spec.name} would be removed: at least one must remain")
     return [i for i in range(n) if i not in found]
 
 

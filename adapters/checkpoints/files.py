@@ -160,7 +160,9 @@ def _require_tensor(path: Path, key: object, tensor: object) -> None:
         )
     plain = tensor.layout == torch.strided and not tensor.is_nested and tensor.device.type == "cpu" and not tensor.is_quantized
     kind = (
-        "has fewer numbers than its shape says" if plain else f"is no plain tensor ({tensor.layout}, {tensor.device.type}, {tensor.dtype})"
+        "has fewer numbers than its shape says"
+        if plain
+        else f"is not a plain tensor ({tensor.layout}, {tensor.device.type}, {tensor.dtype})"
     )
     if not plain or tensor.untyped_storage().nbytes() < tensor.nbytes:
         raise StrataError(f"{path}: {key} {kind}: save it as .contiguous() tensors on the CPU")

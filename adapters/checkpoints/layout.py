@@ -105,7 +105,7 @@ class Store:
             tensor = self.read(slot.key)
             if not tensor.is_floating_point():
                 found = f"{slot.key} holds {str(tensor.dtype).removeprefix('torch.')} where floats are expected"
-                raise StrataError(f"{self.path}: {found}: take the checkpoint before it was quantised or converted")
+                raise StrataError(f"{self.path}: {found}: use the checkpoint before it was quantised or converted")
             tensor = tensor.mT if slot.transposed else tensor
             if slot.parts > 1:
                 tensor = tensor.chunk(slot.parts)[slot.part]

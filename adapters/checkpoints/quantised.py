@@ -157,7 +157,7 @@ def config_of(config: Mapping[str, Any], folder: Path, store: Store) -> dict[str
         return {"quant_method": "gptq"} | read_json(own)
     if not isinstance(said, dict | None):
         raise StrataError(
-            f"{folder}: quantization_config of config.json is {said!r}, expected an object: take the one that came with the weights"
+            f"{folder}: quantization_config of config.json is {said!r}, expected an object: use the one that came with the weights"
         )
     return dict(said or {})
 
@@ -218,7 +218,9 @@ def _checked(weight: Packed, store: Store, key: str) -> Packed:
 def _even(columns: int, groups: int, stem: str) -> Tensor:
     """The group of each column (in,), all groups being of one size."""
     if columns % groups:
-        raise StrataError(f"{stem} has {columns} columns in {groups} groups, which is no whole number for each: groups must be of one size")
+        raise StrataError(
+            f"{stem} has {columns} columns in {groups} groups, which is not a whole number for each: groups must be of one size"
+        )
     return torch.arange(columns) // (columns // groups)
 
 

@@ -47,7 +47,7 @@ def by_transformers(path: Path, ids: Tensor, device: str, dtype: str) -> Tensor:
     made = model.generate(ids[:1, :4], max_new_tokens=3, min_new_tokens=3, do_sample=False)
     if made.shape[1] != 7:
         raise StrataError(
-            f"transformers generates {made.shape[1] - 4} tokens from {path}, 3 were asked for: see whether it reads the source"
+            f"transformers generates {made.shape[1] - 4} tokens from {path}, 3 were requested: see whether it reads the source"
         )
     return logits
 
@@ -88,7 +88,7 @@ def stock_logits(reader: str, path: Path, ids: Tensor, device: str, dtype: str) 
         command = [sys.executable, "-m", "adapters.checkpoints.stock", reader, str(path.resolve()), str(given), str(made), device, dtype]
         done = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True)
         if done.returncode < 0:
-            fix = "most likely memory ran out, take a larger machine" if done.returncode == -9 else f"see whether {reader} reads the source"
+            fix = "most likely memory ran out, use a larger machine" if done.returncode == -9 else f"see whether {reader} reads the source"
             raise StrataError(f"the process that reads what was written was stopped by signal {-done.returncode}: {fix}")
         if done.returncode:
             last = (done.stderr.strip() or "no message").splitlines()[-1]

@@ -87,7 +87,7 @@ def _require_layers(cfg: PreTrainedConfig, name: str) -> None:
     if kinds - set(LAYERS):
         raise StrataError(f"{name} has layers of the types {', '.join(sorted(kinds))}: only full and sliding attention are supported")
     if "sliding_attention" in kinds and getattr(cfg, "sliding_window", None) is None:
-        raise StrataError(f"{name}: config.json names layers of sliding attention, but no sliding_window: take the one of the weights")
+        raise StrataError(f"{name}: config.json names layers of sliding attention, but no sliding_window: use that of the weights")
 
 
 def _refuse_others(values: dict[str, Any], but: tuple[str, ...], name: str) -> None:
@@ -95,4 +95,4 @@ def _refuse_others(values: dict[str, Any], but: tuple[str, ...], name: str) -> N
     for key, value in values.items():
         own = key.removeprefix("rope_parameters.")
         if own in NEUTRAL and own not in but and value not in (None, *NEUTRAL[own]):
-            raise StrataError(f"{name}: config.json says {key} {value!r}, which is not supported: take a model without it")
+            raise StrataError(f"{name}: config.json says {key} {value!r}, which is not supported: use a model without it")

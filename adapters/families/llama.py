@@ -114,7 +114,7 @@ class LlamaModel(BlockModel):
             self._rotary = LlamaRotaryEmbedding(config).to(self.device)
         except Exception as error:  # transformers computes with what it did not check
             raise StrataError(
-                f"config.json of {spec.name} has rope_parameters that are not complete ({error!r}): take the one that came with the weights"
+                f"config.json of {spec.name} has rope_parameters that are not complete ({error!r}): use the one that came with the weights"
             ) from error
 
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, AttentionContext]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.checkpoints.prune import PruningJob
-from analysis.display.format import bounded, escape, number
+from analysis.display.format import bounded, capital, count, escape, named, number
 from analysis.display.sentences import too_few
 
 USE = {
@@ -28,7 +28,7 @@ def card(pruning: PruningJob, record: dict[str, Any]) -> str:
     lines = [
         f"# {escape(spec.name)} without {len(removed)} of its {len(spec.blocks)} blocks",
         "",
-        f"{'Blocks' if len(removed) > 1 else 'Block'} {', '.join(map(str, removed))} (0-based) of {escape(source.asked)} "
+        f"{capital(named('block', removed))} (0-based) of {escape(source.asked)} "
         f"{'are' if len(removed) > 1 else 'is'} removed, {_how(pruning)}. Nothing was trained afterwards, and all other weights are those "
         f"of the source, {same}.",
         "",
@@ -37,20 +37,20 @@ def card(pruning: PruningJob, record: dict[str, Any]) -> str:
         *([REROOTED] if record["rerooted"] else []),
         "",
         "## What it costs",
-        f"Loss on held-out text ({escape(pruning.text.corpus)}, {n} documents, {pruning.text.window} tokens of each), in nats a token"
-        + (", with 95 % intervals of the paired difference." if loss.rises[-1].low is not None else f"; {too_few(n)}."),
+        f"Loss on held-out text ({escape(pruning.text.corpus)}, {count(n, 'document')}, {pruning.text.window} tokens of each), "
+        "in nats per token" + (", with 95 % intervals of the paired difference." if loss.rises[-1].low is not None else f"; {too_few(n)}."),
         "",
-        "| blocks out | removed | loss | rise over the dense model |",
+        "| blocks removed | which | loss | rise over the source model |",
         "| ---: | :--- | ---: | ---: |",
     ]
     for out, row, rise in zip(loss.path, loss.nll, loss.rises, strict=True):
         said = ", ".join(map(str, sorted(out.blocks))) or "none"
         lines.append(f"| {len(out.blocks)} | {said} | {number(float(row.sum() / loss.tokens.sum()))} | {bounded(rise)} |")
-    lines += ["", "The loss says little about generation and about tasks, which can suffer more. Details are in strata.json.", ""]
+    lines += ["", "The loss says little about generation and tasks, which can suffer more. Details are in strata.json.", ""]
     return "\n".join(lines)
 
 
 def _how(pruning: PruningJob) -> str:
     if made := pruning.rewritten:
         return f"by {made.method}, whose calibration text gave the weights {', '.join(sorted(made.changed))}"
-    return f"in the order of {pruning.order.thing.title} on calibration text" if pruning.order else "by a list that was given"
+    return f"in the order of {pruning.order.thing.title} on calibration text" if pruning.order else "as requested"

@@ -63,13 +63,13 @@ def count_of(remove: int | None, ratio: float | None, n_blocks: int) -> int:
             )
         return remove
     if not 0 < ratio < 1:  # nor is nan
-        raise StrataError(f"a ratio of {ratio:g} is no share of the blocks: give one between 0 and 1, for example 0.25")
+        raise StrataError(f"a ratio of {ratio:g} is not a share of the blocks: give one between 0 and 1, for example 0.25")
     count = round(ratio * n_blocks)
     if 0 < count < n_blocks and abs(count / n_blocks - ratio) < 0.005:
         return count
     near = sorted({min(max(int(ratio * n_blocks) + i, 1), n_blocks - 1) for i in (0, 1)})
     said = " or ".join(f"`n` {k} (ratio {k / n_blocks:.3f})" for k in near)
-    raise StrataError(f"a ratio of {ratio:g} is {ratio * n_blocks:.4g} of {n_blocks} blocks, which is no number of them: give {said}")
+    raise StrataError(f"a ratio of {ratio:g} is {ratio * n_blocks:.4g} of {n_blocks} blocks, which is not a whole number: give {said}")
 
 
 def measure_loss(model: BlockModel, path: RemovalPath, text: Text, final: BlockModel | None = None) -> Loss:

@@ -20,6 +20,7 @@ from analysis.data.batches import Text, tokenizer_hash
 from analysis.data.documents import require_disjoint, sample
 from analysis.data.unigram import unigram_bits
 from analysis.depth.study import KINDS
+from analysis.display.format import minutes
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import plan
@@ -96,7 +97,7 @@ def compare(names: Sequence[str], load: Load, facts: Facts, config: RunConfig) -
     text, and a seed group with unequal budgets.
     """
     if len(names) < 2:
-        raise StrataError(f"{len(names)} model is no comparison: name two or more, for example zoo-llama-0 and zoo-rwkv5-0")
+        raise StrataError(f"{len(names)} model cannot be compared: name two or more, for example zoo-llama-0 and zoo-rwkv5-0")
     if len(set(names)) < len(names):
         raise StrataError(f"a model is named twice: {', '.join(names)}")
     grouped = groups(names, facts)
@@ -121,7 +122,7 @@ def _common(names: Sequence[str], load: Load, config: RunConfig) -> tuple[Text, 
     """Held-out and calibration text that all models can read, cut for all of them."""
     readers = [_reader(name, load(name), config) for name in names]
     if len({r.name for r in readers}) < len(readers):
-        raise StrataError(f"models of one name cannot be told apart ({', '.join(r.name for r in readers)}): rename a folder")
+        raise StrataError(f"several models have the same name ({', '.join(r.name for r in readers)}): rename a folder")
     window = min(config.budget.window, *(reader.max_len - 1 for reader in readers))
     tokenizers = tuple(reader.tokenizer for reader in readers)
     text = replace(config.text(), window=window, tokenizers=tokenizers)

@@ -155,7 +155,7 @@ def checkpoints(folder: Path, steps: Sequence[int] = (), device: str = "auto") -
     there = {int(path.stem): path for path in sorted(folder.glob("weights/*.safetensors")) if path.stem.isdecimal()}
     if missing := set(steps or there) - there.keys() or not there:
         raise StrataError(
-            f"{folder} holds weights of the steps {sorted(there)}, asked for are {missing or 'any'}: train first, or name others"
+            f"{folder} holds weights of the steps {sorted(there)}, requested were {missing or 'any'}: train first, or name others"
         )
     return {step: lambda step=step: _load(folder, there[step], device) for step in steps or there}  # type: ignore[misc]
 

@@ -32,7 +32,9 @@ class Batch(NamedTuple):
 
 def tokenizer_of(model: BlockModel) -> Tokenizer:
     if model.tokenizer is None:
-        raise StrataError(f"{model.spec.name} comes without a tokenizer, and text is to be read: put its tokenizer.json beside its weights")
+        raise StrataError(
+            f"{model.spec.name} comes without a tokenizer, and text must be tokenised: put its tokenizer.json beside its weights"
+        )
     return model.tokenizer
 
 

@@ -98,7 +98,7 @@ def _parsed(path: Path, place: str, text: str) -> Any:
 def _object(path: Path, place: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         kind = JSON_KINDS.get(type(value), "something else")
-        raise StrataError(f'{path}, {place}, is {kind} and no object: one object a line is expected, such as {{"text": "..."}}, or a list')
+        raise StrataError(f'{path}, {place}, is {kind}, not an object: one object a line is expected, such as {{"text": "..."}}, or a list')
     return value
 
 

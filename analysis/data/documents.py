@@ -106,7 +106,7 @@ def sampled(
     Raises StrataError when the corpus holds fewer, or none if `fewer` will do.
     """
     if n < 1 or window < 2:
-        raise StrataError(f"{n} documents of {window} tokens are asked for: at least one document and two tokens make a sample")
+        raise StrataError(f"{n} documents of {window} tokens were requested: a sample needs at least one document and two tokens")
     shares = SPLITS if is_offline(corpus) else OWN_SPLITS
     if split is not None and split not in shares:
         raise unknown("split", split, shares)
@@ -117,7 +117,7 @@ def sampled(
     first = first_documents(corpus)
     raise StrataError(
         f"the {split or 'whole'} part of {f'the first {first:,} documents of ' if first else ''}the corpus {corpus!r} has {len(found)} "
-        f"documents of {window} tokens, {n} are asked for: give a longer text, fewer tokens or a shorter window ({reading.sentence})"
+        f"documents of {window} tokens, {n} were requested: give a longer text, fewer tokens or a shorter window ({reading.sentence})"
     )
 
 
@@ -145,7 +145,7 @@ def _first(
 def require_disjoint(a: list[Window], b: list[Window]) -> None:
     """Raises StrataError when two samples share a document."""
     if shared := {w.document for w in a} & {w.document for w in b}:
-        raise StrataError(f"calibration and held-out text share {len(shared)} documents: take them from different splits or corpora")
+        raise StrataError(f"calibration and held-out text share {len(shared)} documents: use different splits or corpora")
 
 
 def windows_hash(windows: list[Window]) -> str:

@@ -24,7 +24,7 @@ SIDE = re.compile(
 SIDE_FILES = ("robots.txt", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 RULE = (
     "Of a folder all files of one kind are read, those in its folders too; hidden files, side files (LICENSE, README, requirements.txt, "
-    "...) and kinds that are not read are passed over. Two kinds beside each other are an error: a pattern in quotes, such as "
+    "...) and kinds that are not read are skipped. Two kinds beside each other are an error: a pattern in quotes, such as "
     "'FOLDER/**/*.jsonl', chooses. Where the names of all files say train, validation or test, one split is read, as on the hub"
 )
 
@@ -61,7 +61,7 @@ def select(name: str, configuration: str | None = None, split: str | None = None
     if path.exists() and not path.is_dir() and not path.is_file():
         raise StrataError(f"{path} is neither a file nor a folder: text is read more than once, so write it to a file")
     if (configuration or split) and not path.is_dir():
-        raise StrataError(f"{name} is no folder, and has no configurations or splits: at most a column can be named, as in {name}#text")
+        raise StrataError(f"{name} is not a folder, and has no configurations or splits: at most a column can be named, as in {name}#text")
     if path.is_file():
         return Selection(kind_of(path) or "text", (path,))
     if not path.is_dir():
@@ -126,7 +126,7 @@ def _one_kind(name: str, kinds: Mapping[Path, str], passed: Mapping[str, list[st
         there = " and ".join(f"{kind} ({_some([file.name for file in files])})" for kind, files in found.items())
         folder = name if Path(name).expanduser().is_dir() else str(Path(name).parent)
         patterns = " or ".join(f"'{folder.rstrip('/')}/**/*{end}'" for end in dict.fromkeys(map(ending, kinds)))
-        raise StrataError(f"{name} holds {there}, and which are meant cannot be told: choose by a pattern in quotes, {patterns}")
+        raise StrataError(f"{name} holds {there}, and it is not clear which are meant: choose by a pattern in quotes, {patterns}")
     return next(iter(found))
 
 

@@ -42,10 +42,11 @@ class Reading:
         unit = "" if self.kind == "text" else f", {rows}"
         split = f", {self.in_split:,} of them {self.split}" if self.split else ""
         said = (
-            f"read {self.corpus} ({what}{of}{unit}): {self.empty:,} empty, {self.repeated:,} repeated, {self.documents:,} documents{split}"
+            f"read {self.corpus} ({what}{of}{unit}): {self.empty:,} empty, {self.repeated:,} repeated, "
+            f"{self.documents:,} document{'s' * (self.documents != 1)}{split}"
         )
         passed = [f"{_some(names)} ({reason})" for reason, names in self.selection.passed_over.items()]
-        return visible(said + (f"; passed over {', '.join(passed)}" if passed else ""))
+        return visible(said + (f"; skipped {', '.join(passed)}" if passed else ""))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def named(folder: Path, files: Iterable[Path], split: str | None) -> dict[str, l
     if found and rest and not split:
         name, example = next((name, files[0]) for name, files in found.items())
         raise StrataError(
-            f"{folder} holds {example.name}, which is named as the {name} split, and {rest[0].name}, which is not: take all by a pattern "
+            f"{folder} holds {example.name}, which is named as the {name} split, and {rest[0].name}, which is not: choose all by a pattern "
             f"in quotes, '{folder}/**/*{ending(example)}', or the split alone, {folder}::{name}"
         )
     return found
@@ -92,11 +92,9 @@ def _head(readme: Path) -> list[dict[str, Any]]:
     try:
         said = (metadata_load(readme) or {}).get("configs")
     except Exception as error:  # of YAML and of the disk, which share no base class
-        raise StrataError(
-            f"cannot read the head of {readme}: {one_line(error)}; mend it, or choose files by a pattern in quotes"
-        ) from error
+        raise StrataError(f"cannot read the head of {readme}: {one_line(error)}; fix it, or choose files by a pattern in quotes") from error
     if said is not None and not (isinstance(said, list) and all(isinstance(one, dict) for one in said)):
         raise StrataError(
-            f"the head of {readme} has `configs` that are no list of configurations: mend it, or choose by a pattern in quotes"
+            f"the head of {readme} has `configs` that are not a list of configurations: fix it, or choose by a pattern in quotes"
         )
     return [one for one in said or [] if one.get("data_files")]

@@ -226,7 +226,7 @@ def where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor
         plan.ablations[ablation],
         tap=lambda i, parts: found.append(i) if not torch.isfinite(parts.x_out).all() else None,
     )
-    place = f"behind block {found[0]}" if found else "behind the head"
+    place = f"after block {found[0]}" if found else "after the unembedding"
     which = f"document {names[document] if names else document}"
     out = f"out: {plan.ablations[ablation]}; {str(model.dtype).removeprefix('torch.')}"
     fix = "look for damaged weights" if model.dtype == torch.float32 else "try `dtype` float32"

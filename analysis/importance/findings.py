@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.display.format import capital, listed, named, number, percent
+from analysis.display.format import capital, count, listed, named, number, percent
 from analysis.display.sentences import Effect, lowest, not_known
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 from analysis.stats.rank_agreement import chance
@@ -29,7 +29,7 @@ def overlap(causal: Sequence[int], others: Mapping[str, Sequence[int]], k: int, 
     found += f". Of these {k}, each metric removes among its first {k}: {each} (by chance {number(k * k / n)})"
     better = [name for name, m in shared.items() if len(others) * stats.hypergeom.sf(m - 1, n, k, k) <= 0.05]
     if not better:
-        return f"{found}. None is significantly better than chance, {len(others)} being compared."
+        return f"{found}. Of {count(len(others), 'metric')}, none is significantly better than chance."
     return f"{found}. Significantly better than chance: {listed(better)}."
 
 

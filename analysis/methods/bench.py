@@ -33,7 +33,7 @@ from analysis.tasks import TaskSet
 from analysis.tasks.study import TaskStudy
 
 SIZE, ANSWERS = "size.json", "answers.json"  # beside the losses of a point: what was solved, and answers by what was asked
-FIX = "remove it, and the method is run again"
+FIX = "remove it to run the method again"
 
 Share = Annotated[float, Field(le=1)]  # negative where a method adds
 

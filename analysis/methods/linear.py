@@ -69,7 +69,7 @@ def fit(model: BlockModel, batches: Sequence[Batch], span: Span, *, damping: flo
     if gated and (work := d * (2 * n * d**2 + d**3 / 3)) > MOST:
         raise UnreachableError(
             f"a linear map in front of a gate, which the ffn of {model.spec.name} has, is fitted channel by channel: {d} channels and "
-            f"{n} calibration tokens take {work:.0e} operations in fp64, of at most {MOST:.0e} here; take another method"
+            f"{n} calibration tokens take {work:.0e} operations in fp64, of at most {MOST:.0e} here; use another method"
         )
     what = f"the covariance of what the ffn of block {i} gives on {n} calibration tokens"
     if not gated:
@@ -87,7 +87,7 @@ def fit(model: BlockModel, batches: Sequence[Batch], span: Span, *, damping: flo
 def _ridge(a: Tensor, b: Tensor, damping: float, what: str) -> Tensor:
     """Solves (a + damping * mean diagonal) v = b for a (d, d) and b (d, ...)."""
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-        raise StrataError(f"{what} is not finite, or what the span changes is not: look for damaged weights, or take a wider dtype")
+        raise StrataError(f"{what} is not finite, or what the span changes is not: look for damaged weights, or use a wider dtype")
     mean = a.diagonal().mean()
     factor, failed = torch.linalg.cholesky_ex(a + damping * mean * torch.eye(len(a), dtype=a.dtype, device=a.device))
     pivots = factor.diagonal().square()

@@ -83,7 +83,7 @@ def saliences(model: BlockModel, batches: Sequence[Batch], blocks: Sequence[int]
     ]
     for i, salience in zip(blocks, sums, strict=True):
         if not all(torch.isfinite(t).all() for t in salience):
-            raise StrataError(f"the salience of block {i} of {name} is not finite: look for damaged weights, or take a wider dtype")
+            raise StrataError(f"the salience of block {i} of {name} is not finite: look for damaged weights, or use a wider dtype")
     return sums
 
 
@@ -141,7 +141,7 @@ def _cuttable(model: BlockModel, ratio: float) -> range:
     """`cut_blocks`, when there are some and `ratio` leaves something of them."""
     blocks, name, n = cut_blocks(model), model.spec.name, len(llama_blocks(model, LLM_PRUNER))
     if not blocks:
-        raise StrataError(f"LLM-Pruner keeps the first and the last block, and {name} has {n}: take a deeper model")
+        raise StrataError(f"LLM-Pruner keeps the first and the last block, and {name} has {n}: use a deeper model")
     if not 0 <= ratio <= LARGEST:
         raise StrataError(f"a ratio of {ratio:g} is given: LLM-Pruner takes the share of a block that goes, from 0 to {LARGEST:g}")
     return blocks

@@ -139,11 +139,11 @@ def solve(method: Method, model: BlockModel, batches: Sequence[Batch], target: f
     """
     require(method, model)
     if not 0 < target < 1:
-        raise StrataError(f"a target of {target:g} is no share of the block parameters: give one between 0 and 1, for example 0.25")
+        raise StrataError(f"a target of {target:g} is not a share of the block parameters: give one between 0 and 1, for example 0.25")
     near = nearest(method, model, target)
     if not near:
         raise UnreachableError(
-            f"{method.title} takes nothing out of {model.spec.name}, which has {len(model.blocks)} blocks: take a deeper model"
+            f"{method.title} removes nothing from {model.spec.name}, which has {len(model.blocks)} blocks: use a deeper model"
         )
     level, _ = near[0]
     _within(method, model, target, tolerance, near)
@@ -157,7 +157,7 @@ def _within(method: Method, model: BlockModel, target: float, tolerance: float, 
     """Raises UnreachableError when the first of `near`, which it names, is not within `tolerance` of `target`."""
     if abs(near[0][1].block_params - target) <= tolerance:
         return
-    said = " and ".join(f"{100 * s.block_params:.1f} % (knob {k:g})" for k, s in sorted(near))
+    said = " and ".join(f"{100 * s.block_params:.1f} % (level {k:g})" for k, s in sorted(near))
     raise UnreachableError(
         f"{method.title} does not come within {100 * tolerance:g} % of {100 * target:g} % of the block parameters of "
         f"{model.spec.name}: the nearest that it reaches {'are' if len(near) > 1 else 'is'} {said}"

@@ -127,7 +127,7 @@ def principal_axes(moment: Tensor, what: str, damping: float = DAMPING) -> Tenso
     """
     d, mean = len(moment), moment.diagonal().mean()
     if not (torch.isfinite(moment).all() and mean > 0):
-        raise StrataError(f"the second moment of {what} is not finite, or zero: look for damaged weights, or take a wider dtype")
+        raise StrataError(f"the second moment of {what} is not finite, or zero: look for damaged weights, or use a wider dtype")
     eye = torch.eye(d, dtype=moment.dtype, device=moment.device)
     values, vectors = torch.linalg.eigh(moment + damping * mean * eye)
     negligible = d * torch.finfo(moment.dtype).eps * values[-1]

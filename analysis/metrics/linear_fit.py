@@ -30,7 +30,7 @@ def linear_residual(
     `measured` ones, since any map fits as many tokens as there are dimensions. Raises StrataError when documents are in both.
     """
     if shared := {w.document for b in fitted for w in b.windows} & {w.document for b in measured for w in b.windows}:
-        raise StrataError(f"{len(shared)} documents are fitted and measured: take them from different splits")
+        raise StrataError(f"{len(shared)} documents are fitted and measured: use different splits")
     maps = fit_maps(model, ((b.ids, b.lengths) for b in fitted), spans, damping=damping)
     sums = [residuals(model, b.ids, b.lengths, maps) for b in measured]
     rest, change = (np.concatenate([s[name] for s in sums], axis=1) for name in ("residual", "change"))

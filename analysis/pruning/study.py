@@ -8,6 +8,7 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source, remove_blocks
+from analysis.display.format import count
 from analysis.engine.cost import speed
 from analysis.pruning.results import RemovalResult
 from analysis.pruning.speed import speeds
@@ -37,7 +38,7 @@ def removal(model: BlockModel, config: RunConfig, source: Source | None = None) 
     removed = found.paths["bi"][result.paper_n_removed].blocks
     short = remove_blocks(model, removed)
     bought = speeds(
-        {"dense": model, f"without {result.paper_n_removed} block{'s' * (result.paper_n_removed > 1)}": short},
+        {"dense": model, f"without {count(result.paper_n_removed, 'block')}": short},
         min(budget.window, model.spec.max_len // 2),
     )
     if source:

@@ -57,9 +57,7 @@ def group_of(model: BlockModel) -> int:
     found = next((group for group in GROUPS if all(width % group == 0 for width in _widths(model))), None)
     if found is None:
         sizes = ", ".join(map(str, sorted(_widths(model))))
-        raise StrataError(
-            f"rows of {model.spec.name} have {sizes} weights: groups of {' or '.join(map(str, GROUPS))} do not fit; take int8"
-        )
+        raise StrataError(f"rows of {model.spec.name} have {sizes} weights: groups of {' or '.join(map(str, GROUPS))} do not fit; use int8")
     return found
 
 
@@ -138,7 +136,7 @@ class Recipe:
         out = self.folder(root)
         if (out / "config.json").is_file():
             if content_hash(read_json(out / "strata.json", dict[str, Any], f"remove {out}")) != content_hash(self.identity):
-                raise StrataError(f"{out} holds a checkpoint of another recipe: remove it, and it is made again")
+                raise StrataError(f"{out} holds a checkpoint of another recipe: remove it to make it again")
         else:
             with finished_or_nothing(out, 2 * self.source.store.nbytes) as folder:  # a plain copy lies there for a while
                 write(self, folder)

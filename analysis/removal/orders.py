@@ -150,7 +150,7 @@ class Order(NamedTuple):
         """Raises ValueError when it is no path of this order: without 0, 1, 2, ... of its parts, up to all but one."""
         parts = single_ablations(spec, self.kinds)
         if not 1 <= len(path) <= len(parts):
-            raise ValueError(f"{len(path)} sets are no path: 1 to {len(parts)} are one")
+            raise ValueError(f"{len(path)} sets are not a path: 1 to {len(parts)} are one")
         for n, ablation in enumerate(path):
             out = [part for part in parts if ablation | part == ablation]
             if len(out) != n or reduce(or_, out, NONE) != ablation:

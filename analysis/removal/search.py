@@ -90,7 +90,7 @@ def _read(file: Path, name: str, model: BlockModel) -> RemovalPath:
     """A path as far as it was found. Raises StrataError when the file holds none of this order and model."""
     if not file.exists():
         return (NONE,)
-    fix = "remove it, and the order is found again"
+    fix = "remove it to compute the order again"
     path = tuple(Ablation.from_json(kept.model_dump()) for kept in read_json(file, list[Kept], fix))
     try:
         ORDERS[name].check(path, model.spec)

@@ -31,14 +31,14 @@ def parse(data: bytes) -> Any:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def read_json(path: Path, schema: type[T], fix: str) -> T:
     """What a file holds, as a type that pydantic knows. Raises StrataError, which says how to `fix` it, when it holds anything else."""
     try:
         if not path.is_file():
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         data = path.read_bytes()
         parse(data)  # pydantic lets NaN pass where anything may stand
         return TypeAdapter(schema).validate_json(data, strict=True)

@@ -57,7 +57,7 @@ class Folder:
             if not path.exists():
                 entries = [p.name for p in self.folder.iterdir()] if self.folder.exists() else []
                 if not all(name in LEFT_BEHIND or name.startswith(".manifest.json.") for name in entries):
-                    raise StrataError(f"{self.folder} is not empty and holds no {self.noun}: {FIX}")
+                    raise StrataError(f"{self.folder} is not empty and does not hold a {self.noun}: {FIX}")
                 return None
         found = files.read_json(path, Manifest, FIX)
         if found.schema_version != SCHEMA:

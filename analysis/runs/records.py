@@ -35,10 +35,10 @@ class Work(NamedTuple):
 def checked(data: object, key: str, metrics: Collection[str] | None) -> Record:
     """Raises ValueError when it is no whole record of the run of this `key`, which keeps `metrics` (None: whichever)."""
     if not isinstance(data, dict) or data.keys() != FIELDS or data["key"] != key:
-        raise ValueError("it is no record of this run")
+        raise ValueError("it is not a record of this run")
     documents, scores = data["documents"], data["scores"]
     if not isinstance(documents, list) or not all(isinstance(document, str) for document in documents):
-        raise ValueError("its documents are no list of names")
+        raise ValueError("its documents are not a list of names")
     if not isinstance(data["ablations"], list):
         raise ValueError("its ablations are no list")
     ablations = [_ablation(each) for each in data["ablations"]]

@@ -81,7 +81,7 @@ class Run(Folder):
                 except ValueError:
                     damaged += 1
             if damaged:
-                files.say(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} passed over, as a process that is killed may leave one")
+                files.say(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} skipped, as a killed process may leave")
         return Records(found)
 
     def planned(self, ablations: Sequence[Ablation]) -> int:
@@ -112,7 +112,7 @@ class Run(Folder):
             whole = merged(data.decode(), text) if there and nested else text
             if not nested:
                 gone = len(known - asked)
-                files.say(f"{path} was of {len(known)} documents, {gone} of them not asked for now; it is now of {len(asked)}")
+                files.say(f"{path} covered {len(known)} documents, {gone} of them not requested now; it now covers {len(asked)}")
             if whole.encode() != data:
                 covered = before.documents if before and there and asked < known else documents
                 table = Table(documents=list(covered), sha256=_sha256(whole.encode()))
@@ -120,7 +120,7 @@ class Run(Folder):
                 self.write_text(path.name, whole)
             elif asked < known and not set(text.splitlines()[1:]) & set(whole.splitlines()):
                 files.say(
-                    f"{path} stays as it is: it is of {len(known)} documents, and the {len(asked)} that were asked for are among them"
+                    f"{path} stays as it is: it covers {len(known)} documents, and the {len(asked)} that were requested are among them"
                 )
 
 
@@ -129,10 +129,10 @@ def _question(ablations: Sequence[Ablation]) -> str:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """That are not empty. Raises StrataError when it is no file that can be read."""
+    """That are not empty. Raises StrataError when it is not a file that can be read."""
     try:
         if not path.is_file():
-            raise StrataError(f"{path} is no file: remove it")
+            raise StrataError(f"{path} is not a file: remove it")
         return [line for line in path.read_bytes().split(b"\n") if line.strip()]
     except OSError as error:
         raise StrataError(f"{path} cannot be read: {error.strerror}; make it readable, or remove it to score its documents again") from None

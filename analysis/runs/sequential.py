@@ -74,11 +74,11 @@ class Outcome:
     def sentence(self) -> str:
         counts = self.table["decision"].value_counts()
         significant, equal = int(counts.get("significant", 0)), int(counts.get("equal", 0))
-        decided = f"{significant} can be told from the dense model, {equal} equal it within {self.equivalence_margin:g} nats per token"
-        found = f"Of {len(self.table)} ablations {decided}"
+        equals = f"{equal} equal it within {self.equivalence_margin:g} nats per token"
+        found = f"Of {len(self.table)} ablations, {significant} differ significantly from the unpruned model, {equals}"
         left = f"unresolved: {', '.join(self.unresolved)}" if self.unresolved else "none is unresolved"
         saved = f"{100 * (1 - self.work):.0f} % of the work of all documents for all ablations was saved"
-        return f"{found}, {left} (any error with probability {RATE:g} at most, over all ablations and looks); {saved}."
+        return f"{found}, {left} (errors with probability {RATE:g} at most, over all ablations and looks); {saved}."
 
 
 def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, progress: Progress = lambda n: None) -> Outcome:
@@ -96,7 +96,7 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
     if documents < MIN_DOCUMENTS_FOR_CI:
         needed = MIN_DOCUMENTS_FOR_CI * study.text.window
         raise StrataError(
-            f"{documents} documents decide nothing: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is {needed} tokens or more"
+            f"{documents} documents are too few to decide: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is {needed} tokens or more"
         )
     asked = {"ablations": [a.to_json() for a in study.plan.ablations], "margin": equivalence_margin, "documents": documents}
     owner = Folder(folder, study.identity | asked, made="run")

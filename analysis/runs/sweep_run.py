@@ -69,7 +69,7 @@ class SweepStudy:
         if self.fill == "mean" and self.calibration is None:
             raise StrataError("mean ablation has no calibration text: give one that shares no document with the text that is scored")
         if self.fill == "mean" and any(a.blocks or a.mixers or a.ffns for a in self.plan.ablations):
-            raise StrataError("mean ablation is of heads: take `kinds` heads or kv_groups, or `fill` zero")
+            raise StrataError("mean ablation is of heads: use `kinds` heads or kv_groups, or `fill` zero")
 
     @classmethod
     def of(cls, model: BlockModel, ablations: Sequence[Ablation], text: Text, **options: Any) -> SweepStudy:

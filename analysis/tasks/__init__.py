@@ -104,7 +104,7 @@ def load_tasks(name: str, *, shots: int | None = None, limit: int | None = None,
     """
     folders = folders_of(name)
     if found := writing(name):
-        raise StrataError(f"{name} generates text, which is not yet there: {', '.join(found[:5])} ({len(found)} in all); choose others")
+        raise StrataError(f"{name} generates text, which is not supported yet: {', '.join(found[:5])} ({len(found)} in all); choose others")
     with _quiet(), reading_from(data, name):
         from lm_eval.tasks import TaskManager
 
@@ -117,7 +117,7 @@ def load_tasks(name: str, *, shots: int | None = None, limit: int | None = None,
     for item in items:
         right, options = tasks.gold(item)
         if options and not right:
-            raise StrataError(f"document {item.number} of {item.task} has no right answer: take a split with labels")
+            raise StrataError(f"document {item.number} of {item.task} has no right answer: use a split with labels")
     return tasks
 
 

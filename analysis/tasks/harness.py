@@ -30,7 +30,7 @@ class HarnessModel(LM):
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Raises StrataError."""
-        raise StrataError("tasks that generate text are not yet there: choose tasks of multiple choice or log-likelihood")
+        raise StrataError("tasks that generate text are not supported yet: choose tasks of multiple choice or log-likelihood")
 
     def _score(self, documents: Sequence[Sequence[Request]]) -> list[list[tuple[float, bool]]]:
         """Of the requests of each document, under the last ablation of the plan: the dense model comes first."""

@@ -32,7 +32,7 @@ def train(model: str, seed: int, steps: int, out: Path) -> None:
     if model not in ARCHITECTURES:
         raise unknown("architecture", model, ARCHITECTURES)
     if seed < 0 or steps < 1:
-        raise StrataError(f"seed {seed} and {steps} steps are asked for: a seed is at least 0, training at least one step")
+        raise StrataError(f"seed {seed} and {steps} steps were requested: a seed is at least 0, a training at least one step")
     torch.set_num_threads(1)
     texts = Texts.of(clean(documents("texts")))
     plan = Plan(model=model, seed=seed, steps=steps, data=texts.hash, tokenizer=texts.tokenizer_hash)
@@ -70,7 +70,7 @@ def train_all(runs: Iterable[tuple[str, int]], steps: int, out: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         failed = sum(done.returncode != 0 for done in pool.map(subprocess.run, commands))
     if failed:
-        raise StrataError(f"{failed} of {len(commands)} models were not trained: see above; the same command goes on where they stopped")
+        raise StrataError(f"{failed} of {len(commands)} models were not trained: see above; rerun the command to resume")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,7 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", help=f"one of {', '.join(ARCHITECTURES)}; all are trained without it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of {BATCH * CONTEXT} tokens")
-    parser.add_argument("--out", type=Path, default=Path("reports/out/zoo"), help="working folder; training that was stopped there goes on")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reports/out/zoo"), help="working folder; rerun the command to resume a stopped training"
+    )
     parser.add_argument("--release", action="store_true", help="train nothing: write what is finished in --out into adapters/zoo")
     given = parser.parse_args(arguments)
     try:

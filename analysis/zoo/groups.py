@@ -71,7 +71,7 @@ def known_models(path: Path) -> dict[str, dict[str, Any]]:
     """What a zoo.json says, by model; nothing where there is none. Raises StrataError when it is none."""
     if not path.exists():
         return {}
-    found = read_json(path, ZooFile, "remove it, and it is made again with the next release")
+    found = read_json(path, ZooFile, "remove it to make it again with the next release")
     return {name: m.model_dump() for name, m in found.models.items()}
 
 
@@ -108,12 +108,12 @@ def _check(group: Group) -> None:
         for member in group.members:
             if (theirs := group.facts[member][key]) != group.first[key]:
                 raise StrataError(
-                    f"{group.members[0]} and {member} are no seed group: {key} is {group.first[key]} and {theirs}; "
+                    f"{group.members[0]} and {member} are not a seed group: {key} is {group.first[key]} and {theirs}; "
                     "compare models of one budget, or name one of them"
                 )
     seeds = [group.facts[m]["seed"] for m in group.members]
     if len(set(seeds)) < len(seeds):
-        raise StrataError(f"{', '.join(group.members)} are no seed group: their seeds are {', '.join(map(str, seeds))}")
+        raise StrataError(f"{', '.join(group.members)} are not a seed group: their seeds are {', '.join(map(str, seeds))}")
 
 
 def one_training(a: Group, b: Group) -> bool:

@@ -68,7 +68,7 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> State:
     try:
         found = TypeAdapter(State).validate_python(torch.load(path, map_location=device, weights_only=True))
         if found.plan.model not in ARCHITECTURES or len(found.losses) > found.plan.steps:
-            raise ValueError(f"{found.plan.name} with {len(found.losses)} steps of {found.plan.steps} is no training of the zoo")
+            raise ValueError(f"{found.plan.name} with {len(found.losses)} steps of {found.plan.steps} is not a training of the zoo")
         if len(found.losses) == found.plan.steps and found.plan.steps not in found.curve:
             raise ValueError("it has no loss at its last step")
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
@@ -77,7 +77,7 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> State:
 
 
 def _no_save(path: Path, error: Exception) -> StrataError:
-    return StrataError(f"{path} is no save of a training ({one_line(error)}): remove {path.parent}, and it is trained again")
+    return StrataError(f"{path} is not a saved training ({one_line(error)}): remove {path.parent} to train it again")
 
 
 Progress = Callable[[int, float], None]  # told of every step: its number and its loss

@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from analysis.data.batches import Text
 
 Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; a run that was stopped there goes on.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; rerun the command to resume it.", show_default=False)]
 Corpus = Annotated[
     str,
     typer.Option(
         help="`texts` (offline English prose) or a part of it, as texts:XSum; a UTF-8 text file; a file of rows "
         f"({', '.join([*KINDS][1:])}), compressed or not ({', '.join(COMPRESSED)}); a folder or a pattern in quotes; "
         f"or a data set of the Hugging Face hub, for example emozilla/pg19. Of rows: NAME[:CONFIGURATION[:SPLIT]][#COLUMN]. {RULE}. "
-        f"Of a data set, on the hub or in a folder, the first {names.FIRST:,} documents are read. Documents that are repeated count once. "
-        "Each window comes behind the model's own BOS token where it has one."
+        f"Of a data set, on the hub or in a folder, the first {names.FIRST:,} documents are read. Repeated documents count once. "
+        "Each window follows the model's own BOS token if it has one."
     ),
 ]
 Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
 WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
-Seed = Annotated[int, typer.Option(min=0, help="Chooses the documents and their windows.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed that chooses the documents and their windows.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is read and passed over, count rows, tokens, memory and time, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is read and skipped, passes, tokens, memory and time; then stop.")]
 
 
 ALIASES = {"layers": "blocks", "attention": "mixers", "attn": "mixers", "mlp": "ffns"}  # other words of the field for kinds of parts
@@ -72,7 +72,7 @@ def reader(model: str, device: str, dtype: str, revision: str | None = None) -> 
 def windows_of(corpus: str, tokens: int, window: int, seed: int, split: str = "held-out") -> Text:
     """As many windows as `tokens` hold. Raises StrataError when that is none."""
     if tokens < window:
-        raise StrataError(f"--tokens {tokens} is less than one window of {window} tokens: ask for more, or for a shorter --window")
+        raise StrataError(f"--tokens {tokens} is less than one window of {window} tokens: give more, or a shorter --window")
     from analysis.data.batches import Text
 
     return Text(corpus=corpus, split=split, window=window, documents=tokens // window, seed=seed)
@@ -80,7 +80,7 @@ def windows_of(corpus: str, tokens: int, window: int, seed: int, split: str = "h
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives what is told how many more of `total` steps are done; shown in a terminal only."""
+    """Gives a function to call with how many more of `total` steps are done; the bar is shown in a terminal only."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

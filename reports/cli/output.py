@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.errors import visible
-from analysis.display.format import bounded
+from analysis.display.format import bounded, count, number
 from analysis.engine.cost import cost, speed
 from analysis.metrics.spans import straightest
 from analysis.stats.intervals import Interval
@@ -34,7 +34,8 @@ def effects(table: pd.DataFrame, out: Path, as_json: bool) -> None:
         return
     ranked(table, "delta_nll" if "delta_nll" in set(table["metric"]) else str(table["metric"].iloc[0]))
     for row in table[(table["kind"] == "dense") & (table["metric"] == "ppl")].to_dict("records"):
-        print(f"dense perplexity {row['value']:.2f} over {row['n_documents']} documents, {row['n_tokens']:,} tokens")
+        documents = count(row["n_documents"], "document")
+        print(f"perplexity of the unpruned model {number(row['value'])} over {documents}, {row['n_tokens']:,} tokens")
     where(out / "summary.csv")
 
 
@@ -46,7 +47,7 @@ def spans(table: pd.DataFrame, out: Path, as_json: bool) -> None:
     printed = Table("blocks", "span", "angle at the last token", "95 % interval", title="the straightest span of each length")
     for row in straightest(table).to_dict("records"):
         last = row["start"] + row["length"] - 1
-        printed.add_row(str(row["length"]), f"{row['start']} to {last}", f"{row['value']:.4f}", _bounds(row))
+        printed.add_row(str(row["length"]), f"{row['start']} to {last}", number(row["value"]), _bounds(row))
     Console().print(printed)
     where(out / "summary.csv")
 
@@ -69,9 +70,10 @@ def work(study: SweepStudy, as_json: bool) -> None:
     read(study, as_json)
     n = len(study.plan.ablations)
     naive = n * len(study.plan.spec.blocks)
-    print(f"{n} models ({n - 1} ablations and the dense one) on {study.text.documents} documents, {found.tokens:,} tokens")
-    print(f"rows through mixers {found.mixer_rows:,} and ffns {found.ffn_rows:,} a document; one by one it would be {naive:,}")
-    print(f"memory beside the model up to {found.memory / 2**20:,.0f} MB, about {found.seconds:,.0f} s on this machine")
+    documents = count(study.text.documents, "document")
+    print(f"{count(n - 1, 'ablation')} and the unpruned model on {documents}, {found.tokens:,} tokens")
+    print(f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns per document, instead of {naive:,} one by one")
+    print(f"up to {found.memory / 2**20:,.0f} MB beside the model, about {found.seconds:,.0f} s on this machine")
 
 
 def reading(study: ImportanceStudy, as_json: bool) -> None:
@@ -84,11 +86,11 @@ def reading(study: ImportanceStudy, as_json: bool) -> None:
         return
     read(study, as_json)
     print(f"{', '.join(study.found)} of {', '.join(study.kinds)}")
-    print(f"{study.text.documents} documents, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
+    print(f"{count(study.text.documents, 'document')}, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
 
 
 def read(study: SweepStudy | ImportanceStudy | SpanStudy, as_json: bool) -> None:
-    """What was read of the corpus, and what was passed over."""
+    """What was read of the corpus, and what was skipped."""
     if not as_json:
         print(study.text.reading(study.model).sentence)
 
@@ -110,14 +112,14 @@ def ranked(table: pd.DataFrame, metric: str) -> None:
     printed = Table("kind", "block", "head", metric, "95 % interval", title="most important first" + (", both ends" if long else ""))
     for row in (pd.concat([rows.head(10), rows.tail(10)]) if long else rows).to_dict("records"):
         place = ("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head"))
-        printed.add_row(row["kind"], *place, f"{row['value']:.4f}", _bounds(row))
+        printed.add_row(row["kind"], *place, number(row["value"]), _bounds(row))
     Console().print(printed)
 
 
 def interval(row: Mapping[Any, Any] | pd.Series) -> str:
     """The value of a row with its interval."""
-    return bounded(Interval(row["value"], row["ci_low"], row["ci_high"]), "{:.4f}".format)
+    return bounded(Interval(row["value"], row["ci_low"], row["ci_high"]))
 
 
 def _bounds(row: Mapping[Hashable, Any]) -> str:
-    return "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.4f} to {row['ci_high']:.4f}"
+    return "" if pd.isna(row["ci_low"]) else f"{number(row['ci_low'])} to {number(row['ci_high'])}"

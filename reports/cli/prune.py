@@ -24,25 +24,27 @@ if TYPE_CHECKING:
 Order = Annotated[
     str | None,
     typer.Option(
-        help=f"The order in which blocks go: {', '.join(ORDERS)}, a metric, or what a package adds; bi when nothing is said.",
+        help=f"The removal order: {', '.join(ORDERS)}, a metric, or one that a package adds; bi by default.",
         show_default=False,
     ),
 ]
 MethodName = Annotated[
     str | None,
     typer.Option(
-        help=f"Replaces what goes, instead of an order: {', '.join(REWRITING)}. Measured only, without --out: {', '.join(IN_MEMORY)}.",
+        help=f"A pruning method instead of an order: {', '.join(REWRITING)}. Measured only, without --out: {', '.join(IN_MEMORY)}.",
         show_default=False,
     ),
 ]
-Count = Annotated[int | None, typer.Option(help="How many blocks go.", show_default=False)]
+Count = Annotated[int | None, typer.Option(help="How many blocks to remove.", show_default=False)]
 Ratio = Annotated[
-    float | None, typer.Option(help="Which share of the blocks, or of their parameters, goes, for example 0.25.", show_default=False)
+    float | None, typer.Option(help="The share of the blocks, or of their parameters, to remove, for example 0.25.", show_default=False)
 ]
-Listed = Annotated[str | None, typer.Option(help="Exactly these blocks, for example 21,22,23.", show_default=False)]
+Listed = Annotated[str | None, typer.Option(help="Remove exactly these blocks, for example 21,22,23.", show_default=False)]
 Folder = Annotated[Path | None, typer.Option(help="Folder of the checkpoint.", show_default=False)]
-Most = Annotated[float | None, typer.Option(help="Nats a token; when the loss rises by more, nothing is written and the exit code is 1.")]
-Format = Annotated[str, typer.Option(help="safetensors, or pth for native RWKV weights; auto is the source's.")]
+Most = Annotated[
+    float | None, typer.Option(help="In nats per token: when the loss rises by more, nothing is written and the exit code is 1.")
+]
+Format = Annotated[str, typer.Option(help="safetensors, or pth for native RWKV weights; auto keeps the source's.")]
 
 
 class PruneRequest(NamedTuple):
@@ -61,7 +63,7 @@ class PruneRequest(NamedTuple):
             raise unknown("order", self.by, valid)
         others = [option for option, value in (("--blocks", self.blocks), ("--method", self.method)) if value is not None]
         if self.by is not None and others:
-            raise StrataError(f"--by {self.by} and {others[0]} both say which blocks go: leave one of them out")
+            raise StrataError(f"--by {self.by} and {others[0]} both choose the blocks to remove: use only one of them")
 
     def check_written(self) -> None:
         """Raises StrataError on what no file holds, and when how much goes is not said once."""
@@ -70,7 +72,7 @@ class PruneRequest(NamedTuple):
 
             require_stock(self.method, self.blocks)
         if sum(value is not None for value in (self.remove, self.ratio, self.blocks)) != 1:
-            raise StrataError("how much goes is not clear: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
+            raise StrataError("it is not clear how much to remove: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
 
     def pruning(self, model: BlockModel, source: Source, text: Text) -> PruningJob:
         """Finds what goes and measures what that costs. Raises StrataError as `prepare` and `rewrite` do."""
@@ -113,7 +115,7 @@ def prune(
     request.check()
     if out is None and method in (*IN_MEMORY, *installed("strata.methods")):
         if ratio is None or remove is not None or blocks is not None:
-            raise StrataError(f"--method {method} takes a share of the block parameters out: give --ratio 0.25 alone")
+            raise StrataError(f"--method {method} removes a share of the block parameters: give --ratio 0.25 alone")
         text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)
         _measure(read(), text, method, ratio, max_nll_increase, as_json)
         return
@@ -129,16 +131,16 @@ def prune(
     pruning = request.pruning(loaded, source, text)
     rise = pruning.loss.rises[-1]
     if max_nll_increase is not None and not rise.value <= max_nll_increase:
-        print(f"strata: {_costs(pruning)}, more than {max_nll_increase:g}: nothing is written", file=sys.stderr)
+        print(f"strata: {_costs(pruning)}, more than {max_nll_increase:g}: nothing was written", file=sys.stderr)
         raise typer.Exit(1)
     _show(pruning, write(pruning, out, format), out, as_json)
 
 
 def _costs(pruning: PruningJob) -> str:
-    from analysis.display.format import bounded
+    from analysis.display.format import bounded, named
 
-    gone = f"block{'s' * (len(pruning.removed) > 1)} {', '.join(map(str, pruning.removed))}"
-    return f"without {gone} the loss rises by {bounded(pruning.loss.rises[-1])} nats a token"
+    gone = named("block", pruning.removed)
+    return f"without {gone} the loss rises by {bounded(pruning.loss.rises[-1])} nats per token"
 
 
 def _show(pruning: PruningJob, record: dict[str, Any], out: Path, as_json: bool) -> None:
@@ -146,17 +148,19 @@ def _show(pruning: PruningJob, record: dict[str, Any], out: Path, as_json: bool)
     if as_json:
         print(json.dumps(record))
         return
-    print(f"{_costs(pruning)}, over {len(pruning.loss.tokens)} documents")
+    from analysis.display.format import count
+
+    print(f"{_costs(pruning)}, over {count(len(pruning.loss.tokens), 'document')}")
     for what, unit in (("parameters", ""), ("files", " bytes")):
         print(f"{what} {record[what]['pruned']:,} of {record[what]['dense']:,}{unit}")
     written = record["written"]
-    off = f"{written['error']} error of its logits {written['error_over_std']:.0e} of their spread"
+    off = f"{written['error']} error of its logits {written['error_over_std']:.0e} standard deviations"
     print(f"wrote {visible(out)}; {written['read_by']} reads it, {off}")
 
 
 def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: float | None, as_json: bool) -> None:
     """Prints what a pruned model lacks and costs; the exit code is 1 when its loss rises by more than `most`."""
-    from analysis.display.format import bounded
+    from analysis.display.format import bounded, count
     from analysis.methods.rewrite import measure
 
     found = measure(model, text, method, ratio)
@@ -164,12 +168,12 @@ def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: flo
     if as_json:
         print(json.dumps(found.record))
     else:
-        print(f"{found.method}, level {found.solved.level:g}: the loss rises by {bounded(rise)} nats a token", end=", ")
-        print(f"over {len(found.loss.tokens)} documents")
-        print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the operations")
-        print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, for no stock loader holds it")
+        print(f"{found.method}, level {found.solved.level:g}: the loss rises by {bounded(rise)} nats per token", end=", ")
+        print(f"over {count(len(found.loss.tokens), 'document')}")
+        print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the FLOPs")
+        print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, since no stock loader can read it")
     if most is not None and not rise.value <= most:
-        print(f"strata: the loss rises by {bounded(rise)} nats a token, more than {most:g}", file=sys.stderr)
+        print(f"strata: the loss rises by {bounded(rise)} nats per token, more than {most:g}", file=sys.stderr)
         raise typer.Exit(1)
 
 

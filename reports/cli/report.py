@@ -21,18 +21,16 @@ Models = Annotated[
 ]
 Compared = Annotated[
     str,
-    typer.Option("--compare", help="The models of the comparison at the end, with commas; all of the report by default, none with --only."),
+    typer.Option("--compare", help="Models of the final comparison, separated by commas; all of the report by default, none with --only."),
 ]
-Only = Annotated[str, typer.Option(help="The sections that are wanted, whatever they take, with commas: depth,pruning.")]
-Size = Annotated[str, typer.Option("--budget", help="quick, or full, at which the conclusions are meant.")]
-Folder = Annotated[Path, typer.Option("--out", help="Folder of the report and its runs; one that was stopped there goes on.")]
+Only = Annotated[str, typer.Option(help="Only these sections, whatever time they take, separated by commas: depth,pruning.")]
+Size = Annotated[str, typer.Option("--budget", help="quick, or full (for conclusions).")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder of the report and its runs; rerun the command to resume a stopped report.")]
 Documents = Annotated[
-    int | None, typer.Option(min=1, help="How many documents are read; as many as the budget holds by default.", show_default=False)
+    int | None, typer.Option(min=1, help="Number of documents; by default as many as the budget allows.", show_default=False)
 ]
-Tasks = Annotated[
-    str, typer.Option(help="Benchmarks shown beside the loss, with commas (`strata tasks list`); the report takes longer then.")
-]
-Questions = Annotated[int, typer.Option("--limit", min=1, help="How many questions of each benchmark.")]
+Tasks = Annotated[str, typer.Option(help="Benchmarks to add, separated by commas (`strata tasks list`); the report then takes longer.")]
+Questions = Annotated[int, typer.Option("--limit", min=1, help="Number of questions per benchmark.")]
 
 
 def report(
@@ -89,7 +87,7 @@ def compare(
 def _options(tasks: str, data: Path | None, limit: int, **text: str | int | None) -> dict[str, str | int]:
     """Parameters of the notebooks; without `documents` they choose."""
     if data and not tasks:
-        raise StrataError(f"--data {data} holds questions of benchmarks: name them by --tasks, or take --corpus for a text")
+        raise StrataError(f"--data {data} holds questions of benchmarks: name them by --tasks, or use --corpus for a text")
     given = text | ({"tasks": tasks, "limit": limit, "data": str(data) if data else None} if tasks else {})
     return {name: value for name, value in given.items() if value is not None}
 

@@ -14,8 +14,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 CODE = 130  # of a program that SIGINT ended, as shells have it
-NOTHING = "nothing is kept, and the same command begins again"
-SCORED = "what is scored so far is kept in {}, and the same command goes on from there"
+NOTHING = "nothing was saved; rerun the command to start again"
+SCORED = "the scores so far are in {}; rerun the command to resume"
 
 
 class Stopping:

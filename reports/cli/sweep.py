@@ -33,18 +33,18 @@ from reports.cli.tasks import Data, Limit, Shots
 Swept = Annotated[
     str,
     typer.Option(
-        help="What is taken out, one at a time: blocks (layers), mixers (attention), ffns (mlp), heads, "
-        "kv_groups (heads that share keys and values); several with commas."
+        help="What is removed, one at a time: blocks (layers), mixers (attention), ffns (mlp), heads, "
+        "kv_groups (heads that share keys and values); separated by commas."
     ),
 ]
-Fill = Annotated[str, typer.Option(help="What a head leaves behind: zero, or its mean over as much calibration text of the corpus.")]
-Memory = Annotated[int | None, typer.Option(min=1, help="MB beside the model.", show_default=False)]
-Divergence = Annotated[bool, typer.Option("--kl/--no-kl", help="Also the divergence from the dense model.")]
+Fill = Annotated[str, typer.Option(help="What replaces a removed head: zero, or its mean over as much calibration text of the corpus.")]
+Memory = Annotated[int | None, typer.Option(min=1, help="Memory in MB, beside the model.", show_default=False)]
+Divergence = Annotated[bool, typer.Option("--kl/--no-kl", help="Also the KL divergence from the unpruned model.")]
 Margin = Annotated[
     float | None,
     typer.Option(
-        help="A margin in nats per token. Documents, up to --tokens, are added only for ablations that can neither be told from the "
-        "dense model nor equal it within the margin yet; errors are held to 5 % over all ablations and looks.",
+        help="A margin in nats per token. Documents, up to --tokens, are added only for ablations that neither differ significantly "
+        "from the unpruned model nor equal it within the margin yet; errors are held to 5 % over all ablations and looks.",
         show_default=False,
     ),
 ]
@@ -128,10 +128,8 @@ def sweep(
 
 def importance(
     model: Model,
-    metric: Annotated[
-        str, typer.Option(help=f"{', '.join(names.METRICS)}, or what a package adds; several with commas, or all of them: all.")
-    ] = "bi",
-    kind: Annotated[str, typer.Option(help="What is measured: blocks, mixers, ffns, heads; several with commas.")] = "blocks",
+    metric: Annotated[str, typer.Option(help=f"{', '.join(names.METRICS)}, or what a package adds; separated by commas, or all.")] = "bi",
+    kind: Annotated[str, typer.Option(help="Parts to measure: blocks, mixers, ffns, heads; separated by commas.")] = "blocks",
     first_token: Annotated[
         bool,
         typer.Option("--first-token/--no-first-token", help="With the first token of each document, which is often unlike all others."),

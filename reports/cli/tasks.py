@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
 Shots = Annotated[
-    int | None, typer.Option(min=0, help="Examples in front of each question; the task's own number by default.", show_default=False)
+    int | None, typer.Option(min=0, help="Examples before each question; the task's own number by default.", show_default=False)
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Documents of each task, all by default.", show_default=False)]
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of benchmark files in their makers' formats or in Parquet as on the hub, or `texts` for those of the offline "
-        "texts; the hub by default. `strata tasks show --help` has the layout.",
+        help="Folder of benchmark files in their makers' formats or in Parquet as on the hub, or `texts` for the benchmarks in the "
+        "offline texts; the hub by default. `strata tasks show --help` has the layout.",
         show_default=False,
     ),
 ]
@@ -118,7 +118,7 @@ def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, m
         output.records(table)
         return
     if study.cut:
-        print(f"{study.cut} requests are longer than the context of {model.spec.max_len} tokens and were cut on the left, as lm_eval does")
+        print(f"{study.cut} requests exceed the context of {model.spec.max_len} tokens and were truncated on the left, as by lm_eval")
     _show(table, tasks.name if tasks.name in set(table["dataset"]) else str(table["dataset"].iloc[0]))
     output.where(out / "summary.csv")
 
@@ -130,7 +130,7 @@ def _show(table: pd.DataFrame, task: str) -> None:
     loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
     dense = rows[rows["kind"] == "dense"].set_index("metric")
     for metric in [m for m in dense.index if m != "beats_chance"]:
-        print(f"dense {task} {metric} {output.interval(dense.loc[metric])}")
+        print(f"unpruned {task} {metric} {output.interval(dense.loc[metric])}")
     if "beats_chance" in dense.index and not dense.loc["beats_chance", "value"]:
-        print(f"the dense model cannot be told from chance on {task}: what ablations do to its accuracy means nothing")
+        print(f"the unpruned model is not significantly better than chance on {task}: changes of its accuracy mean nothing")
     output.ranked(rows, f"delta_{loss}")

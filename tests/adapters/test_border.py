@@ -115,8 +115,8 @@ WEIGHTS: dict[str, tuple[Callable[[Weights], Weights], str]] = {  # what is done
     ),
     "training": (lambda w: {"model": w, "step": 3}, "is a checkpoint of a training run: save what it holds under 'model'"),
     "numbers as keys": (lambda w: dict(enumerate(w.values())), "not a table of tensors (0 is Tensor)"),
-    "sparse": (lambda w: w | {KEY: w[KEY].to_sparse()}, "model.norm.weight is no plain tensor (torch.sparse_coo"),
-    "meta": (lambda w: w | {KEY: w[KEY].to("meta")}, "model.norm.weight is no plain tensor (torch.strided, meta"),
+    "sparse": (lambda w: w | {KEY: w[KEY].to_sparse()}, "model.norm.weight is not a plain tensor (torch.sparse_coo"),
+    "meta": (lambda w: w | {KEY: w[KEY].to("meta")}, "model.norm.weight is not a plain tensor (torch.strided, meta"),
     "a bomb": (lambda w: w | {KEY: torch.zeros(1).expand(10**12)}, "model.norm.weight has fewer numbers than its shape says"),
 }
 

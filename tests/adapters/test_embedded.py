@@ -69,7 +69,7 @@ def test_sizes_are_compared(rows: int, says: str, tmp_path: Path) -> None:
     if not says:
         assert load(tmp_path, device="cpu").tokenizer is not None
         return
-    with pytest.raises(StrataError, match=f"is of another model .{says}.*: take the one that came with the weights"):
+    with pytest.raises(StrataError, match=f"is of another model .{says}.*: use the one that came with the weights"):
         load(tmp_path, device="cpu")
 
 

@@ -43,7 +43,7 @@ def test_a_foreign_folder_does_not_name_the_notebook_that_runs(asked: ReportRequ
         section = {"model": asked.models[0], "question": name, "seconds": 1.0, "held": True}
         (out / "sections.json").write_text(json.dumps({"request": key, "known": known, "sections": [section]}))
         before = contents(out / "notebooks")
-        with pytest.raises(StrataError, match="is no section; remove it, and sections are chosen anew"):
+        with pytest.raises(StrataError, match="is not a section; remove it to choose the sections again"):
             make(asked)
         assert contents(out / "notebooks") == before
     assert not (tmp_path / "ran").exists()

@@ -41,7 +41,7 @@ def test_several_models_are_compared_unless_sections_are_named(tiny_folder: Path
     assert of(prose, (), [one, other]).title == "tiny-llama and asked-twin compared"
 
 
-@pytest.mark.parametrize(("count", "says"), [(1, "is no comparison"), (2, "named twice")])
+@pytest.mark.parametrize(("count", "says"), [(1, "cannot be compared"), (2, "named twice")])
 def test_models_that_cannot_be_compared(count: int, says: str, tiny_folder: Path, prose: Path) -> None:
     with pytest.raises(StrataError, match=says):
         of(prose, (), [str(tiny_folder)] * count)

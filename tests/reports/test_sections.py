@@ -111,9 +111,9 @@ def test_a_report_that_goes_on_keeps_its_sections(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        ({"question": "../../tmp/evil"}, "'../../tmp/evil' of 'm' is no section"),
-        ({"question": "depth.ipynb"}, "'depth.ipynb' of 'm' is no section"),
-        ({"model": "\x1b[2J"}, r"'depth' of '\x1b[2J' is no section"),
+        ({"question": "../../tmp/evil"}, "'../../tmp/evil' of 'm' is not a section"),
+        ({"question": "depth.ipynb"}, "'depth.ipynb' of 'm' is not a section"),
+        ({"model": "\x1b[2J"}, r"'depth' of '\x1b[2J' is not a section"),
         ({"seconds": float("nan")}, "NaN is no number of JSON"),
         ({"seconds": -1.0}, "'sections'.0.'seconds': Input should be greater than or equal to 0"),
         ({"held": "yes"}, "'sections'.0.'held': Input should be a valid boolean"),
@@ -129,6 +129,6 @@ def test_a_choice_that_was_tampered_with_is_refused(section: dict[str, object], 
     path.write_text(json.dumps(found | {"sections": [asdict(choice) | section]}))
     with pytest.raises(StrataError) as raised:
         kept(folder_of(tmp_path), ["m"], lambda: [choice])
-    assert str(raised.value) == f"{path} cannot be used: {says}; remove it, and sections are chosen anew"
+    assert str(raised.value) == f"{path} cannot be used: {says}; remove it to choose the sections again"
     with pytest.raises(StrataError, match=r"unknown section '\.\./\.\./evil'"):
         _ = Choice("m", "../../evil", 1.0, True).notebook

@@ -55,7 +55,7 @@ def _account_for_keys(header: Header, arch: str) -> None:
             expected = f"expected {' or '.join(map(repr, neutral))}" if neutral else "which is not a key that is known here"
             raise StrataError(
                 f"{header.path}: its header says {key!r:.80} = {value!r:.60}, {expected}: the model has a part that is not supported, "
-                "or the file is damaged; take its original checkpoint"
+                "or the file is damaged; use its original checkpoint"
             )
 
 
@@ -72,7 +72,7 @@ def _sizes(header: Header, arch: str) -> dict[str, int]:
     for key, only in (("attention.value_length", head_dim), ("rope.dimension_count", head_dim), ("vocab_size", vocab)):
         if (found := size(key, only)) != only:
             why = "rows of the embedding" if only is vocab else "width of a head, all of which is rotated"
-            raise StrataError(f"{header.path}: {arch}.{key} is {found}, only {only} is supported ({why}): take the original checkpoint")
+            raise StrataError(f"{header.path}: {arch}.{key} is {found}, only {only} is supported ({why}): use the original checkpoint")
     scale = header.value(f"{arch}.attention.scale", float, 0.0)
     if scale and not np.isclose(scale, head_dim**-0.5, rtol=1e-6):
         raise StrataError(f"{header.path}: {arch}.attention.scale is {scale:g}, only {head_dim**-0.5:g} is supported")
@@ -122,7 +122,7 @@ def _scaling(header: Header, arch: str, config: dict[str, Any]) -> dict[str, Any
         raise StrataError(f"{header.path}: {ROPE_FREQS} should hold {config['head_dim'] // 2} factors above zero: download it again")
     found = by_factors(factors, config)
     if scaling and found:
-        raise StrataError(f"{header.path} scales positions twice, by its header and by {ROPE_FREQS}: take its original checkpoint")
+        raise StrataError(f"{header.path} scales positions twice, by its header and by {ROPE_FREQS}: use its original checkpoint")
     return scaling or found
 
 

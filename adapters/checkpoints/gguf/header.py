@@ -124,7 +124,7 @@ class _Cursor:
         if self.data[:12] == b"version http":
             raise StrataError(f"{self.path} is only a pointer of git LFS: run `git lfs pull`, or download the file itself")
         if self.take(4) != b"GGUF":
-            raise StrataError(f"{self.path} is no GGUF file: it begins with {self.data[:4]!r}, expected b'GGUF'; download it again")
+            raise StrataError(f"{self.path} is not a GGUF file: it begins with {self.data[:4]!r}, expected b'GGUF'; download it again")
         version = self.number("I")
         if version & 0xFFFF == 0:
             raise StrataError(f"{self.path} is a big-endian GGUF file: only little-endian ones are read; convert it again")
@@ -173,12 +173,12 @@ class _Cursor:
             end = offset + nbytes
         size, last = len(self.data), start + end
         if not last <= size <= last + -last % align:
-            raise self.damaged(f"it has {size} bytes, its header speaks of {last}")
+            raise self.damaged(f"it has {size} bytes, its header says {last}")
         return tensors
 
     def take(self, n: int) -> bytes:
         if n > len(self.data) - self.at:
-            raise self.damaged("its header goes on behind its end")
+            raise self.damaged("its header continues past its end")
         self.at += n
         return self.data[self.at - n : self.at]
 
@@ -190,7 +190,7 @@ class _Cursor:
         try:
             return raw.decode()
         except UnicodeDecodeError:
-            raise self.damaged(f"its header holds {raw[:20]!r}, which is no UTF-8") from None
+            raise self.damaged(f"its header holds {raw[:20]!r}, which is not UTF-8") from None
 
     def value(self, kind: int) -> Any:
         if kind == STRING:

@@ -29,7 +29,7 @@ def open_tensors(header: Header, config: dict[str, Any]) -> Store:
     if extra := [name for name in header.tensors if name not in needed and name not in unused]:
         raise StrataError(
             f"{header.path} holds the tensor {extra[0]!r:.60} ({len(extra)} such), which is not a part of {arch} models that is supported: "
-            "take the model's original checkpoint"
+            "use the model's original checkpoint"
         )
     for name, shape in needed.items():
         if (found := header.tensors[name].shape) != shape:
@@ -65,7 +65,7 @@ def _needed(header: Header, config: dict[str, Any]) -> dict[str, tuple[int, ...]
     found = {int(match[1]) for name in header.tensors if (match := re.match(r"blk\.(\d{1,9})\.", name))}
     if found != set(range(len(found))) or len(found) != blocks:
         raise StrataError(
-            f"{header.path}: its header speaks of {blocks} blocks, its tensors are of {len(found)} "
+            f"{header.path}: its header says {blocks} blocks, its tensors are of {len(found)} "
             f"(the last is {max(found, default=None)}): it is incomplete or damaged; download it again"
         )
     matrices: dict[str, tuple[int, ...]] = {"attn_q": (q, d), "attn_k": (kv, d), "attn_v": (kv, d), "attn_output": (d, q)}
@@ -100,5 +100,5 @@ def _require_readable(name: str, entry: Entry) -> None:
         dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
     except NotImplementedError:
         raise StrataError(
-            f"{entry.file}: its tensor {name} is of the type {kind.name}, which is not read: take a file of another quantisation"
+            f"{entry.file}: its tensor {name} is of the type {kind.name}, which is not read: use a file of another quantisation"
         ) from None

@@ -113,10 +113,10 @@ def _check(config: dict, sizes: Sizes, name: str) -> None:
         said, found = config.get(key), getattr(sizes, size)
         if said is not None and found is not None and said != found:
             raise StrataError(
-                f"{name}: config.json says {key} {said}, the weights say {found}: take the config.json that came with the weights"
+                f"{name}: config.json says {key} {said}, the weights say {found}: use the config.json that came with the weights"
             )
     if config.get("hidden_act", "sqrelu") != "sqrelu":
-        raise StrataError(f"{name}: hidden_act {config['hidden_act']} is not supported: take a model with sqrelu, RWKV's own")
+        raise StrataError(f"{name}: hidden_act {config['hidden_act']} is not supported: use a model with sqrelu, RWKV's own")
 
 
 def _number(config: dict, keys: tuple[str, ...], default: float) -> float:

@@ -398,7 +398,7 @@ def test_a_bin_file_is_a_model_and_another_suffix_is_not(tmp_path: Path) -> None
         torch.save(weights, tmp_path / name)
     model = load(tmp_path / "model.bin", device="cpu")
     assert torch.equal(model.run(tokens(model)), model_of(weights).run(tokens(model)))
-    with pytest.raises(StrataError, match=r"model\.ckpt is no file of weights by its name: expected \.pth, \.bin"):
+    with pytest.raises(StrataError, match=r"model\.ckpt does not have the name of a weights file: expected \.pth, \.bin"):
         load(tmp_path / "model.ckpt")
 
 

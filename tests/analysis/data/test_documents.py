@@ -112,7 +112,7 @@ def test_long_documents_are_found_among_many_short_ones(tmp_path: Path, tokenize
     long = {d.id for d in documents(str(tmp_path)) if len(tokenizer.encode(d.text).ids) >= 400}
     assert len(long) == 30
     assert {w.document for w in sample(str(tmp_path), 30, 400, tokenizer, split=None)} == long
-    with pytest.raises(StrataError, match="has 30 documents of 400 tokens, 31 are asked for"):
+    with pytest.raises(StrataError, match="has 30 documents of 400 tokens, 31 were requested"):
         sample(str(tmp_path), 31, 400, tokenizer, split=None)
 
 
@@ -196,12 +196,12 @@ def test_bad_input(book: Path, tmp_path: Path, tokenizer: JsonTokenizer) -> None
     for corpus, options, message in (
         (tmp_path / "empty.txt", {}, "empty.txt' is empty: a corpus holds at least one text"),
         (tmp_path / "blank.txt", {}, "blank.txt' is empty"),
-        (tmp_path / "short.txt", {"split": None}, "the whole part of the corpus .* has 0 documents of 64 tokens, 3 are asked for: give"),
+        (tmp_path / "short.txt", {"split": None}, "the whole part of the corpus .* has 0 documents of 64 tokens, 3 were requested: give"),
         (book, {"split": "heldout"}, "unknown split 'heldout': did you mean held-out"),
         (book, {"split": "train"}, "unknown split 'train': .*valid: calibration, held-out"),
         (book, {"window": 500_000}, "has 0 documents of 500000 tokens"),
-        (book, {"window": 0}, "3 documents of 0 tokens are asked for"),
-        (book, {"n": 0}, "0 documents of 64 tokens are asked for"),
+        (book, {"window": 0}, "3 documents of 0 tokens were requested"),
+        (book, {"n": 0}, "0 documents of 64 tokens were requested"),
         (tmp_path / "latin.txt", {}, "latin.txt is not UTF-8 .*: convert it with `iconv"),
         (tmp_path / "missing.txt", {}, "unknown corpus .*missing.txt.*: expected `texts`"),
         (tmp_path / "folder", {}, "folder holds no files: expected .txt, .parquet"),

@@ -87,7 +87,7 @@ def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
 def test_two_kinds_are_an_error_that_shows_how_to_choose(two: tuple[str, str], tmp_path: Path) -> None:
     fill(tmp_path, *two)
     with pytest.raises(
-        StrataError, match=r"holds .* and .*, and which are meant cannot be told: choose by a pattern in quotes, '"
+        StrataError, match=r"holds .* and .*, and it is not clear which are meant: choose by a pattern in quotes, '"
     ) as error:
         read(tmp_path)
     for said, name in zip(str(error.value).split("quotes, ")[1].split(" or "), two, strict=True):
@@ -130,8 +130,8 @@ def test_splits_by_name(tmp_path: Path) -> None:
         (f"{tmp_path / 'unsplit'}::trian", "unknown split of .*unsplit 'trian'"),
         (f"{tmp_path / 'hub'}:en", "unknown configuration of .*hub 'en': valid: default"),
         (f"{tmp_path / 'no'}::test", r"no has no splits, its files are not named by them: choose files with a pattern, as in"),
-        (f"{tmp_path / 'tested' / 'test.jsonl'}::test", "is no folder, and has no configurations or splits"),
-        (f"{tmp_path / 'tested' / '*.jsonl'}::test", "is no folder, and has no configurations or splits"),
+        (f"{tmp_path / 'tested' / 'test.jsonl'}::test", "is not a folder, and has no configurations or splits"),
+        (f"{tmp_path / 'tested' / '*.jsonl'}::test", "is not a folder, and has no configurations or splits"),
     ):
         with pytest.raises(StrataError, match=message):
             read(corpus)
@@ -196,7 +196,7 @@ def test_a_pattern_is_one_kind_too(tmp_path: Path) -> None:
     assert read(tmp_path / "[ab].jsonl") == ["a.jsonl", "b.jsonl"]
     assert read(tmp_path / "*.md") == ["a.md"], "a file of an unknown kind is text to whoever names it"
     for corpus, message in (
-        (tmp_path / "*", "and which are meant cannot be told"),
+        (tmp_path / "*", "and it is not clear which are meant"),
         (tmp_path / "*.tsv", "matches no files: expected .txt"),
     ):
         with pytest.raises(StrataError, match=message):
@@ -244,7 +244,7 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
     }  # fmt: skip
     assert json.dumps(said)
     assert reading.sentence == (
-        f"read {tmp_path} (JSON lines, 2 files, column text, 8 rows): 2 empty, 2 repeated, 4 documents; passed over LICENSE (beside texts)"
+        f"read {tmp_path} (JSON lines, 2 files, column text, 8 rows): 2 empty, 2 repeated, 4 documents; skipped LICENSE (beside texts)"
     )
     parts = [sampled(str(tmp_path), 1, 8, ByteTokenizer(), split=split, fewer=True)[1] for split in ("calibration", "held-out")]
     assert sum(part.in_split for part in parts) == 4

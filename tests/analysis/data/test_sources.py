@@ -157,7 +157,7 @@ def test_errors_of_files(tmp_path: Path) -> None:
         ("columns.jsonl", r"has no column `text`: name one of title, body, n, as in .*columns.jsonl#title"),
         ("columns.jsonl#boddy", "unknown column of .*columns.jsonl 'boddy': did you mean body"),
         ("columns.jsonl#n", "column 'n' of .*columns.jsonl is not text but number: the columns are title, body, n"),
-        ("columns.jsonl:en#body", "is no folder, and has no configurations or splits"),
+        ("columns.jsonl:en#body", "is not a folder, and has no configurations or splits"),
         ("gb.txt#text", r"gb.txt is text, which has no columns: leave out #text, or give .parquet"),
         ("nothing.jsonl", "unknown corpus .*nothing.jsonl.*: expected `texts`"),
         ("nothing.jsonl.gz", "unknown corpus .*nothing.jsonl.gz"),

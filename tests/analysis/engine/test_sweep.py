@@ -308,7 +308,7 @@ def test_not_a_number_names_block_and_document(role: str) -> None:
     weights[role] = weights[role].clone()
     weights[role].view(-1)[5] = float("nan")
     broken.blocks = [broken.blocks[0], replace(broken.blocks[1], weights=weights), broken.blocks[2]]
-    with pytest.raises(StrataError, match=r"is not finite behind block 1 in document alpha \(out: dense; float32\)"):
+    with pytest.raises(StrataError, match=r"is not finite after block 1 in document alpha \(out: dense; float32\)"):
         sweep(broken, everything(model), tokens(), LENGTHS, names=["alpha", "beta", "gamma", "delta"])
 
 
@@ -319,7 +319,7 @@ def test_not_a_number_in_one_document_only() -> None:
     broken.weights["embed"][50] = float("inf")
     ids = tokens() % 50
     ids[2, 0] = 50
-    with pytest.raises(StrataError, match="behind block 0 in document 2 "):
+    with pytest.raises(StrataError, match="after block 0 in document 2 "):
         sweep(broken, everything(model), ids, LENGTHS)
 
 
@@ -328,7 +328,7 @@ def test_not_a_number_that_only_an_ablation_meets() -> None:
     ids, chosen, streams = tokens(), [Ablation(mixers={0}), Ablation(ffns={0})], list[Tensor]()
     model.stream(ids, chosen[1], tap=lambda i, parts: streams.append(parts.x_mid))
     broken = model.with_blocks([model.blocks[0], Overflowing(model.blocks[1], streams[1]), model.blocks[2]])
-    with pytest.raises(StrataError, match=r"behind block 1 in document 0 \(out: ffns 0; float32\)"):
+    with pytest.raises(StrataError, match=r"after block 1 in document 0 \(out: ffns 0; float32\)"):
         sweep(broken, plan(model.spec, chosen), ids)
 
 
@@ -349,7 +349,7 @@ def test_damage_in_the_head_is_told() -> None:
     model, _ = pair()
     broken = model.with_blocks(list(model.blocks))
     broken.weights = model.weights | {"unembed": torch.full_like(model.weights["unembed"], float("nan"))}
-    with pytest.raises(StrataError, match="not finite behind the head in document 0"):
+    with pytest.raises(StrataError, match="not finite after the unembedding in document 0"):
         sweep(broken, plan(model.spec, []), tokens())
 
 

@@ -183,7 +183,7 @@ def test_bad_input() -> None:
         prune(m, [], 0.25)
     with pytest.raises(StrataError, match="a document has no token to measure"):
         prune(m, [text(5, 1)], 0.25)
-    with pytest.raises(StrataError, match="has 2: take a deeper model"):
+    with pytest.raises(StrataError, match="has 2: use a deeper model"):
         prune(m.with_blocks(m.blocks[:2]), [CROPS], 0.25)
     with pytest.raises(StrataError, match=r"does not know the architecture of .*rwkv"):
         prune(variants.model("rwkv-6"), [CROPS], 0.25)

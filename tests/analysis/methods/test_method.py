@@ -59,9 +59,9 @@ def test_targets_that_no_knob_reaches() -> None:
         solve(METHODS["shortgpt"], model, text(), 0.95)
     assert solve(METHODS["shortgpt"], model, text(), 0.25, tolerance=0.1).level in (1, 2)
     for target in (0, 1, 25):
-        with pytest.raises(StrataError, match="is no share of the block parameters"):
+        with pytest.raises(StrataError, match="is not a share of the block parameters"):
             solve(METHODS["shortgpt"], model, text(), target)
-    with pytest.raises(StrataError, match=r"LaCo takes nothing out of .*, which has 2 blocks: take a deeper model"):
+    with pytest.raises(StrataError, match=r"LaCo takes nothing out of .*, which has 2 blocks: use a deeper model"):
         solve(METHODS["laco"], model.with_blocks(model.blocks[:2]), text(), 0.5)
 
 

@@ -107,7 +107,7 @@ def test_refusals(prune: Callable, tmp_path: Path) -> None:
         (["--method", "lako", "--remove", 1], "unknown method 'lako': did you mean laco"),
         (["--method", "laco", "--blocks", "1"], "--method laco finds its blocks itself: give --remove or --ratio"),
         (["--method", "laco", "--remove", 5], "5 of 5 blocks are to be removed"),
-        (["--method", "laco"], "how much goes is not clear"),
+        (["--method", "laco"], "it is not clear how much to remove"),
     ]:
         code, _, errors = prune(source, *words)
         assert code == 2
@@ -137,4 +137,4 @@ def test_what_no_file_holds_is_measured(method: str, ratio: float, prune: Callab
     assert (code, "more than -9" in errors) == (1, True)
     for words in (["--remove", 1], ["--ratio", ratio, "--blocks", "1"]):
         code, _, errors = prune(source, "--method", method, *words, out=False)
-        assert (code, "takes a share of the block parameters out: give --ratio 0.25 alone" in errors) == (2, True)
+        assert (code, "removes a share of the block parameters: give --ratio 0.25 alone" in errors) == (2, True)

@@ -145,13 +145,13 @@ def test_sets_of_the_papers_size_are_scored_in_a_short_budget(
     assert first.tolist() == ["the paper, Table 4", "2", bounded(result.scored.rise(Ablation(blocks=frozenset({2}))))]
     rises = result.removed.set_index("order")["rise in loss"]
     assert rises["greedy blocks"] == bounded(result.scored.rise(result.whole["greedy"][1]))
-    assert "and those without 1 block, with the paper's" in result.facts.set_index("").loc["Sets", "measured"]
+    assert "and those without 1 block, including the paper's" in result.facts.set_index("").loc["Sets", "measured"]
 
 
 def compared(said: str) -> list[int]:
-    """The numbers of blocks in sentences on which order wins: `With 1, 4 blocks removed ...`, `With 1 to 3 blocks removed ...`."""
+    """The numbers of blocks in sentences on which order wins: `With 1 and 4 blocks removed, ...`, `With 1 to 3 blocks removed, ...`."""
     found = []
-    for listed in re.findall(r"With ([\d, to]+) blocks? removed (?!the best order)", said):
+    for listed in re.findall(r"With ([\d, toand]+) blocks? removed, (?!the best order)", said):
         for first, last in re.findall(r"(\d+)(?: to (\d+))?", listed):
             found += range(int(first), int(last or first) + 1)
     return sorted(found)
@@ -160,7 +160,7 @@ def compared(said: str) -> list[int]:
 def test_tables_words_and_figures(found: tuple[RemovalResult, Path]) -> None:
     result, _ = found
     assert result.paper_n_removed == 1
-    assert result.strategies["removes blocks"].tolist()[0] == "from block 0 on"
+    assert result.strategies["removes blocks"].tolist()[0] == "from the first block forwards"
     assert len(result.removed) == len(result.whole) - 1
     assert all(title in result.breaks for title in result.titles.values())
     assert compared(result.contest) == list(range(1, BLOCKS))

@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_recipe_is_not_taken(recipe: Recipe, tmp_path: P
     for kept, says in (
         (json.dumps(recipe.identity | {"damping": 0.5}), "holds a checkpoint of another recipe: remove it"),
         ("{", "strata.json cannot be used: .*; remove"),
-        (None, "strata.json cannot be used: it is no file; remove"),
+        (None, "strata.json cannot be used: it is not a file; remove"),
     ):
         (out / "strata.json").write_text(kept) if kept else (out / "strata.json").unlink()
         with pytest.raises(StrataError, match=says):
@@ -204,5 +204,5 @@ def test_what_cannot_be_quantised(recipe: Recipe, tmp_path: Path) -> None:
         require(replace(spec(2), family="baichuan"))
     block = recipe.model.blocks[0]
     odd = replace(block, weights=block.weights | {"down": torch.zeros(64, 90)})
-    with pytest.raises(StrataError, match="rows of dense have 64, 90, 96 weights: groups of 128 or 32 do not fit; take int8"):
+    with pytest.raises(StrataError, match="rows of dense have 64, 90, 96 weights: groups of 128 or 32 do not fit; use int8"):
         group_of(recipe.model.with_blocks([odd, *recipe.model.blocks[1:]]))

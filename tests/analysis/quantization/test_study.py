@@ -105,7 +105,7 @@ def test_a_model_that_is_quantised_is_measured_and_pruned(prose: Path, tmp_path:
     save_gptq(source, sym=False, reads=True)
     study = quantised(source, prose, tmp_path / "runs")
     assert list(study.variants) == [("dense", ""), ("dense", "after")]
-    assert study.table["model"].tolist() == ["as it is", "1 block out"]
+    assert study.table["model"].tolist() == ["as it is", "1 block removed"]
     assert study.paper["perplexity"].tolist() == [8.4999, 42.6951]
     for name, rows in (("Llama-2-7b-hf", 2), ("llama-2-7b-gptq", 2), ("Llama-2-7b-chat", 0), ("Llama-2-7b-chat-GPTQ", 0)):
         named = study.model.with_blocks(study.model.blocks)
@@ -132,7 +132,7 @@ def test_planted_differences_are_told(study: Quantised) -> None:
     said = replace(study, variants=planted).conclusion
     assert "Int8 does not change the loss significantly" in said
     assert "GPTQ 4-bit costs 0.2" in said
-    assert "Removing blocks first and quantising what is left is better, by 0.3" in said
+    assert "Removing blocks first and then quantising is better, by 0.3" in said
     assert "What they cost together does not differ significantly from the sum of what each costs alone" in said
 
 

@@ -47,8 +47,8 @@ def kept(order: str, out: Path) -> Path:
         ("greedy", [{}, {"mixers": [1]}], "set 1 (mixers 1) is not 1 of the blocks of"),
         ("greedy", [{}, {"blocks": [1]}, {"blocks": [0, 2]}], "set 2 (blocks 0, 2) does not hold the set before it (blocks 1)"),
         ("greedy", [{"blocks": [1]}], "set 0 (blocks 1) is not 0 of the blocks of"),
-        ("greedy", [], "0 sets are no path: 1 to 4 are one"),
-        ("greedy", [{}] * 9, "9 sets are no path: 1 to 4 are one"),
+        ("greedy", [], "0 sets are not a path: 1 to 4 are one"),
+        ("greedy", [{}] * 9, "9 sets are not a path: 1 to 4 are one"),
         ("sublayers", [{}, {"heads": [[0, 1]]}], "1.'heads': Extra inputs are not permitted"),
         ("sublayers", [{}, {"ffns": [1]}, {"mixers": [1]}], "set 2 (mixers 1) is not 2 of the mixers and ffns of"),
         ("bi", {"blocks": [1]}, "Input should be a valid array"),
@@ -66,7 +66,7 @@ def test_a_path_that_is_none_is_refused(order: str, damaged: object, says: str, 
     with pytest.raises(StrataError, match=re.escape(str(path))) as raised:
         find(model, prose, tmp_path)
     assert says in str(raised.value)
-    assert str(raised.value).endswith("; remove it, and the order is found again")
+    assert str(raised.value).endswith("; remove it to compute the order again")
     path.unlink()
     assert find(model, prose, tmp_path) == whole
 

@@ -92,7 +92,7 @@ def test_a_damaged_line_is_passed_over_and_counted(name: str, tmp_path: Path, ca
     assert found.scores(["nll"], TWO, ["a", "b"])["nll"].tolist() == [[1.5, 1.5], [2, 2]]
     opened(tmp_path).records()
     said = capsys.readouterr().err
-    assert said == f"strata: {tmp_path}/scores/host.jsonl: 2 damaged lines passed over, as a process that is killed may leave one\n"
+    assert said == f"strata: {tmp_path}/scores/host.jsonl: 2 damaged lines skipped, as a killed process may leave\n"
 
 
 def test_what_a_study_cannot_use_is_scored_again(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +108,7 @@ def test_what_a_study_cannot_use_is_scored_again(folder: Path, tmp_path: Path, c
     (tmp_path / "damaged" / "summary.csv").write_text("kind,value\n")
     capsys.readouterr()
     study(folder).run(tmp_path / "damaged")
-    assert "3 damaged lines passed over" in capsys.readouterr().err
+    assert "3 damaged lines skipped" in capsys.readouterr().err
     assert (tmp_path / "damaged" / "summary.csv").read_bytes() == (tmp_path / "whole" / "summary.csv").read_bytes()
 
 
@@ -131,7 +131,7 @@ def test_what_would_not_be_read_again_is_not_written(scores: dict, says: str, tm
 def test_scores_that_are_no_file(tmp_path: Path) -> None:
     with opened(tmp_path).writing({}):
         (tmp_path / "scores" / "a.jsonl").mkdir(parents=True)
-    with pytest.raises(StrataError, match=r"a\.jsonl is no file: remove it$"):
+    with pytest.raises(StrataError, match=r"a\.jsonl is not a file: remove it$"):
         opened(tmp_path).records()
 
 
@@ -182,7 +182,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path) 
 
 def test_a_file_that_would_never_end_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.json")
-    with pytest.raises(StrataError, match="it is no file; give another `out`"):
+    with pytest.raises(StrataError, match="it is not a file; give another `out`"):
         opened(tmp_path)
 
 

@@ -129,7 +129,7 @@ def test_damage(swept: tuple[SweepStudy, Path, pd.DataFrame], tmp_path: Path) ->
     (scores,) = folder.glob("scores/*.jsonl")
     lines = scores.read_text().splitlines()
     scores.write_text("\n".join(line.replace('"nll"', '"nil"') for line in lines))
-    with pytest.raises(StrataError, match="unknown metric of .* 'nll'"):
+    with pytest.raises(StrataError, match=r"unknown metric of .* 'nll'"):
         read_run(folder).per_document("nll")
     summary = (folder / "summary.csv").read_text()
     (folder / "summary.csv").write_text(summary.replace("blocks 1", "blocks 2"))

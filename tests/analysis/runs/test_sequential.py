@@ -150,7 +150,7 @@ def test_sentence() -> None:
     found = Outcome(table.astype({"block": "Int64", "head": "Int64"}), 0.01, 0.4)
     assert found.unresolved == ["heads 2.3", "blocks 4"]
     assert (
-        "1 can be told from the dense model, 0 equal it within 0.01 nats per token, unresolved: heads 2.3, blocks 4 (any error"
+        "1 differ significantly from the unpruned model, 0 equal it within 0.01 nats per token, unresolved: heads 2.3, blocks 4 (errors"
         in found.sentence
     )
     assert found.sentence.endswith("60 % of the work of all documents for all ablations was saved.")

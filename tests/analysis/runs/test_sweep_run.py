@@ -231,7 +231,7 @@ def test_fewer_documents_do_not_shrink_the_summary(both, folder: Path, tmp_path:
         assert set(few["n_documents"]) == {5}
         assert (tmp_path / name / "summary.csv").read_bytes() == whole
         assert capsys.readouterr().err == (
-            f"strata: {tmp_path / name}/summary.csv stays as it is: it is of 14 documents, and the 5 that were asked for are among them\n"
+            f"strata: {tmp_path / name}/summary.csv stays as it is: it is of 14 documents, and the 5 that were requested are among them\n"
         )
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         assert manifest["table"]["documents"] == [w.id for w in text(folder, 14, split=make(5).text.split).windows(model)]
@@ -257,7 +257,7 @@ def test_a_summary_that_was_changed_or_is_of_others_gives_way_and_that_is_said(
     second = study.run(tmp_path / "run")
     assert not second.equals(first)
     assert (tmp_path / "run" / "summary.csv").read_text() == second.to_csv(index=False)
-    assert "summary.csv was of 6 documents, 6 of them not asked for now; it is now of 6\n" in capsys.readouterr().err
+    assert "summary.csv was of 6 documents, 6 of them not requested now; it now covers 6\n" in capsys.readouterr().err
 
 
 def test_significance_is_decided_within_a_kind() -> None:
@@ -314,7 +314,7 @@ def test_bad_input(both, folder: Path, tmp_path: Path) -> None:
     mute.tokenizer = None
     for study, message in (
         (SweepStudy.of(model, [], text(folder, 3, window=128)), "a window of 128 tokens is too long for .*, whose context has 128"),
-        (SweepStudy.of(model, [], text(folder, 100_000)), "100000 are asked for"),
+        (SweepStudy.of(model, [], text(folder, 100_000)), "100000 were requested"),
         (SweepStudy.of(mute, [], text(folder, 3)), "comes without a tokenizer"),
         (SweepStudy.of(model, [], text(folder, 3), memory=1 << 20), "needs .* MB"),
         (ImportanceStudy(model, text(folder, 3), ("b",)), "unknown metric 'b'.*valid: " + ".*".join(sorted(METRICS))),

@@ -81,7 +81,7 @@ def test_the_table_holds_the_largest_sets_up_to_a_quarter(removed: RemovalResult
             row = rows.loc[removed.titles[name]]
             assert row["blocks removed"] == "1"
             assert row[shown] == bounded(task.value(ablation, "acc" if shown == "accuracy" else "nll"))
-            assert row["rise of the loss"] == bounded(task.value(ablation, f"delta_{task.found.loss}"))
+            assert row["rise in loss"] == bounded(task.value(ablation, f"delta_{task.found.loss}"))
 
 
 def planted(removed: RemovalResult, data: Path, n: int, knows: Callable[[Ablation], bool]) -> TaskCurves:

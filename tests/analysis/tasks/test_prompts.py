@@ -148,7 +148,7 @@ def test_a_damaged_model_names_block_and_request() -> None:
     broken = model.with_blocks(list(model.blocks))
     broken.weights = model.weights | {"embed": model.weights["embed"].clone()}
     broken.weights["embed"][5] = float("inf")
-    with pytest.raises(StrataError, match="behind block 0 in document b "):
+    with pytest.raises(StrataError, match="after block 0 in document b "):
         likelihoods(broken, plan(model.spec, []), [Request((1,), (2,)), Request((7, 5), (2,))], names=["a", "b"])
 
 

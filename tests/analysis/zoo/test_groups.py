@@ -54,7 +54,7 @@ def test_seeds_of_one_architecture_are_a_group_and_others_stand_alone() -> None:
 @pytest.mark.parametrize("key", ["tokens", "of_steps", "data", "tokenizer", "n_params"])
 def test_a_group_with_another_budget_is_an_error(key: str) -> None:
     mixed = ZOO | {"zoo-llama-1": facts(1, **{key: "another" if key in ("data", "tokenizer") else 7})}
-    with pytest.raises(StrataError, match=f"zoo-llama-0 and zoo-llama-1 are no seed group: {key} is"):
+    with pytest.raises(StrataError, match=f"zoo-llama-0 and zoo-llama-1 are not a seed group: {key} is"):
         groups(["zoo-llama-0", "zoo-llama-1", "zoo-rwkv5-0"], mixed)
     groups(["zoo-llama-1", "zoo-rwkv5-0"], mixed)
 

@@ -206,7 +206,7 @@ def test_a_dry_report_says_what_it_takes(strata: Callable[..., Done], tiny_folde
     done = strata("report", tiny_folder, "--corpus", prose, "--documents", 3, "--dry-run", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "ablations on 3 documents" in done.stdout
-    assert "rows through mixers" in done.stdout
+    assert "passes through mixers" in done.stdout
     assert not (tmp_path / "out").exists()
 
 
@@ -242,7 +242,7 @@ def test_groups_of_heads_with_either_fill(strata: Callable[..., Done], tiny_fold
     [
         (["--fill", "median", "--kind", "heads"], "unknown fill 'median': did you mean mean"),
         (["--fill", "mean"], "mean ablation is of heads"),
-        (["--until-resolved", "0.01"], "2 documents decide nothing: at least 12 are needed, that is --tokens 384 or more"),
+        (["--until-resolved", "0.01"], "2 documents are too few to decide: at least 12 are needed, that is --tokens 384 or more"),
         (["--fill", "mean", "--task", "piqa"], "--fill and --until-resolved are for text only"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from adapters.checkpoints.folders import OURS
 
 ROOT = Path(__file__).parents[3]
-NOTHING = "strata: stopped; nothing is kept, and the same command begins again\n"
+NOTHING = "strata: stopped; nothing was saved; rerun the command to start again\n"
 # A command whose steps can be waited for. Arguments: what happens at Ctrl-C, folder
 STEPS = """
 import sys, time
@@ -84,7 +84,7 @@ def test_one_line_says_what_is_kept(how: str, tmp_path: Path, monkeypatch: pytes
         assert process.stdout
         process.stdout.readline()
         code, said = stop(process)
-    kept = f"strata: stopped; what is scored so far is kept in {tmp_path}/o\\x1but, and the same command goes on from there\n"
+    kept = f"strata: stopped; the scores so far are in {tmp_path}/o\\x1but; rerun the command to resume\n"
     assert (code, said) == (130, kept if "scored" in how else NOTHING)
 
 
@@ -113,7 +113,7 @@ def test_what_is_scored_is_kept(command: str, tmp_path: Path) -> None:
     with running("-m", "reports.cli.main", command, "zoo-llama-0", *words, "--out", out) as process:
         code, said = stop(process, lambda: any(path.stat().st_size for path in out.rglob("*.jsonl")))
     assert code == 130
-    line = f"strata: stopped; what is scored so far is kept in {out}, and the same command goes on from there"
+    line = f"strata: stopped; the scores so far are in {out}; rerun the command to resume"
     assert said.splitlines()[-1] == line
     assert not [one for one in said.splitlines() if one != line and not one.startswith(("zoo-llama-0, depth: ", "loading zoo-llama-0"))]
 
