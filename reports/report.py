@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adapters.errors import unwritable
 from analysis.runs.folder import Folder
+from reports.collect import collect
 from reports.convert import convert
 from reports.execute import execute
 from reports.expected import chosen
@@ -25,8 +26,8 @@ ROOM = 64 << 20  # bytes that notebooks, pictures and the converters' own files 
 def make(request: ReportRequest) -> tuple[Path, Path]:
     """Writes out/report.pdf and out/report.html: the sections of the models that the budget holds, and the comparison.
 
-    Runs are kept in out/runs, executed notebooks in out/notebooks. Raises StrataError when there is no room for the report, and
-    when the folder is that of another one.
+    Runs are kept in out/runs, executed notebooks in out/notebooks, and what these show also in out/figures and out/tables. Raises
+    StrataError when there is no room for the report, and when the folder is that of another one.
     """
     owner = Folder(request.out, request.identity, "report", "request", made="notebooks")
     about: dict[Path, str] = {}
@@ -40,6 +41,7 @@ def make(request: ReportRequest) -> tuple[Path, Path]:
         if request.compared:
             parameters = {"models": str(list(request.compared)), **request.parameters}
             about |= dict.fromkeys(execute([COMPARISON], folder / "all", parameters, progress=partial(tell, "all models")), "")
+        collect(list(about), request.out / "runs", request.out)
         ending = skipped(sections, request.out, request.words)
         return convert(
             list(about), request.out, title=request.title, subtitle="Measured by Strata", facts=request.facts, about=about, ending=ending

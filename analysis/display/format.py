@@ -29,7 +29,7 @@ def escape(name: object) -> str:
 
 def file_name(name: str) -> str:
     """A name from outside as that of a file: its last part, and a hash where that is not all of it, so that none is another's."""
-    part = re.sub(r"[^A-Za-z0-9_.-]+", "-", re.split(r"[/\\]", name.rstrip("/\\"))[-1]).strip("-.")[:60]
+    part = re.sub(r"[^A-Za-z0-9_.]+", "-", re.split(r"[/\\]", name.rstrip("/\\"))[-1]).strip("-.")[:60]
     return part if part == name else f"{part or 'name'}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 

@@ -1,14 +1,18 @@
 """How every notebook shows its results: vector figures with captions, short tables, text.
 
 `figure`, `table` and `text` put a caption into the output's metadata, where reports/convert.py finds it. Captions and
-texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `format.escape` first.
+texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `format.escape` first. What has a name
+is written to a file as well, figures/NAME.svg or tables/NAME.csv of the folder that `setup` was given.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import os
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,8 +26,8 @@ from matplotlib.text import Text
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from tabulate import tabulate
 
-from adapters.errors import visible
-from analysis.display.format import escape, number
+from adapters.errors import unwritable, visible
+from analysis.display.format import as_csv, escape, file_name, number
 
 WIDTH = 6.3  # inches: 16 cm, the text width of an A4 report, so that letters keep their size
 
@@ -31,8 +35,23 @@ WIDTH = 6.3  # inches: 16 cm, the text width of an A4 report, so that letters ke
 HIDDEN = {"strata": {"hidden": True}}  # Jupyter shows the caption from this output, a report from the figure's metadata
 
 
-def setup() -> None:
-    """The style of all figures; a notebook calls it once. Letters become paths: they look the same everywhere. A dollar is one."""
+class Place(NamedTuple):
+    """Where what is shown is written to, and what all names begin with."""
+
+    out: Path
+    about: tuple[str, ...]
+
+
+_places: list[Place] = []  # that of this notebook, if any
+
+
+def setup(out: str | Path | None = None, *about: str) -> None:
+    """The style of all figures, and where they are written to; a notebook calls it once.
+
+    `about` stands in the name of every file: the notebook, and its model where it is about one. Letters become paths: they look the
+    same everywhere. A dollar is one.
+    """
+    _places[:] = [] if out is None else [Place(Path(out).expanduser(), about)]
     rules = {
         "svg.fonttype": "path",
         "text.parse_math": False,
@@ -60,25 +79,49 @@ def text(markdown: str) -> None:
     display(Markdown(markdown))
 
 
-def figure(drawn: Figure, caption: str) -> None:
-    """Shows a figure as SVG with its caption (Markdown, a sentence) and closes it."""
+def figure(drawn: Figure, caption: str, *name: str) -> None:
+    """Shows a figure as SVG with its caption (Markdown, a sentence) and closes it. The parts of its name make that of its file."""
     svg = io.StringIO()
     for written in drawn.findobj(Text):  # names of models and tasks come from outside
         written.set_text(visible(written.get_text(), keep="\n"))
     drawn.savefig(svg, format="svg", metadata={"Date": None})
     plt.close(drawn)
-    display({"image/svg+xml": svg.getvalue(), "text/plain": caption}, metadata={"strata": {"caption": caption}}, raw=True)
+    mark = {"caption": caption} | _written("figures", name, ".svg", svg.getvalue())
+    display({"image/svg+xml": svg.getvalue(), "text/plain": caption}, metadata={"strata": mark}, raw=True)
     display(Markdown(caption), metadata=HIDDEN)
 
 
-def table(rows: pd.DataFrame, caption: str) -> None:
-    """Shows a short table without its index, with a caption (Markdown); cells are plain text, column names are Markdown."""
+def table(rows: pd.DataFrame, caption: str, *name: str) -> None:
+    """Shows a short table without its index, with a caption (Markdown); cells are plain text, column names are Markdown.
+
+    Its file, named as that of a figure, has the numbers with all their digits.
+    """
     numeric = [pd.api.types.is_numeric_dtype(rows[name]) and rows[name].dtype != bool for name in rows]
     cells = [[_cell(value) for value in row] for row in rows.astype(object).itertuples(index=False)]
     align = ["right" if right else "left" for right in numeric]
     markdown = tabulate(cells, headers=list(map(str, rows)), tablefmt="pipe", colalign=align, disable_numparse=True)
     display(Markdown(caption), metadata=HIDDEN)
-    display({"text/markdown": markdown, "text/plain": markdown}, metadata={"strata": {"caption": caption}}, raw=True)
+    mark = {"caption": caption} | _written("tables", name, ".csv", as_csv(rows))
+    display({"text/markdown": markdown, "text/plain": markdown}, metadata={"strata": mark}, raw=True)
+
+
+def _written(folder: str, name: tuple[str, ...], suffix: str, content: str) -> dict[str, str]:
+    """Writes a file, whole or not at all, and says which; nothing without a name or a place."""
+    if not (name and _places):
+        return {}
+    out, about = _places[0]
+    file = Path(folder) / f"{'--'.join(map(file_name, (*about, *name)))}{suffix}"
+    path = out / file
+    unfinished = path.with_name(f".{os.getpid()}{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(content, encoding="utf-8", newline="")
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+    return {"file": file.as_posix()}
 
 
 def _cell(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,10 +26,30 @@ class Record(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What documents lack."""
+    """What documents lack: of some ablations some metrics."""
 
-    ablations: tuple[Ablation, ...]
-    metrics: tuple[str, ...]
+    lacks: tuple[tuple[Ablation, tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, ablations: Sequence[Ablation], metrics: Sequence[str]) -> Work:
+        """All metrics of all of them."""
+        return cls(tuple((ablation, tuple(metrics)) for ablation in ablations))
+
+    @property
+    def ablations(self) -> list[Ablation]:
+        return [ablation for ablation, _ in self.lacks]
+
+    @property
+    def metrics(self) -> list[str]:
+        """That any of them lacks."""
+        return list(dict.fromkeys(metric for _, metrics in self.lacks for metric in metrics))
+
+    def split(self, scores: Mapping[str, np.ndarray]) -> Iterator[tuple[list[Ablation], Scores]]:
+        """Scores of `ablations` without what was known, as records hold them: ablations that lack the same, and that."""
+        counts = {name: values for name, values in scores.items() if name in COUNTS}
+        for lacking in dict.fromkeys(metrics for _, metrics in self.lacks):
+            rows = [i for i, (_, metrics) in enumerate(self.lacks) if metrics == lacking]
+            yield [self.lacks[i][0] for i in rows], {metric: scores[metric][rows] for metric in lacking} | counts
 
 
 def checked(data: object, key: str, metrics: Collection[str] | None) -> Record:
@@ -104,10 +124,10 @@ class Records:
         known = np.stack([self.of(metric, ablations, names)[1] for metric in metrics])  # (metrics, ablations, names)
         todo: dict[Work, list[int]] = {}
         for d, end in enumerate(ends):
-            lacks = np.argwhere(~known[..., end - len(documents[d]) : end])[:, :2]  # (n, 2): metric, ablation
-            if len(lacks):
-                m, a = (np.unique(index) for index in lacks.T)
-                todo.setdefault(Work(tuple(ablations[i] for i in a), tuple(metrics[i] for i in m)), []).append(d)
+            there = np.logical_and.reduce(known[..., end - len(documents[d]) : end], -1)  # (metrics, ablations)
+            each = (tuple(metric for metric, has in zip(metrics, column, strict=True) if not has) for column in there.T)
+            if lacks := tuple((ablation, lacking) for ablation, lacking in zip(ablations, each, strict=True) if lacking):
+                todo.setdefault(Work(lacks), []).append(d)
         return todo
 
 

@@ -43,7 +43,8 @@ def map_documents(
     """Scores what `run` does not hold yet of what is asked, and returns all that it holds.
 
     `answer` is given what some documents lack, and their indices; it gives batch by batch the indices and the scores, each
-    (ablations that are lacking, keys of the batch), or (keys,) for what has no ablations. A batch is a record, whole or not at all.
+    (ablations that are lacking, keys of the batch), or (keys,) for what has no ablations. A batch whose ablations lack the same is
+    one record, whole or not at all.
     `skipped` is told how many documents lack nothing.
     """
     run.ask(asked.ablations, asked.documents)
@@ -55,7 +56,8 @@ def map_documents(
     with run.writing(about):
         for work, which in todo.items():
             for batch, scores in answer(work, which):
-                run.add(work.ablations, [key for d in batch for key in asked.keys[d]], scores)
+                for ablations, new in work.split(scores):
+                    run.add(ablations, [key for d in batch for key in asked.keys[d]], new)
     return run.records()
 
 

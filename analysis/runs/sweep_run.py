@@ -147,7 +147,7 @@ class SweepStudy:
         longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
         asked = Question.of(self.plan.ablations, self.metrics, windows)
         streams_within(
-            self.memory, self.model, self.plan, size(Work(self.plan.ablations, self.metrics)), longest
+            self.memory, self.model, self.plan, size(Work.of(self.plan.ablations, self.metrics)), longest
         )  # before anything is written
         about = {
             "spec": asdict(self.model.spec),

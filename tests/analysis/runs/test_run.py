@@ -150,14 +150,15 @@ def test_what_is_missing_is_known_by_ablation_metric_and_document(tmp_path: Path
     with run.writing({}):
         run.add(TWO, ["a", "b"], {"nll": np.ones((2, 2)), "tokens": np.array([1, 2])})
         run.add(TWO[:1], ["c"], {"nll": np.ones((1, 1)), "kl": np.ones((1, 1)), "tokens": np.array([1])})
-    held, none, head = run.records(), *TWO
+    held, (none, head) = run.records(), TWO
     assert held.missing(["nll"], TWO, [["a"], ["b"]]) == {}
-    assert held.missing(["nll"], TWO, [["a"], ["b"], ["c"], ["d"]]) == {Work((head,), ("nll",)): [2], Work((none, head), ("nll",)): [3]}
+    assert held.missing(["nll"], TWO, [["a"], ["b"], ["c"], ["d"]]) == {Work.of([head], ["nll"]): [2], Work.of(TWO, ["nll"]): [3]}
     assert held.missing(["nll", "kl"], TWO, [["a"], ["c"], ["b"]]) == {
-        Work((none, head), ("kl",)): [0, 2],
-        Work((head,), ("nll", "kl")): [1],
+        Work.of(TWO, ["kl"]): [0, 2],
+        Work.of([head], ["nll", "kl"]): [1],
     }
-    assert held.missing(["nll"], TWO, [["a", "b"], ["b", "c"]]) == {Work((head,), ("nll",)): [1]}
+    assert held.missing(["nll"], TWO, [["a", "b"], ["b", "c"]]) == {Work.of([head], ["nll"]): [1]}
+    assert Work(((none, ("kl",)), (head, ("nll", "kl")))).metrics == ["kl", "nll"]
     with pytest.raises(KeyError, match="kl"):
         held.scores(["nll", "kl"], TWO, ["a"])
 

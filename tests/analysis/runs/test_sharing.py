@@ -91,7 +91,7 @@ def test_studies_that_overlap(model: BlockModel, folder: Path, tmp_path: Path) -
     sets = [blocks[1] | blocks[2], heads[0] | blocks[3]]
     chosen = [
         (SweepStudy.of(model, [*blocks, sets[0]], text(folder, 3), kl=False), 3 * 6),
-        (SweepStudy.of(model, [*sets, *heads], text(folder, 5)), 3 * (2 * 14 + 1) + 2 * 2 * 15 - 3),
+        (SweepStudy.of(model, [*sets, *heads], text(folder, 5)), 3 * (2 * 19 - 2) + 2 * 2 * 19),
         (SweepStudy.of(model, blocks[:2], text(folder, 2), kl=False), 0),
         (SweepStudy.of(model, blocks, text(folder, 5)), 3 * 4 + 2 * 2 * 4),
     ]
