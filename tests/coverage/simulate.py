@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.comparison.redundancy import SUMMARIES, estimate
 from analysis.methods.accuracy import mean, retained
-from analysis.stats.intervals import Interval, accuracy, ratios
+from analysis.stats.intervals import MANY, Interval, accuracy, ratios
 from analysis.stats.rank_agreement import Scores, agreement, gap, tau_b
 
 Array = np.ndarray
@@ -185,6 +185,14 @@ ANSWERS: dict[str, Callable[[int, int, Rng], float]] = {  # of questions, repeat
         (retained(*zip(_paired(rng, n), _paired(rng, n), strict=True)) for _ in range(repeats)), 1.0
     ),
 }
+
+
+REPEATS, SOME, FEW = 4000, 2000, 400  # of intervals in closed form, of BCa, and of the others, which take a bootstrap each
+
+
+def repeats(interval: str, n: int) -> int:
+    """How many make the page."""
+    return FEW if interval in (*SLOW, *ANSWERS) else SOME if n >= MANY else REPEATS
 
 
 def share(interval: str, law: str, n: int, repeats: int) -> float | None:

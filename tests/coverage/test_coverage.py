@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.coverage.simulate import ANSWERS, INTERVALS, REAL, SIZES, SLOW, STEPS, share
+from tests.coverage.simulate import ANSWERS, INTERVALS, REAL, SIZES, SLOW, STEPS, repeats, share
 
 
 def holds(interval: str, law: str, n: int, repeats: int) -> None:
@@ -42,8 +42,5 @@ def test_answers(interval: str) -> None:
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_every_interval(interval: str, n: int) -> None:
-    repeats = 500 if interval in SLOW else 2000
-    for law in ("normal", "t3"):
-        holds(interval, law, n, repeats)
-    if interval not in STEPS:
-        holds(interval, REAL, n, repeats)
+    for law in ("normal", "t3") if interval in STEPS else ("normal", "t3", REAL):
+        holds(interval, law, n, repeats(interval, n))

@@ -112,7 +112,7 @@ def test_what_is_kept_of_a_point_is_checked(
     kept = json.loads(path.read_text())
     (key,) = kept if name == "answers.json" else [None]
     path.write_text(json.dumps(kept | damaged if damaged and key is None else {key: kept[key] | damaged if damaged else [1]}))
-    with pytest.raises(StrataError, match=f"{name} cannot be used: .*{says}.*; remove it to run the method again"):
+    with pytest.raises(StrataError, match=f"{name} cannot be used: .*{says}.*; remove it, and the method is run again"):
         made.point("shortgpt", 0.25)
     path.unlink()
     again = made.point("shortgpt", 0.25)
@@ -131,9 +131,9 @@ def test_tables(found: tuple[Methods, Path]) -> None:
     assert (result.table["all parameters"] <= result.table["block parameters"]).all()
     assert len(result.sizes) == 12
     assert result.missed == "Every method reached every size."
-    assert result.sizes["level"].str.contains("threshold").tolist() == [title == "LaCo" for title in result.sizes["method"]]
+    assert result.sizes["knob"].str.contains("threshold").tolist() == [title == "LaCo" for title in result.sizes["method"]]
     facts = result.facts.set_index("")["measured"]
-    assert facts["Unpruned loss"] == f"{bounded(ratio(result.nll, result.tokens))} nats per token"
+    assert facts["Dense loss"] == f"{bounded(ratio(result.nll, result.tokens))} nats a token"
     assert "within 1.5 points where met" in facts["Sizes"]
     assert result.paper.empty
     assert "no row of" in result.compared_with
@@ -172,7 +172,7 @@ def test_printed_means_are_over_the_tasks_that_are_here(found: tuple[Methods, Pa
     over = (26.45 + 69.8) / 2, 100 * (26.45 + 69.8) / (45.39 + 77.91)
     assert table.loc["LaCo, printed (v1)"].tolist()[5:] == [f"{x:.2f} (over 2 of 3)" for x in over]
     assert table.loc["dense", "coqa\\_loss"] == "1.50"
-    assert table.loc["dense", "mean"] == "100", "a loss has no part in it, and answers that are all right give no interval"
+    assert table.loc["dense", "mean"] == "100", "a loss has no part in it, and of answers that are all right no interval is known"
     assert table.loc["LaCo", "retained"].iloc[0].startswith(f"{100 * (1 + 0.5 + 0.2) / 3:.1f} (")
     beside = scored.beside.set_index("method")
     assert beside.loc["LaCo", "retained, printed (over 2 of 13 tasks)"] == f"{over[1]:.2f}"
@@ -233,7 +233,7 @@ def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: P
     result = compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)), methods=["linear"])
     assert [p.target for p in result.reached] == [0.25]
     assert "linear replacement does not come within" in result.missed
-    assert result.missed.startswith("Not reached, 30.0")
+    assert result.missed.startswith("Not at 30.0")
     more = compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)), methods=["shortgpt", "linear", "slicegpt"])
     first, paper_n_removed, stands = more.conclusion.split(". ")
     assert first.endswith("gone no method was measured (not measured: ShortGPT, linear replacement and SliceGPT)")
@@ -248,7 +248,7 @@ def test_a_model_with_quantised_weights_loses_whole_blocks_alone(model: BlockMod
     result = compare_methods(quantised, RunConfig(SIZES, tmp_path, str(prose)))
     assert {p.method for p in result.reached} == {p.method for p in result.points} == {"shortgpt", "one_shot"}
     said = result.missed.splitlines()[-1].replace("\\", "")
-    assert said.startswith("Not available for quantised weights (4-bit weights), which they would use as floats: LaCo, ")
+    assert said.startswith("Not for quantised weights (4-bit weights), which they compute with as floats: LaCo, ")
 
 
 def test_errors_that_are_not_about_sizes_are_raised(
@@ -270,7 +270,7 @@ def test_targets_are_numbers_of_blocks() -> None:
 
 def test_families() -> None:
     assert study.known(deep("rwkv-4"), tuple(METHODS)) == ["shortgpt", "one_shot", "laco", "linear"]
-    twins = "Identical to LaCo where it merges two blocks into one: LaCo (its equation)."
+    twins = "The same as LaCo where it makes one block of two: LaCo (its equation)."
     assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not for rwkv: SliceGPT, LLM-Pruner, LLM-Pruner (its published code).")
     wide = deep("llama").with_blocks(deep("llama").blocks * 4)
     assert study.known(wide, tuple(METHODS)) == list(METHODS)
@@ -278,7 +278,7 @@ def test_families() -> None:
 
 
 def test_what_each_method_reads_is_said() -> None:
-    assert "LaCo reads the first 5 documents, at most 128 tokens of each, one-shot removal the first 16 documents" in LIMITS
+    assert "LaCo reads the first 5 documents, 128 tokens of each at most, one-shot removal the first 16 documents" in LIMITS
     assert "by up to 1.5 points either way" in LIMITS
 
 
