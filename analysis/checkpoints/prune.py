@@ -29,7 +29,7 @@ from analysis.stats.intervals import Interval, ratio
 
 @dataclass(frozen=True)
 class Loss:
-    """What a removal path costs on held-out text; nats a token."""
+    """What a removal path costs on held-out text; nats per token."""
 
     path: RemovalPath  # up to the removed set
     nll: np.ndarray  # (sets, documents); the last is of the model as it is written

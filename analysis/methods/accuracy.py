@@ -33,7 +33,7 @@ class Answers(NamedTuple):
 
     @property
     def interval(self) -> Interval:
-        """Accuracy, or the loss in nats a token."""
+        """Accuracy, or the loss in nats per token."""
         return ratio(self.values, self.counts) if self.chance is None else accuracy(self.values)
 
 

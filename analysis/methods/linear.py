@@ -15,7 +15,7 @@ dimension it can cost more than plain removal, with 16 (`method.TOKENS`) it is a
 All tokens are fitted, as there, also the first of each document. It can be so large that it has nearly all of the squares of m
 (23,000 against 30 behind block 11 of SmolLM2, beside the straightest span of four blocks), which costs the others one direction and
 makes the damping stronger; but later tokens attend to it, and a map that was fitted without it on little text ruins it: with 4 tokens a
-dimension the loss of that model rises by 3.04 nats a token, by 0.30 with it, and by 0.55 when the span is plainly removed.
+dimension the loss of that model rises by 3.04 nats per token, by 0.30 with it, and by 0.55 when the span is plainly removed.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Methods(Result):
         return [point for point in self.points if point.nll is not None]
 
     def rise(self, point: PrunedPoint) -> Interval:
-        """Of the loss over the dense model's, in nats a token, paired over documents."""
+        """Of the loss over the dense model's, in nats per token, paired over documents."""
         assert point.nll is not None
         return ratio(point.nll - self.nll, self.tokens)
 

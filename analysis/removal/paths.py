@@ -41,7 +41,7 @@ class Scored:
     tokens: Array
 
     def rise(self, ablation: Ablation, base: Ablation = NONE) -> Interval:
-        """Of the loss over that of `base`, in nats a token, paired over documents."""
+        """Of the loss over that of `base`, in nats per token, paired over documents."""
         return ratio(self.nll[ablation] - self.nll[base], self.tokens)
 
     @cached_property

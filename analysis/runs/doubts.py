@@ -12,7 +12,7 @@ from analysis.runs import files
 
 
 def worse_than_guessing(spec: ModelSpec, nats: float) -> str:
-    """The doubt about a dense model whose loss (nats a token) is above that of equal odds for all tokens; empty below.
+    """The doubt about a dense model whose loss (nats per token) is above that of equal odds for all tokens; empty below.
 
     It has no number of the text, so that it is said once of a model, whatever is read.
     """
@@ -20,7 +20,7 @@ def worse_than_guessing(spec: ModelSpec, nats: float) -> str:
     if nats <= guessing * (1 + 1e-6):  # equal odds, rounded
         return ""
     return (
-        f"{spec.name} does worse than guessing among its {spec.vocab_size:,} tokens, which costs {guessing:.2f} nats a token: its "
+        f"{spec.name} does worse than guessing among its {spec.vocab_size:,} tokens, which costs {guessing:.2f} nats per token: its "
         "tokenizer or its config.json is of another model, its weights are not trained, or the text is none that it can read"
     )
 

@@ -128,7 +128,7 @@ def by_ablation(
 ) -> pd.DataFrame:
     """Rows by task and number of the ablation in the plan, the dense model first: lm_eval's metrics, and beside them
 
-    `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats a token);
+    `log_loss`, `brier`, `above_chance` (see `chance_free`) of tasks with options, `nll` of all others (nats per token);
     `delta_...` of each of `PAIRED` against the dense model; `p_value`, `p_adjusted` and `significant` of the loss being other than
     the dense model's, where ablations of the same kind are a family (see `analysis.stats.intervals.Significance`); and `beats_chance`: 1
     where accuracy is significantly higher than that of guessing, in the same families; the dense model stands for itself. `kinds`:

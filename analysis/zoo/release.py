@@ -38,7 +38,7 @@ class Finished:
 
     folder: Path
     plan: Mapping[str, Any]
-    curve: Mapping[int, float]  # nats a token on the development rows, by steps
+    curve: Mapping[int, float]  # nats per token on the development rows, by steps
 
     @property
     def name(self) -> str:

@@ -57,7 +57,7 @@ class State:
     """What a training goes on from. `plan` is checked to be one of ours, tensors are not."""
 
     plan: Plan
-    losses: list[FiniteFloat]  # nats a token, by step
+    losses: list[FiniteFloat]  # nats per token, by step
     curve: dict[int, FiniteFloat]  # the same on the development rows, by steps done
     tables: list[dict[str, Any]] = field(default_factory=list)
     optimizers: list[dict[str, Any]] = field(default_factory=list)
@@ -101,11 +101,11 @@ class Training:
             torch.optim.Adam(others, lr=plan.adam, betas=(0.9, 0.95), eps=EPS, fused=True),
         )
         self.schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: rate(s, plan.steps)) for o in self.optimizers]
-        self.losses: list[float] = []  # nats a token, by step
+        self.losses: list[float] = []  # nats per token, by step
         self.curve: dict[int, float] = {}  # the same on the development rows, by steps done
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Mean nats a token of rows (n, CONTEXT + 1)."""
+        """Mean nats per token of rows (n, CONTEXT + 1)."""
         tables = [self.model.weights, *(block.weights for block in self.model.blocks)]
         slots = [self.architecture.layout.model] + [self.architecture.layout.block] * len(self.model.blocks)
         for used, table, slot in zip(tables, self.tables, slots, strict=True):

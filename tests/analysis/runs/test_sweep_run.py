@@ -155,7 +155,7 @@ def test_a_loss_above_guessing_is_said_once_and_noted(times: float, folder: Path
     assert bool(doubt) == bool(times)
     if times:
         assert loss > math.log(258)
-        assert said.count("worse than guessing among its 258 tokens, which costs 5.55 nats a token") == 1
+        assert said.count("worse than guessing among its 258 tokens, which costs 5.55 nats per token") == 1
         assert doubt in said
     else:
         assert loss == pytest.approx(math.log(258))
