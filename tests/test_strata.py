@@ -66,7 +66,7 @@ def test_a_metric_of_ones_own(model: BlockModel, text: Text, tmp_path: Path) -> 
     def moved(step):
         return (step.y - step.x).norm(dim=-1) * 2
 
-    with pytest.raises(strata.StrataError, match="it differs in metrics"):
+    with pytest.raises(strata.StrataError, match="it differs in importance"):
         strata.importance(model, ["l2", moved], text, out=tmp_path)
 
 

@@ -283,7 +283,7 @@ def test_bad_option(options: dict, parts: tuple[str, ...], folder: Path) -> None
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without a CUDA card")
 def test_absent_card(folder: Path) -> None:
-    with pytest.raises(StrataError, match=r"no CUDA card: use `device` cpu"):
+    with pytest.raises(StrataError, match=r"no CUDA device: use `device` cpu"):
         load(folder, device="cuda")
 
 

@@ -62,7 +62,7 @@ def test_another_report_is_refused_and_nothing_changes(asked: ReportRequest, cha
     before = contents(out)
     with pytest.raises(StrataError) as raised:
         make(replace(asked, **changes))
-    said, _, example = str(raised.value).partition(", for example --out ")
+    said, _, example = str(raised.value).partition(", for example `out` ")
     assert said == f"{out} holds a report of another request (it differs in {says}): give another `out`"
     assert example.startswith(f"{out}-")
     assert contents(out) == before
@@ -71,7 +71,7 @@ def test_another_report_is_refused_and_nothing_changes(asked: ReportRequest, cha
 def test_a_report_of_which_nothing_is_known_is_left_alone(asked: ReportRequest) -> None:
     asked.out.mkdir()
     (asked.out / "report.pdf").write_bytes(b"%PDF of somebody else")
-    with pytest.raises(StrataError, match="is not empty and holds no report: give another `out`"):
+    with pytest.raises(StrataError, match="is not empty and does not hold a report: give another `out`"):
         make(asked)
     assert [p.name for p in asked.out.iterdir()] == ["report.pdf"]
 

@@ -114,7 +114,7 @@ def test_a_report_that_goes_on_keeps_its_sections(tmp_path: Path, monkeypatch: p
         ({"question": "../../tmp/evil"}, "'../../tmp/evil' of 'm' is not a section"),
         ({"question": "depth.ipynb"}, "'depth.ipynb' of 'm' is not a section"),
         ({"model": "\x1b[2J"}, r"'depth' of '\x1b[2J' is not a section"),
-        ({"seconds": float("nan")}, "NaN is no number of JSON"),
+        ({"seconds": float("nan")}, "NaN is not a JSON number"),
         ({"seconds": -1.0}, "'sections'.0.'seconds': Input should be greater than or equal to 0"),
         ({"held": "yes"}, "'sections'.0.'held': Input should be a valid boolean"),
         ({"question": None}, "'sections'.0.'question': Input should be a valid string"),

@@ -56,7 +56,7 @@ def test_a_tensor_of_another_shape(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blocks", [1, 3, 10**9])
 def test_a_wrong_count_of_blocks(blocks: int, tmp_path: Path) -> None:
-    refused(save(tmp_path / "tiny.gguf", MODEL, "llama", {"block_count": blocks}), f"speaks of {blocks} blocks, its tensors are of 2")
+    refused(save(tmp_path / "tiny.gguf", MODEL, "llama", {"block_count": blocks}), f"its header says {blocks} blocks, its tensors are of 2")
 
 
 @pytest.mark.parametrize(
@@ -200,18 +200,18 @@ Damage = Callable[[bytes], bytes]
         (lambda data: b"", "too short"),
         (lambda data: data[:20], "too short"),
         (lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of git LFS"),
-        (lambda data: b"<!DOCTYPE html>" + data, "no GGUF file"),
+        (lambda data: b"<!DOCTYPE html>" + data, "is not a GGUF file"),
         (lambda data: data[:4] + struct.pack("<I", 1) + data[8:], "version 1"),
-        (lambda data: data[:8] + struct.pack("<Q", 2**63) + data[16:], "goes on behind its end|axes|unknown type"),
+        (lambda data: data[:8] + struct.pack("<Q", 2**63) + data[16:], "continues past its end|axes|unknown type"),
         (lambda data: data[:16] + struct.pack("<Q", 2**63) + data[24:], "truncated or damaged"),
-        (lambda data: data[:24] + struct.pack("<Q", 2**64 - 1) + data[32:], "goes on behind its end"),
+        (lambda data: data[:24] + struct.pack("<Q", 2**64 - 1) + data[32:], "continues past its end"),
         (
             lambda data: data.replace(b"tokenizer.ggml.tokens\x09\0\0\0", b"tokenizer.ggml.tokens\x0b\0\0\0"),
             "twice|damaged|expected a list|no UTF-8",
         ),
-        (lambda data: data.replace(b"output_norm.weight", b"output_norm.weigh\xff"), "no UTF-8"),
-        (lambda data: data[:-1], "its header speaks of"),
-        (lambda data: data + bytes(1000), "its header speaks of"),
+        (lambda data: data.replace(b"output_norm.weight", b"output_norm.weigh\xff"), "which is not UTF-8"),
+        (lambda data: data[:-1], "its header says"),
+        (lambda data: data + bytes(1000), "its header says"),
         (lambda data: data.replace(b"blk.1.ffn_up", b"blk.0.ffn_up"), "is there twice"),
     ],
 )

@@ -162,7 +162,7 @@ def test_the_gate_exits_1_and_writes_nothing(prune: Callable, tmp_path: Path, fo
     rise = measure_loss(model, nested([2]), text).rises[-1].value  # below zero: random weights only get better
     code, _, errors = prune("--blocks", 2, f"--max-nll-increase={rise - 0.01}")
     assert code == 1
-    assert "nothing is written" in errors
+    assert "nothing was written" in errors
     assert not list(tmp_path.iterdir())
 
 
@@ -272,11 +272,11 @@ def test_other_logits_of_the_same_bytes_are_seen(folder: Path, tmp_path: Path, m
         (["--blocks", "one"], "not a list of block indices"),
         (["--ratio", "0.25"], "which is not a whole number: give --remove 1 (ratio 0.200) or --remove 2 (ratio 0.400)"),
         (["--ratio", "nan"], "a ratio of nan is not a share of the blocks: give one between 0 and 1"),
-        (["--ratio", "inf"], "a ratio of inf is no share of the blocks"),
+        (["--ratio", "inf"], "a ratio of inf is not a share of the blocks"),
         (["--by", "bj", "--remove", "1"], "bi"),
         (["--by", "bi", "--blocks", "1"], "--by bi and --blocks both choose the blocks to remove: use only one of them"),
-        (["--by", "nll", "--method", "laco", "--remove", "1"], "--by nll and --method both say which blocks go"),
-        (["--by", "bi", "--method", "slicegpt", "--ratio", "0.2"], "--by bi and --method both say which blocks go"),
+        (["--by", "nll", "--method", "laco", "--remove", "1"], "--by nll and --method both choose the blocks to remove"),
+        (["--by", "bi", "--method", "slicegpt", "--ratio", "0.2"], "--by bi and --method both choose the blocks to remove"),
         ([], "one of --remove"),
         (["--remove", "1", "--ratio", "0.2"], "one of --remove"),
         (["--remove", "1", "--format", "gguf"], "no stock loader reads llama"),

@@ -133,7 +133,7 @@ def test_what_cannot_be_compared(sources: list[str], folder: Path, tmp_path: Pat
     budget = {"architecture": "Llama", "of_steps": 9, "n_params": 5, "data": "d", "tokenizer": "t", "equals": None}
     mixed = {str(source): budget | {"seed": i, "tokens": 100 + i} for i, source in enumerate(sources)}
     for names, facts, says in (
-        (sources[:1], {}, "is no comparison"),
+        (sources[:1], {}, "cannot be compared"),
         ([sources[0]] * 2, {}, "named twice"),
         ([sources[0], mute], {}, "no common corpus: .*mute comes without a tokenizer"),
         ([sources[0], twin], {}, "several models have the same name"),

@@ -104,7 +104,7 @@ def test_all_files_of_a_kind_are_read_or_none(tmp_path: Path) -> None:
     """`datasets` reads my_test.jsonl alone."""
     fill(tmp_path, "a.jsonl", "my_test.jsonl")
     with pytest.raises(
-        StrataError, match=r"holds my_test.jsonl, which is named as the test split, and a.jsonl, which is not: take all"
+        StrataError, match=r"holds my_test.jsonl, which is named as the test split, and a.jsonl, which is not: choose all"
     ) as error:
         read(tmp_path)
     assert str(tmp_path / "**/*.jsonl") in str(error.value)
@@ -180,7 +180,7 @@ def test_configurations_that_cannot_be_had(tmp_path: Path) -> None:
         with pytest.raises(StrataError, match=message):
             read(corpus)
     for head, message in (
-        ("configs: [1]\n", "has `configs` that are no list"),
+        ("configs: [1]\n", "has `configs` that are not a list"),
         ("configs: {\n", "cannot read the head of .*README.md"),
         ("configs:\n- data_files: gone/*\n", "declares the files 'gone/.', and there are none"),
         ("configs:\n- data_files: ../../*\n", "declares the files '../../.', and there are none"),

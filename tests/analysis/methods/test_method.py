@@ -52,10 +52,10 @@ def test_the_nearest_knob_is_taken() -> None:
 def test_targets_that_no_knob_reaches() -> None:
     model = deep("llama")
     with pytest.raises(
-        StrataError, match=r"does not come within 1.5 % of 25 % .* nearest that it reaches are 16.7 % \(knob 1\) and 33.3 % \(k"
+        StrataError, match=r"does not come within 1.5 % of 25 % .* nearest that it reaches are 16.7 % \(level 1\) and 33.3 % \(k"
     ):
         solve(METHODS["shortgpt"], model, text(), 0.25)
-    with pytest.raises(StrataError, match=r"the nearest that it reaches is 83.3 % \(knob 5\)$"):
+    with pytest.raises(StrataError, match=r"the nearest that it reaches is 83.3 % \(level 5\)$"):
         solve(METHODS["shortgpt"], model, text(), 0.95)
     assert solve(METHODS["shortgpt"], model, text(), 0.25, tolerance=0.1).level in (1, 2)
     for target in (0, 1, 25):
@@ -82,14 +82,14 @@ def test_a_quarter_of_published_shapes_is_met_or_the_nearest_are_named(shape: Ca
     assert all(abs(found.block_params - 0.25) <= abs(other.block_params - 0.25) for _, other in others)
     if abs(found.block_params - 0.25) > TOLERANCE:
         assert (shape, name in REACHED) == (smollm2, False), "7 and 8 of 30 blocks"
-        with pytest.raises(UnreachableError, match=r"the nearest that it reaches are 23.3 % \(knob 7\) and 26.7 % \(knob 8\)$"):
+        with pytest.raises(UnreachableError, match=r"the nearest that it reaches are 23.3 % \(level 7\) and 26.7 % \(level 8\)$"):
             solve(method, model, [], 0.25)
 
 
 def test_the_size_that_counts_is_that_of_the_pruned_model() -> None:
     """A method whose count is off, as it can be where blocks differ."""
     off = replace(METHODS["shortgpt"], count=lambda model, level: Size(0.25, 0, 0))
-    with pytest.raises(UnreachableError, match=r"does not come within 1.5 % of 25 % .* the nearest that it reaches is 16.7 % \(knob 1\)$"):
+    with pytest.raises(UnreachableError, match=r"does not come within 1.5 % of 25 % .* the nearest that it reaches is 16.7 % \(level 1\)$"):
         solve(off, deep("llama"), text(), 0.25)
 
 

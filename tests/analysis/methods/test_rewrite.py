@@ -132,7 +132,7 @@ def test_what_no_file_holds_is_measured(method: str, ratio: float, prune: Callab
             logits = solved.model.run(row[None, :n])[0, :-1].double().log_softmax(-1)
             nll, tokens = nll - float(logits.gather(-1, row[1:n, None]).sum()), tokens + n - 1
     assert record["loss"]["pruned"] == pytest.approx(nll / tokens, rel=1e-5)
-    assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
+    assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
     code, said, errors = prune(source, "--method", method, "--ratio", ratio, "--max-nll-increase", -9, out=False)
     assert (code, "more than -9" in errors) == (1, True)
     for words in (["--remove", 1], ["--ratio", ratio, "--blocks", "1"]):

@@ -54,7 +54,7 @@ def kept(order: str, out: Path) -> Path:
         ("bi", {"blocks": [1]}, "Input should be a valid array"),
         ("bi", [{}, {"blocks": ["1"]}], "1.'blocks'.0: Input should be a valid integer"),
         ("bi", "[{}, {", "Expecting property name"),
-        ("bi", "[NaN]", "NaN is no number of JSON"),
+        ("bi", "[NaN]", "NaN is not a JSON number"),
         ("bi", "[" * 100_000, "it is nested too deeply"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_path_of_another_plan_is_not_taken(model: BlockModel, prose: Path, tmp
     find(model, prose, tmp_path)
     path = kept("bi", tmp_path)
     (path.parent / "manifest.json").unlink()
-    with pytest.raises(StrataError, match="is not empty and holds no run: give another `out`"):
+    with pytest.raises(StrataError, match="is not empty and does not hold a run: give another `out`"):
         find(model, prose, tmp_path)
 
 

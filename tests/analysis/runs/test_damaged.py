@@ -152,8 +152,8 @@ MANIFEST: dict[str, Any] = {"schema": 2, "key": KEY, "identity": {"model": "tiny
         ({"asked": {"x": 10**9}}, r"'asked'\.'x': Input should be a valid"),
         ({"asked": {"x": ["a", 2]}}, r"'asked'\.'x'\.1: Input should be a valid string"),
         ({"table": {"documents": ["a"]}}, r"'table'\.'sha256': Field required"),
-        ({"note": float("nan")}, "NaN is no number of JSON"),
-        ({"note": float("-inf")}, "-Infinity is no number of JSON"),
+        ({"note": float("nan")}, "NaN is not a JSON number"),
+        ({"note": float("-inf")}, "-Infinity is not a JSON number"),
     ],
 )
 def test_a_damaged_manifest_is_refused_in_one_line(changes: dict[str, Any], says: str, tmp_path: Path) -> None:

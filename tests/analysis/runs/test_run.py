@@ -237,7 +237,7 @@ def test_a_manifest_of_something_else(manifest: str, tmp_path: Path) -> None:
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("years of work")
-    with pytest.raises(StrataError, match="is not empty and holds no run: give another `out`"):
+    with pytest.raises(StrataError, match="is not empty and does not hold a run: give another `out`"):
         Run(tmp_path, IDENTITY)
     with pytest.raises(StrataError, match=r"thesis\.docx: Not a directory"):
         Run(tmp_path / "thesis.docx", IDENTITY)

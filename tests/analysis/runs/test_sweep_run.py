@@ -231,7 +231,7 @@ def test_fewer_documents_do_not_shrink_the_summary(both, folder: Path, tmp_path:
         assert set(few["n_documents"]) == {5}
         assert (tmp_path / name / "summary.csv").read_bytes() == whole
         assert capsys.readouterr().err == (
-            f"strata: {tmp_path / name}/summary.csv stays as it is: it is of 14 documents, and the 5 that were requested are among them\n"
+            f"strata: {tmp_path / name}/summary.csv stays as it is: it covers 14 documents, and the 5 that were requested are among them\n"
         )
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         assert manifest["table"]["documents"] == [w.id for w in text(folder, 14, split=make(5).text.split).windows(model)]
@@ -257,7 +257,7 @@ def test_a_summary_that_was_changed_or_is_of_others_gives_way_and_that_is_said(
     second = study.run(tmp_path / "run")
     assert not second.equals(first)
     assert (tmp_path / "run" / "summary.csv").read_text() == second.to_csv(index=False)
-    assert "summary.csv was of 6 documents, 6 of them not requested now; it now covers 6\n" in capsys.readouterr().err
+    assert "summary.csv covered 6 documents, 6 of them not requested now; it now covers 6\n" in capsys.readouterr().err
 
 
 def test_significance_is_decided_within_a_kind() -> None:

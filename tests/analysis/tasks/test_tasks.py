@@ -105,7 +105,7 @@ def test_chance_free_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("piqqa", "did you mean piqa"), ("coqa", "coqa generates text, which is not yet there"), ("wikitext", "no layout of files")],
+    [("piqqa", "did you mean piqa"), ("coqa", "coqa generates text, which is not supported yet"), ("wikitext", "no layout of files")],
 )
 def test_tasks_that_cannot_be_had(name: str, says: str, data: Path) -> None:
     with pytest.raises(StrataError, match=says):

@@ -96,7 +96,7 @@ def test_what_was_read_is_said_and_kept(strata: Callable[..., Done], tiny_folder
     assert json.loads(as_json.stdout)["read"] == read
     assert [read[name] for name in ("rows", "empty", "repeated", "documents", "column")] == [43, 2, 1, 40, "text"]
     assert (read["files"], read["passed_over"]) == ([str(tmp_path / "set" / "a.jsonl")], {"beside texts": ["LICENSE.txt"]})
-    assert f": 2 empty, 1 repeated, 40 documents, {read['in_split']} of them held-out; passed over LICENSE.txt (beside texts)" in said
+    assert f": 2 empty, 1 repeated, 40 documents, {read['in_split']} of them held-out; skipped LICENSE.txt (beside texts)" in said
 
 
 def test_importance_of_every_metric_and_kind(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_groups_of_heads_with_either_fill(strata: Callable[..., Done], tiny_fold
     [
         (["--fill", "median", "--kind", "heads"], "unknown fill 'median': did you mean mean"),
         (["--fill", "mean"], "mean ablation is of heads"),
-        (["--until-resolved", "0.01"], "2 documents are too few to decide: at least 12 are needed, that is --tokens 384 or more"),
+        (["--until-resolved", "0.01"], "2 documents are too few to decide: at least 12 are needed, that is 384 tokens or more"),
         (["--fill", "mean", "--task", "piqa"], "--fill and --until-resolved are for text only"),
     ],
 )
@@ -257,7 +257,7 @@ def test_a_sweep_until_all_is_resolved(strata: Callable[..., Done], sweep: list[
     words = [*sweep, "--kind", "blocks", "--until-resolved", "0.01", "--out", tmp_path / "run"]
     done = strata(*words)
     assert done.returncode == 0, done.stderr
-    assert "Of 3 ablations " in done.stdout
+    assert "Of 3 ablations" in done.stdout
     assert "of the work of all documents for all ablations was saved." in done.stdout
     found = pd.read_csv(tmp_path / "run" / "decisions.csv")
     assert list(found) == [*KEY, "decision", "value", "low", "high", "n_documents"]

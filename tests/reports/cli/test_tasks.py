@@ -72,7 +72,7 @@ def test_sweep_of_a_task(strata: Strata, files: Path, reader: Path, tmp_path: Pa
     words = ["sweep", reader, "--task", "piqa", "--data", files, "--device", "cpu", "--out", tmp_path / "run"]
     code, out, _ = strata(*words)
     assert code == 0
-    assert "dense piqa acc " in out
+    assert "unpruned piqa acc " in out
     assert "the unpruned model is not significantly better than chance on piqa" in out  # its weights are random
     table = pd.read_csv(tmp_path / "run" / "summary.csv")
     assert table["n_documents"].eq(13).all()
@@ -90,7 +90,7 @@ def test_what_is_cut_is_counted(strata: Strata, files: Path, reader: Path, tmp_p
     [
         (["tasks", "show", "piqqa"], "did you mean piqa"),
         (["tasks", "show", "piqa"], "cannot read baber/piqa for piqa"),
-        (["tasks", "show", "coqa"], "coqa generates text, which is not yet there"),
+        (["tasks", "show", "coqa"], "coqa generates text, which is not supported yet"),
         (["tasks", "show", "piqa", "--doc", "99", "--data", "FILES"], "piqa has no document 99: it has 13"),
         (["sweep", "MODEL", "--task", "piqa", "--data", "EMPTY", "--out", "RUN"], "holds no rows of baber/piqa: expected piqa/valid.jsonl"),
         (["sweep", "MODEL", "--task", "boolq", "--data", "BROKEN", "--out", "RUN"], "dev.jsonl, line 2: "),
