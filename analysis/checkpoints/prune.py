@@ -128,7 +128,7 @@ class PruningJob:
             for name, text in texts.items()
             if text is not None
         }
-        method = {"method": {"name": self.rewritten.method, "knob": self.rewritten.level}} if self.rewritten else {}
+        method = {"method": {"name": self.rewritten.method, "level": self.rewritten.level}} if self.rewritten else {}
         return {
             "source": {"model": self.source.asked, "revision": self.source.revision, "name": spec.name, "hash": spec.source_hash},
             "family": spec.family,

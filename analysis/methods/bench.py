@@ -41,7 +41,7 @@ Share = Annotated[float, Field(le=1)]  # negative where a method adds
 class Kept(Strict):
     """What a method was told, what that gave, and what it said."""
 
-    knob: float
+    level: float
     block_params: Share
     params: Share
     flops: Share
@@ -113,7 +113,7 @@ class MethodRuns:
         nll = self._question.answer(run.records())["nll"][0]
         assert said is not None
         found = tuple(Answers(np.array(a.values), np.array(a.counts), a.chance) for a in (kept[key] for key in self.asked))
-        return PrunedPoint(name, target, said.knob, nll=nll, answers=found, note=said.note, size=said.size)
+        return PrunedPoint(name, target, said.level, nll=nll, answers=found, note=said.note, size=said.size)
 
     def _whole(self, run: Run) -> bool:
         """Is everything there?"""
@@ -135,7 +135,7 @@ class MethodRuns:
         size = documents_per_batch(model, dense, self.text.window + 2, None)
         about = {"spec": asdict(model.spec), "read": self.text.reading(self.model).to_json()}
         map_documents(run, self._question, on_windows(self.text.windows(self.model), model, lambda work: size, score), about)
-        run.write_json(SIZE, {"knob": solved.level, "note": solved.note, **solved.size._asdict()})
+        run.write_json(SIZE, {"level": solved.level, "note": solved.note, **solved.size._asdict()})
         answered = self._answers(model, run.folder)
         found = [KeptAnswers(values=a.values.tolist(), counts=a.counts.tolist(), chance=a.chance) for a in answered]
         kept = self._kept(run) | dict(zip(self.asked, found, strict=True))

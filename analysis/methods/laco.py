@@ -6,7 +6,7 @@ The norms on the stream stay those of the block that takes in, everything else i
 `official`, what the published notebooks compute: w_l becomes w_{l+m}, the weights of the last block that is taken in;
 `eq1`, the paper's equation: w_l + sum over k of (w_{l+k} - w_l).
 
-The knob is the number of blocks that go. The threshold at which so many go is found by bisection in steps of 0.01: the highest
+The level is the number of blocks that go. The threshold at which so many go is found by bisection in steps of 0.01: the highest
 one wherever a lower threshold takes out no fewer blocks, which is the rule but no law. The last merge takes in no more blocks
 than are asked for. What is left is then what the published loop has made at that threshold when it has taken out as many. Its
 INTERVAL is 1 here, as in the notebooks: whether a merge is kept or not, the next one begins a block further down.

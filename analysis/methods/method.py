@@ -1,4 +1,4 @@
-"""What a pruning method is: a function from a model and calibration text to a smaller model, told how much by one knob.
+"""What a pruning method is: a function from a model and calibration text to a smaller model, told how much by one level.
 
 A module for each method ends with its `Method` (`SLICEGPT`, `LLM_PRUNER`, `LACO`, ...); `analysis.methods.table` lists them.
 """
@@ -22,7 +22,7 @@ TOKENS = 16  # of calibration text for each dimension of the stream, at least: a
 
 
 class UnreachableError(StrataError):
-    """A method does not make a model of the size that was asked for: no knob comes near it, or it would take too long."""
+    """A method does not make a model of the size that was asked for: no level comes near it, or it would take too long."""
 
 
 class Size(NamedTuple):
@@ -44,11 +44,11 @@ def _totals(spec: ModelSpec) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Method:
-    """`prune(model, batches, knob)` gives a new model, with shared or new weights, and leaves `model` as it is.
+    """`prune(model, batches, level)` gives a new model, with shared or new weights, and leaves `model` as it is.
 
-    `knobs(model)` are the candidates, ascending: a larger one takes out more. `count(model, knob)` is the size that `prune`
+    `levels(model)` are the candidates, ascending: a larger one takes out more. `count(model, level)` is the size that `prune`
     gives, or nearly (blocks that differ are counted as alike), from shapes alone: no calibration, no copy of a weight.
-    `note(model, batches, knob)` says in words what `prune` chose by itself on the way.
+    `note(model, batches, level)` says in words what `prune` chose by itself on the way.
     """
 
     title: str
@@ -64,12 +64,12 @@ class Method:
 
 
 def without_last(model: BlockModel, level: Level) -> Size:
-    """What `knob` of its blocks are of a model: the `count` of methods that take out whole blocks."""
+    """What `level` of its blocks are of a model: the `count` of methods that take out whole blocks."""
     return size(model, model.with_blocks(model.blocks[: len(model.blocks) - int(level)]))
 
 
 class Remembered(Generic[Found]):
-    """The last result of a function of a model, its calibration text and more, so that one method's knobs share it."""
+    """The last result of a function of a model, its calibration text and more, so that one method's levels share it."""
 
     def __init__(self, function: Callable[..., Found]) -> None:
         self.function, self.last = function, list[tuple[BlockModel, Sequence[Batch], tuple[object, ...], Found]]()
@@ -92,7 +92,7 @@ def first_documents(batches: Sequence[Batch], documents: int) -> list[Batch]:
 
 
 class Solved(NamedTuple):
-    """A knob, what it gives, and how much of the model is gone then."""
+    """A level, what it gives, and how much of the model is gone then."""
 
     level: Level
     model: BlockModel
@@ -132,7 +132,7 @@ def nearest(method: Method, model: BlockModel, target: float) -> list[tuple[Leve
 
 
 def solve(method: Method, model: BlockModel, batches: Sequence[Batch], target: float, tolerance: float = TOLERANCE) -> Solved:
-    """The model with about `target` of its block parameters gone, by the knob that comes nearest.
+    """The model with about `target` of its block parameters gone, by the level that comes nearest.
 
     `target` and `tolerance` are shares of the block parameters. Raises StrataError on a model that the method cannot prune, and
     UnreachableError, naming the nearest sizes, when none is within `tolerance`, counted from shapes and measured from the result.

@@ -78,7 +78,7 @@ class InMemory:
         rise, loss = self.loss.rises[-1], self.loss
         return {
             "model": self.model.spec.name,
-            "method": {"name": self.method, "knob": self.solved.level},
+            "method": {"name": self.method, "level": self.solved.level},
             "removed": self.solved.size._asdict(),
             "parameters": {"dense": self.model.spec.n_params, "pruned": self.solved.model.spec.n_params},
             "loss": {"dense": loss.dense.value, "pruned": loss.pruned.value, "rise": rise._asdict(), "n_documents": len(loss.tokens)},

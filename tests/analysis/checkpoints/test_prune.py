@@ -88,7 +88,7 @@ def test_prune_by_bi_is_read_by_transformers(prune: Callable, folder: Path, pros
     assert (folder / "model.safetensors").stat().st_size == pytest.approx(record["files"]["dense"], rel=0.1)  # but for the header
     assert record["loss"]["rise"]["ci_low"] <= record["loss"]["rise"]["value"] <= record["loss"]["rise"]["ci_high"]
     card = (out / "README.md").read_text()
-    assert f"Blocks {', '.join(map(str, record['blocks']['removed']))} (0-based)" in card
+    assert f"Blocks {' and '.join(map(str, record['blocks']['removed']))} (0-based)" in card
     assert "byte for byte" in card
     assert f"File: {weights / 1e6:,.1f} MB of " in card
     assert ", in the precision of the source. `AutoModelForCausalLM" in card

@@ -137,7 +137,7 @@ def test_what_cannot_be_compared(sources: list[str], folder: Path, tmp_path: Pat
         ([sources[0]] * 2, {}, "named twice"),
         ([sources[0], mute], {}, "no common corpus: .*mute comes without a tokenizer"),
         ([sources[0], twin], {}, "several models have the same name"),
-        (sources, mixed, "no seed group: tokens is 100 and 101"),
+        (sources, mixed, "are not a seed group: tokens is 100 and 101"),
     ):
         with pytest.raises(StrataError, match=says):
             run(names, folder, tmp_path / "out", facts)

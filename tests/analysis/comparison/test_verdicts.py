@@ -26,7 +26,7 @@ def test_three_agreeing_seeds_trained_alike_speak_of_architectures() -> None:
     assert "Llama loses more as blocks are removed" in said
     assert "a difference between the architectures as trained here, at equal tokens" in said
     other = verdict((0.40, 0.41, 0.42), (0.61, 0.60, 0.62), Interval(-0.2, -0.25, -0.15), matched="equal loss")
-    assert "RWKV loses more as blocks go" in other
+    assert "RWKV loses more as blocks are removed" in other
     assert "at equal loss" in other
 
 

@@ -1,4 +1,4 @@
-"""Sizes, and the knob that reaches them."""
+"""Sizes, and the level that reaches them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_flops_by_hand() -> None:
     assert METHODS["laco"].count(model, 3).flops == pytest.approx(3 * block / (6 * block + head))
 
 
-def test_the_nearest_knob_is_taken() -> None:
+def test_the_nearest_level_is_taken() -> None:
     model = deep("llama")
     for target, level in ((1 / 6, 1), (0.34, 2), (0.32, 2), (0.51, 3), (5 / 6, 5)):
         solved = solve(METHODS["shortgpt"], model, text(), target)
@@ -49,10 +49,10 @@ def test_the_nearest_knob_is_taken() -> None:
         assert abs(solved.size.block_params - target) <= 0.015
 
 
-def test_targets_that_no_knob_reaches() -> None:
+def test_targets_that_no_level_reaches() -> None:
     model = deep("llama")
     with pytest.raises(
-        StrataError, match=r"does not come within 1.5 % of 25 % .* nearest that it reaches are 16.7 % \(level 1\) and 33.3 % \(k"
+        StrataError, match=r"does not come within 1.5 % of 25 % .* nearest that it reaches are 16.7 % \(level 1\) and 33.3 % \(l"
     ):
         solve(METHODS["shortgpt"], model, text(), 0.25)
     with pytest.raises(StrataError, match=r"the nearest that it reaches is 83.3 % \(level 5\)$"):
@@ -93,7 +93,7 @@ def test_the_size_that_counts_is_that_of_the_pruned_model() -> None:
         solve(off, deep("llama"), text(), 0.25)
 
 
-def test_a_method_with_a_fine_knob() -> None:
+def test_a_method_with_fine_levels() -> None:
     """Bisection asks for few of the candidates."""
     asked: list[float] = []
 

@@ -72,7 +72,7 @@ def test_transformers_reads_what_is_written(method: str, prune: Callable, prose:
     made = METHODS[method].prune(model, list(batches(calibration(model, prose).windows(model), model)), 2)
     assert record["written"]["read_by"] == "transformers"
     assert record["blocks"]["kept"] == bases(model, made)
-    assert record["method"] == {"name": METHODS[method].title, "knob": 2}
+    assert record["method"] == {"name": METHODS[method].title, "level": 2}
     assert set(record["corpora"]) == {"calibration", "held-out"}
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     ids = torch.arange(40)[None]

@@ -114,7 +114,7 @@ def test_an_untied_head_can_make_a_model_larger() -> None:
     assert count(m, 0.3).params < 0 < count(m, 0.3).block_params
 
 
-def test_knobs_are_all_widths() -> None:
+def test_levels_are_all_widths() -> None:
     m = model("llama")
     assert [width(m, level) for level in levels(m)] == [48, 40, 32, 24, 16, 8]
     sizes = [count(m, level).block_params for level in levels(m)]

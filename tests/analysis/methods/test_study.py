@@ -92,7 +92,7 @@ def test_a_second_time_nothing_is_pruned(
     ("name", "damaged", "says"),
     [
         ("size.json", {"block_params": 7.0}, "'block_params': Input should be less than or equal to 1"),
-        ("size.json", {"knob": float("nan")}, "NaN is not a JSON number"),
+        ("size.json", {"level": float("nan")}, "NaN is not a JSON number"),
         ("size.json", {"note": ["a"]}, "'note': Input should be a valid string"),
         ("answers.json", {"values": [1.0]}, "its answers on piqa are not of 14 questions"),
         ("answers.json", {"counts": [0.0] * 14}, "Input should be greater than 0"),
@@ -112,7 +112,7 @@ def test_what_is_kept_of_a_point_is_checked(
     kept = json.loads(path.read_text())
     (key,) = kept if name == "answers.json" else [None]
     path.write_text(json.dumps(kept | damaged if damaged and key is None else {key: kept[key] | damaged if damaged else [1]}))
-    with pytest.raises(StrataError, match=f"{name} cannot be used: .*{says}.*; remove it, and the method is run again"):
+    with pytest.raises(StrataError, match=f"{name} cannot be used: .*{says}.*; remove it to run the method again"):
         made.point("shortgpt", 0.25)
     path.unlink()
     again = made.point("shortgpt", 0.25)
@@ -131,7 +131,7 @@ def test_tables(found: tuple[Methods, Path]) -> None:
     assert (result.table["all parameters"] <= result.table["block parameters"]).all()
     assert len(result.sizes) == 12
     assert result.missed == "Every method reached every size."
-    assert result.sizes["knob"].str.contains("threshold").tolist() == [title == "LaCo" for title in result.sizes["method"]]
+    assert result.sizes["level"].str.contains("threshold").tolist() == [title == "LaCo" for title in result.sizes["method"]]
     facts = result.facts.set_index("")["measured"]
     assert facts["Dense loss"] == f"{bounded(ratio(result.nll, result.tokens))} nats a token"
     assert "within 1.5 points where met" in facts["Sizes"]
@@ -233,7 +233,7 @@ def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: P
     result = compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)), methods=["linear"])
     assert [p.target for p in result.reached] == [0.25]
     assert "linear replacement does not come within" in result.missed
-    assert result.missed.startswith("Not at 30.0")
+    assert result.missed.startswith("Not reached, 30.0")
     more = compare_methods(model, RunConfig(SIZES, tmp_path, str(prose)), methods=["shortgpt", "linear", "slicegpt"])
     first, paper_n_removed, stands = more.conclusion.split(". ")
     assert first.endswith("removed, no method was measured (not measured: ShortGPT, linear replacement and SliceGPT)")
@@ -248,7 +248,7 @@ def test_a_model_with_quantised_weights_loses_whole_blocks_alone(model: BlockMod
     result = compare_methods(quantised, RunConfig(SIZES, tmp_path, str(prose)))
     assert {p.method for p in result.reached} == {p.method for p in result.points} == {"shortgpt", "one_shot"}
     said = result.missed.splitlines()[-1].replace("\\", "")
-    assert said.startswith("Not for quantised weights (4-bit weights), which they compute with as floats: LaCo, ")
+    assert said.startswith("Not available for quantised weights (4-bit weights), which they would use as floats: LaCo, ")
 
 
 def test_errors_that_are_not_about_sizes_are_raised(
@@ -270,7 +270,7 @@ def test_targets_are_numbers_of_blocks() -> None:
 
 def test_families() -> None:
     assert study.known(deep("rwkv-4"), tuple(METHODS)) == ["shortgpt", "one_shot", "laco", "linear"]
-    twins = "The same as LaCo where it makes one block of two: LaCo (its equation)."
+    twins = "Identical to LaCo where it merges two blocks into one: LaCo (its equation)."
     assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not available for rwkv: SliceGPT, LLM-Pruner, LLM-Pruner (its published code).")
     wide = deep("llama").with_blocks(deep("llama").blocks * 4)
     assert study.known(wide, tuple(METHODS)) == list(METHODS)
@@ -278,7 +278,7 @@ def test_families() -> None:
 
 
 def test_what_each_method_reads_is_said() -> None:
-    assert "LaCo reads the first 5 documents, 128 tokens of each at most, one-shot removal the first 16 documents" in LIMITS
+    assert "LaCo reads the first 5 documents, at most 128 tokens of each, one-shot removal the first 16 documents" in LIMITS
     assert "by up to 1.5 points" in LIMITS
 
 

@@ -95,7 +95,7 @@ def test_commands_know_them(installed: dict[str, str], tiny_folder: Path, prose:
     sums = sum(measure(model, b.ids, b.lengths, [found["overlap"]])["overlap"].sum(1) for b in both)
     result = read_run(tmp_path / "importance")
     assert result.per_document("overlap").sum().to_numpy() == pytest.approx(sums, rel=1e-5)
-    assert result.manifest["identity"]["metrics"] == ["bi", {"name": "overlap", "title": "overlap", "version": "2.5"}]
+    assert result.manifest["identity"]["importance"]["metrics"] == [{"name": "overlap", "title": "overlap", "version": "2.5"}]
 
     record = json.loads((tmp_path / "pruned" / "strata.json").read_text())
     assert record["blocks"]["removed"] == [1]
