@@ -20,8 +20,8 @@ from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
-from analysis.removal.orders import Calibration, Listing, Order, Search, find_block_order, nested
-from analysis.removal.paths import RemovalPath
+from analysis.removal.orders import Calibration, Listing, Order, Search, find_block_order
+from analysis.removal.paths import RemovalPath, nested
 from analysis.runs.folder import VERSIONS
 from analysis.runs.settings import ProgressCallback, no_progress
 from analysis.stats.intervals import Interval, ratio

@@ -10,17 +10,17 @@ import pandas as pd
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.display.format import bounded, count, percent
+from analysis.display.removal_plots import Panel
 from analysis.display.result import Result, read
-from analysis.removal.nested import nested
-from analysis.removal.savings import MEASURES, Comparison, CostedPath, compare
+from analysis.removal.paths import RemovalPath, Scored, up_to
+from analysis.removal.savings import MEASURES, Comparison, Curve, compare
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.width.head_orders import NAMES, Removals
 from analysis.width.sentences import cheapest_kind, depth_or_width
-from analysis.width.study import curve
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
-LIMIT = 0.3  # of the blocks' parameters go along a path
+LIMIT, POINTS = 0.3, 12  # of the blocks' parameters go along a path, in at most so many steps
 ORDER, PATHS = 0.25, 0.25  # of the budget's time: causal orders of all kinds, and the paths
 
 
@@ -32,7 +32,7 @@ class DepthWidth(Result):
     text: Text
     calibration: Text
     order: str  # by which importance parts are removed, as in `removals.NAMES`
-    paths: dict[str, CostedPath]  # by kind
+    scored: Scored  # paths by kind
 
     @property
     def n_documents(self) -> int:
@@ -41,7 +41,7 @@ class DepthWidth(Result):
     @property
     def measured(self) -> dict[str, str]:
         """What was measured and on what."""
-        reach = {kind: percent(path.shares("block parameters", self.model.spec)[-1]) for kind, path in self.paths.items()}
+        reach = {kind: percent(curve.shares["block parameters"][-1]) for kind, curve in self.curves.items()}
         return {
             "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({count(self.calibration.documents, 'document')}): the "
             "least harm for what is saved first",
@@ -54,17 +54,27 @@ class DepthWidth(Result):
         }
 
     @cached_property
-    def curves(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """By measure and kind: rise in loss by the share that is saved, in percent."""
-        spec = self.model.spec
-        return {
-            measure: {kind: curve(path, (100 * path.shares(measure, spec)[1:]).tolist()) for kind, path in self.paths.items()}
-            for measure in MEASURES
-        }
+    def curves(self) -> dict[str, Curve]:
+        """By kind."""
+        return {kind: self.scored.curve(kind) for kind in self.kinds}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """With their titles in figures."""
+        return {kind: kind for kind in self.scored.paths}
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """As `Scored.table`, by kind."""
+        return self.scored.table(list(self.kinds))
+
+    @property
+    def panels(self) -> list[Panel]:
+        return [Panel(measure, f"{measure} saved", list(self.kinds)) for measure in MEASURES]
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        return compare(self.paths, self.model.spec, list(MEASURES), SHARES)
+        return compare(self.curves, list(MEASURES), SHARES)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -73,7 +83,7 @@ class DepthWidth(Result):
         for c in self.comparisons:
             first = c.verdict.leaders[0] if c.verdict else ""
             more = [kind for kind in c.rises if frozenset((first, kind)) in c.differing]
-            rises = {kind: bounded(c.rises[kind]) if kind in c.rises else self._missing(kind, c) for kind in self.paths}
+            rises = {kind: bounded(c.rises[kind]) if kind in c.rises else self._missing(kind, c) for kind in self.kinds}
             rows.append(
                 {
                     "saved": c.at,
@@ -86,14 +96,14 @@ class DepthWidth(Result):
 
     def _missing(self, kind: str, c: Comparison) -> str:
         """Why there is no loss of a kind."""
-        return "one saves more" if self.paths[kind].shares(c.measure, self.model.spec)[1] > c.share else "too little can be saved"
+        return "one saves more" if self.curves[kind].shares[c.measure][1] > c.share else "too little can be saved"
 
     @cached_property
     def conclusion(self) -> str:
         """Which kind is cheapest where the blocks' parameters count, and whether depth or width is by any measure."""
         first = [c for c in self.comparisons if c.measure == next(iter(MEASURES))]
         sentences = [cheapest_kind(c, n_documents=self.n_documents) for c in first]
-        if "heads" in self.paths:
+        if "heads" in self.kinds:
             sentences.append(depth_or_width(self.comparisons, n_documents=self.n_documents))
         return "\n\n".join(sentences)
 
@@ -109,9 +119,9 @@ def depth_width(model: BlockModel, config: RunConfig) -> DepthWidth:
     held_out, calibration = removals.texts(config.documents or MIN_DOCUMENTS_FOR_CI)
     causal = removals.limited(ORDER).causal(kinds, calibration)
     scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}
-    sets = {}
+    paths: dict[str, RemovalPath] = {}
     for kind in kinds:
         ordered = removals.ordered(kind, scores[kind])
-        sets[kind] = nested(ordered, removals.shares(ordered, "block parameters"), LIMIT)
-    paths, text = removals.limited(PATHS).paths("depth and width", sets, held_out)
-    return DepthWidth(model, text, calibration, "causal" if causal else "taylor", paths)
+        paths[kind] = up_to(ordered, removals.shares(ordered, "block parameters"), LIMIT, POINTS)
+    scored, text = removals.limited(PATHS).paths("depth and width", paths, held_out)
+    return DepthWidth(model, text, calibration, "causal" if causal else "taylor", scored)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +12,6 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.display.format import number
 from analysis.display.plots import MARKERS, NAMES, PALETTE, axis_scale, scale_of
 from analysis.display.show import WIDTH
 
@@ -111,28 +109,3 @@ def _pixels(ax: plt.Axes, values: pd.Series) -> tuple[float, float]:
     """Where the least and the largest value stand on the axis: bins of a histogram are as high on any scale."""
     low, high = ax.transData.transform([(0, float(values.min())), (0, float(values.max()))])[:, 1]
     return low - 1, high + 1
-
-
-def removal_curves(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, xlabel: str, colours: Mapping[str, object] = PALETTE) -> Figure:
-    """Rise in loss along removal paths: one panel a title, one line a name, with 95 % bands.
-
-    Each path: x, value, ci_low, ci_high.
-    """
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 2.9), sharey=True, squeeze=False)
-    markers = dict(zip(colours, ("o", "s", "^", "D", "v", "P"), strict=False))
-    everything = [path[["value", "ci_low", "ci_high"]].to_numpy(float).ravel() for paths in panels.values() for path in paths.values()]
-    for ax, (title, paths) in zip(axes.flat, panels.items(), strict=True):
-        for name, path in paths.items():
-            x, value, low, high = path[["x", "value", "ci_low", "ci_high"]].to_numpy(float).T
-            ax.fill_between(x, low, high, color=colours[name], alpha=0.2, linewidth=0)
-            ax.plot(x, value, color=colours[name], linewidth=0.9, marker=markers[name], markersize=2.8, label=name)
-        ax.set_title(title, fontsize=9)
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(int(x)) if x == int(x) else f"{x:g}"))
-        sns.despine(ax=ax)
-    axis_scale(axes.flat[0], "y", np.concatenate(everything))
-    axes.flat[0].set_ylabel(NAMES["delta_nll"])
-    figure.supxlabel(xlabel, fontsize=9)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), fontsize=8)
-    return figure

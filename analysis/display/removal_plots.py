@@ -32,9 +32,9 @@ class Panel(NamedTuple):
 def removal_curves(
     table: pd.DataFrame,
     titles: Mapping[str, str],
-    random: pd.DataFrame,
     panels: Sequence[Panel],
     *,
+    random: pd.DataFrame | None = None,
     ylabel: str = "rise in loss (nats per token)",
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
@@ -49,7 +49,8 @@ def removal_curves(
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.0 + 2.7 * rows), sharey=True, squeeze=False)
     shown: dict[str, Artist] = {}
     for ax, (column, label, names) in zip(axes.flat, panels, strict=True):
-        _band(ax, random, column)
+        if random is not None:
+            _band(ax, random, column)
         for name in names:
             points, place = table[table["order"] == name], list(titles).index(name)
             x, y, low, high = points[[column, "value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
@@ -65,15 +66,13 @@ def removal_curves(
         shown |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
-    axis_scale(axes[0, 0], "y", np.concatenate([points["value"].to_numpy(dtype=float) for points in (table, random)]))
+    axis_scale(axes[0, 0], "y", np.concatenate([points["value"].to_numpy(dtype=float) for points in (table, random) if points is not None]))
     figure.legend(shown.values(), shown, loc="outside upper center", ncols=4, fontsize=8)
     return figure
 
 
 def _band(ax: Axes, random: pd.DataFrame, column: str) -> None:
     """From the lowest to the highest of the random orders; they are scored with the same numbers of blocks removed."""
-    if random.empty:
-        return
     grouped = random.groupby("removed").agg(x=(column, "mean"), low=("value", "min"), high=("value", "max"))
     n = random["order"].nunique()
     ax.fill_between(grouped["x"], grouped["low"], grouped["high"], color="0.6", alpha=0.3, linewidth=0, label=f"{n} random orders")

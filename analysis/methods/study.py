@@ -81,8 +81,6 @@ class Methods(Result):
     def panels(self) -> list[Panel]:
         return [Panel(measure, f"{measure} removed", list(self.titles)) for measure in MEASURES]
 
-    none = pd.DataFrame(columns=["removed", "value"])  # random orders, which are no method
-
     @property
     def n_documents(self) -> int:
         return len(self.tokens)

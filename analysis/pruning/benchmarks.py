@@ -54,7 +54,7 @@ class TaskCurves:
         ours, random = self._of(removed.table, metric), self._of(removed.random, metric)
         against = {"blocks removed": removed.panels, "what is saved": removed.savings}
         return {
-            f"{label} against {what}": removal_curves(ours, removed.titles, random, panels, ylabel=label, levels=levels)
+            f"{label} against {what}": removal_curves(ours, removed.titles, panels, random=random, ylabel=label, levels=levels)
             for what, panels in against.items()
         }
 

@@ -10,7 +10,7 @@ from adapters.ablation import Ablation
 from analysis.display.format import bounded, capital, count, listed, named, number
 from analysis.display.sentences import Verdict, not_known, too_few, verdicts
 from analysis.removal.paths import Scored, size
-from analysis.removal.savings import CostedPath, compare
+from analysis.removal.savings import compare
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, differs_from_zero
 
 MEASURE, SHARES = "block parameters", (0.1, 0.25, 0.5)  # where orders of different parts are compared
@@ -120,21 +120,16 @@ def at_equal_size(scored: Scored, titles: Mapping[str, str], shares: Sequence[fl
     """
     if len(scored.tokens) < MIN_DOCUMENTS_FOR_CI or not any(a.mixers or a.ffns for name in titles for a in scored.paths[name]):
         return ""
-    paths = {titles[name]: _costed(scored, name) for name in titles}
+    curves = {titles[name]: scored.curve(name) for name in titles}
     sentences = ["Orders of sublayers are compared with orders of blocks at equal parameter savings."]
-    for found in compare(paths, scored.model.spec, [MEASURE], shares):
-        if (verdict := found.verdict) and len(found.rises) == len(paths):  # else the first scored set of some removes more
+    for found in compare(curves, [MEASURE], shares):
+        if (verdict := found.verdict) and len(found.rises) == len(curves):  # else the first scored set of some removes more
             leaders = verdict.leaders
             sentences.append(
                 f"With {found.at} removed, {_have(leaders, dict(zip(leaders, leaders, strict=True)))} the lowest rise, "
                 f"{bounded(found.rises[leaders[0]])} nats per token{verdict.ending('lower than', '', 'that of every other order')}."
             )
     return " ".join(sentences)
-
-
-def _costed(scored: Scored, name: str) -> CostedPath:
-    path = scored.paths[name]
-    return CostedPath(path[1:], tuple(scored.costs[a] for a in path[1:]), np.stack([scored.nll[a] for a in path]), scored.tokens)
 
 
 def faster(dense: Mapping, short: Mapping) -> str:

@@ -23,7 +23,7 @@ from analysis.engine.sweep import sweep
 from analysis.metrics.metrics import METRICS, measure
 from analysis.metrics.spans import all_spans, angular
 from analysis.removal.greedy import greedy, greedy_flops
-from analysis.removal.paths import RemovalPath
+from analysis.removal.paths import RemovalPath, nested
 from analysis.runs.fingerprint import fingerprint, name_of
 from analysis.stats.rank_agreement import removal_order
 
@@ -56,14 +56,6 @@ class Calibration:
         singly = plan(self.model.spec, single_ablations(self.model.spec, ["blocks"]))
         sums = [sweep(self.model, singly, batch.ids, batch.lengths, first=batch.first) for batch in self.batches]
         return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}
-
-
-def nested(order: Iterable[int]) -> RemovalPath:
-    """The sets that an order of blocks gives."""
-    path = [NONE]
-    for i in order:
-        path.append(path[-1] | Ablation(blocks=frozenset({i})))
-    return tuple(path)
 
 
 def by_metric(metric: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:

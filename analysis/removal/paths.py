@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import or_
 
 import numpy as np
 import pandas as pd
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
-from analysis.removal.savings import MEASURES, Saved, saved
+from analysis.removal.savings import MEASURES, Curve, Saved, saved
 from analysis.runs.tables import tidy
 from analysis.stats.intervals import Array, Interval, ratio
 
 RemovalPath = tuple[Ablation, ...]  # what is out, by the number of parts that are
 
 COLUMNS = ["order", "removed", "out", *MEASURES, "value", "ci_low", "ci_high", "n_documents", "n_tokens"]
+
+
+def nested(parts: Iterable[Ablation | int]) -> RemovalPath:
+    """The sets that an order of parts gives, none of them first; a number is a block."""
+    return tuple(
+        accumulate((part if isinstance(part, Ablation) else Ablation(blocks=frozenset({part})) for part in parts), or_, initial=NONE)
+    )
+
+
+def up_to(ordered: Sequence[Ablation], shares: Array, limit: float, points: int) -> RemovalPath:
+    """The nested sets of the parts up to the first whose share of the whole reaches `limit`: none, and at most `points` of the others.
+
+    `shares` (parts,): of each part.
+    """
+    most = min(len(ordered), int(np.searchsorted(np.cumsum(shares), limit - 1e-9)) + 1)
+    return (NONE, *thinned(nested(ordered)[1 : most + 1], points))
+
+
+def cheapest_first(parts: Sequence[Ablation], harm: Array, cost: Array) -> list[Ablation]:
+    """The parts in ascending order of harm per unit of cost; of equal ones the first comes first."""
+    return [parts[i] for i in np.argsort(harm / cost, kind="stable")]
 
 
 def thinned(path: RemovalPath, points: int) -> RemovalPath:
@@ -60,6 +82,12 @@ class Scored:
             (name, size(a), str(a), *(self.share(m, a) for m in MEASURES), *rises[a], n, tokens) for name in names for a in self.paths[name]
         ]
         return tidy(rows, COLUMNS)
+
+    def curve(self, name: str) -> Curve:
+        """Of one path."""
+        path = self.paths[name]
+        shares = {measure: np.array([self.share(measure, a) for a in path]) for measure in MEASURES}
+        return Curve(shares, np.stack([self.nll[a] for a in path]), self.tokens)
 
     def steps(self, name: str) -> list[tuple[Ablation, Ablation, Interval]]:
         """Neighbouring scored sets of a path, and the rise from the one to the other."""

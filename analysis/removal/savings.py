@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -48,24 +47,19 @@ MEASURES: dict[str, Callable[[ModelSpec, Saved], float]] = {
 }
 
 
-@dataclass(frozen=True)
-class CostedPath:
-    """Losses along a removal path, the dense model first."""
+class Curve(NamedTuple):
+    """Losses along a removal path, from the dense model on."""
 
-    ablations: tuple[Ablation, ...]
-    saved: tuple[Saved, ...]  # of each, none of the dense model
-    nll: Array  # (1 + ablations, documents), sums
+    shares: Mapping[str, Array]  # by measure: what each point saves of the whole, ascending from 0 (points,)
+    nll: Array  # (points, documents), sums
     tokens: Array  # (documents,)
 
-    def shares(self, measure: str, spec: ModelSpec) -> Array:
-        """What each point saves, the dense model's zero first: (1 + ablations,)."""
-        return np.array([0.0, *(MEASURES[measure](spec, s) for s in self.saved)])
-
-    def rise(self, shares: Array, share: float) -> Array | None:
+    def rise(self, measure: str, share: float) -> Array | None:
         """Rise of each document's loss where `share` is saved, on a line between neighbouring sets.
 
         None where no set saves so little, or as much.
         """
+        shares = self.shares[measure]
         if not shares[1] * (1 - 1e-9) <= share <= shares[-1] * (1 + 1e-9):
             return None
         above = max(1, int(np.searchsorted(shares, share - 1e-12)))
@@ -88,18 +82,18 @@ class Comparison(NamedTuple):
         return f"{percent(self.share)} of {self.measure}"
 
 
-def compare(paths: Mapping[str, CostedPath], spec: ModelSpec, measures: Sequence[str], shares: Sequence[float]) -> list[Comparison]:
+def compare(curves: Mapping[str, Curve], measures: Sequence[str], shares: Sequence[float]) -> list[Comparison]:
     """Rises of every kind wherever as much is saved, and which of them differ.
 
     Differences are paired over documents; false discoveries are held to 5 % among all pairs of one measure.
     """
-    return [comparison for measure in measures for comparison in _at(paths, spec, measure, shares)]
+    return [comparison for measure in measures for comparison in _at(curves, measure, shares)]
 
 
-def _at(paths: Mapping[str, CostedPath], spec: ModelSpec, measure: str, shares: Sequence[float]) -> list[Comparison]:
-    found = [{kind: path.rise(path.shares(measure, spec), share) for kind, path in paths.items()} for share in shares]
+def _at(curves: Mapping[str, Curve], measure: str, shares: Sequence[float]) -> list[Comparison]:
+    found = [{kind: curve.rise(measure, share) for kind, curve in curves.items()} for share in shares]
     there = [{kind: rise for kind, rise in rises.items() if rise is not None} for rises in found]
-    tokens = next(iter(paths.values())).tokens
+    tokens = next(iter(curves.values())).tokens
     return [
         Comparison(
             measure, share, {kind: ratio(rise, tokens) for kind, rise in rises.items()}, pairs, Verdict.of(rises, pairs) if rises else None

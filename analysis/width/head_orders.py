@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.metrics.study import ImportanceStudy
 from analysis.removal import savings
-from analysis.removal.nested import order
+from analysis.removal.paths import RemovalPath, Scored, cheapest_first, score, union
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.single_removals import SingleRemovals
 from analysis.runs.sweep_run import SweepStudy
@@ -64,24 +64,17 @@ class Removals:
     def ordered(self, kind: str, scores: Scores) -> list[Ablation]:
         """The parts of a kind, those first that harm least for what they save."""
         parts = single_ablations(self.model.spec, [kind])
-        return order(parts, scores.means(scores.all), self.shares(parts, "block parameters"))
+        return cheapest_first(parts, scores.means(scores.all), self.shares(parts, "block parameters"))
 
     def shares(self, parts: Sequence[Ablation], measure: str) -> Array:
         """What each part takes of the whole."""
         return np.array([savings.MEASURES[measure](self.model.spec, savings.saved(self.model, part)) for part in parts])
 
-    def paths(self, what: str, sets: Mapping[str, Sequence[Ablation]], text: Text) -> tuple[dict[str, savings.CostedPath], Text]:
-        """Losses of nested sets, by name, in one sweep; and the text, as much of it as the setting holds."""
-        study = SweepStudy.of(self.model, [a for path in sets.values() for a in path], text, kl=False)
-        study, folder = self.sized(study)
+    def paths(self, what: str, paths: dict[str, RemovalPath], text: Text) -> tuple[Scored, Text]:
+        """Losses of all sets of the paths in one sweep; and the text, as much of it as the setting holds."""
+        study, folder = self.sized(SweepStudy.of(self.model, union(paths), text, kl=False))
         sums = study.scores(folder, progress_fraction(self.config.progress, what, study.steps * study.text.documents))
-        place = {ablation: i for i, ablation in enumerate(study.plan.ablations)}
-        return {
-            name: savings.CostedPath(
-                tuple(path), tuple(savings.saved(self.model, a) for a in path), sums["nll"][[0, *(place[a] for a in path)]], sums["tokens"]
-            )
-            for name, path in sets.items()
-        }, study.text
+        return score(self.model, study.plan.ablations, sums, paths), study.text
 
     def sized(self, study: SweepStudy) -> tuple[SweepStudy, Path]:
         """The study on as many documents as the setting holds, and its folder."""

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.display.format import capital, count, listed, minutes, percent, signed
 from analysis.display.sentences import not_known, too_few, verdicts
-from analysis.removal.savings import Comparison, CostedPath
+from analysis.removal.savings import Comparison, Curve
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RATE
 
 PATTERNS = {"depth": "depth", "block": "the block", "position": "the position in the group"}
 
 
-def order_of_heads(paths: Mapping[str, CostedPath], n_heads: int) -> str:
-    """Which order removes a quarter of the heads at the lowest cost, and from which others it does not differ significantly."""
-    quarter = {name: path.rise(np.array([0, *(len(a.heads) for a in path.ablations)]), n_heads / 4) for name, path in paths.items()}
+def order_of_heads(curves: Mapping[str, Curve]) -> str:
+    """Which order removes a quarter of the heads at the lowest cost, and from which others it does not differ significantly.
+
+    The measure of `curves` is "heads": the share of them that is removed.
+    """
+    quarter = {name: curve.rise("heads", 0.25) for name, curve in curves.items()}
     rises = {name: rise for name, rise in quarter.items() if rise is not None}
     if len(rises) < 2:
         return "Orders cannot be compared: there are too few heads."
-    tokens = next(iter(paths.values())).tokens
+    tokens = next(iter(curves.values())).tokens
     (verdict,) = verdicts(tokens, rises)
     costs = _costs({name: rise.sum() / tokens.sum() for name, rise in rises.items()})
     found = f"With a quarter of the heads removed, the order by {verdict.leaders[0]} raises the loss least ({costs})"

@@ -7,22 +7,21 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from adapters.base import BlockModel
 from analysis.data.batches import Text
 from analysis.depth.findings import redundancy
 from analysis.display.format import INTERVALS, bounded, count
+from analysis.display.removal_plots import Panel
 from analysis.display.result import Result, read
 from analysis.display.sentences import intervals, reliability_sentence
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import Plan
-from analysis.removal.nested import nested
-from analysis.removal.savings import CostedPath
+from analysis.removal.paths import Scored, up_to
 from analysis.runs.settings import RunConfig
 from analysis.runs.single_removals import SingleRemovals
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, ratio
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.stats.rank_agreement import Scores, agreement, reliability
 from analysis.width import sentences
 from analysis.width.head_orders import NAMES, Removals
@@ -31,7 +30,6 @@ from analysis.width.pattern import patterns, places
 SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
 LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps
 CHEAP = ("l2", "bi", "taylor")  # importance of a head from passes over the dense model
-COLOURS = dict(zip((NAMES[name] for name in ("causal", *CHEAP)), sns.color_palette("colorblind", 4), strict=True))
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Width(Result):
     sweep: pd.DataFrame
     rises: Scores  # of every head, on held-out text
     importance: dict[str, Scores]  # of every head, on calibration text, by name as in `removals.NAMES`
-    paths: dict[str, CostedPath]  # by the same names
+    scored: Scored  # paths by the same names
     path_text: Text
     seconds: float  # that a sweep of MIN_DOCUMENTS_FOR_CI documents takes on this machine
 
@@ -137,10 +135,23 @@ class Width(Result):
         rows = [(NAMES[name], bounded(agreement(s, self.rises, "spearman", paired=False))) for name, s in self.importance.items()]
         return pd.DataFrame(rows, columns=["order by", "Spearman's ρ with the rise in loss, held-out"])
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """Of the orders."""
+        return {name: NAMES[name] for name in self.scored.paths}
+
+    def _removed(self, name: str) -> list[float]:
+        """The share of the heads that each set of an order has removed."""
+        return [len(ablation.heads) / self.n_heads for ablation in self.scored.paths[name]]
+
     @cached_property
-    def curves(self) -> dict[str, pd.DataFrame]:
-        """Rise in loss by the share of heads that is out, one path an order."""
-        return {NAMES[name]: curve(path, [100 * len(a.heads) / self.n_heads for a in path.ablations]) for name, path in self.paths.items()}
+    def table(self) -> pd.DataFrame:
+        """As `Scored.table`, with the share of the heads that is removed."""
+        return self.scored.table(list(self.titles)).assign(heads=[share for name in self.titles for share in self._removed(name)])
+
+    @property
+    def panels(self) -> list[Panel]:
+        return [Panel("heads", "heads removed", list(self.titles))]
 
     @property
     def path_bands(self) -> str:
@@ -149,17 +160,14 @@ class Width(Result):
     @cached_property
     def best_order(self) -> str:
         """Which order removes a quarter of the heads at least cost."""
-        return sentences.order_of_heads({NAMES[name]: path for name, path in self.paths.items()}, self.n_heads)
+        curves = {
+            title: self.scored.curve(name)._replace(shares={"heads": np.array(self._removed(name))}) for name, title in self.titles.items()
+        }
+        return sentences.order_of_heads(curves)
 
     @cached_property
     def conclusion(self) -> str:
         return f"{self.found} {self.pattern}"
-
-
-def curve(path: CostedPath, x: list[float]) -> pd.DataFrame:
-    """A removal path as a line from the dense model on: x, value, ci_low, ci_high."""
-    rows = [(0.0, 0.0, None, None), *((at, *ratio(nll - path.nll[0], path.tokens)) for at, nll in zip(x, path.nll[1:], strict=True))]
-    return pd.DataFrame(rows, columns=["x", "value", "ci_low", "ci_high"]).astype(float)
 
 
 def width(model: BlockModel, config: RunConfig) -> Width:
@@ -178,8 +186,8 @@ def width(model: BlockModel, config: RunConfig) -> Width:
     causal = removals.limited(ORDER).causal(["heads"], calibration)
     importance = ({"causal": causal["heads"]} if causal else {}) | removals.metrics(["heads"], CHEAP, calibration)["heads"]
     equal = np.full(len(parts), 1 / len(parts))
-    sets = {name: nested(removals.ordered("heads", scores), equal, LIMIT, POINTS) for name, scores in importance.items()}
-    paths, path_text = removals.limited(PATHS).paths("heads removed", sets, text)
+    paths = {name: up_to(removals.ordered("heads", scores), equal, LIMIT, POINTS) for name, scores in importance.items()}
+    scored, path_text = removals.limited(PATHS).paths("heads removed", paths, text)
     rises = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
     seconds = cost(model, study.plan, MIN_DOCUMENTS_FOR_CI, text.window).seconds if text.documents < MIN_DOCUMENTS_FOR_CI else 0.0
-    return Width(model, text, calibration, study.plan, sweep, rises, importance, paths, path_text, seconds)
+    return Width(model, text, calibration, study.plan, sweep, rises, importance, scored, path_text, seconds)

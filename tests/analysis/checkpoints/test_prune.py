@@ -23,8 +23,9 @@ from analysis.checkpoints import write
 from analysis.checkpoints.prune import count_of, measure_loss
 from analysis.checkpoints.write import tolerance, verify
 from analysis.data.batches import Batch, Text, batches, tokenizer_of
+from analysis.display.format import capital, named
 from analysis.metrics.metrics import measure
-from analysis.removal.orders import nested
+from analysis.removal.paths import nested
 from reports.cli import main as cli
 from tests.reference import variants
 from tests.reference.models import save_reader
@@ -88,7 +89,7 @@ def test_prune_by_bi_is_read_by_transformers(prune: Callable, folder: Path, pros
     assert (folder / "model.safetensors").stat().st_size == pytest.approx(record["files"]["dense"], rel=0.1)  # but for the header
     assert record["loss"]["rise"]["ci_low"] <= record["loss"]["rise"]["value"] <= record["loss"]["rise"]["ci_high"]
     card = (out / "README.md").read_text()
-    assert f"Blocks {' and '.join(map(str, record['blocks']['removed']))} (0-based)" in card
+    assert f"{capital(named('block', record['blocks']['removed']))} (0-based)" in card
     assert "byte for byte" in card
     assert f"File: {weights / 1e6:,.1f} MB of " in card
     assert ", in the precision of the source. `AutoModelForCausalLM" in card

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.colors import Normalize, SymLogNorm
 
 from analysis.display import head_plots
+from analysis.display.removal_plots import Panel, removal_curves
 
 
 def rows(extreme: float = 0.03) -> pd.DataFrame:
@@ -56,12 +57,14 @@ def test_spread_orders_all_heads(extreme: float) -> None:
 
 
 def test_removal_curves_draw_every_path_in_every_panel() -> None:
-    path = pd.DataFrame({"x": [0, 5, 10.0], "value": [0, 1, 40.0], "ci_low": [np.nan, 0.5, 30], "ci_high": [np.nan, 2, 50]})
-    figure = head_plots.removal_curves(
-        {t: {"blocks": path, "heads": path.assign(value=0.1 * path["value"])} for t in "ab"}, xlabel="saved (%)"
+    path = pd.DataFrame(
+        {"a": [0, 0.1, 0.2], "b": [0, 0.3, 0.4], "value": [0, 1, 40.0], "ci_low": [np.nan, 0.5, 30], "ci_high": [np.nan, 2, 50]}
     )
-    assert [ax.get_title() for ax in figure.axes] == ["a", "b"]
-    for ax in figure.axes:
+    table = pd.concat([path.assign(order="blocks"), path.assign(order="heads", value=0.1 * path["value"])])
+    figure = removal_curves(table, {"blocks": "Blocks", "heads": "Heads"}, [Panel(x, f"{x} saved", ["blocks", "heads"]) for x in "ab"])
+    assert [ax.get_xlabel() for ax in figure.axes] == ["a saved", "b saved"]
+    for x, ax in zip("ab", figure.axes, strict=True):
         assert [line.get_ydata().tolist() for line in ax.lines] == [[0, 1, 40], [0, 0.1, 4]]
+        assert ax.lines[0].get_xdata().tolist() == path[x].tolist()
         assert len(ax.collections) == 2, "a band for each"
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["blocks", "heads"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["Blocks", "Heads"]

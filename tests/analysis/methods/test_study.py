@@ -238,7 +238,7 @@ def test_what_is_not_reached_is_said(model: BlockModel, prose: Path, tmp_path: P
     first, paper_n_removed, stands = more.conclusion.split(". ")
     assert first.endswith("removed, no method was measured (not measured: ShortGPT, linear replacement and SliceGPT)")
     assert paper_n_removed.endswith("(not measured: SliceGPT)"), "whoever is best of the others"
-    assert stands.startswith("At the paper's size ShortGPT ")
+    assert stands.startswith("At the paper's size, ShortGPT ")
     assert stands.endswith("linear replacement (not measured: SliceGPT).")
 
 
@@ -271,7 +271,10 @@ def test_targets_are_numbers_of_blocks() -> None:
 def test_families() -> None:
     assert study.known(deep("rwkv-4"), tuple(METHODS)) == ["shortgpt", "one_shot", "laco", "linear"]
     twins = "Identical to LaCo where it merges two blocks into one: LaCo (its equation)."
-    assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (twins, "Not available for rwkv: SliceGPT, LLM-Pruner, LLM-Pruner (its published code).")
+    assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (
+        twins,
+        "Not available for rwkv: SliceGPT, LLM-Pruner, LLM-Pruner (its published code).",
+    )
     wide = deep("llama").with_blocks(deep("llama").blocks * 4)
     assert study.known(wide, tuple(METHODS)) == list(METHODS)
     assert study.skipped(wide, tuple(METHODS)) == ()
@@ -279,7 +282,7 @@ def test_families() -> None:
 
 def test_what_each_method_reads_is_said() -> None:
     assert "LaCo reads the first 5 documents, at most 128 tokens of each, one-shot removal the first 16 documents" in LIMITS
-    assert "by up to 1.5 points" in LIMITS
+    assert "by up to 1.5 points." in LIMITS
 
 
 def test_every_method(model: BlockModel, prose: Path, tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from adapters import NONE, Ablation
 from analysis.display.sentences import verdicts
 from analysis.paper.shortgpt import REMOVED, removed_in_paper
 from analysis.pruning import findings
-from analysis.removal.orders import nested
-from analysis.removal.paths import RemovalPath, Scored, size, thinned, union
+from analysis.removal.paths import RemovalPath, Scored, nested, size, thinned, union
 from analysis.stats.intervals import Array
 from tests.reference.models import pair
 

@@ -167,12 +167,12 @@ def test_tables_words_and_figures(found: tuple[RemovalResult, Path]) -> None:
     assert result.conclusion.endswith(result.contest)
     assert len(result.doubling) == len(result.whole)
     assert result.gain["parameters (M)"].is_monotonic_decreasing
-    figure = removal_plots.removal_curves(result.table, result.titles, result.random, result.panels)
+    figure = removal_plots.removal_curves(result.table, result.titles, result.panels, random=result.random)
     assert [len(ax.lines) for ax in figure.axes] == [6, 6]
     lines = {str(line.get_label()): line for line in figure.axes[1].lines}
     greedy = result.table[result.table["order"] == "greedy"]
     assert np.asarray(lines["greedy blocks"].get_ydata()) == pytest.approx(greedy["value"].to_numpy())
-    figure = removal_plots.removal_curves(result.table, result.titles, result.random, result.savings)
+    figure = removal_plots.removal_curves(result.table, result.titles, result.savings, random=result.random)
     assert [len(ax.lines) for ax in figure.axes] == [6, 6] * 3
     assert {str(line.get_label()) for ax in figure.axes for line in ax.lines} == set(result.titles.values())
     shares = {str(line.get_label()): line for line in figure.axes[1].lines}["greedy blocks"].get_xdata()

@@ -17,7 +17,8 @@ from analysis.metrics.metrics import measure
 from analysis.metrics.spans import all_spans, angular
 from analysis.removal import greedy as greedily
 from analysis.removal.greedy import greedy, greedy_flops
-from analysis.removal.orders import ORDERS, Calibration, nested, random_order
+from analysis.removal.orders import ORDERS, Calibration, random_order
+from analysis.removal.paths import nested
 from tests.reference import variants
 from tests.reference.models import pair
 

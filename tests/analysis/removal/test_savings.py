@@ -7,8 +7,8 @@ import pytest
 
 from adapters import Ablation
 from analysis.removal.delete_heads import delete_heads
-from analysis.removal.nested import nested, order
-from analysis.removal.savings import MEASURES, Comparison, CostedPath, Saved, compare, saved
+from analysis.removal.paths import cheapest_first, up_to
+from analysis.removal.savings import MEASURES, Comparison, Curve, Saved, compare, saved
 from analysis.width.sentences import cheapest_kind, depth_or_width, more_documents, order_of_heads
 from tests.reference import variants
 from tests.reference.models import pair, spec
@@ -42,25 +42,26 @@ def test_mixer_and_ffn_are_the_block_and_all_heads_are_the_mixer() -> None:
 
 def test_order_and_nested_sets() -> None:
     parts = [Ablation(blocks={i}) for i in range(5)]
-    by_unit = order(parts, np.array([3.0, 1, 2, 0, 1]), np.array([1.0, 1, 4, 1, 1]))
+    by_unit = cheapest_first(parts, np.array([3.0, 1, 2, 0, 1]), np.array([1.0, 1, 4, 1, 1]))
     assert [next(iter(a.blocks)) for a in by_unit] == [3, 2, 1, 4, 0]
-    sets = nested(by_unit, np.full(5, 0.2), 0.5)
-    assert [sorted(a.blocks) for a in sets] == [[3], [2, 3], [1, 2, 3]], "the first set that reaches the limit is the last"
-    assert [len(a.blocks) for a in nested(by_unit, np.full(5, 0.2), 1.0, points=3)] == [1, 3, 5]
-    assert [len(a.blocks) for a in nested(by_unit, np.full(5, 0.01), 1.0, points=2)] == [1, 5], "what cannot reach it goes as far as it can"
+    sets = up_to(by_unit, np.full(5, 0.2), 0.5, 12)
+    assert [sorted(a.blocks) for a in sets] == [[], [3], [2, 3], [1, 2, 3]], "the first set that reaches the limit is the last"
+    assert [len(a.blocks) for a in up_to(by_unit, np.full(5, 0.2), 1.0, points=3)] == [0, 1, 3, 5]
+    assert [len(a.blocks) for a in up_to(by_unit, np.full(5, 0.01), 1.0, points=2)] == [0, 1, 5], (
+        "what cannot reach it goes as far as it can"
+    )
 
 
-def path(kind: str, rises: list[float], each: int, *, documents: int = 40, noise: float = 0.02, seed: int = 0) -> CostedPath:
+def path(kind: str, rises: list[float], each: int, *, documents: int = 40, noise: float = 0.02, seed: int = 0) -> Curve:
     """A path whose true rises are given, each step of which saves `each` parameters and twice as many FLOPs."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(80, 120, documents)
     dense = 3 * tokens + rng.normal(size=documents)  # the same in every path
     own = np.random.default_rng(sum(map(ord, kind))).normal(size=(len(rises), documents))
     nll = np.vstack([dense, dense + (np.array(rises)[:, None] + noise * own) * tokens])
-    sets = tuple(
-        Ablation(**{kind: range(k + 1)}) if kind != "heads" else Ablation(heads={(0, h) for h in range(k + 1)}) for k in range(len(rises))
-    )
-    return CostedPath(sets, tuple(Saved(each * (k + 1), 2 * each * (k + 1)) for k in range(len(rises))), nll, tokens)
+    steps = np.arange(len(rises) + 1)
+    shares = {measure: np.array([of(SPEC, Saved(each * k, 2 * each * k)) for k in steps.tolist()]) for measure, of in MEASURES.items()}
+    return Curve(shares | {"heads": steps / 8}, nll, tokens)
 
 
 def test_losses_are_compared_on_a_line_between_sets() -> None:
@@ -68,15 +69,14 @@ def test_losses_are_compared_on_a_line_between_sets() -> None:
     assert MEASURES["block parameters"](SPEC, Saved(10, 20)) == 0.25
     assert MEASURES["all parameters"](SPEC, Saved(10, 20)) == 10 / 500
     assert MEASURES["FLOPs"](SPEC, Saved(10, 20)) == 20 / (8 * 10 + 2 * 8 * 50)
-    shares = blocks.shares("block parameters", SPEC)
-    assert shares.tolist() == [0, 0.125, 0.25, 0.375]
-    assert np.allclose(blocks.rise(shares, 0.125), blocks.tokens)
-    assert np.allclose(blocks.rise(shares, 0.15), 1.2 * blocks.tokens)
-    assert blocks.rise(shares, 0.12) is None, "one block saves more"
-    assert np.allclose(blocks.rise(shares, 0.3), (2 + 0.4 * 2) * blocks.tokens)
-    assert np.allclose(blocks.rise(shares, 0.375), 4 * blocks.tokens)
-    assert blocks.rise(shares, 0.38) is None
-    found = compare({"blocks": blocks, "heads": heads}, SPEC, ["block parameters"], [0.05, 0.25])
+    assert blocks.shares["block parameters"].tolist() == [0, 0.125, 0.25, 0.375]
+    assert np.allclose(blocks.rise("block parameters", 0.125), blocks.tokens)
+    assert np.allclose(blocks.rise("block parameters", 0.15), 1.2 * blocks.tokens)
+    assert blocks.rise("block parameters", 0.12) is None, "one block saves more"
+    assert np.allclose(blocks.rise("block parameters", 0.3), (2 + 0.4 * 2) * blocks.tokens)
+    assert np.allclose(blocks.rise("block parameters", 0.375), 4 * blocks.tokens)
+    assert blocks.rise("block parameters", 0.38) is None
+    found = compare({"blocks": blocks, "heads": heads}, ["block parameters"], [0.05, 0.25])
     assert list(found[0].rises) == ["heads"], "one block saves more"
     assert found[0].rises["heads"].value == pytest.approx(0.3)
     assert list(found[1].rises) == ["blocks"], "heads cannot save as much"
@@ -86,7 +86,7 @@ def test_losses_are_compared_on_a_line_between_sets() -> None:
 
 def compared(**rises: list[float]) -> tuple[list[Comparison], str]:
     paths = {kind: path(kind, values, 5, noise=0.3) for kind, values in rises.items()}
-    found = compare(paths, SPEC, ["block parameters"], [0.125, 0.25])
+    found = compare(paths, ["block parameters"], [0.125, 0.25])
     return found, " ".join(cheapest_kind(c, n_documents=40) for c in found)
 
 
@@ -108,7 +108,7 @@ def test_nothing_is_cheapest_in_noise() -> None:
 
 def test_too_few_documents_decide_nothing() -> None:
     paths = {kind: path(kind, [x, 2 * x], 5, documents=5) for kind, x in (("blocks", 1.0), ("heads", 0.1))}
-    (found,) = compare(paths, SPEC, ["block parameters"], [0.2])
+    (found,) = compare(paths, ["block parameters"], [0.2])
     assert "Whether the kinds differ is not known: too few documents for an interval (5 of at least 12)" in cheapest_kind(
         found, n_documents=5
     )
@@ -120,10 +120,10 @@ def test_too_few_documents_decide_nothing() -> None:
 
 def test_the_order_that_was_planted_is_the_best() -> None:
     good, bad = ([0.1 * k for k in range(4)], [0.5 * k for k in range(4)])
-    said = order_of_heads({"causal": path("heads", good, 1), "Taylor": path("heads", bad, 1, noise=0.01)}, n_heads=8)
+    said = order_of_heads({"causal": path("heads", good, 1), "Taylor": path("heads", bad, 1, noise=0.01)})
     assert "the order by causal raises the loss least (causal +0." in said
     assert said.endswith("significantly less than every other.")
-    said = order_of_heads({"a": path("heads", good, 1), "b": path("heads", good, 1, noise=0.05)}, n_heads=8)
+    said = order_of_heads({"a": path("heads", good, 1), "b": path("heads", good, 1, noise=0.05)})
     assert "but not significantly less than" in said
     few = {name: path("heads", good, 1, documents=4) for name in "ab"}
-    assert "is not known: too few documents" in order_of_heads(few, n_heads=8)
+    assert "is not known: too few documents" in order_of_heads(few)

@@ -98,10 +98,12 @@ def test_paths_and_single_heads_equal_hugging_face(reader: Path, tmp_path: Path)
     ppl, paired = study.heads("ppl"), study.perplexities
     assert np.allclose(ppl["value"], paired["value"], rtol=1e-9)
     assert (paired["ci_high"] - paired["ci_low"] < ppl["ci_high"] - ppl["ci_low"]).all(), "texts differ more than heads"
-    assert set(study.paths) == {"causal", "l2", "bi", "taylor"}
-    for path in study.paths.values():
-        assert [len(a.heads) for a in path.ablations] == [1, 2, 3, 4, 5, 6], "half of 12 heads"
-        assert np.allclose(path.nll[[0, 3]], [dense, nll(path.ablations[2])], rtol=1e-6)
+    assert set(study.scored.paths) == {"causal", "l2", "bi", "taylor"}
+    for path in study.scored.paths.values():
+        assert [len(a.heads) for a in path] == [0, 1, 2, 3, 4, 5, 6], "half of 12 heads"
+        assert np.allclose([study.scored.nll[path[k]] for k in (0, 3)], [dense, nll(path[3])], rtol=1e-6)
+    drawn = study.table.groupby("order")["heads"].apply(list)
+    assert all(shares == pytest.approx(np.arange(7) / 12) for shares in drawn)
     assert len(list((tmp_path / "runs").iterdir())) == 3, "sweeps of two texts, and importance"
     again = width(model, RunConfig(SMALL, tmp_path / "runs", str(reader / "text.txt")))
     assert again.text.documents == 12, "as many as were asked for before"
@@ -112,13 +114,13 @@ def test_kinds_are_removed_in_the_order_of_calibration(reader: Path, tmp_path: P
     model = load(tmp_path, device="cpu", dtype="float32")
     study = depth_width(model, RunConfig(SMALL, tmp_path / "runs", str(reader / "text.txt"), documents=12))
     assert study.order == "causal"
-    assert {kind: path.shares("block parameters", model.spec)[-1] >= 0.3 for kind, path in study.paths.items()} == {
+    assert {kind: curve.shares["block parameters"][-1] >= 0.3 for kind, curve in study.curves.items()} == {
         "blocks": True,
         "mixers": True,
         "ffns": True,
         "heads": True,
     }
-    sizes = [path.shares("block parameters", model.spec) for path in study.paths.values()]
+    sizes = [curve.shares["block parameters"] for curve in study.curves.values()]
     assert all((np.diff(s) > 0).all() for s in sizes)
     assert len(study.table) == 9
     assert set(study.table["least"]) <= {"blocks", "mixers", "ffns", "heads"}
@@ -144,5 +146,5 @@ def test_models_without_heads(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StrataError, match="has no heads: use `kinds` blocks, mixers or ffns"):
         width(model, RunConfig(SMALL, tmp_path / "runs", corpus))
     study = depth_width(model, RunConfig(SMALL, tmp_path / "runs", corpus, documents=12))
-    assert list(study.paths) == ["blocks", "mixers", "ffns"]
+    assert list(study.kinds) == ["blocks", "mixers", "ffns"]
     assert "heads" not in study.conclusion
