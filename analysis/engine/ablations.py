@@ -14,7 +14,7 @@ def _sublayers(spec: ModelSpec, kind: str) -> list[Ablation]:
     """Of the blocks that have one: `kind` is mixers or ffns."""
     found = [i for i, block in enumerate(spec.blocks) if (block.has_mixer if kind == "mixers" else block.has_ffn)]
     if not found:
-        raise StrataError(f"{spec.name} ({spec.variant}) has no {kind}: use --kind blocks")
+        raise StrataError(f"{spec.name} ({spec.variant}) has no {kind}: use `kinds` blocks")
     return [Ablation.from_json({kind: [i]}).canonical(spec) for i in found]
 
 

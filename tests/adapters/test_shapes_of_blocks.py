@@ -101,7 +101,7 @@ def test_a_part_that_is_not_there_cannot_be_taken_out(ablation: Ablation, says: 
 
 
 def test_kinds_that_no_block_has_are_refused() -> None:
-    with pytest.raises(StrataError, match=r"mixers-alone .* has no ffns: use --kind blocks"):
+    with pytest.raises(StrataError, match=r"mixers-alone .* has no ffns: use `kinds` blocks"):
         single_ablations(model_spec("mixers-alone"), ["ffns"])
 
 

@@ -73,7 +73,7 @@ def test_importance(model: BlockModel, text: Text, tmp_path: Path) -> None:
     assert np.array_equal(found.tokens, scores["real"])
     figure = found.plot("twice")
     assert figure.axes[0].get_ylabel() == "twice"
-    assert not [line for line in figure.axes[0].lines if str(line.get_label()).startswith("dense")]
+    assert not [line for line in figure.axes[0].lines if str(line.get_label()).endswith(" (0)")]
     plt.close(figure)
 
 
