@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
+from typing import Any
 
-from adapters.action import KEEP, Action
-from adapters.errors import StrataError
+from adapters.action import EDITS, KEEP, Action
+from adapters.errors import StrataError, unknown
 from adapters.specs import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """A set of blocks, mixers, ffns and heads to take out; hashable, printable, canonical.
+    """A set of blocks, mixers, ffns and heads to take out, and what they leave behind; hashable, printable, canonical.
 
+    With the edit `zero` that is nothing, with `mean` each part's mean over calibration text, which a model must be given
+    (`analysis.engine.mean_ablation`).
     Equal interventions are equal values: a mixer and an ffn of the same block become that block, and parts of
     something that is already out are dropped. Any iterable of whole numbers is accepted; anything else raises StrataError.
     """
@@ -23,6 +26,7 @@ class Ablation:
     mixers: frozenset[int] = frozenset()
     ffns: frozenset[int] = frozenset()
     heads: frozenset[tuple[int, int]] = frozenset()  # (block, head)
+    edit: str = "zero"
 
     def __post_init__(self) -> None:
         mixers, ffns = _indices(self.mixers), _indices(self.ffns)
@@ -31,22 +35,35 @@ class Ablation:
         heads = frozenset((b, h) for b, h in heads if b not in blocks | mixers)
         for name, value in (("blocks", blocks), ("mixers", mixers - blocks), ("ffns", ffns - blocks), ("heads", heads)):
             object.__setattr__(self, name, value)
+        if self.edit not in EDITS:
+            raise unknown("edit", self.edit, EDITS)
+        if not self:
+            object.__setattr__(self, "edit", "zero")
 
     def __bool__(self) -> bool:
         return bool(self.blocks or self.mixers or self.ffns or self.heads)
 
     def __or__(self, other: Ablation) -> Ablation:
-        return Ablation(self.blocks | other.blocks, self.mixers | other.mixers, self.ffns | other.ffns, self.heads | other.heads)
+        """What either takes out. Raises StrataError where one leaves nothing behind and the other means."""
+        if self and other and self.edit != other.edit:
+            raise StrataError(f"{self} and {other} leave different things behind: an ablation has one edit, {' or '.join(EDITS)}")
+        edit = (self or other).edit
+        return Ablation(self.blocks | other.blocks, self.mixers | other.mixers, self.ffns | other.ffns, self.heads | other.heads, edit)
 
     def __str__(self) -> str:
-        parts = (f"{name} {', '.join(map(_show, indices))}" for name, indices in self.to_json().items())
-        return "; ".join(parts) or "dense"
+        parts = "; ".join(f"{name} {', '.join(map(_show, indices))}" for name, indices in self.parts.items())
+        return f"{parts}{f' ({self.edit})' * (self.edit != 'zero')}" or "dense"
+
+    @property
+    def parts(self) -> dict[str, list]:
+        """What is out, by kind, in order; kinds of which nothing is are left out."""
+        return {name: sorted(getattr(self, name)) for name in _NAMES if getattr(self, name)}
 
     def canonical(self, spec: ModelSpec) -> Ablation:
         """The same intervention in `spec`, where the only part of a block is that block. Raises StrataError as `check`."""
         self.check(spec)
         alone = {i for i in self.mixers if not spec.blocks[i].has_ffn} | {i for i in self.ffns if not spec.blocks[i].has_mixer}
-        return Ablation(self.blocks | alone, self.mixers, self.ffns, self.heads) if alone else self
+        return replace(self, blocks=self.blocks | alone) if alone else self
 
     def actions(self, spec: ModelSpec) -> tuple[Action, ...]:
         """The action of every block of a model, in which a part that the block lacks is out.
@@ -63,6 +80,7 @@ class Ablation:
                 mixer=i not in self.blocks and i not in self.mixers,
                 heads=frozenset(heads.get(i, ())),
                 ffn=i not in self.blocks and i not in self.ffns,
+                edit=self.edit,
             )
             for i in touched
         }
@@ -86,13 +104,15 @@ class Ablation:
             if not 0 <= head < n_heads:
                 raise StrataError(f"head {head} of block {i} is out of range: the block has heads 0 to {n_heads - 1}")
 
-    def to_json(self) -> dict[str, list]:
-        return {name: sorted(getattr(self, name)) for name in _NAMES if getattr(self, name)}
+    def to_json(self) -> dict[str, Any]:
+        """Its parts, and its edit where it is not zero."""
+        return self.parts | ({"edit": self.edit} if self.edit != "zero" else {})
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Iterable]) -> Ablation:
+    def from_json(cls, data: Mapping[str, Any]) -> Ablation:
         blocks, mixers, ffns = (frozenset(data.get(name, ())) for name in _NAMES[:3])
-        return cls(blocks, mixers, ffns, frozenset((block, head) for block, head in data.get("heads", ())))
+        heads = frozenset((block, head) for block, head in data.get("heads", ()))
+        return cls(blocks, mixers, ffns, heads, data.get("edit", "zero"))
 
 
 def _indices(given: Iterable) -> frozenset[int]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from adapters.ablation import NONE, Ablation
 from adapters.action import Action
 from adapters.errors import StrataError
+from adapters.means import NO_MEANS, Means
 from adapters.specs import BlockSpec, ModelSpec
 from adapters.tokenizers import Tokenizer
 
@@ -130,6 +131,7 @@ class BlockModel(ABC):
     blocks: Sequence[Block]
     weights: dict[str, Tensor]  # by role: embeddings, final norm, head
     tokenizer: Tokenizer | None
+    means: Sequence[Means] = ()  # of each block, where ablations to means are asked for
     origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
 
     @abstractmethod
@@ -158,27 +160,30 @@ class BlockModel(ABC):
         mixer action, or on the variants where it runs in parallel with the mixer. The only place that adds to the residual.
         `past` comes from a call with the same edges.
         """
-        block, before = self.blocks[i], past or BlockPast(None, None)
-        spec = block.spec
+        block, spec = self.blocks[i], self.blocks[i].spec
+        before, means = past or BlockPast(None, None), self._means(i, edges)
         edges = [(v, spec.canonical(action)) for v, action in edges]
-        middles = [(v, action._replace(ffn=True)) for v, action in edges]  # what each edge has behind the mixer
+        middles = [(v, action.before_ffn) for v, action in edges]  # what each edge has behind the mixer
         reads = [(v, spec.read_by_ffn(action)) for v, action in edges]  # what the ffn of each edge sees
         mixing = _distinct(v for v, action in edges if action.mixer)
         feeding = _distinct(r for r, (_, action) in zip(reads, edges, strict=True) if action.ffn)
 
         xs = x.unflatten(0, (-1, ctx.documents))  # (V, D, T, d)
         mixed = block.mix(_rows(xs, mixing), ctx, before.mixer) if mixing else None
-        mix_deltas = {(v, a): _mixer_delta(block, mixed, mixing.index(v), ctx, a.heads) for v, a in _distinct(middles) if mixed and a.mixer}
+        running = [(v, a) for v, a in _distinct(middles) if a.mixer]
+        mix_deltas = {(v, a): _mixer_delta(block, mixed, mixing.index(v), ctx, a, means) for v, a in running if mixed}
+        mix_deltas |= {(v, a): left for v, a in middles if (left := means.left("mixer", a, xs[v])) is not None}
         mids = {m: xs[m[0]] + mix_deltas[m] if m in mix_deltas else xs[m[0]] for m in middles}
-        inputs = [xs[r[0]] if spec.parallel else mids[r] for r in feeding]
-        fed, ffn_past = block.ffn(torch.cat(inputs), ctx, before.ffn) if feeding else (x[:0], None)
-        ffn_deltas = dict(zip(feeding, fed.unflatten(0, (-1, ctx.documents)), strict=True))
-        outs = [mids[m] + ffn_deltas[r] if action.ffn else mids[m] for m, r, (_, action) in zip(middles, reads, edges, strict=True)]
+        read = torch.cat([xs[r[0]] if spec.parallel else mids[r] for r in feeding]) if feeding else x[:0]
+        fed, ffn_past = block.ffn(read, ctx, before.ffn) if feeding else (read, None)
+        fed_deltas = dict(zip(feeding, fed.unflatten(0, (-1, ctx.documents)), strict=True))
+        ffn_deltas = [fed_deltas[r] if a.ffn else means.left("ffn", a, xs[v]) for r, (v, a) in zip(reads, edges, strict=True)]
+        outs = [mids[m] if delta is None else mids[m] + delta for m, delta in zip(middles, ffn_deltas, strict=True)]
 
         parts = None
         if len(edges) == 1:
-            (m,), (r,), zero = middles, reads, torch.zeros_like(x)
-            parts = Parts(x, mix_deltas.get(m, zero), mids[m], ffn_deltas.get(r, zero), outs[0], mixed.z if mixed else None)
+            (m,), (delta,), zero = middles, ffn_deltas, torch.zeros_like(x)
+            parts = Parts(x, mix_deltas.get(m, zero), mids[m], zero if delta is None else delta, outs[0], mixed.z if mixed else None)
         return Advance(torch.cat(outs), parts, BlockPast(mixed.past if mixed else None, ffn_past))
 
     def stream(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:
@@ -200,13 +205,20 @@ class BlockModel(ABC):
         return self.logits(self.stream(ids, ablation, lengths=lengths, tap=tap))
 
     def with_blocks(self, blocks: Sequence[Block]) -> BlockModel:
-        """The same model with other blocks: deletion, reordering, replacement. Weights are shared, not copied."""
+        """The same model with other blocks: deletion, reordering, replacement. Weights are shared, not copied; means go."""
         other = copy.copy(self)
+        other.means = ()
         other.origin = None
         removed = sum(b.spec.n_params for b in self.blocks) - sum(b.spec.n_params for b in blocks)
         other.blocks = list(blocks)
         other.spec = replace(self.spec, blocks=tuple(b.spec for b in blocks), n_params=self.spec.n_params - removed)
         return other
+
+    def _means(self, i: int, edges: Sequence[Edge]) -> Means:
+        """What parts of block `i` leave behind. Raises StrataError when an edge asks for means and none were taken."""
+        if not self.means and any(action.edit == "mean" for _, action in edges):
+            raise StrataError(f"{self.spec.name} holds no means to leave behind: mean ablation takes calibration text")
+        return self.means[i] if self.means else NO_MEANS
 
     @property
     def device(self) -> torch.device:
@@ -215,11 +227,6 @@ class BlockModel(ABC):
     @property
     def dtype(self) -> torch.dtype:
         return self.weights["embed"].dtype
-
-
-def shapes_of(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same roles on the meta device, without numbers: what is made of them has the size of the real thing and takes no memory."""
-    return {role: torch.empty_like(t, device="meta") for role, t in weights.items()}
 
 
 def _distinct(items: Iterable[Item]) -> list[Item]:
@@ -233,12 +240,13 @@ def _rows(xs: Tensor, variants: list[int]) -> Tensor:
     return (xs[first : first + n] if consecutive else xs[variants]).flatten(0, 1)
 
 
-def _mixer_delta(block: Block, mixed: MixerOutput, row: int, ctx: Context, heads: frozenset[int]) -> Tensor:
-    """What the mixer adds to one variant (D, T, d) when `heads` are out: their share of the projection is subtracted."""
+def _mixer_delta(block: Block, mixed: MixerOutput, row: int, ctx: Context, action: Action, means: Means) -> Tensor:
+    """What a mixer that runs adds to one variant (D, T, d): the share of heads that are out, or what differs from their means, goes."""
     delta = mixed.delta.unflatten(0, (-1, ctx.documents))[row]
-    if not heads:
+    if not action.heads:
         return delta
     if mixed.z is None:
         raise StrataError("this architecture has no heads: ablate its blocks, mixers or ffns instead")
-    out = sorted(heads)
-    return delta - block.project(mixed.z.unflatten(0, (-1, ctx.documents))[row][..., out, :], out)
+    out = sorted(action.heads)
+    z = mixed.z.unflatten(0, (-1, ctx.documents))[row][..., out, :]
+    return delta - block.project(z - means.z[out] if action.edit == "mean" and means.z is not None else z, out)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from adapters.specs import BlockSpec
@@ -45,6 +46,11 @@ ROLES: dict[str, Role] = {
     "mixer_skip": Role("mixer", matrix=True),
     "ffn_skip": Role("ffn", matrix=True),
 }
+
+
+def shapes_of(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same roles on the meta device, without numbers: what is made of them has the size of the real thing and takes no memory."""
+    return {role: torch.empty_like(t, device="meta") for role, t in weights.items()}
 
 
 def shapes_by_role(weights: Mapping[str, Tensor]) -> Shapes:

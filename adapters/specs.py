@@ -32,11 +32,11 @@ class BlockSpec:
         if self.has_mixer and self.has_ffn:
             return action
         mixer = action.mixer and self.has_mixer
-        return Action(mixer, action.heads if mixer else frozenset(), action.ffn and self.has_ffn)
+        return Action(mixer, action.heads if mixer else frozenset(), action.ffn and self.has_ffn, action.edit)
 
     def read_by_ffn(self, action: Action) -> Action:
         """What of an action changes the ffn's input: it runs once on a stream for all actions of which this is equal."""
-        return KEEP if self.parallel else action._replace(ffn=True)
+        return KEEP if self.parallel else action.before_ffn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

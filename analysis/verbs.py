@@ -31,12 +31,13 @@ RUNS = Path("runs")  # in which a run without a folder of its own gets one
 FEW = Text()  # what is read where nothing is said: 16 documents of 128 tokens
 
 
-def single_ablations(model: BlockModel, *kinds: str) -> list[Ablation]:
+def single_ablations(model: BlockModel, *kinds: str, edits: Sequence[str] = ("zero",)) -> list[Ablation]:
     """Every block, mixer, ffn, head or group of heads of a model, one at a time; `kinds` as `blocks`, all of them one after the other.
 
-    Raises StrataError on an unknown kind, and on heads that the model does not have.
+    `edits` say what a part leaves behind: nothing (`zero`), its mean over calibration text (`mean`), or first the one and then the
+    other. Raises StrataError on an unknown kind or edit, and on parts that the model does not have.
     """
-    return engine.single_ablations(model.spec, kinds or ("blocks",))
+    return engine.single_ablations(model.spec, kinds or ("blocks",), edits)
 
 
 def sweep(
@@ -44,10 +45,12 @@ def sweep(
 ) -> RunResult:
     """Loss, and divergence from the unpruned model, of a model under each ablation, on held-out text.
 
+    Means that ablations leave behind are over the calibration part of `text`, which shares no document with it.
     The run is kept in `out`, or in a folder of its own in ./runs, and goes on where it was stopped. Raises StrataError on
     ablations that the model does not have and on text that is too short.
     """
-    study = SweepStudy.of(model, list(ablations), text, kl=kl)
+    calibration = _calibration(model, text) if any(ablation.edit == "mean" for ablation in ablations) else None
+    study = SweepStudy.of(model, list(ablations), text, kl=kl, calibration=calibration)
     return _run(study, out)
 
 

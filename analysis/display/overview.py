@@ -23,8 +23,11 @@ FIRST = ("delta_nll", "delta_log_loss", "delta_acc")  # what is drawn where no m
 def overview(table: pd.DataFrame, metric: str | None = None, kinds: Sequence[str] = ()) -> Figure:
     """A metric of all parts of some kinds, or of those that fit into one figure, with 95 % intervals.
 
+    Parts that leave their means behind are a kind of their own, for example `heads (mean)`.
+
     `table`: tidy, of one model; of several datasets the first is drawn. Raises StrataError on a metric or kind that it does not hold.
     """
+    table = table.assign(label=table["kind"] + np.where(table["ablation"].str.endswith("(mean)"), " (mean)", ""))
     parts = table[table["kind"] != "dense"]
     if parts.empty:
         raise StrataError("the run is of the unpruned model alone, and there is no part to draw: sweep ablations")
@@ -32,15 +35,17 @@ def overview(table: pd.DataFrame, metric: str | None = None, kinds: Sequence[str
     metric = metric or next((name for name in FIRST if name in known), known[0])
     if metric not in known:
         raise unknown("metric", metric, known)
-    found = list(parts["kind"].unique())
+    found = list(parts["label"].unique())
     if bad := [kind for kind in kinds if kind not in found]:
         raise unknown("kind", bad[0], found)
     chosen = list(kinds) or (found if "set" in found else [kind for kind in found if kind in PROFILED] or found[:1])
     rows = _with_flag(table, metric)
-    if set(chosen) <= set(PROFILED):
-        return depth_profile(rows, metric, kinds=chosen)
-    rows = rows[rows["kind"].isin(chosen)]
-    if chosen in (["heads"], ["kv_groups"]):
+    rows = rows[rows["label"].isin([*chosen, "dense"])]
+    drawn = list(rows[rows["kind"] != "dense"]["kind"].unique())
+    if set(drawn) <= set(PROFILED) and len(drawn) == len(chosen):
+        return depth_profile(rows, metric, kinds=drawn)
+    rows = rows[rows["kind"].isin(drawn)]
+    if drawn in (["heads"], ["kv_groups"]) and len(chosen) == 1:
         return head_map(rows.assign(significant=rows.get("significant", True)), NAMES.get(metric, metric))
     return listed(rows, metric)
 

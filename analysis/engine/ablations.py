@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from adapters.ablation import Ablation
@@ -48,14 +49,17 @@ KINDS: dict[str, Callable[[ModelSpec], list[Ablation]]] = {
 }
 
 
-def single_ablations(spec: ModelSpec, kinds: Iterable[str]) -> list[Ablation]:
-    """Every single ablation of the given kinds. Raises StrataError on an unknown kind and on heads that do not exist."""
-    out = []
+def single_ablations(spec: ModelSpec, kinds: Iterable[str], edits: Iterable[str] = ("zero",)) -> list[Ablation]:
+    """Every single ablation of the given kinds, with each of the edits.
+
+    Raises StrataError on an unknown kind or edit, and on parts that do not exist.
+    """
+    out: list[Ablation] = []
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
         out += KINDS[kind](spec)
-    return out
+    return [replace(ablation, edit=edit) for edit in edits for ablation in out]
 
 
 class RowKey(NamedTuple):
@@ -75,7 +79,7 @@ def row_key(spec: ModelSpec, ablation: Ablation) -> RowKey:
     elif (group := _kv_group(spec, ablation)) is not None:
         kind, block, head = "kv_groups", *group
     else:
-        match [(kind, index) for kind, indices in ablation.to_json().items() for index in indices]:
+        match [(kind, index) for kind, indices in ablation.parts.items() for index in indices]:
             case [("heads", (block, head))]:
                 kind = "heads"
             case [(kind, block)]:
@@ -90,6 +94,6 @@ def _kv_group(spec: ModelSpec, ablation: Ablation) -> tuple[int, int] | None:
     block, head = min(ablation.heads, default=(0, 0))
     n_heads, n_kv_heads = spec.blocks[block].n_heads or 0, spec.blocks[block].n_kv_heads or 0
     size = n_heads // n_kv_heads if n_kv_heads else 0
-    if size < 2 or head % size or ablation != Ablation(heads=frozenset((block, head + i) for i in range(size))):
+    if size < 2 or head % size or ablation.parts != {"heads": [(block, head + i) for i in range(size)]}:
         return None
     return block, head // size

@@ -1,9 +1,9 @@
-"""What a head that is taken out leaves behind: nothing, or its mean over calibration text."""
+"""What parts that are taken out leave behind with the edit "mean": their means over calibration text."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,55 +11,47 @@ from torch import Tensor
 
 from adapters.base import BlockModel, Parts
 from adapters.errors import StrataError
-from adapters.wrapped import WrappedBlock
+from adapters.means import Means
 from analysis.engine.tokens import counted
 
 if TYPE_CHECKING:
     from analysis.data.batches import Batch
 
-FILLS = ("zero", "mean")
 
-
-@dataclass(eq=False)
-class MeanAblatedBlock(WrappedBlock):
-    """A block whose heads, when they are taken out, leave their means behind."""
-
-    means: Tensor  # (n_heads, head_dim), of z
-
-    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        """Of `heads`: what differs from their means, so that subtracting it leaves these."""
-        return super().project(z if heads is None else z - self.means[list(heads)], heads)
-
-
-def filled(model: BlockModel, means: Sequence[Tensor]) -> BlockModel:
-    """The model whose heads leave `means`, (n_heads, head_dim) for each block, when they are taken out."""
-    blocks = [MeanAblatedBlock(block, mean.to(model.device, model.dtype)) for block, mean in zip(model.blocks, means, strict=True)]
-    return model.with_blocks(blocks)
+def with_means(model: BlockModel, means: Sequence[Means]) -> BlockModel:
+    """The model with what its parts leave behind in ablations to means. Weights are shared; it goes with other blocks."""
+    assert len(means) == len(model.blocks), "one for each block"
+    other = copy.copy(model)
+    other.means = [Means(*(None if t is None else t.to(model.device, model.dtype) for t in block)) for block in means]
+    return other
 
 
 @torch.inference_mode()
-def head_means(model: BlockModel, batches: Iterable[Batch]) -> list[Tensor]:
-    """Mean z of every head over all real tokens of `batches`, (n_heads, head_dim) in fp64 for each block.
+def part_means(model: BlockModel, batches: Iterable[Batch]) -> list[Means]:
+    """Means over all real tokens of `batches`, in fp64: of what each mixer and ffn adds, and of every head's z.
 
-    Wang et al. (arXiv 2211.00593) ablate to such means.
-    Raises StrataError on a model without heads, on no text, and on a value that is not finite.
+    Wang et al. (arXiv 2211.00593) ablate to such means. Raises StrataError on no text, and on a value that is not finite.
     """
-    if not model.spec.has_heads:
-        raise StrataError(f"{model.spec.name} ({model.spec.variant}) has no heads whose mean could be left behind")
-    sums, tokens = [torch.zeros((), dtype=torch.float64)] * len(model.blocks), 0
+    zero = torch.zeros((), dtype=torch.float64)
+    sums, tokens = [[zero, zero, zero] for _ in model.blocks], 0
     for batch in batches:
         ids, lengths = batch.ids.to(model.device), batch.lengths.to(model.device)
-        real = counted(ids, lengths, True)[..., None, None]
+        real = counted(ids, lengths, True)
 
         def tap(i: int, parts: Parts, real: Tensor = real) -> None:
-            assert parts.z is not None, "models without heads are refused"
-            sums[i] = sums[i] + parts.z.double().masked_fill(~real, 0).sum((0, 1)).cpu()
+            for n, t in enumerate((parts.z, parts.delta_mix, parts.delta_ffn)):
+                if t is not None:
+                    out = ~real.reshape(*real.shape, *(1,) * (t.dim() - 2))
+                    sums[i][n] = sums[i][n] + t.double().masked_fill(out, 0).sum((0, 1)).cpu()
 
         model.stream(ids, lengths=lengths, tap=tap)
         tokens += int(lengths.sum())
     if not tokens:
         raise StrataError("mean ablation has no calibration text: give at least one document")
-    for i, total in enumerate(sums):
-        if not torch.isfinite(total).all():
-            raise StrataError(f"the mean of the heads of block {i} of {model.spec.name} is not finite: look for damaged weights")
-    return [total / tokens for total in sums]
+    found = []
+    for i, (totals, block) in enumerate(zip(sums, model.blocks, strict=True)):
+        if not all(torch.isfinite(total).all() for total in totals):
+            raise StrataError(f"the means of block {i} of {model.spec.name} are not finite: look for damaged weights")
+        there = (block.spec.n_heads is not None, block.spec.has_mixer, block.spec.has_ffn)
+        found.append(Means(*(total / tokens if has else None for total, has in zip(totals, there, strict=True))))
+    return found

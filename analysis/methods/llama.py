@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.base import BlockModel, shapes_of
+from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.families.llama import LlamaBlock
+from adapters.roles import shapes_of
 from analysis.methods.method import Method, require
 
 

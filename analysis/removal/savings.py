@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from adapters.ablation import Ablation
-from adapters.base import BlockModel, shapes_of
+from adapters.base import BlockModel
+from adapters.roles import shapes_of
 from adapters.specs import ModelSpec
 from analysis.display.format import percent
 from analysis.display.sentences import Verdict

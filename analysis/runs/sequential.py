@@ -68,7 +68,9 @@ class Outcome:
     def unresolved(self) -> list[str]:
         """The ablations whose decision is open."""
         rows = self.table[self.table["decision"] == "open"].to_dict("records")
-        return [f"{row['kind']} {row['block']}" + ("" if pd.isna(row["head"]) else f".{row['head']}") for row in rows]
+        heads = ["" if pd.isna(row["head"]) else f".{row['head']}" for row in rows]
+        edits = [" (mean)" * row["ablation"].endswith("(mean)") for row in rows]
+        return [f"{row['kind']} {row['block']}{head}{edit}" for row, head, edit in zip(rows, heads, edits, strict=True)]
 
     @property
     def sentence(self) -> str:

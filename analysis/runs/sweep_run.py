@@ -12,12 +12,12 @@ import pandas as pd
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
-from adapters.errors import StrataError, unknown
+from adapters.errors import StrataError
 from adapters.tokenizers import SPECIAL_TOKENS
 from analysis.data.batches import Batch, Text, batches, tokenizer_hash, tokenizer_of
 from analysis.data.documents import Window, require_disjoint, windows_hash
 from analysis.engine.ablations import row_key
-from analysis.engine.mean_ablation import FILLS, filled, head_means
+from analysis.engine.mean_ablation import part_means, with_means
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import documents_per_batch, streams_within, sweep
 from analysis.runs.doubts import say, worse_than_guessing
@@ -51,8 +51,8 @@ def identity(model: BlockModel, text: Text) -> dict[str, Any]:
 class SweepStudy:
     """Perplexity, and divergence from the dense model, of every ablation on the same windows.
 
-    Heads that are taken out leave zero behind or, with `fill` "mean", their means over `calibration`. Raises StrataError on
-    an unknown fill, on means without calibration text, and on means of anything but heads.
+    Parts that are taken out with the edit "mean" leave their means over `calibration` behind. Raises StrataError where there
+    is no such text.
     """
 
     model: BlockModel
@@ -60,16 +60,11 @@ class SweepStudy:
     text: Text
     kl: bool = True
     memory: int | None = None  # bytes
-    fill: str = "zero"
-    calibration: Text | None = None
+    calibration: Text | None = None  # asked for by ablations to means alone
 
     def __post_init__(self) -> None:
-        if self.fill not in FILLS:
-            raise unknown("fill", self.fill, FILLS)
-        if self.fill == "mean" and self.calibration is None:
+        if self.calibration is None and any(a.edit == "mean" for a in self.plan.ablations):
             raise StrataError("mean ablation has no calibration text: give one that shares no document with the text that is scored")
-        if self.fill == "mean" and any(a.blocks or a.mixers or a.ffns for a in self.plan.ablations):
-            raise StrataError("mean ablation is of heads: use `kinds` heads or kv_groups, or `fill` zero")
 
     @classmethod
     def of(cls, model: BlockModel, ablations: Sequence[Ablation], text: Text, **options: Any) -> SweepStudy:
@@ -77,11 +72,16 @@ class SweepStudy:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Of all sweeps of this model and text in which parts leave the same behind; ablations stand in the records."""
-        if self.fill == "zero" or self.calibration is None:
-            return identity(self.model, self.text) | {"edit": "zero"}
-        read = self.calibration.identity | {"windows": windows_hash(self.calibration.windows(self.model))}
-        return identity(self.model, self.text) | {"edit": "mean", "calibration": read}
+        """Of all sweeps of this model and text, and of the text that means are over; ablations stand in the records."""
+        if (calibration := self._means_over) is None:
+            return identity(self.model, self.text)
+        read = calibration.identity | {"windows": windows_hash(calibration.windows(self.model))}
+        return identity(self.model, self.text) | {"calibration": read}
+
+    @property
+    def _means_over(self) -> Text | None:
+        """The calibration text, if an ablation is to means."""
+        return self.calibration if any(a.edit == "mean" for a in self.plan.ablations) else None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class SweepStudy:
 
     def scores_of(self, folder: Path, windows: list[Window], progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """The same on some of the windows."""
-        run, model = self.open(folder), self._filled()
+        run, model = self.open(folder), self._with_means()
 
         def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
             lacking = plan(model.spec, work.ablations)  # with the dense model, which others are compared with
@@ -161,12 +161,12 @@ class SweepStudy:
         say(doubt)
         return sums
 
-    def _filled(self) -> BlockModel:
-        if self.fill == "zero" or self.calibration is None:
+    def _with_means(self) -> BlockModel:
+        if (calibration := self._means_over) is None:
             return self.model
-        windows = self.calibration.windows(self.model)
+        windows = calibration.windows(self.model)
         require_disjoint(self.text.windows(self.model), windows)
-        return filled(self.model, head_means(self.model, batches(windows, self.model)))
+        return with_means(self.model, part_means(self.model, batches(windows, self.model)))
 
 
 def steps(work: Plan) -> int:
@@ -177,12 +177,12 @@ def steps(work: Plan) -> int:
 def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:
     """Rows in the order of the plan, the dense model first: `ppl`, `delta_nll` and `kl` (nats per token), and a test of delta_nll.
 
-    `p_value`, `p_adjusted` and `significant` are of delta_nll being other than 0, ablations of the same kind being a family
+    `p_value`, `p_adjusted` and `significant` are of delta_nll being other than 0, ablations of the same kind and edit being a family
     (see `analysis.stats.intervals.Significance`).
     """
     tokens, nll = scores["tokens"], scores["nll"]
     rows = []
-    test = differs_by_family([row_key(plan.spec, ablation).kind for ablation in plan.ablations], nll - nll[0], tokens)
+    test = differs_by_family([f"{row_key(plan.spec, a).kind} {a.edit}" for a in plan.ablations], nll - nll[0], tokens)
     for i, ablation in enumerate(plan.ablations):
         values = {"ppl": ratio(nll[i], tokens, then=np.exp), "delta_nll": ratio(nll[i] - nll[0], tokens)}
         if "kl" in scores:

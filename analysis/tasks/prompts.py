@@ -69,12 +69,12 @@ class Prompts:
 
     def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge]) -> list[Tensor]:
         """Streams that a block leaves as they are are passed on; nothing writes to a stream that has been given out."""
-        kept = [(v, action) for v, action in edges if action.mixer or action.ffn]
+        kept = [(v, action) for v, action in edges if not action.adds_nothing]
         outs = [torch.empty_like(xs[0]) for _ in kept]
         for step in self.steps:
             self._visit(i, xs, kept, outs, step, None)
         made = iter(outs)
-        return [next(made) if action.mixer or action.ffn else xs[v] for v, action in edges]
+        return [xs[v] if action.adds_nothing else next(made) for v, action in edges]
 
     def _visit(self, i: int, xs: Sequence[Tensor], edges: list[Edge], outs: list[Tensor], step: Step, past: BlockPast | None) -> None:
         """One step and all below it. Pasts alive are those of the steps on the way here, of one block."""

@@ -13,6 +13,7 @@ import pandas as pd
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
+from adapters.errors import StrataError
 from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
 from analysis.engine.plan import Plan, plan
@@ -41,6 +42,10 @@ class TaskStudy:
     plan: Plan
     tasks: TaskSet
     memory: int | None = None  # bytes
+
+    def __post_init__(self) -> None:
+        if bad := next((a for a in self.plan.ablations if a.edit != "zero"), None):
+            raise StrataError(f"benchmarks are scored without parts that leave nothing behind, not {bad}: take the edit zero")
 
     @classmethod
     def of(cls, model: BlockModel, ablations: Sequence[Ablation], tasks: TaskSet, **options: Any) -> TaskStudy:

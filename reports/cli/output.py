@@ -112,7 +112,7 @@ def ranked(table: pd.DataFrame, metric: str) -> None:
     printed = Table("kind", "block", "head", metric, "95 % interval", title="most important first" + (", both ends" if long else ""))
     for row in (pd.concat([rows.head(10), rows.tail(10)]) if long else rows).to_dict("records"):
         place = ("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head"))
-        printed.add_row(row["kind"], *place, number(row["value"]), _bounds(row))
+        printed.add_row(f"{row['kind']}{' (mean)' * row['ablation'].endswith('(mean)')}", *place, number(row["value"]), _bounds(row))
     Console().print(printed)
 
 

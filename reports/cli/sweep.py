@@ -37,7 +37,12 @@ Swept = Annotated[
         "kv_groups (heads that share keys and values); separated by commas."
     ),
 ]
-Fill = Annotated[str, typer.Option(help="What replaces a removed head: zero, or its mean over as much calibration text of the corpus.")]
+Edit = Annotated[
+    str,
+    typer.Option(
+        help="What replaces a removed part: zero, or its mean over as much calibration text of the corpus (mean); zero,mean for both."
+    ),
+]
 Memory = Annotated[int | None, typer.Option(min=1, help="Memory in MB, beside the model.", show_default=False)]
 Divergence = Annotated[bool, typer.Option("--kl/--no-kl", help="Also the KL divergence from the unpruned model.")]
 Margin = Annotated[
@@ -69,7 +74,7 @@ def models(as_json: AsJson = False) -> None:
 def sweep(
     model: Model,
     kind: Swept = "blocks",
-    fill: Fill = "zero",
+    edit: Edit = "zero",
     out: Out = None,
     tokens: Tokens = 2048,
     window: WindowSize = 128,
@@ -95,8 +100,8 @@ def sweep(
     out, kinds, room = required(out, dry_run), kinds_of(kind), memory and memory << 20
     read = reader(model, device, dtype, revision)  # called when all else is known to be right
     if task is not None:
-        if dry_run or fill != "zero" or until_resolved is not None:
-            raise StrataError("--dry-run, --fill and --until-resolved are for text only: leave them out, or --task")
+        if dry_run or edit != "zero" or until_resolved is not None:
+            raise StrataError("--dry-run, --edit and --until-resolved are for text only: leave them out, or --task")
         from analysis.tasks import load_tasks
         from reports.cli.tasks import sweep_task
 
@@ -110,8 +115,9 @@ def sweep(
     from reports.cli import output
 
     loaded = read()
-    calibration = text.calibration(loaded) if fill == "mean" else None
-    study = SweepStudy.of(loaded, single_ablations(loaded.spec, kinds), text, kl=kl, memory=room, fill=fill, calibration=calibration)
+    ablations = single_ablations(loaded.spec, kinds, [word.strip() for word in edit.split(",")])
+    calibration = text.calibration(loaded) if any(ablation.edit == "mean" for ablation in ablations) else None
+    study = SweepStudy.of(loaded, ablations, text, kl=kl, memory=room, calibration=calibration)
     if dry_run:
         output.work(study, as_json)
     elif until_resolved is not None:

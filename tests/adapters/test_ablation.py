@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters import KEEP, NONE, Ablation, BlockSpec, ModelSpec, StrataError
+from adapters.action import EDITS
 
 N = 6
 indices = st.frozensets(st.integers(0, N - 1))
-ablations = st.builds(Ablation, indices, indices, indices, st.frozensets(st.tuples(st.integers(0, N - 1), st.integers(0, 3))))
+heads = st.frozensets(st.tuples(st.integers(0, N - 1), st.integers(0, 3)))
+ablations = st.builds(Ablation, indices, indices, indices, heads)
+edited = st.builds(Ablation, indices, indices, indices, heads, st.sampled_from(EDITS))
 
 
 def spec(n_heads: int | None = 4) -> ModelSpec:
@@ -32,7 +35,7 @@ def test_actions_are_what_was_asked_for(blocks, mixers, ffns, heads) -> None:
         assert action.heads == (frozenset(h for b, h in heads if b == i) if action.mixer else frozenset())
 
 
-@given(ablations, ablations)
+@given(edited, edited)
 def test_equal_exactly_when_the_actions_are_equal(a: Ablation, b: Ablation) -> None:
     assert (a == b) == (a.actions(SPEC) == b.actions(SPEC))
     if a == b:
@@ -55,9 +58,25 @@ def test_union_takes_out_what_either_takes_out(a: Ablation, b: Ablation) -> None
     assert a | NONE == a | a == a
 
 
-@given(ablations)
+@given(edited)
 def test_json_round_trip(a: Ablation) -> None:
     assert Ablation.from_json(json.loads(json.dumps(a.to_json()))) == a
+    assert ("edit" in a.to_json()) == (a.edit != "zero")
+
+
+@given(edited, edited)
+def test_an_ablation_has_one_edit(a: Ablation, b: Ablation) -> None:
+    if a and b and a.edit != b.edit:
+        with pytest.raises(StrataError, match="an ablation has one edit, zero or mean"):
+            a | b
+    else:
+        assert (a | b).edit == (a or b).edit
+    assert Ablation(edit="mean") == NONE
+
+
+def test_an_unknown_edit() -> None:
+    with pytest.raises(StrataError, match="unknown edit 'mode'"):
+        Ablation(blocks={0}, edit="mode")
 
 
 @given(ablations)
@@ -76,6 +95,8 @@ def test_pieces_in_any_spelling_are_the_same_value(a: Ablation) -> None:
         (NONE, "dense"),
         (Ablation(blocks={11, 2}), "blocks 2, 11"),
         (Ablation(mixers={3}, ffns={3}), "blocks 3"),
+        (Ablation(heads={(1, 9)}, edit="mean"), "heads 1.9 (mean)"),
+        (Ablation(blocks={0}, mixers={1}, edit="mean"), "blocks 0; mixers 1 (mean)"),
         (Ablation(blocks={0}, mixers={1}, ffns={2}, heads={(4, 10), (4, 2)}), "blocks 0; mixers 1; ffns 2; heads 4.2, 4.10"),
     ],
 )

@@ -61,7 +61,7 @@ def pairs(out: Path) -> Counter[tuple[str, ...]]:
 def comparable(identity: str) -> str:
     """Whatever an identity has beside these would make two runs of what is one."""
     known = json.loads(identity)
-    return json.dumps([known["model"], known["text"], known["dtype"], known["edit"]], sort_keys=True)
+    return json.dumps([known["model"], known["text"], known["dtype"], known.get("calibration")], sort_keys=True)
 
 
 @pytest.mark.long
@@ -113,7 +113,7 @@ def test_one_folder_for_all_who_ask_and_others_for_others(model: BlockModel, fol
     same = [SweepStudy.of(model, chosen, text(folder, n), kl=kl) for chosen, n, kl in ((blocks, 2, True), (heads, 3, False), ([], 1, True))]
     assert len({run_folder(tmp_path, study.identity) for study in same}) == 1
     calibration = Text(corpus=str(folder / "text.txt"), window=24, documents=2, split="calibration")
-    mean = SweepStudy.of(model, heads, text(folder, 2), fill="mean", calibration=calibration)
+    mean = SweepStudy.of(model, single_ablations(model.spec, ["heads"], ["mean"]), text(folder, 2), calibration=calibration)
     others = [mean.identity, SweepStudy.of(model, blocks, calibration).identity, ImportanceStudy(model, calibration).identity]
     assert len({run_folder(tmp_path, identity) for identity in (same[0].identity, *others)}) == 4
 

@@ -282,7 +282,7 @@ def test_another_study_in_the_same_folder_is_refused(both, folder: Path, tmp_pat
     for other, named in (
         (SweepStudy.of(model, chosen, text(folder, 3, window=21)), "text"),
         (SweepStudy.of(model, chosen, text(folder, 3, seed=1, split="calibration")), "text"),
-        (ImportanceStudy(model, text(folder, 3)), "edit, importance"),
+        (ImportanceStudy(model, text(folder, 3)), "importance"),
     ):
         with pytest.raises(StrataError, match=rf"differs in {named}\)"):
             other.run(tmp_path)

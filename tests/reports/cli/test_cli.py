@@ -225,28 +225,32 @@ def test_a_report_made_again_scores_nothing_twice(strata: Callable[..., Done], t
     assert "Figure 8" in html
 
 
-@pytest.mark.parametrize("fill", ["zero", "mean"])
-def test_groups_of_heads_with_either_fill(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, fill: str) -> None:
-    words = ["sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--fill", fill, "--out", tmp_path / "run"]
-    done = strata(*words, "--kind", "kv_groups", "--json")
+@pytest.mark.parametrize(("edit", "kind"), [("zero", "kv_groups"), ("zero,mean", "kv_groups,ffns")])
+def test_parts_with_either_edit(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, edit: str, kind: str) -> None:
+    words = ["sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--kind", kind, "--out", tmp_path / "run"]
+    done = strata(*words, "--edit", edit)
     assert done.returncode == 0, done.stderr
+    assert ("kv_groups (mean)" in done.stdout) == ("mean" in edit)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())["identity"]
-    assert (manifest["edit"], "calibration" in manifest) == (fill, fill == "mean")
-    other = strata(*words[:-4], "--fill", "mean" if fill == "zero" else "zero", *words[-2:], "--kind", "kv_groups")
+    assert ("calibration" in manifest) == ("mean" in edit)
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    found = table[table["metric"] == "delta_nll"]["ablation"]
+    assert found.is_unique
+    assert {name.endswith("(mean)") for name in found} == ({False, True} if "mean" in edit else {False})
+    other = strata(*words, "--edit", "mean" if edit == "zero" else "zero")
     assert other.returncode == 2
-    assert "differs in" in other.stderr
+    assert "differs in calibration" in other.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--fill", "median", "--kind", "heads"], "unknown fill 'median': did you mean mean"),
-        (["--fill", "mean"], "mean ablation is of heads"),
+        (["--edit", "median", "--kind", "heads"], "unknown edit 'median': did you mean mean"),
         (["--until-resolved", "0.01"], "2 documents are too few to decide: at least 12 are needed, that is 384 tokens or more"),
-        (["--fill", "mean", "--task", "piqa"], "--fill and --until-resolved are for text only"),
+        (["--edit", "mean", "--task", "piqa"], "--edit and --until-resolved are for text only"),
     ],
 )
-def test_bad_fills(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str], says: str) -> None:
+def test_bad_edits(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str], says: str) -> None:
     done = strata("sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--out", tmp_path / "run", *words)
     assert done.returncode == 2
     assert says in done.stderr
