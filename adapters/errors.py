@@ -14,6 +14,7 @@ HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; free some sp
     "; give another `out`",
 )
 
+LONGEST = 1000  # characters of a message
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters that are not seen, and act
 
 
@@ -27,10 +28,10 @@ CAUSES = (  # types of foreign errors, a part of what they say (any of it where 
 
 
 class StrataError(Exception):
-    """Bad input: says what was found, what is expected and how to fix it, in one line, whatever it quotes."""
+    """Bad input: says what was found, what is expected and how to fix it, in one line that ends, whatever it quotes."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(visible(message))
+        super().__init__(_shortened(visible(message)))
 
 
 def visible(text: object, keep: str = "") -> str:
@@ -53,6 +54,11 @@ EXTRAS = {  # modules that not every installation has -> the extra of pyproject.
 def missing_extra(module: str) -> StrataError:
     """Of a module of EXTRAS."""
     return StrataError(f"{module} is not installed: pip install 'llm-strata[{EXTRAS[module]}]'")
+
+
+def _shortened(line: str) -> str:
+    """Without the middle where it is longer than a screen: what was found stands in front, how to fix it at the end."""
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-(LONGEST // 2 - 5) :]}"
 
 
 def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:

@@ -6,9 +6,9 @@ another architecture. What would be a wrong number is refused here.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+import torch
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -22,6 +22,7 @@ HEADS = ("num_attention_heads", "num_key_value_heads")
 OPTIONAL = ("head_dim", "sliding_window")  # sizes that may be missing
 MAY_BE_ZERO = ("rms_norm_eps", "rope_parameters.mscale", "rope_parameters.mscale_all_dim")
 LABELS = ("num_labels", "id2label", "label2id")  # of classifiers: tables of any length
+LARGEST = torch.finfo(torch.float32).max  # what is computed with may be no larger
 LAYERS = ("full_attention", "sliding_attention")
 PARTIAL = ("partial_rotary_factor", "rotary_pct")
 NEUTRAL: dict[str, tuple] = (  # keys that change what a block computes -> values with which they do not, beside null
@@ -78,8 +79,8 @@ def _require_sizes(cfg: PreTrainedConfig, name: str) -> None:
 def _require_numbers(values: dict[str, Any], name: str) -> None:
     for key, value in values.items():
         numbers = value if isinstance(value, list) else [value] if isinstance(value, int | float) else []
-        if not all(0 < x < math.inf or (x == 0 and key in MAY_BE_ZERO) for x in numbers):
-            raise StrataError(f"{name}: config.json is not valid: {key} is {value!r}, expected finite numbers above zero")
+        if not all(0 < x <= LARGEST or (x == 0 and key in MAY_BE_ZERO) for x in numbers):
+            raise StrataError(f"{name}: config.json is not valid: {key} is {value!r}, expected numbers above zero that 32 bits hold")
 
 
 def _require_layers(cfg: PreTrainedConfig, name: str) -> None:

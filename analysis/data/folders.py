@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,8 +47,13 @@ def kind_of(path: Path) -> str | None:
     return KINDS.get(suffixes[-1]) if suffixes else None
 
 
+def path_of(name: str) -> Path:
+    """The path that a user has written; ~ of nobody is a name like others."""
+    return Path(os.path.expanduser(name))
+
+
 def is_pattern(name: str) -> bool:
-    return has_magic(name) and not Path(name).expanduser().exists()
+    return has_magic(name) and not os.path.exists(path_of(name))  # pathlib's own raises on names that no disk has
 
 
 def select(name: str, configuration: str | None = None, split: str | None = None, column: str | None = None) -> Selection:
@@ -57,14 +63,15 @@ def select(name: str, configuration: str | None = None, split: str | None = None
 
     Raises StrataError when there is nothing to read, when it cannot be told what is meant, and for a part that is not there.
     """
-    path = Path(name).expanduser()
-    if path.exists() and not path.is_dir() and not path.is_file():
+    path = path_of(name)
+    is_dir, is_file = os.path.isdir(path), os.path.isfile(path)
+    if os.path.exists(path) and not is_dir and not is_file:
         raise StrataError(f"{path} is neither a file nor a folder: text is read more than once, so write it to a file")
-    if (configuration or split) and not path.is_dir():
+    if (configuration or split) and not is_dir:
         raise StrataError(f"{name} is not a folder, and has no configurations or splits: at most a column can be named, as in {name}#text")
-    if path.is_file():
+    if is_file:
         return Selection(kind_of(path) or "text", (path,))
-    if not path.is_dir():
+    if not is_dir:
         matches = sorted(Path(match) for match in glob(str(path), recursive=True))
         kinds = {file: kind_of(file) or "text" for file in matches if file.is_file()}
         return Selection(_one_kind(name, kinds, {}), tuple(kinds))
@@ -124,7 +131,7 @@ def _one_kind(name: str, kinds: Mapping[Path, str], passed: Mapping[str, list[st
         raise StrataError(f"{name} {holds}: expected {', '.join(KINDS)}, compressed or not")
     if len(found) > 1:
         there = " and ".join(f"{kind} ({_some([file.name for file in files])})" for kind, files in found.items())
-        folder = name if Path(name).expanduser().is_dir() else str(Path(name).parent)
+        folder = name if os.path.isdir(path_of(name)) else str(Path(name).parent)
         patterns = " or ".join(f"'{folder.rstrip('/')}/**/*{end}'" for end in dict.fromkeys(map(ending, kinds)))
         raise StrataError(f"{name} holds {there}, and it is not clear which are meant: choose by a pattern in quotes, {patterns}")
     return next(iter(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -44,7 +45,7 @@ def first_documents(corpus: str) -> int | None:
     if is_offline(corpus):
         return None
     source = Source.of(corpus)
-    return FIRST if source.is_hub or (not source.path.is_file() and selection(corpus).kind != "text") else None
+    return FIRST if source.is_hub or (not os.path.isfile(source.path) and selection(corpus).kind != "text") else None
 
 
 def selection(corpus: str) -> Selection:

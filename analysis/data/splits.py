@@ -63,6 +63,8 @@ def declared(folder: Path, configuration: str | None) -> dict[str, list[Path]] |
     listed = said if isinstance(said, list) and all(isinstance(one, dict) for one in said) else [{"split": "train", "path": said}]
     splits: dict[str, list[Path]] = {}
     for one in listed:
+        if other := [key for key in one if key not in ("split", "path")]:
+            raise StrataError(f"{folder}/README.md declares files by the key {other[0]!r}: only split and path are read; choose by a pattern")
         paths = one.get("path")
         for pattern in paths if isinstance(paths, list) else [paths]:
             found = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from adapters.roles import n_numbers, shapes_by_role, spec_of
 from adapters.specs import ModelSpec
 
 NORM_EPS, GROUP_NORM_EPS = 1e-5, 64e-5  # official; the second is 1e-5 times the square of the divisor 8 in training
+LARGEST = torch.finfo(torch.float32).max
 MAX_LEN = {"4": 1024}  # tokens of context in training, 4096 for later versions
 _SIZES = {  # keys of config.json that the weights must agree with
     "hidden_size": "d_model",
@@ -124,6 +124,6 @@ def _number(config: dict, keys: tuple[str, ...], default: float) -> float:
     key = next((key for key in keys if config.get(key) is not None), None)
     if key is None:
         return default
-    if isinstance(config[key], bool) or not isinstance(config[key], int | float) or not 0 < config[key] < math.inf:
-        raise StrataError(f"config.json: {key} is {config[key]!r}, expected a number above zero")
+    if isinstance(config[key], bool) or not isinstance(config[key], int | float) or not 0 < config[key] <= LARGEST:
+        raise StrataError(f"config.json: {key} is {config[key]!r}, expected a number above zero that 32 bits hold")
     return config[key]
