@@ -81,7 +81,8 @@ def _ablation(data: object) -> Ablation:
 def _array(name: str, values: object, ablations: int, documents: int) -> np.ndarray:
     found = np.array(values)
     shape = (documents,) if name in COUNTS else (ablations, documents)
-    if found.shape != shape or found.dtype.kind not in ("b" if name in FLAGS else "i" if name in COUNTS else "if"):
+    flags = name not in FLAGS and any(type(value) is bool for value in np.array(values, dtype=object).flat)  # numbers to numpy
+    if flags or found.shape != shape or found.dtype.kind not in ("b" if name in FLAGS else "i" if name in COUNTS else "if"):
         raise ValueError(f"{name} is not {' x '.join(map(str, shape))} numbers")
     if not np.isfinite(found).all() or (name in COUNTS and not (found > 0).all()):
         raise ValueError(f"{name} is not {'positive' if name in COUNTS else 'finite'} everywhere")

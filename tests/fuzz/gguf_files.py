@@ -146,8 +146,7 @@ def _written(folder: Path, base: Written, values: dict[str, Any], tensors: dict[
 def _bytes(rng: Random, folder: Path, base: Written) -> str:
     path = rng.choice(sorted(folder.glob("*.gguf")))
     data = path.read_bytes()
-    last = len(data) - sum(array.nbytes for array in base.tensors.values()) if not base.options else 800
-    changed, said = raw(rng, data, 0, max(last, 100))
+    changed, said = raw(rng, data, 0, gguf.GGUFReader(path).data_offset)
     path.write_bytes(changed)
     return f"{path.name}: {said}"
 
@@ -187,13 +186,12 @@ def _reference(place: Path) -> Tensor:
     config["rms_norm_eps"] = float(config["rms_norm_eps"])
     if set(own) - {*YARN, "rope.freq_base", "rope.dimension_count", "attention.value_length", "attention.sliding_window"}:
         raise Unread(f"{sorted(own)}")
-    rope = {"rope_type": own.get("rope.scaling.type", "default"), "rope_theta": own.get("rope.freq_base", 10000.0)}
-    if rope["rope_type"] == "none":
-        rope["rope_type"] = "default"
-    if rope["rope_type"] != "default":
-        rope |= {"factor": own["rope.scaling.factor"]}
-    if rope["rope_type"] == "yarn":
-        rope |= {"original_max_position_embeddings": own["rope.scaling.original_context_length"]}
+    kind, factor = own.get("rope.scaling.type", "linear"), own.get("rope.scaling.factor") or 1.0  # llama.cpp's defaults
+    rope = {"rope_type": "default" if kind == "none" else kind, "rope_theta": own.get("rope.freq_base", 10000.0)}
+    if kind != "none":
+        rope["factor"] = float(factor)
+    if kind == "yarn":
+        rope["original_max_position_embeddings"] = own["rope.scaling.original_context_length"]
     config |= {"vocab_size": len(tensors["token_embd.weight"]), "tie_word_embeddings": "output.weight" not in tensors, "pad_token_id": None}
     cfg = CONFIG_MAPPING[arch](**config, rope_parameters=rope)
     model = MODEL_FOR_CAUSAL_LM_MAPPING[type(cfg)](cfg).float().eval()

@@ -6,6 +6,8 @@ from tests.fuzz.corpora import CORPORA
 from tests.fuzz.folders import FOLDERS
 from tests.fuzz.gguf_files import GGUF
 from tests.fuzz.pickles import PICKLES
+from tests.fuzz.runs import RUNS
+from tests.fuzz.tasks import TASKS
 from tests.fuzz.weights import WEIGHTS
 
 KINDS: dict[str, Kind] = {
@@ -15,4 +17,6 @@ KINDS: dict[str, Kind] = {
     "gguf": GGUF,
     "corpora": CORPORA,
     "folders": FOLDERS,
+    "runs": RUNS,
+    "tasks": TASKS,
 }

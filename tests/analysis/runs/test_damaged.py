@@ -68,6 +68,7 @@ DAMAGED: dict[str, str | bytes | dict] = {
     "too large": json.dumps(record()).replace("1.5", "1e999"),
     "text": record(GOOD | {"nll": [["1.5"], [2.0]]}),
     "null": record(GOOD | {"nll": [[None], [2.0]]}),
+    "a flag among numbers": record(GOOD | {"nll": [[True], [2.0]]}),
     "flags are numbers": record(GOOD | {"greedy": [[1], [0]]}),
     "no tokens": record(GOOD | {"tokens": [0]}),
     "tokens below zero": record(GOOD | {"tokens": [-3]}),
