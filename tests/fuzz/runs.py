@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -36,7 +36,6 @@ REQUEST = {"models": MODELS, "seed": 0}
 KNOWN = [section.question for section in SECTIONS]
 CHOSEN = [Choice(model, question, 1.5, held=i < 2) for model in MODELS for i, question in enumerate(KNOWN)]
 COUNTS = ("tokens", "bytes")
-WHOLE = {"nll": 1, "kl": 1, "tokens": 0, "bytes": 0}  # metrics and their axes beside documents
 
 Judge = Callable[[Path], tuple[str, str]]
 
@@ -102,11 +101,12 @@ def _record(rng: Random, data: bytes) -> tuple[bytes, str]:
 
 
 def _judge_sweep(sums: Sums, folder: Path) -> tuple[str, str]:
-    read = _records(folder, sums)
+    read, asked = _records(folder, sums), [json.dumps(ablation.to_json()) for ablation in sums.study.plan.ablations]
     found = {name: values.copy() for name, values in sums.scores.items()}
-    for i, document in enumerate(sums.names):
-        for name, values in read.get(document, {}).items():
-            found[name][..., i] = values
+    for metric, values in found.items():
+        for place in np.ndindex(values.shape):
+            ablation = None if metric in COUNTS else asked[place[0]]
+            values[place] = read.get((metric, ablation, sums.names[place[-1]]), values[place])
     want = as_csv(sweep_table(sums.study.plan, found, sums.study.text))
     got = as_csv(sums.study.run(folder))
     if got != want:
@@ -121,35 +121,56 @@ def _differing(got: str, want: str) -> str:
     return next((f"{x!r} for {y!r}" for x, y in zip(a, b, strict=False) if x != y), f"{len(a)} lines for {len(b)}")
 
 
-def _records(folder: Path, sums: Sums) -> dict[str, dict[str, Any]]:
-    """By document, the first record that is whole."""
-    found: dict[str, dict[str, Any]] = {}
-    run_key = Folder(Path("nowhere"), sums.study.identity).key
+def _records(folder: Path, sums: Sums) -> dict[tuple[str, str | None, str], Any]:
+    """By metric, ablation and document, what the first record says that is whole."""
+    found: dict[tuple[str, str | None, str], Any] = {}
+    key = Folder(Path("nowhere"), sums.study.identity).key
     for path in sorted(folder.glob("scores/*.jsonl")):
         for line in path.read_bytes().split(b"\n") if path.is_file() else []:
             try:
                 record = json.loads(line.decode())
-            except (ValueError, RecursionError):
+                said = list(_said(record)) if record["key"] == key and len(record) == 4 else []
+            except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
                 continue
-            if not isinstance(record, dict) or set(record) != {"key", "documents", "scores"} or record["key"] != run_key:
-                continue
-            names, scores = record["documents"], record["scores"]
-            if not isinstance(names, list) or not all(type(name) is str for name in names):
-                continue
-            if isinstance(scores, dict) and set(scores) == set(WHOLE) and all(_whole(m, scores[m], len(names), sums) for m in WHOLE):
-                for i, name in enumerate(names):
-                    found.setdefault(name, {m: [row[i] for row in scores[m]] if WHOLE[m] else scores[m][i] for m in WHOLE})
+            for where, value in said:
+                found.setdefault(where, value)
     return found
 
 
-def _whole(metric: str, values: Any, documents: int, sums: Sums) -> bool:
-    rows = values if WHOLE[metric] else [values]
-    if not isinstance(rows, list) or (WHOLE[metric] and len(rows) != len(sums.study.plan.ablations)):
-        return False
-    flat = [value for row in rows for value in (row if isinstance(row, list) and len(row) == documents else [None])]
+def _said(record: dict[str, Any]) -> Iterator[tuple[tuple[str, str | None, str], Any]]:
+    """What a record says. Raises ValueError where it is not whole."""
+    names, ablations, scores = record["documents"], [_canonical(each) for each in record["ablations"]], record["scores"]
+    if type(names) is not list or not all(type(name) is str for name in names) or not {*COUNTS} < {*scores} <= {*COUNTS, "nll", "kl"}:
+        raise ValueError
+    for metric, values in scores.items():
+        rows = [values] if metric in COUNTS else values
+        if type(rows) is not list or len(rows) != (1 if metric in COUNTS else len(ablations)):
+            raise ValueError
+        for ablation, row in zip([None] if metric in COUNTS else ablations, rows, strict=True):
+            if type(row) is not list or len(row) != len(names) or not all(_is_score(metric, value) for value in row):
+                raise ValueError
+            yield from (((metric, ablation, name), value) for name, value in zip(names, row, strict=True))
+
+
+def _canonical(ablation: Any) -> str:
+    """Sorted places by the kind of what is out, in the order of kinds; nothing else."""
+    kinds = [kind for kind in ("blocks", "mixers", "ffns", "heads") if kind in ablation]
+    if type(ablation) is not dict or list(ablation) != kinds:
+        raise ValueError
+    for kind, places in ablation.items():
+        flat = [number for place in places for number in (place if kind == "heads" else [place])]
+        pairs = kind != "heads" or all(type(place) is list and len(place) == 2 for place in places)
+        if not places or not pairs or not all(type(n) is int and n >= 0 for n in flat) or places != sorted(places):
+            raise ValueError
+        if len({json.dumps(place) for place in places}) != len(places):
+            raise ValueError
+    return json.dumps(ablation)
+
+
+def _is_score(metric: str, value: Any) -> bool:
     if metric in COUNTS:
-        return all(type(value) is int and 0 < value < 2**63 for value in flat)
-    return all(type(value) in (int, float) and isfinite(value) for value in flat)
+        return type(value) is int and 0 < value < 2**63
+    return type(value) in (int, float) and isfinite(value)
 
 
 def _find(made: SweepStudy, out: Path) -> list[list[int]]:
