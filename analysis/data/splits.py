@@ -64,7 +64,9 @@ def declared(folder: Path, configuration: str | None) -> dict[str, list[Path]] |
     splits: dict[str, list[Path]] = {}
     for one in listed:
         if other := [key for key in one if key not in ("split", "path")]:
-            raise StrataError(f"{folder}/README.md declares files by the key {other[0]!r}: only split and path are read; choose by a pattern")
+            raise StrataError(
+                f"{folder}/README.md declares files by the key {other[0]!r}: only split and path are read; choose by a pattern"
+            )
         paths = one.get("path")
         for pattern in paths if isinstance(paths, list) else [paths]:
             found = (

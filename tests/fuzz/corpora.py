@@ -105,7 +105,9 @@ def _judge(folder: Path, base: list[str]) -> tuple[str, str]:
         wanted, why = [base], f"{type(error).__name__}: {error}"
     if got in wanted:
         return ("as before" if why else "right"), why
-    raise Wrong(f"{len(got)} documents, {[len(want) for want in wanted]} are expected {why}; the first that differ: {_differing(got, wanted)}")
+    raise Wrong(
+        f"{len(got)} documents, {[len(want) for want in wanted]} are expected {why}; the first that differ: {_differing(got, wanted)}"
+    )
 
 
 def _differing(got: list[str], wanted: list[list[str]]) -> list[tuple[str, str]]:

@@ -161,7 +161,9 @@ def judge(folder: Path, base: Model, documented: Callable[[Path, str], str] = la
         raise Wrong(f"logits are off by {_error(got, want)} standard deviations")
     if reason := documented(folder, why):
         return "documented", reason
-    raise Wrong(f"logits are off by {_error(got, base.logits)} standard deviations from those before; the reference says {why or 'nothing'}")
+    raise Wrong(
+        f"logits are off by {_error(got, base.logits)} standard deviations from those before; the reference says {why or 'nothing'}"
+    )
 
 
 def same(got: Tensor, want: Tensor) -> bool:

@@ -60,7 +60,7 @@ TABLES: dict[str, Callable[[Random, Weights, str], object]] = {  # of the whole 
     "a tensor": lambda rng, w, k: w[k],
     "something else": lambda rng, w, k: rng.choice([3, None, {}, {"a": {"b": {}}}, "x"]),
     "huge": lambda rng, w, k: {key: torch.zeros(1).expand(10**6, 10**6) if t.dim() == 2 else t for key, t in w.items()},
-    "a million blocks": lambda rng, w, k: w | {f"blocks.{10**rng.randrange(3, 12)}.att.output.weight": torch.zeros(2, 2)},
+    "a million blocks": lambda rng, w, k: w | {f"blocks.{10 ** rng.randrange(3, 12)}.att.output.weight": torch.zeros(2, 2)},
 }
 
 
