@@ -16,9 +16,11 @@ from adapters.errors import StrataError
 from analysis.data.hashes import content_hash
 from analysis.display.format import file_name
 from analysis.runs import files
-from analysis.runs.folder import Folder, Table
+from analysis.runs.folder import Folder, Manifest, Table
 from analysis.runs.records import Record, Records, checked
 from analysis.runs.summary import merged
+
+SUMMARY = "summary.csv"
 
 
 class Run(Folder):
@@ -91,11 +93,16 @@ class Run(Folder):
 
     def ask(self, ablations: Sequence[Ablation], documents: Sequence[str]) -> None:
         """Notes what is asked for, so that it is asked for again where nothing else is said. Fewer documents than before change nothing."""
-        question = _question(ablations)
+        question, new = _question(ablations), set(documents)
+
+        def known(manifest: Manifest | None) -> bool:
+            return manifest is not None and new <= set(manifest.asked.get(question, ()))
+
+        if known(self.manifest()):  # a finished run is only read
+            return
         with self._changing() as before:
-            asked = before.asked if before else {}
-            if not set(documents) <= set(asked.get(question, ())):
-                self._write(before, {"asked": asked | {question: list(documents)}})
+            if not known(before):
+                self._write(before, {"asked": (before.asked if before else {}) | {question: list(documents)}})
 
     def write_table(self, text: str, documents: Sequence[str]) -> None:
         """Adds a table of `documents` to summary.csv, and notes in the manifest which these are.
@@ -103,25 +110,29 @@ class Run(Folder):
         Of rows about the same that of more documents stays. When none of a table is taken that is said; so it is when one of
         other documents has to go.
         """
-        path, asked = self.folder / "summary.csv", set(documents)
+        if self._changed(self.manifest(), text, documents) is None:
+            return
         with self._changing() as manifest:
-            before = manifest.table if manifest else None
-            data = path.read_bytes() if before and path.is_file() else b""
-            there, known = before is not None and _sha256(data) == before.sha256, set(before.documents if before else ())
-            nested = asked <= known or known <= asked
-            whole = merged(data.decode(), text) if there and nested else text
-            if not nested:
-                gone = len(known - asked)
-                files.say(f"{path} covered {len(known)} documents, {gone} of them not requested now; it now covers {len(asked)}")
-            if whole.encode() != data:
-                covered = before.documents if before and there and asked < known else documents
-                table = Table(documents=list(covered), sha256=_sha256(whole.encode()))
-                self._write(manifest, {"table": table.model_dump()})
-                self.write_text(path.name, whole)
-            elif asked < known and not set(text.splitlines()[1:]) & set(whole.splitlines()):
-                files.say(
-                    f"{path} stays as it is: it covers {len(known)} documents, and the {len(asked)} that were requested are among them"
-                )
+            if (changed := self._changed(manifest, text, documents)) is not None:
+                whole, covered = changed
+                self._write(manifest, {"table": Table(documents=covered, sha256=_sha256(whole.encode())).model_dump()})
+                self.write_text(SUMMARY, whole)
+
+    def _changed(self, manifest: Manifest | None, text: str, documents: Sequence[str]) -> tuple[str, list[str]] | None:
+        """The new summary.csv and its documents; None where it stays as it is."""
+        path, asked, before = self.folder / SUMMARY, set(documents), manifest.table if manifest else None
+        data = path.read_bytes() if before and path.is_file() else b""
+        there, known = before is not None and _sha256(data) == before.sha256, set(before.documents if before else ())
+        nested = asked <= known or known <= asked
+        if not nested:
+            gone = len(known - asked)
+            files.say(f"{path} was of {len(known)} documents, {gone} of them not asked for now; it is now of {len(asked)}")
+        whole = merged(data.decode(), text) if there and nested else text
+        if whole.encode() != data:
+            return whole, list(before.documents if before and there and asked < known else documents)
+        if asked < known and not set(text.splitlines()[1:]) & set(whole.splitlines()):
+            files.say(f"{path} stays as it is: it is of {len(known)} documents, and the {len(asked)} that were asked for are among them")
+        return None
 
 
 def _question(ablations: Sequence[Ablation]) -> str:

@@ -117,7 +117,13 @@ def test_a_killed_study_goes_on(folder: Path, tmp_path: Path) -> None:
 def test_a_finished_study_scores_nothing_again(folder: Path, tmp_path: Path) -> None:
     first, done = study(folder).run(tmp_path), list[int]()
     before = sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.glob("scores/*"))
+    locks = list(tmp_path.rglob("*.lock"))
+    for lock in locks:
+        lock.unlink()
+    before = [each for each in before if not each[0].endswith(".lock")]
     assert study(folder).run(tmp_path, done.append).equals(first)
+    assert len(locks) == 2
+    assert not list(tmp_path.rglob("*.lock")), "a finished run is only read"
     assert sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.glob("scores/*")) == before
     assert done == [DOCUMENTS * study(folder).steps]
 
