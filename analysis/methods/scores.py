@@ -59,7 +59,7 @@ class Accuracies:
         """
         if not self.tasks:
             return pd.DataFrame()
-        rows = [("dense", "", *self._each(self.dense), self._mean(self.dense), "")]
+        rows = [("unpruned", "", *self._each(self.dense), self._mean(self.dense), "")]
         for p in self.points:
             share = self.retained(p.answers, self.with_options) if self.with_options else ""
             rows.append((METHODS[p.method].title, percent(p.target), *self._each(p.answers), self._mean(p.answers), share))
@@ -103,7 +103,7 @@ class Accuracies:
     @cached_property
     def accuracies(self) -> pd.DataFrame:
         """Of the dense model and of all methods at the paper's size: method, task, value, ci_low, ci_high, chance."""
-        models = [("dense", self.dense), *((METHODS[p.method].title, p.answers) for p in self.points if p.target == self.paper_n_removed)]
+        models = [("unpruned", self.dense), *((METHODS[p.method].title, p.answers) for p in self.points if p.target == self.paper_n_removed)]
         rows = [
             (title, task, *found.interval, found.chance)
             for title, answers in models

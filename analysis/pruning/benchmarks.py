@@ -87,7 +87,7 @@ class TaskCurves:
     def table(self) -> pd.DataFrame:
         """What each order leaves where the paper stops removing (its quarter of the blocks)."""
         rows, metrics = [], {**({"accuracy": "acc"} if self.found.has_options else {}), self.found.loss_name: self.found.loss}
-        for title, ablation in {"dense": NONE, **self._at_quarter}.items():
+        for title, ablation in {"unpruned": NONE, **self._at_quarter}.items():
             line: dict[str, Any] = {"order": title, "blocks removed": f"{size(ablation):g}"}
             line |= {name: bounded(self.value(ablation, metric)) for name, metric in metrics.items()}
             line["rise in loss"] = bounded(self.value(ablation, f"delta_{self.found.loss}")) if ablation else ""

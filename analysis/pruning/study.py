@@ -38,7 +38,7 @@ def removal(model: BlockModel, config: RunConfig, source: Source | None = None) 
     removed = found.paths["bi"][result.paper_n_removed].blocks
     short = remove_blocks(model, removed)
     bought = speeds(
-        {"dense": model, f"without {count(result.paper_n_removed, 'block')}": short},
+        {"unpruned": model, f"without {count(result.paper_n_removed, 'block')}": short},
         min(budget.window, model.spec.max_len // 2),
     )
     if source:

@@ -23,7 +23,7 @@ COLUMNS = ["order", "removed", "out", *MEASURES, "value", "ci_low", "ci_high", "
 
 
 def nested(parts: Iterable[Ablation | int]) -> RemovalPath:
-    """The sets that an order of parts gives, none of them first; a number is a block."""
+    """The sets that an order of parts gives, the empty one first; a number is a block."""
     return tuple(
         accumulate((part if isinstance(part, Ablation) else Ablation(blocks=frozenset({part})) for part in parts), or_, initial=NONE)
     )

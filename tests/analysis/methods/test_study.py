@@ -171,8 +171,8 @@ def test_printed_means_are_over_the_tasks_that_are_here(found: tuple[Methods, Pa
     assert table.loc["LaCo, printed (v1)"].tolist()[1:5] == ["26.45", "69.80", "", ""], "CoQA is of generated text"
     over = (26.45 + 69.8) / 2, 100 * (26.45 + 69.8) / (45.39 + 77.91)
     assert table.loc["LaCo, printed (v1)"].tolist()[5:] == [f"{x:.2f} (over 2 of 3)" for x in over]
-    assert table.loc["dense", "coqa\\_loss"] == "1.50"
-    assert table.loc["dense", "mean"] == "100", "a loss has no part in it, and of answers that are all right no interval is known"
+    assert table.loc["unpruned", "coqa\\_loss"] == "1.50"
+    assert table.loc["unpruned", "mean"] == "100", "a loss has no part in it, and of answers that are all right no interval is known"
     assert table.loc["LaCo", "retained"].iloc[0].startswith(f"{100 * (1 + 0.5 + 0.2) / 3:.1f} (")
     beside = scored.beside.set_index("method")
     assert beside.loc["LaCo", "retained, printed (over 2 of 13 tasks)"] == f"{over[1]:.2f}"
@@ -189,7 +189,7 @@ def test_accuracy_by_method_is_drawn(found: tuple[Methods, Path]) -> None:
     points = tuple(replace(p, answers=(half, half, half, half)) for p in result.points)
     tasks = ("mmlu", "piqa", "boolq", "wsc")
     scores = replace(result, tasks=tasks, answers=(half, half, half, half._replace(chance=0.5)), points=points).scores
-    assert scores.accuracies["method"].unique().tolist() == ["dense", "ShortGPT", "LaCo", "linear replacement"]
+    assert scores.accuracies["method"].unique().tolist() == ["unpruned", "ShortGPT", "LaCo", "linear replacement"]
     assert (scores.accuracies["ci_low"] < 0.5).all()
     figure = scores.figure
     drawn = [ax for ax in figure.axes if ax.axison]

@@ -67,7 +67,7 @@ def test_figures_and_tables_show_every_order(removed: RemovalResult, found: tupl
     lines = {str(line.get_label()): line for line in piqa.figures["accuracy against blocks removed"].axes[1].lines}
     assert np.asarray(lines["greedy blocks"].get_ydata()) == pytest.approx([piqa.value(a, "acc").value for a in greedy])
     assert np.asarray(lines["guessing"].get_ydata()) == pytest.approx(0.5)
-    assert piqa.table["order"].tolist() == xsum.table["order"].tolist() == ["dense", *removed.titles.values()]
+    assert piqa.table["order"].tolist() == xsum.table["order"].tolist() == ["unpruned", *removed.titles.values()]
     assert "14 questions" in piqa.bands
     plt.close("all")
 
