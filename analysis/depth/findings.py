@@ -54,7 +54,7 @@ def cheapest(table: pd.DataFrame, kind: str = "blocks") -> str:
     n = int(parts["n_documents"].min())
     found = f"{capital(noun)} {least['label']} costs least when removed alone: {signed(least['delta_nll'])} nats per token"
     rivals = parts[(parts["ci_low"] <= least["ci_high"]) & (parts["label"] != least["label"])]["label"]
-    return lowest(found, rivals, Interval(*least[["delta_nll", "ci_low", "ci_high"]]), n, noun, "costs more", "cost as little")
+    return lowest(found, rivals, Interval(*least[["delta_nll", "ci_low", "ci_high"]]), n, noun, f"{noun} costs more", "cost as little")
 
 
 def resolution(table: pd.DataFrame, documents: int, kind: str = "blocks") -> str:

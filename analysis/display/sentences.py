@@ -88,7 +88,7 @@ class Effect(NamedTuple):
 
 def share(some: int, every: int, kind: str) -> str:
     """ "4 of 12 blocks"; all, or none of them."""
-    return f"{'none of' if not some else 'all' if some == every > 1 else f'{some} of'} {every:,} {kind}"
+    return f"{'none of the' if not some else 'all' if some == every > 1 else f'{some} of'} {every:,} {kind}"
 
 
 def labels(parts: pd.DataFrame, kind: str) -> list[str]:

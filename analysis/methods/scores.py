@@ -103,7 +103,10 @@ class Accuracies:
     @cached_property
     def accuracies(self) -> pd.DataFrame:
         """Of the dense model and of all methods at the paper's size: method, task, value, ci_low, ci_high, chance."""
-        models = [("unpruned", self.dense), *((METHODS[p.method].title, p.answers) for p in self.points if p.target == self.paper_n_removed)]
+        models = [
+            ("unpruned", self.dense),
+            *((METHODS[p.method].title, p.answers) for p in self.points if p.target == self.paper_n_removed),
+        ]
         rows = [
             (title, task, *found.interval, found.chance)
             for title, answers in models

@@ -88,8 +88,8 @@ def _evidence(scored: Scored, sets: Mapping[str, Ablation], verdict: Verdict, ti
     """How far the winners are below the next, or which orders are not significantly different and the lowest rise."""
     first = sets[verdict.leaders[0]]
     if verdict.rivals:
-        ties = ", ".join(titles[name] for name in (*verdict.leaders, *verdict.rivals))
-        return f"{ties}, the first with a rise of {bounded(scored.rise(first))}"
+        ties = listed(titles[name] for name in (*verdict.leaders, *verdict.rivals))
+        return f"{ties}, lowest rise {bounded(scored.rise(first))}"
     others = [name for name in sets if name not in verdict.leaders]
     if not others:
         return ""

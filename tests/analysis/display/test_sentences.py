@@ -59,7 +59,7 @@ def test_redundancy_of_equal_losses_names_no_concentration():
 
 def test_redundancy_supports_nothing_on_noise():
     significant = [redundancy(table(np.zeros(20), seed=seed)) for seed in range(20)]
-    silent = [s for s in significant if s.startswith("Removing a single block changes the loss significantly for none of 20 blocks")]
+    silent = [s for s in significant if s.startswith("Removing a single block changes the loss significantly for none of the 20 blocks")]
     assert len(silent) >= 18, "at most 5 % of families may hold a false discovery"
     assert all("no proof that they are redundant" in s and "costs most" not in s for s in silent)
 
@@ -184,7 +184,7 @@ def test_resolution():
 
 def test_cheapest_names_what_was_planted():
     assert "Block 2 costs least when removed alone: +" in cheapest(table([0.9, 0.5, 0.05, 0.8])).replace("\u2212", "-")
-    assert "Every other costs more." in cheapest(table([0.9, 0.5, 0.05, 0.8]))
+    assert "Every other block costs more." in cheapest(table([0.9, 0.5, 0.05, 0.8]))
 
 
 def test_cheapest_names_all_that_may_be_it_on_noise():

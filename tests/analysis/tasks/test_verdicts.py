@@ -54,7 +54,7 @@ def test_costs() -> None:
     planted = verdicts.costs(parts([True, False], [1.0, 0.01]), "blocks", n_documents=40)
     assert "changes the loss significantly for 1 of 2 blocks" in planted
     assert "1.00 (0.950 to 1.05) nats, without block 0" in planted
-    assert "changes the loss significantly for none of 2 mixers" in verdicts.costs(parts([False] * 2), "mixers", n_documents=40)
+    assert "changes the loss significantly for none of the 2 mixers" in verdicts.costs(parts([False] * 2), "mixers", n_documents=40)
     assert verdicts.costs(parts([False] * 2), "blocks", n_documents=5).startswith(
         "Whether removing a single block changes the loss is not known: "
     )

@@ -50,7 +50,7 @@ def test_what_was_planted_is_said_of_heads() -> None:
 
 def test_noise_is_no_effect_of_heads() -> None:
     said = [heads(np.zeros(52), seed=seed) for seed in range(20)]
-    none = [s for s in said if "significantly for none of 52 heads" in s]
+    none = [s for s in said if "significantly for none of the 52 heads" in s]
     assert len(none) >= 18
     assert all("costs most" not in s for s in none)
 
