@@ -52,7 +52,7 @@ def test_the_nearest_level_is_taken() -> None:
 def test_targets_that_no_level_reaches() -> None:
     model = deep("llama")
     with pytest.raises(
-        StrataError, match=r"does not come within 1.5 % of 25 % .* nearest that it reaches are 16.7 % \(level 1\) and 33.3 % \(l"
+        StrataError, match=r"does not come within 1.5 % of 25 % .* nearest that it reaches are 16.7 % \(level 1\) and 33.3 % \(level 2\)"
     ):
         solve(METHODS["shortgpt"], model, text(), 0.25)
     with pytest.raises(StrataError, match=r"the nearest that it reaches is 83.3 % \(level 5\)$"):
@@ -61,7 +61,7 @@ def test_targets_that_no_level_reaches() -> None:
     for target in (0, 1, 25):
         with pytest.raises(StrataError, match="is not a share of the block parameters"):
             solve(METHODS["shortgpt"], model, text(), target)
-    with pytest.raises(StrataError, match=r"LaCo takes nothing out of .*, which has 2 blocks: use a deeper model"):
+    with pytest.raises(StrataError, match=r"LaCo removes nothing from .*, which has 2 blocks: use a deeper model"):
         solve(METHODS["laco"], model.with_blocks(model.blocks[:2]), text(), 0.5)
 
 

@@ -133,7 +133,7 @@ def test_tables(found: tuple[Methods, Path]) -> None:
     assert result.missed == "Every method reached every size."
     assert result.sizes["level"].str.contains("threshold").tolist() == [title == "LaCo" for title in result.sizes["method"]]
     facts = result.facts.set_index("")["measured"]
-    assert facts["Dense loss"] == f"{bounded(ratio(result.nll, result.tokens))} nats a token"
+    assert facts["Unpruned loss"] == f"{bounded(ratio(result.nll, result.tokens))} nats per token"
     assert "within 1.5 points where met" in facts["Sizes"]
     assert result.paper.empty
     assert "no row of" in result.compared_with
