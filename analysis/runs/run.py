@@ -126,12 +126,12 @@ class Run(Folder):
         nested = asked <= known or known <= asked
         if not nested:
             gone = len(known - asked)
-            files.say(f"{path} was of {len(known)} documents, {gone} of them not asked for now; it is now of {len(asked)}")
+            files.say(f"{path} covered {len(known)} documents, {gone} of them not requested now; it now covers {len(asked)}")
         whole = merged(data.decode(), text) if there and nested else text
         if whole.encode() != data:
             return whole, list(before.documents if before and there and asked < known else documents)
         if asked < known and not set(text.splitlines()[1:]) & set(whole.splitlines()):
-            files.say(f"{path} stays as it is: it is of {len(known)} documents, and the {len(asked)} that were asked for are among them")
+            files.say(f"{path} stays as it is: it covers {len(known)} documents, and the {len(asked)} that were requested are among them")
         return None
 
 
