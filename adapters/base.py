@@ -179,7 +179,6 @@ class BlockModel(ABC):
         fed_deltas = dict(zip(feeding, fed.unflatten(0, (-1, ctx.documents)), strict=True))
         ffn_deltas = [fed_deltas[r] if a.ffn else means.left("ffn", a, xs[v]) for r, (v, a) in zip(reads, edges, strict=True)]
         outs = [mids[m] if delta is None else mids[m] + delta for m, delta in zip(middles, ffn_deltas, strict=True)]
-
         parts = None
         if len(edges) == 1:
             (m,), (delta,), zero = middles, ffn_deltas, torch.zeros_like(x)
@@ -207,8 +206,7 @@ class BlockModel(ABC):
     def with_blocks(self, blocks: Sequence[Block]) -> BlockModel:
         """The same model with other blocks: deletion, reordering, replacement. Weights are shared, not copied; means go."""
         other = copy.copy(self)
-        other.means = ()
-        other.origin = None
+        other.means, other.origin = (), None
         removed = sum(b.spec.n_params for b in self.blocks) - sum(b.spec.n_params for b in blocks)
         other.blocks = list(blocks)
         other.spec = replace(self.spec, blocks=tuple(b.spec for b in blocks), n_params=self.spec.n_params - removed)
