@@ -1,4 +1,4 @@
-"""The four architectures of the zoo: sizes with equal numbers of parameters, and the weights that training starts from."""
+"""The architectures of the zoo: sizes with equal numbers of parameters, and the weights that training starts from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -19,7 +20,13 @@ from adapters.registry import FAMILIES
 Weights = dict[str, Tensor]  # by role
 Initial = Callable[[Generator], tuple[Weights, list[Weights]]]  # of the model, of each block
 
-VOCAB, BLOCKS, HEADS, D, CONTEXT = 2048, 12, 4, 96, 256
+VOCAB, HEADS, CONTEXT = 2048, 4, 256
+
+
+class Shape(NamedTuple):
+    blocks: int
+    d: int  # width of the stream
+    d_ffn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,77 +44,81 @@ class Architecture:
         return FAMILIES[self.family].adapter.build(dict(self.config), store, name)
 
 
-def transformer(d_ffn: int, n_kv_heads: int = HEADS) -> Initial:
+def transformer(shape: Shape, n_kv_heads: int = HEADS) -> Initial:
     """Normal with deviation 0.02, divided by sqrt(2 blocks) for what adds to the stream (GPT-2); norms are one."""
-    kv = n_kv_heads * D // HEADS
-    shapes = {"q": (D, D), "k": (kv, D), "v": (kv, D), "o": (D, D), "gate": (d_ffn, D), "up": (d_ffn, D), "down": (D, d_ffn)}
+    blocks, d, d_ffn = shape
+    kv = n_kv_heads * d // HEADS
+    shapes = {"q": (d, d), "k": (kv, d), "v": (kv, d), "o": (d, d), "gate": (d_ffn, d), "up": (d_ffn, d), "down": (d, d_ffn)}
 
     def initial(g: Generator) -> tuple[Weights, list[Weights]]:
         def normal(shape: tuple[int, int], role: str = "") -> Tensor:
-            return torch.randn(shape, generator=g) * 0.02 / (math.sqrt(2 * BLOCKS) if role in ("o", "down") else 1)
+            return torch.randn(shape, generator=g) * 0.02 / (math.sqrt(2 * blocks) if role in ("o", "down") else 1)
 
-        weights = {"embed": normal((VOCAB, D)), "norm": torch.ones(D), "unembed": normal((VOCAB, D))}
+        weights = {"embed": normal((VOCAB, d)), "norm": torch.ones(d), "unembed": normal((VOCAB, d))}
         norms = ("mixer_norm", "ffn_norm")
         return weights, [
-            {**{role: normal(shape, role) for role, shape in shapes.items()}, **{norm: torch.ones(D) for norm in norms}}
-            for _ in range(BLOCKS)
+            {**{role: normal(shape, role) for role, shape in shapes.items()}, **{norm: torch.ones(d) for norm in norms}}
+            for _ in range(blocks)
         ]
 
     return initial
 
 
-def rwkv(version: str, d_ffn: int, **ranks: int) -> Initial:
+def rwkv(version: str, shape: Shape, **ranks: int) -> Initial:
     """As BlinkDL's training code starts (RWKV-LM, RWKV-v5/src/model.py and RWKV-v7/train_temp, Apache-2.0): curves over
     channels and depth for what mixes and forgets, orthogonal or small matrices, zeros in what adds to the stream."""
-    sizes = Sizes(version, BLOCKS, VOCAB, D, d_ffn, HEADS, "bonus", ranks)
+    n_blocks, d, d_ffn = shape
+    sizes = Sizes(version, n_blocks, VOCAB, d, d_ffn, HEADS, "bonus", ranks)
 
     def initial(g: Generator) -> tuple[Weights, list[Weights]]:
-        head = _orthogonal((VOCAB, D), 0.5, g)
-        starts = {"embed": torch.rand(VOCAB, D, generator=g) * 2e-4 - 1e-4, "unembed": head} | dict.fromkeys(
-            ("embed_norm", "norm"), torch.ones(D)
+        head = _orthogonal((VOCAB, d), 0.5, g)
+        starts = {"embed": torch.rand(VOCAB, d, generator=g) * 2e-4 - 1e-4, "unembed": head} | dict.fromkeys(
+            ("embed_norm", "norm"), torch.ones(d)
         )
         weights = {role: starts.get(role, torch.zeros(shape)).clone() for role, shape in model_shapes(sizes).items()}
         blocks = []
-        for i in range(BLOCKS):
+        for i in range(n_blocks):
             shapes = block_shapes(sizes, i)
-            starts = {"mixer_norm": torch.ones(D), "ffn_norm": torch.ones(D), "head_norm": torch.full((D,), ((1 + i) / BLOCKS) ** 0.7)}
-            starts |= _STARTS[version](i, shapes, g)
+            starts = {"mixer_norm": torch.ones(d), "ffn_norm": torch.ones(d), "head_norm": torch.full((d,), ((1 + i) / n_blocks) ** 0.7)}
+            starts |= _STARTS[version](i, shape, shapes, g)
             blocks.append({role: starts.get(role, torch.zeros(shape)).reshape(shape).clone() for role, shape in shapes.items()})
         return weights, blocks
 
     return initial
 
 
-def _eagle(i: int, shapes: Mapping[str, tuple[int, ...]], g: Generator) -> Weights:
-    n, depth, share = torch.arange(D), i / (BLOCKS - 1), 1 - i / BLOCKS
-    curve = (n / D) ** share
+def _eagle(i: int, shape: Shape, shapes: Mapping[str, tuple[int, ...]], g: Generator) -> Weights:
+    blocks, d, _ = shape
+    n, depth, share = torch.arange(d), i / (blocks - 1), 1 - i / blocks
+    curve = (n / d) ** share
     return {
         **dict.fromkeys(("mix_k", "ffn_mix_k", "ffn_mix_r"), curve),
         "mix_v": curve + 0.3 * depth,
-        **dict.fromkeys(("mix_r", "mix_g"), (n / D) ** (0.5 * share)),
-        "decay": -6 + 5 * (n / (D - 1)) ** (0.7 + 1.3 * depth),
-        "bonus": depth * (1 - n / (D - 1)) + 0.1 * ((n + 1) % 3 - 1),
+        **dict.fromkeys(("mix_r", "mix_g"), (n / d) ** (0.5 * share)),
+        "decay": -6 + 5 * (n / (d - 1)) ** (0.7 + 1.3 * depth),
+        "bonus": depth * (1 - n / (d - 1)) + 0.1 * ((n + 1) % 3 - 1),
         **{role: _orthogonal(shapes[role], gain, g) for role, gain in (("r", 1.0), ("k", 0.1), ("v", 1.0), ("g", 0.1), ("up", 1.0))},
     }
 
 
-def _goose(i: int, shapes: Mapping[str, tuple[int, ...]], g: Generator) -> Weights:
-    n, depth, share = torch.arange(D), i / (BLOCKS - 1), 1 - i / BLOCKS
-    line, half = n / (D - 1) - 0.5, (D // HEADS - 1) / 2
-    zigzag = ((n % (D // HEADS)) - half) / half
+def _goose(i: int, shape: Shape, shapes: Mapping[str, tuple[int, ...]], g: Generator) -> Weights:
+    blocks, d, _ = shape
+    n, depth, share = torch.arange(d), i / (blocks - 1), 1 - i / blocks
+    line, half = n / (d - 1) - 0.5, (d // HEADS - 1) / 2
+    zigzag = ((n % (d // HEADS)) - half) / half
     zigzag = zigzag * zigzag.abs()
     mixes = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
     return {
-        **{f"mix_{c}": 1 - (n / D) ** (power * share) for c, power in mixes.items()},
-        "ffn_mix_k": 1 - (n / D) ** share**4,
-        "w0": -5.5 + 6 * (n / (D - 1)) ** (1 + depth**0.3) + 2.5 * zigzag,
+        **{f"mix_{c}": 1 - (n / d) ** (power * share) for c, power in mixes.items()},
+        "ffn_mix_k": 1 - (n / d) ** share**4,
+        "w0": -5.5 + 6 * (n / (d - 1)) ** (1 + depth**0.3) + 2.5 * zigzag,
         "a0": -0.19 + 0.3 * zigzag + 0.4 * line,
         "v0": 0.73 - 0.4 * line,
         "k_k": 0.71 - 0.1 * line,
-        "k_a": torch.full((D,), 1.02),
-        "r_k": torch.full((D,), -0.04),
+        "k_a": torch.full((d,), 1.02),
+        "r_k": torch.full((d,), -0.04),
         **{role: _orthogonal(shapes[role], 0.1, g) for role in ("w2", "a2", "v2", "g2") if role in shapes},
-        **{role: (torch.rand(shapes[role], generator=g) * 2 - 1) * width / math.sqrt(D) for role, width in _WIDTHS.items()},
+        **{role: (torch.rand(shapes[role], generator=g) * 2 - 1) * width / math.sqrt(d) for role, width in _WIDTHS.items()},
     }
 
 
@@ -119,38 +130,49 @@ def _orthogonal(shape: tuple[int, ...], gain: float, g: Generator) -> Tensor:
     return torch.nn.init.orthogonal_(torch.empty(shape), gain * max(1.0, math.sqrt(shape[0] / shape[1])), generator=g)
 
 
-_DECODER = {
-    "vocab_size": VOCAB,
-    "hidden_size": D,
-    "num_hidden_layers": BLOCKS,
-    "num_attention_heads": HEADS,
-    "rms_norm_eps": 1e-6,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "bos_token_id": None,
-    "eos_token_id": 0,
-    "dtype": "float16",
-}
-_LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_key_value_heads": 2, "intermediate_size": 320}
-_BAICHUAN = {"architectures": ["BaichuanForCausalLM"], "model_type": "baichuan", "norm_head": True, "intermediate_size": 288}
-_RWKV = {"context_length": CONTEXT, "dtype": "float16"}
-_NATIVE = next(f.layouts for f in FORMATS if f.name == "native")
+def _decoder(shape: Shape, **more: object) -> dict[str, object]:
+    """config.json of a decoder."""
+    return {
+        "vocab_size": VOCAB,
+        "hidden_size": shape.d,
+        "num_hidden_layers": shape.blocks,
+        "num_attention_heads": HEADS,
+        "intermediate_size": shape.d_ffn,
+        "rms_norm_eps": 1e-6,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+        "dtype": "float16",
+        **more,
+    }
 
-ARCHITECTURES = {
-    "llama": Architecture(
-        "Llama (rotary positions, grouped queries)",
-        "llama",
-        llama.LAYOUT,
-        _DECODER | _LLAMA | {"max_position_embeddings": CONTEXT},
-        transformer(320, n_kv_heads=2),
-    ),
-    "baichuan": Architecture(
-        "Baichuan2-13B layout (ALiBi, fused W_pack, normalised head)",
-        "baichuan",
-        baichuan.LAYOUT,
-        _DECODER | _BAICHUAN | {"model_max_length": CONTEXT},
-        transformer(288),
-    ),
-    "rwkv5": Architecture("RWKV-5.2 (Eagle)", "rwkv", _NATIVE["5.2"], _RWKV, rwkv("5.2", 336)),
-    "rwkv7": Architecture("RWKV-7 (Goose)", "rwkv", _NATIVE["7"], _RWKV, rwkv("7", 352, w1=16, a1=16, v1=16, g1=32)),
+
+def _llama(shape: Shape, depth: str = "") -> Architecture:
+    own = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_key_value_heads": 2, "max_position_embeddings": CONTEXT}
+    title = f"Llama{depth} (rotary positions, grouped queries)"
+    return Architecture(title, "llama", llama.LAYOUT, _decoder(shape, **own), transformer(shape, n_kv_heads=2))
+
+
+def _baichuan(shape: Shape) -> Architecture:
+    own = {"architectures": ["BaichuanForCausalLM"], "model_type": "baichuan", "norm_head": True, "model_max_length": CONTEXT}
+    title = "Baichuan2-13B layout (ALiBi, fused W_pack, normalised head)"
+    return Architecture(title, "baichuan", baichuan.LAYOUT, _decoder(shape, **own), transformer(shape))
+
+
+def _rwkv(version: str, name: str, shape: Shape, depth: str = "", **ranks: int) -> Architecture:
+    config = {"context_length": CONTEXT, "dtype": "float16"}
+    return Architecture(f"RWKV-{version}{depth} ({name})", "rwkv", _NATIVE[version], config, rwkv(version, shape, **ranks))
+
+
+_NATIVE = next(f.layouts for f in FORMATS if f.name == "native")
+ARCHITECTURES = {  # all with as many parameters, to one percent; the depths of one kind are compared with each other
+    "llama": _llama(Shape(12, 96, 320)),
+    "baichuan": _baichuan(Shape(12, 96, 288)),
+    "rwkv5": _rwkv("5.2", "Eagle", Shape(12, 96, 336)),
+    "rwkv7": _rwkv("7", "Goose", Shape(12, 96, 352), w1=16, a1=16, v1=16, g1=32),
+    "llama6": _llama(Shape(6, 128, 440), " of 6 blocks"),
+    "llama24": _llama(Shape(24, 72, 224), " of 24 blocks"),
+    "rwkv5x6": _rwkv("5.2", "Eagle", Shape(6, 128, 472), " of 6 blocks"),
+    "rwkv5x24": _rwkv("5.2", "Eagle", Shape(24, 72, 224), " of 24 blocks"),
 }

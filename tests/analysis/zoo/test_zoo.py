@@ -25,7 +25,7 @@ from analysis.stats.intervals import Interval
 from analysis.zoo import release, training
 from analysis.zoo import texts as zoo_texts
 from analysis.zoo.__main__ import main, train
-from analysis.zoo.architectures import ARCHITECTURES, BLOCKS, CONTEXT, VOCAB
+from analysis.zoo.architectures import ARCHITECTURES, CONTEXT, VOCAB
 from analysis.zoo.card import READ, card
 from analysis.zoo.release import Choice, Finished, choices, finished, publish
 from analysis.zoo.texts import DEVELOPMENT, SEPARATOR, SPAN, Rows, Texts, clean, train_tokenizer
@@ -95,18 +95,23 @@ def close(a: Tensor, b: Tensor, tolerance: float = 2e-5) -> bool:
 # architectures
 
 
-def test_parameters_are_equal_to_three_percent() -> None:
+KINDS = {"llama": 12, "baichuan": 12, "rwkv5": 12, "rwkv7": 12}
+DEPTHS = {"llama6": 6, "llama24": 24, "rwkv5x6": 6, "rwkv5x24": 24}
+
+
+def test_parameters_are_equal_to_one_percent() -> None:
+    assert list(ARCHITECTURES) == [*KINDS, *DEPTHS]
     sizes = []
     for name, architecture in ARCHITECTURES.items():
         model = architecture.build(*architecture.initial(torch.Generator().manual_seed(0)), name)
-        assert len(model.blocks) == BLOCKS >= 12
+        assert len(model.blocks) == (KINDS | DEPTHS)[name]
         assert (model.spec.vocab_size, model.spec.max_len) == (VOCAB, CONTEXT)
         sizes.append(model.spec.n_params)
-    assert max(sizes) / min(sizes) < 1.03
+    assert max(sizes) / min(sizes) < 1.01
 
 
 def test_variants_are_the_ones_that_are_named() -> None:
-    built = {name: a.build(*a.initial(torch.Generator().manual_seed(0)), name) for name, a in ARCHITECTURES.items()}
+    built = {name: a.build(*a.initial(torch.Generator().manual_seed(0)), name) for name, a in ARCHITECTURES.items() if name in KINDS}
     assert {name: model.spec.variant for name, model in built.items()} == {
         "llama": "llama",
         "baichuan": "baichuan2-13b",
@@ -117,7 +122,7 @@ def test_variants_are_the_ones_that_are_named() -> None:
     assert (block.n_heads, block.n_kv_heads) == (4, 2)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", KINDS)
 def test_starts_near_chance_and_from_the_seed(name: str) -> None:
     architecture = ARCHITECTURES[name]
     a, b, c = (architecture.build(*architecture.initial(torch.Generator().manual_seed(s)), name) for s in (0, 0, 1))
@@ -203,7 +208,7 @@ def test_order_follows_the_seed_alone(texts: Texts) -> None:
 # training
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_killed_training_goes_on_to_the_same_curve_and_weights(name: str, trained: Trained, texts: Texts, tmp_path: Path) -> None:
     whole, _ = trained(name)
 
@@ -222,7 +227,7 @@ def test_a_killed_training_goes_on_to_the_same_curve_and_weights(name: str, trai
     assert all(not torch.equal(a, b) for a, b in zip(whole.parameters, start, strict=True))  # nothing is left out
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", KINDS)
 def test_learns_a_row_by_heart(name: str, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Training(plan(name, steps=12), texts, tmp_path)
     row = made.rows.take(0, 1)
@@ -251,7 +256,7 @@ def test_loss_and_gradients_are_those_of_hugging_face(trained: Trained, monkeypa
 def test_muon_has_the_matrices_and_adam_the_rest(texts: Texts, tmp_path: Path) -> None:
     for name, count in (("llama", 7), ("baichuan", 7), ("rwkv5", 8), ("rwkv7", 6)):
         muon, adam = (o.param_groups[0] for o in Training(plan(name), texts, tmp_path).optimizers)
-        assert len(muon["params"]) == count * BLOCKS
+        assert len(muon["params"]) == count * KINDS[name]
         assert all(p.dim() == 2 for p in muon["params"])
         assert (muon["weight_decay"], adam["weight_decay"]) == (0, 0)
 
@@ -323,7 +328,7 @@ def test_the_rwkv_package_gives_the_same_logits(name: str, trained: Trained, tex
     assert close(load(folder, device="cpu").run(ids[None])[0], expected)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", KINDS)
 def test_published_weights_are_those_of_the_training(name: str, trained: Trained) -> None:
     made, folder = trained(name)
     model = load(folder, device="cpu")
@@ -438,7 +443,7 @@ def test_card_without_intervals() -> None:
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StrataError, match=r"unknown architecture 'lama': did you mean llama\?"):
+    with pytest.raises(StrataError, match=r"unknown architecture 'lama': did you mean llama"):
         train("lama", 0, 1, tmp_path)
     for seed, steps in ((-1, 1), (0, 0)):
         with pytest.raises(StrataError, match="at least one step"):
@@ -472,7 +477,7 @@ class TestReleased:
         assert (ZOO / "README.md").read_text() == card(RELEASED)
         assert sum(path.stat().st_size for path in ZOO.rglob("*") if path.is_file()) <= 40e6
         sizes = [m["n_params"] for m in RELEASED.values()]
-        assert max(sizes) / min(sizes) < 1.03
+        assert max(sizes) / min(sizes) < 1.01
 
     def test_equal_tokens_of_equal_text(self) -> None:
         for key in ("data", "tokenizer", "of_steps"):
