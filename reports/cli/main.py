@@ -10,7 +10,7 @@ from reports.cli.stopping import Stopping
 from reports.packages import require_own_packages
 
 # What the library calls an argument, in `backticks`, and the command line an option.
-OPTIONS = {name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "fill")}
+OPTIONS = {name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "edit")}
 OPTIONS |= {"kinds": "--kind", "n": "--remove"}
 
 
