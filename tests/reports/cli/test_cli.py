@@ -220,6 +220,8 @@ def test_a_report_made_again_scores_nothing_twice(strata: Callable[..., Done], t
     (tmp_path / "out" / "report.pdf").unlink()
     assert strata(*words).returncode == 0
     assert records == {path: path.read_bytes() for path in records}, "nothing is scored twice"
+    shown = {path.name.partition("--")[0] for kind in ("figures/*.svg", "tables/*.csv") for path in (tmp_path / "out").glob(kind)}
+    assert shown == {"depth", "importance"}
     html = (tmp_path / "out" / "report.html").read_text()
     assert "Figure 3" in html
     assert "Figure 8" in html
