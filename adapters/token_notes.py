@@ -46,7 +46,7 @@ class TokenNotes:
         return cls(
             adds_bos=adds if isinstance(adds, bool) else None,
             of_llama=str(config.get("tokenizer_class")).startswith("Llama"),
-            tokens={name: _text(config[name]) for name in NAMES if name in config},
+            tokens={name: _named(config[name]) for name in NAMES if name in config},
             model={name: i for name, i in firsts.items() if isinstance(i, int) and i >= 0},
             added={str(token): int(i) for token, i in added.items()} | {str(_text(token)): i for i, token in decoder.items()},
             special=frozenset(token for token in special if token),
@@ -73,6 +73,14 @@ class TokenNotes:
     def unread(self, knows: Callable[[str], bool]) -> tuple[str, ...]:
         """Added tokens that are words, and that the vocabulary does not know."""
         return tuple(token for token in self.added if token and token not in self.special and not knows(token))
+
+
+def _named(token: object) -> str | None:
+    """Raises ValueError on what is no token: null alone says that there is none."""
+    found = _text(token)
+    if token is not None and not isinstance(found, str):
+        raise ValueError(f"{token!r:.60} is not a token")
+    return found
 
 
 def _text(token: object) -> str | None:

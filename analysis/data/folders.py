@@ -52,8 +52,13 @@ def path_of(name: str) -> Path:
     return Path(os.path.expanduser(name))
 
 
+def is_there(name: str) -> bool:
+    """Whether a file or folder is called so; nothing is called by no name, or by one that no disk has."""
+    return os.path.exists(os.path.expanduser(name))
+
+
 def is_pattern(name: str) -> bool:
-    return has_magic(name) and not os.path.exists(path_of(name))  # pathlib's own raises on names that no disk has
+    return has_magic(name) and not is_there(name)
 
 
 def select(name: str, configuration: str | None = None, split: str | None = None, column: str | None = None) -> Selection:
@@ -65,7 +70,7 @@ def select(name: str, configuration: str | None = None, split: str | None = None
     """
     path = path_of(name)
     is_dir, is_file = os.path.isdir(path), os.path.isfile(path)
-    if os.path.exists(path) and not is_dir and not is_file:
+    if is_there(name) and not is_dir and not is_file:
         raise StrataError(f"{path} is neither a file nor a folder: text is read more than once, so write it to a file")
     if (configuration or split) and not is_dir:
         raise StrataError(f"{name} is not a folder, and has no configurations or splits: at most a column can be named, as in {name}#text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from adapters.errors import StrataError, unknown
 from analysis.data.columns import NULL, TEXT, columns, is_number, texts
-from analysis.data.folders import is_pattern, kind_of, path_of
+from analysis.data.folders import is_pattern, is_there, kind_of, path_of
 from analysis.data.reading import Reading
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -32,7 +31,7 @@ class Source:
 
     @classmethod
     def of(cls, corpus: str) -> Source:
-        if os.path.exists(path_of(corpus)):  # a path may hold the signs
+        if is_there(corpus):  # a path may hold the signs
             return cls(corpus)
         name, _, column = corpus.partition("#")
         name, _, part = name.partition(":")
@@ -50,12 +49,12 @@ class Source:
     @property
     def is_hub(self) -> bool:
         """The id of a data set on the hub."""
-        return bool(HUB_ID.fullmatch(self.name)) and not os.path.exists(self.path) and kind_of(self.path) is None
+        return bool(HUB_ID.fullmatch(self.name)) and not is_there(self.name) and kind_of(self.path) is None
 
     @property
     def is_local(self) -> bool:
         """A file, a folder or a pattern."""
-        return os.path.exists(self.path) or (is_pattern(self.name) and not self.is_hub)
+        return is_there(self.name) or (is_pattern(self.name) and not self.is_hub)
 
 
 def rows(source: Source, reading: Reading) -> Iterator[str | None]:

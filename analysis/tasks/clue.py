@@ -30,7 +30,10 @@ def _c3(folder: Path, name: str) -> Splits:
         return {"rows": [{"context": context} | {key: q[key] for key in ("question", "choice", "answer")} for q in questions]}
 
     def read(split: str) -> list[Row]:
-        held = files.rows(files.found(folder / "c3", f"*d-{split}.json", f"*m-{split}.json"), make, files.items)
+        halves = [files.found(folder / "c3", f"*{kind}-{split}.json") for kind in "dm"]  # dialogues, and other texts
+        held = files.rows(halves[0] + halves[1], make, files.items)
+        if bool(halves[0]) != bool(halves[1]):
+            raise StrataError(f"{folder / 'c3'} holds half of C3: expected both c3-d-{split}.json and c3-m-{split}.json")
         return [row for one in held for row in one["rows"]]
 
     return files.splits(read("dev"), read("train"))

@@ -29,12 +29,19 @@ def _yes(answer: object) -> int:
     return int(text in ("true", "1"))
 
 
+def _option(number: object) -> int:
+    """Which option is meant, by its number."""
+    if not str(number).isdecimal():
+        raise ValueError(f"{number!r} is not the number of an option")
+    return int(str(number))
+
+
 def _mmlu(folder: Path, name: str) -> Splits:
     def make(cells: list[str]) -> Row:
         question, *choices, answer = cells
         if len(choices) != 4:
             raise ValueError(f"expected 6 columns, found {len(cells)}")
-        right = LETTERS.index(answer) if answer in LETTERS else int(answer)
+        right = LETTERS.index(answer) if answer in LETTERS else _option(answer)
         return {"question": question, "choices": choices, "answer": right, "subject": name}
 
     def read(split: str) -> list[Row]:
@@ -58,7 +65,7 @@ def _cmmlu(folder: Path, name: str) -> Splits:
 
 def _hellaswag(folder: Path, name: str) -> Splits:
     def make(row: Row) -> Row:
-        return {key: row[key] for key in ("activity_label", "ctx_a", "ctx_b", "endings")} | {"label": str(row["label"])}
+        return {key: row[key] for key in ("activity_label", "ctx_a", "ctx_b", "endings")} | {"label": str(_option(row["label"]))}
 
     return jsonl(folder / "hellaswag", make, VALIDATION)
 
@@ -71,7 +78,7 @@ def _piqa(folder: Path, name: str) -> Splits:
         listed = path.with_name(f"{split}-labels.lst")
         labels = (label for _, label in files.lines(listed))
         keys = ("goal", "sol1", "sol2")
-        rows = files.rows([path], lambda row: {k: row[k] for k in keys} | {"label": int(next(labels, "no label"))}, files.objects)
+        rows = files.rows([path], lambda row: {k: row[k] for k in keys} | {"label": _option(next(labels, "no label"))}, files.objects)
         if more := len(list(labels)):
             raise StrataError(f"{listed} holds {more} labels more than {path.name} has rows: give the two files of one split")
         return rows
@@ -100,7 +107,7 @@ def _arc_row(row: Row) -> Row:
     if "gold" in row:  # MosaicML's, with the prompt's first word in the question
         choices = row["choices"]
         labels = list("ABCDEFGH"[: len(choices)])
-        return stem(row["query"].removeprefix("Question:").strip(), choices, labels, labels[row["gold"]])
+        return stem(row["query"].removeprefix("Question:").strip(), choices, labels, labels[_option(row["gold"])])
     choices = row["question"]["choices"]
     return stem(row["question"]["stem"], [c["text"] for c in choices], [c["label"] for c in choices], row["answerKey"])
 

@@ -188,6 +188,7 @@ VALUES: list[tuple[dict[str, Any], str]] = [  # changes of a Llama's config.json
     ({"max_position_embeddings": 0}, "max_position_embeddings is 0"),
     ({"rms_norm_eps": NAN}, "rms_norm_eps is nan"),
     ({"rms_norm_eps": -1e-6}, "rms_norm_eps is -1e-06"),
+    ({"rms_norm_eps": 1e39}, "rms_norm_eps is 1e+39, expected numbers above zero that 32 bits hold"),
     ({"rope_parameters": {"rope_type": "default", "rope_theta": 0.0}}, "rope_parameters.rope_theta is 0.0"),
     ({"rope_parameters": None, "rope_theta": -1.0}, "rope_parameters.rope_theta is -1.0"),
     ({"rope_parameters": {"rope_type": "default", "rope_theta": INF}}, "rope_parameters.rope_theta is inf"),
@@ -285,7 +286,7 @@ def test_baichuan_whose_kind_nothing_tells(tmp_path: Path) -> None:
     refused(tmp_path, "7B kind or of its 13B kind", "add max_position_embeddings to config.json", "model_max_length")
 
 
-@pytest.mark.parametrize("value", [NAN, INF, -1, 0, True, "1e-5", [1]])
+@pytest.mark.parametrize("value", [NAN, INF, 1e39, -1, 0, True, "1e-5", [1]])
 def test_numbers_of_rwkv(value: object, tmp_path: Path) -> None:
     torch.save(random_checkpoint("7"), tmp_path / "model.pth")
     (tmp_path / "config.json").write_text(json.dumps({"group_norm_eps": value}))

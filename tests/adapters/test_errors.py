@@ -30,6 +30,15 @@ def test_what_is_kept_is_kept() -> None:
     assert visible("a\nb\x1b\tc", keep="\n") == "a\nb\\x1b\\tc"
 
 
+def test_a_line_ends() -> None:
+    """What was found stands in front of it and how to fix it at the end, however long what it quotes is."""
+    message = str(StrataError(f"config.json says {'x' * 5000!r}: take the one of the weights"))
+    assert message.startswith("config.json says 'xxx")
+    assert message.endswith("xxx': take the one of the weights")
+    assert len(message) == 1000
+    assert str(StrataError("y" * 1000)) == "y" * 1000
+
+
 def test_every_message_is_one_line() -> None:
     messages = [
         unknown("mo\ndel", "na\nme", ["val\nid"]),

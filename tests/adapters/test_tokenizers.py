@@ -279,6 +279,14 @@ def test_llamas_class_obeys_add_bos_token(says: dict, bos: int | None, tmp_path:
     assert with_bos.bos_id == (1 if says.get("add_bos_token", True) else None)
 
 
+@pytest.mark.parametrize("token", [["content", "special"], True, 1, {"content": None}, {"content": ["<s>"]}], ids=str)
+def test_a_token_that_is_none_is_refused(token: object, tmp_path: Path) -> None:
+    """It is not the same as null, which says that nothing stands in front."""
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer", "bos_token": token}))
+    with pytest.raises(StrataError, match="has a token of another form"):
+        as_json(marked, tmp_path)
+
+
 def test_two_tokens_in_front_are_refused(tmp_path: Path) -> None:
     two = processors.TemplateProcessing(single="<s> </s> $A", special_tokens=[("<s>", 1), ("</s>", 2)])
     with pytest.raises(StrataError, match=r"puts 2 tokens in front of a text \(ids 1, 2\), expected one or none"):

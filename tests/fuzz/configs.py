@@ -44,4 +44,4 @@ def _documented(folder: Path, why: str) -> str:
     return ""
 
 
-CONFIGS = Kind(_make, _mutate, lambda folder, base: judge(folder, base, _documented))
+KIND = Kind(_make, _mutate, lambda folder, base: judge(folder, base, _documented))

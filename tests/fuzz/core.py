@@ -6,6 +6,7 @@ it a crash of the interpreter, ends with it.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import resource
@@ -132,6 +133,7 @@ class Fuzzer:
             resource.setrlimit(resource.RLIMIT_AS, (taken + self.limits.memory,) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (self.limits.cpu,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
             os.dup2(nowhere, stream)

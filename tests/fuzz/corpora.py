@@ -158,4 +158,4 @@ def _documents(rows: Iterable[str | None]) -> list[str]:
     return list(found.values())
 
 
-CORPORA = Kind(_make, _mutate, _judge)
+KIND = Kind(_make, _mutate, _judge)

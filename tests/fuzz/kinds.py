@@ -1,22 +1,13 @@
-"""All kinds of input that are fuzzed."""
+"""All kinds of input that are fuzzed: a module of this folder each. They import all that Strata imports, which takes seconds."""
 
-from tests.fuzz.configs import CONFIGS
+from __future__ import annotations
+
+import importlib
+
 from tests.fuzz.core import Kind
-from tests.fuzz.corpora import CORPORA
-from tests.fuzz.folders import FOLDERS
-from tests.fuzz.gguf_files import GGUF
-from tests.fuzz.pickles import PICKLES
-from tests.fuzz.runs import RUNS
-from tests.fuzz.tasks import TASKS
-from tests.fuzz.weights import WEIGHTS
 
-KINDS: dict[str, Kind] = {
-    "configs": CONFIGS,
-    "weights": WEIGHTS,
-    "pickles": PICKLES,
-    "gguf": GGUF,
-    "corpora": CORPORA,
-    "folders": FOLDERS,
-    "runs": RUNS,
-    "tasks": TASKS,
-}
+KINDS = ("configs", "weights", "pickles", "tokens", "gguf", "corpora", "folders", "runs", "tasks")
+
+
+def kind(name: str) -> Kind:
+    return importlib.import_module(f"tests.fuzz.{name}").KIND

@@ -104,4 +104,4 @@ def _judge(folder: Path, base: Any) -> tuple[str, str]:
             raise Wrong("code in the file has run")
 
 
-PICKLES = Kind(lambda root: make(root, ["llama-bin", *(f"rwkv-{version}" for version in VERSIONS)]), _mutate, _judge)
+KIND = Kind(lambda root: make(root, ["llama-bin", *(f"rwkv-{version}" for version in VERSIONS)]), _mutate, _judge)

@@ -214,4 +214,4 @@ def _judge_report(folder: Path) -> tuple[str, str]:
     return "right", ""
 
 
-RUNS = Kind(_make, _mutate, lambda folder, judge: judge(folder))
+KIND = Kind(_make, _mutate, lambda folder, judge: judge(folder))

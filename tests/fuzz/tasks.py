@@ -212,4 +212,4 @@ def _judge(folder: Path, base: list[Asked]) -> tuple[str, str]:
     return "right", ""
 
 
-TASKS = Kind(_make, _mutate, _judge)
+KIND = Kind(_make, _mutate, _judge)

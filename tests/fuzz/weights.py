@@ -133,4 +133,4 @@ def _mutate(rng: Random, folder: Path, base: Any) -> str:
     return index(rng, indexes[0]) if indexes and rng.random() < 0.6 else header(rng, rng.choice(files))
 
 
-WEIGHTS = Kind(lambda root: make(root, [*BASES, "rwkv-hugging-face", "gptq"]), _mutate, judge)
+KIND = Kind(lambda root: make(root, [*BASES, "rwkv-hugging-face", "gptq"]), _mutate, judge)

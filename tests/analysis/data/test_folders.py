@@ -185,6 +185,7 @@ def test_configurations_that_cannot_be_had(tmp_path: Path) -> None:
         ("configs:\n- data_files: gone/*\n", "declares the files 'gone/.', and there are none"),
         ("configs:\n- data_files: ../../*\n", "declares the files '../../.', and there are none"),
         ("configs:\n- data_files: [{split: train}]\n", "declares the files None"),
+        ("configs:\n- data_files: [{splt: test, path: en/*}]\n", "declares files by the key 'splt': only split and path are read"),
     ):
         with pytest.raises(StrataError, match=message) as error:
             read(configurations(tmp_path / "set", head))

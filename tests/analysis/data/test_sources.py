@@ -167,6 +167,24 @@ def test_errors_of_files(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ("long" * 2000, "unknown corpus 'long.* expected `texts`"),
+        ("long" * 2000 + "/*", "matches no files"),
+        ("[" * 5000 + "#x", "matches no files"),
+        (":" * 500, "unknown corpus"),
+        ("", "unknown corpus ''"),
+        ("#text", "unknown corpus '#text'"),
+        ("~nobody/a.txt", "unknown corpus '~nobody/a.txt'"),
+    ],
+    ids=["long", "a long pattern", "brackets", "colons", "no name", "no name, a column", "of nobody"],
+)
+def test_names_that_no_disk_has(corpus: str, message: str) -> None:
+    with pytest.raises(StrataError, match=message):
+        read(corpus)
+
+
 def test_without_a_network_the_hub_is_not_reached() -> None:
     read = "from analysis.data.documents import documents\ntry: next(documents('emozilla/pg19'))"
     code = f"{read}\nexcept Exception as e: print(repr(e))"

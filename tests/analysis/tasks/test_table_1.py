@@ -22,6 +22,7 @@ TABLE_1 = {  # tasks, and how many options they have
     "cmnli": 3, "hellaswag": 4, "piqa": 2, "chid": 7, "wsc": 2, "coqa_loss": 0, "boolq": 2, "race": 4, "race_middle": 4, "xsum_loss": 0,
     "c3": 3, "mmlu_anatomy": 4, "cmmlu_agronomy": 4,
 }  # fmt: skip
+WALK = {"activity_label": "Walk", "ctx_a": "a", "ctx_b": "she", "endings": ["b", "c", "d", "e"]}
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +117,22 @@ def test_answers_are_scored_behind_lm_evals_own_prompts(folder: Path) -> None:
         ("chid", "chid/dev.json", {"candidates": ["甲"], "content": "乙", "answer": 0}, "line 1: ValueError 0 places of #idiom#"),
         ("cmnli", "cmnli/dev.json", {"sentence1": "a", "sentence2": "b"}, "line 1: KeyError 'label'"),
         ("boolq", "boolq/dev.jsonl", {"question": "a", "passage": "b", "answer": "perhaps"}, "line 1: ValueError 'perhaps' is neither"),
+        ("hellaswag", "hellaswag/val.jsonl", WALK | {"label": "true"}, "line 1: ValueError 'true' is not the number of an option"),
+        ("hellaswag", "hellaswag/val.jsonl", WALK | {"label": 2.5}, "line 1: ValueError 2.5 is not the number of an option"),
     ],
 )
 def test_malformed_files_name_the_place(name: str, file: str, whole: object, says: str, tmp_path: Path) -> None:
     write_json(tmp_path / file, whole)
     with pytest.raises(StrataError, match=f"{Path(file).name}.*{says}"):
         load_tasks(name, data=tmp_path)
+
+
+@pytest.mark.parametrize("half", ["d", "m"])
+def test_half_of_a_benchmark_is_refused(half: str, folder: Path, tmp_path: Path) -> None:
+    """Its accuracy would be that of another benchmark."""
+    write_json(tmp_path / f"c3/c3-{half}-dev.json", json.loads((folder / f"c3/c3-{half}-dev.json").read_text()))
+    with pytest.raises(StrataError, match=r"c3 holds half of C3: expected both c3-d-dev\.json and c3-m-dev\.json"):
+        load_tasks("c3", data=tmp_path)
 
 
 def test_an_empty_line_keeps_the_lines_behind_it_in_place(tmp_path: Path) -> None:

@@ -184,12 +184,13 @@ def _reference(place: Path) -> Tensor:
     config = {theirs: own.pop(key) for key, theirs in CONFIG.items() if key in own}
     config = {key: value[0] if isinstance(value, list) else value for key, value in config.items()}
     config["rms_norm_eps"] = float(config["rms_norm_eps"])
-    if set(own) - {*YARN, "rope.freq_base", "rope.dimension_count", "attention.value_length", "attention.sliding_window"}:
+    if set(own) - {*YARN, "rope.freq_base", "rope.scale_linear", "rope.dimension_count", "attention.value_length", "attention.sliding_window"}:
         raise Unread(f"{sorted(own)}")
-    kind, factor = own.get("rope.scaling.type", "linear"), own.get("rope.scaling.factor") or 1.0  # llama.cpp's defaults
+    # As llama.cpp has it: linear where nothing is said, by a factor that has an older name too
+    kind, factor = own.get("rope.scaling.type", "linear"), own.get("rope.scaling.factor", own.get("rope.scale_linear"))
     rope = {"rope_type": "default" if kind == "none" else kind, "rope_theta": own.get("rope.freq_base", 10000.0)}
     if kind != "none":
-        rope["factor"] = float(factor)
+        rope["factor"] = float(factor or 1.0)
     if kind == "yarn":
         rope["original_max_position_embeddings"] = own["rope.scaling.original_context_length"]
     config |= {"vocab_size": len(tensors["token_embd.weight"]), "tie_word_embeddings": "output.weight" not in tensors, "pad_token_id": None}
@@ -217,4 +218,4 @@ def _halves(name: str, tensor: np.ndarray, cfg: Any, arch: str) -> np.ndarray:
     return np.concatenate([np.concatenate([head[0::2], head[1::2]]) for head in np.split(np.array(tensor, np.float32), heads)])
 
 
-GGUF = Kind(_make, _mutate, _judge)
+KIND = Kind(_make, _mutate, _judge)
