@@ -81,10 +81,13 @@ class Kind:
     judge: Callable[[Path, Any], tuple[str, str]]
 
 
+LIMITS = Limits()
+
+
 class Fuzzer:
     """Cases of one kind by number. Raises ValueError at once where an input that is not mutated is not judged right."""
 
-    def __init__(self, name: str, kind: Kind, root: Path, limits: Limits = Limits()) -> None:
+    def __init__(self, name: str, kind: Kind, root: Path, limits: Limits = LIMITS) -> None:
         self.name, self.kind, self.root, self.limits = name, kind, root, limits
         self.bases = kind.make(root)
         for base, known in self.bases.items():

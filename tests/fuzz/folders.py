@@ -46,10 +46,57 @@ NAMES = [
     *("q.JSONL", "n%s.json", "{p}.jsonl", "sub.jsonl/a.jsonl", "val#x.jsonl", "a:b.jsonl", "dev.csv", "requirements.txt", "w.jsonl~"),
     *("dataset_info.json", "p.pdf", "train/a.jsonl", "test/a.csv", "\x1b[31m.jsonl", "name.gz", "README.md", "a.parquet"),
 ]
-BEHIND = ["", "#text", "#x", ":en", ":zh", ":en:test", "::train", "::test", "::", "#", ":", "/*.jsonl", "/**", "/**/*.jsonl#text", "/[", "/.."]
-BEHIND += ["\0", "/*/../*", "~", "/a.jsonl", "/nothing", "::\x1b", ":default", ":en:train#text", "/{a,b}*", "/**/*", ":" * 500, "#" + "x" * 5000]
+BEHIND = [
+    "",
+    "#text",
+    "#x",
+    ":en",
+    ":zh",
+    ":en:test",
+    "::train",
+    "::test",
+    "::",
+    "#",
+    ":",
+    "/*.jsonl",
+    "/**",
+    "/**/*.jsonl#text",
+    "/[",
+    "/..",
+]
+BEHIND += [
+    "\0",
+    "/*/../*",
+    "~",
+    "/a.jsonl",
+    "/nothing",
+    "::\x1b",
+    ":default",
+    ":en:train#text",
+    "/{a,b}*",
+    "/**/*",
+    ":" * 500,
+    "#" + "x" * 5000,
+]
 YAML = [
-    *("[", "{", "- ", "\n", "  ", "\t", "!!python/object:os.system x", "&a [*a]", "*a", "..", "/etc/*", "**/*", "null", "1", "---\n", "\x1b"),
+    *(
+        "[",
+        "{",
+        "- ",
+        "\n",
+        "  ",
+        "\t",
+        "!!python/object:os.system x",
+        "&a [*a]",
+        "*a",
+        "..",
+        "/etc/*",
+        "**/*",
+        "null",
+        "1",
+        "---\n",
+        "\x1b",
+    ),
     *("data_files", "configs:", "2020-01-01", "<<: x", "'", '"', "\0", "é", "path: ../*", "path: '/'", "split: test", "en/", "zh/"),
 ]
 
@@ -57,7 +104,9 @@ YAML = [
 def _content(name: str) -> str:
     """One document, which says where it is from."""
     said = ascii(name)
-    return f"text\n{said}\n" if name.lower().endswith(".csv") else said if name.lower().endswith(".txt") else json.dumps({"text": said}) + "\n"
+    return (
+        f"text\n{said}\n" if name.lower().endswith(".csv") else said if name.lower().endswith(".txt") else json.dumps({"text": said}) + "\n"
+    )
 
 
 def _put(folder: Path, name: str) -> None:
@@ -146,7 +195,9 @@ def _as_datasets(folder: Path, corpus: str, files: Any) -> tuple[str, str]:
 
     source = Source.of(corpus)
     try:
-        configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(folder / "README.md").data) if (folder / "README.md").exists() else {}
+        configs = (
+            MetadataConfigs.from_dataset_card_data(DatasetCard.load(folder / "README.md").data) if (folder / "README.md").exists() else {}
+        )
         if not configs:
             return "right", ""
         name = source.configuration or configs.get_default_config_name() or next(iter(configs))

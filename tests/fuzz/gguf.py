@@ -184,7 +184,14 @@ def _reference(place: Path) -> Tensor:
     config = {theirs: own.pop(key) for key, theirs in CONFIG.items() if key in own}
     config = {key: value[0] if isinstance(value, list) else value for key, value in config.items()}
     config["rms_norm_eps"] = float(config["rms_norm_eps"])
-    if set(own) - {*YARN, "rope.freq_base", "rope.scale_linear", "rope.dimension_count", "attention.value_length", "attention.sliding_window"}:
+    if set(own) - {
+        *YARN,
+        "rope.freq_base",
+        "rope.scale_linear",
+        "rope.dimension_count",
+        "attention.value_length",
+        "attention.sliding_window",
+    }:
         raise Unread(f"{sorted(own)}")
     # As llama.cpp has it: linear where nothing is said, by a factor that has an older name too
     kind, factor = own.get("rope.scaling.type", "linear"), own.get("rope.scaling.factor", own.get("rope.scale_linear"))

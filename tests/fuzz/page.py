@@ -23,7 +23,10 @@ ABOUT = {  # by kind: what is broken, and what a success is held against
     "tokens": ("tokenizer.json, tokenizer.model, the files beside them", "`tokenizers` and `sentencepiece` by themselves"),
     "gguf": ("GGUF headers, tensors, parts", "the package gguf's reader, and a transformers model of what it finds"),
     "corpora": ("texts and rows in one file, compressed or not", "the standard library and Arrow"),
-    "folders": ("names of files, README.md, what is asked of a folder", "the rule of `--help`, and `datasets` where README.md declares files"),
+    "folders": (
+        "names of files, README.md, what is asked of a folder",
+        "the rule of `--help`, and `datasets` where README.md declares files",
+    ),
     "runs": ("manifest, records, summary.csv, path.json, sections.json", "the table of the uninterrupted sweep"),
     "tasks": ("benchmark files of makers and of the hub, YAML heads", "the standard library, and the questions before"),
 }
