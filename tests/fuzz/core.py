@@ -134,7 +134,7 @@ class Fuzzer:
         with suppress(FileNotFoundError):  # of Linux
             taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (taken + self.limits.memory,) * 2)
-        resource.setrlimit(resource.RLIMIT_CPU, (self.limits.cpu,) * 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (self.limits.cpu, self.limits.cpu + 5))  # at the hard one it is SIGKILL, which says nothing
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.disable()
         nowhere = os.open(os.devnull, os.O_RDWR)
