@@ -15,9 +15,10 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PA
 import torch
 import transformers
 
-from tests.fuzz.core import ALLOWED, Fuzzer, Outcome
+from tests.fuzz.core import Fuzzer
 from tests.fuzz.kinds import KINDS, kind
 from tests.fuzz.page import write
+from tests.fuzz.verdicts import ALLOWED, Outcome
 
 torch.set_num_threads(1)
 transformers.logging.set_verbosity_error()

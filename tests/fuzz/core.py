@@ -16,7 +16,6 @@ import signal
 import tempfile
 import time
 import traceback
-import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,47 +24,13 @@ from random import Random
 from typing import Any, NamedTuple
 
 from adapters.errors import StrataError
-
-ALLOWED = {  # verdicts on a mutant
-    "refused": "one line, exit code 2",
-    "right": "the reference's number",
-    "as before": "the number of the input before it was mutated, where the reference does not read it any more",
-    "documented": "another number, where the reference does not read it, for a reason that is documented",
-}
-FAULTS = {
-    "wrong": "another number than the reference's",
-    "traceback": "an error that is no StrataError",
-    "lines": "a StrataError of several lines, with characters that act on a terminal, or without end",
-    "signal": "a crash of the interpreter",
-    "time": "no end within the limits",
-}
-LONGEST = 1000  # characters of a message
-ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories of characters
-
-
-class Wrong(Exception):
-    """Another number than the reference's."""
-
-
-class Unread(Exception):
-    """The reference does not read this input."""
+from tests.fuzz.verdicts import Outcome, Wrong, is_one_line
 
 
 class Limits(NamedTuple):
     cpu: int = 60  # seconds
     wall: float = 180.0  # seconds: a process that waits for something takes none of the CPU
     memory: int = 4 << 30  # bytes beside what was there
-
-
-class Outcome(NamedTuple):
-    verdict: str
-    said: str  # the message, the traceback, the difference
-    mutation: str
-    seconds: float
-
-    @property
-    def is_fault(self) -> bool:
-        return self.verdict not in ALLOWED
 
 
 @dataclass(frozen=True)
@@ -155,11 +120,6 @@ class Fuzzer:
         except BaseException:
             verdict, said = "traceback", traceback.format_exc()[-3000:]
         _write(writer, json.dumps([verdict, said]))
-
-
-def is_one_line(message: str) -> bool:
-    """Whether a terminal shows it as one line, whatever it quotes."""
-    return 0 < len(message) <= LONGEST and not any(unicodedata.category(char) in ACTING for char in message)
 
 
 def _write(fd: int, text: str) -> None:

@@ -20,8 +20,9 @@ from pyarrow import parquet
 from analysis.data.documents import documents
 from analysis.data.reading import Reading
 from analysis.data.sources import selection
-from tests.fuzz.core import Kind, Unread, Wrong
+from tests.fuzz.core import Kind
 from tests.fuzz.mutations import raw, shuffled_lines
+from tests.fuzz.verdicts import Unread, Wrong
 
 TEXTS = [f'{i} documents, "quoted", and; more|\twith\nlines 第{i} \U0001f600' + "\n" * (i % 7 == 0) for i in range(40)]
 LINES = [f"Line {i} of a running text.\n" for i in range(20)]  # rows that are parts of one text

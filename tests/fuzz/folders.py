@@ -15,8 +15,9 @@ from analysis.data.documents import documents
 from analysis.data.reading import Reading
 from analysis.data.rows import Source
 from analysis.data.sources import selection
-from tests.fuzz.core import Kind, Wrong
+from tests.fuzz.core import Kind
 from tests.fuzz.mutations import raw
+from tests.fuzz.verdicts import Wrong
 
 ASKED = ".asked"  # a hidden file that says what is behind the folder's name
 HEAD = """---
@@ -46,59 +47,14 @@ NAMES = [
     *("q.JSONL", "n%s.json", "{p}.jsonl", "sub.jsonl/a.jsonl", "val#x.jsonl", "a:b.jsonl", "dev.csv", "requirements.txt", "w.jsonl~"),
     *("dataset_info.json", "p.pdf", "train/a.jsonl", "test/a.csv", "\x1b[31m.jsonl", "name.gz", "README.md", "a.parquet"),
 ]
-BEHIND = [
-    "",
-    "#text",
-    "#x",
-    ":en",
-    ":zh",
-    ":en:test",
-    "::train",
-    "::test",
-    "::",
-    "#",
-    ":",
-    "/*.jsonl",
-    "/**",
-    "/**/*.jsonl#text",
-    "/[",
-    "/..",
-]
-BEHIND += [
-    "\0",
-    "/*/../*",
-    "~",
-    "/a.jsonl",
-    "/nothing",
-    "::\x1b",
-    ":default",
-    ":en:train#text",
-    "/{a,b}*",
-    "/**/*",
-    ":" * 500,
-    "#" + "x" * 5000,
-]
-YAML = [
-    *(
-        "[",
-        "{",
-        "- ",
-        "\n",
-        "  ",
-        "\t",
-        "!!python/object:os.system x",
-        "&a [*a]",
-        "*a",
-        "..",
-        "/etc/*",
-        "**/*",
-        "null",
-        "1",
-        "---\n",
-        "\x1b",
-    ),
-    *("data_files", "configs:", "2020-01-01", "<<: x", "'", '"', "\0", "é", "path: ../*", "path: '/'", "split: test", "en/", "zh/"),
-]
+BEHIND = (
+    " #text #x :en :zh :en:test ::train ::test :: # : /*.jsonl /** /**/*.jsonl#text /[ /.. /*/../* ~ /a.jsonl /nothing ::\x1b \0 :default "
+    f":en:train#text /{{a,b}}* /**/* {':' * 500} #{'x' * 5000}"
+).split(" ")
+YAML = (
+    "[|{|- |\n|  |\t|!!python/object:os.system|&a [*a]|*a|..|/etc/*|**/*|null|1|---\n|\x1b|data_files|configs:|2020-01-01|<<: a|'|\"|\0|é|"
+    "path: ../*|path: '/'|split: test|en/|zh/"
+).split("|")
 
 
 def _content(name: str) -> str:

@@ -1,10 +1,8 @@
-"""Tiny models of every family as folders, and what independent readers say of them."""
+"""Tiny models of every family as folders, and whether what is read from one is what others say of it."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,18 +11,17 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, RwkvConfig, RwkvForCausalLM
+from transformers import RwkvConfig, RwkvForCausalLM
 
 from adapters import load
-from tests.fuzz.core import Unread, Wrong
+from tests.fuzz.references import FLOATS, IDS, baichuan_logits, gptq_logits, transformers_logits
+from tests.fuzz.verdicts import Wrong
 from tests.reference import baichuan
 from tests.reference.gptq import save_gptq
 from tests.reference.hf import tiny
 from tests.reference.rwkv_checkpoints import VERSIONS, flash_linear_attention_7, random_checkpoint
 
-IDS = torch.arange(20)[None] % 50
 TOLERANCE = 1e-3  # largest error over the standard deviation; mutants may be badly conditioned
-FLOATS = "floats.of-gptq"  # beside a quantised model the weights that it stands for; its ending is one that nothing reads
 
 Reference = Callable[[Path], Tensor]  # logits of a folder; whatever it raises, it does not read it
 
@@ -32,35 +29,6 @@ Reference = Callable[[Path], Tensor]  # logits of a folder; whatever it raises, 
 class Model(NamedTuple):
     logits: Tensor  # before anything is mutated
     reference: Reference | None  # None: those are to stay
-
-
-def transformers_logits(folder: Path) -> Tensor:
-    """Raises Unread where weights are left over or made up."""
-    model, info = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=True, attn_implementation="eager"
-    )
-    if wrong := {key: info[key] for key in ("missing_keys", "mismatched_keys", "unexpected_keys", "error_msgs") if info.get(key)}:
-        raise Unread(str(wrong))
-    return model.eval()(IDS, use_cache=False).logits
-
-
-def baichuan_logits(folder: Path) -> Tensor:
-    """Of the 7B kind are those with max_position_embeddings, of the second version those with normed heads or a loss on z."""
-    config = json.loads((folder / "config.json").read_text())
-    if config["hidden_act"] != "silu":
-        raise Unread(f"hidden_act {config['hidden_act']}")
-    alibi, norm_head = "max_position_embeddings" not in config, config.get("norm_head", "z_loss_weight" in config)
-    return baichuan.naive(config, load_file(folder / "model.safetensors"), IDS, alibi=alibi, norm_head=norm_head)[0]
-
-
-def gptq_logits(folder: Path) -> Tensor:
-    """Those of transformers with the weights that the quantised ones stand for."""
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("quantization_config")
-    with tempfile.TemporaryDirectory() as floats:
-        (Path(floats) / "config.json").write_text(json.dumps(config))
-        shutil.copy(folder / FLOATS, Path(floats) / "model.safetensors")
-        return transformers_logits(Path(floats))
 
 
 def _llama(folder: Path, model_type: str = "llama", shard: str = "1GB", **config: object) -> None:

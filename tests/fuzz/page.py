@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from tests.fuzz.core import ALLOWED, FAULTS
+from tests.fuzz.verdicts import ALLOWED, FAULTS
 
 OUT = Path(__file__).parents[2] / "reports" / "fuzzing.md"
 PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "safetensors", "gguf", "pyarrow", "datasets", "lm_eval")

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from tests.fuzz.core import Kind, Wrong
+from tests.fuzz.core import Kind
 from tests.fuzz.models import judge, make
 from tests.fuzz.mutations import raw
+from tests.fuzz.verdicts import Wrong
 from tests.fuzz.weights import names
 from tests.reference.rwkv_checkpoints import VERSIONS
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -27,15 +26,16 @@ from analysis.runs.sweep_run import SweepStudy, sweep_table
 from analysis.runs.tables import as_csv
 from reports.sections import SECTIONS, Choice, kept
 from tests.analysis.runs.test_run import study
-from tests.fuzz.core import Kind, Wrong
+from tests.fuzz.core import Kind
 from tests.fuzz.mutations import json_file, raw, shuffled_lines, tree
+from tests.fuzz.records import COUNTS, records
+from tests.fuzz.verdicts import Wrong
 from tests.reference.models import save_reader
 
 MODELS = ["smollm2", "zoo-llama-0"]
 REQUEST = {"models": MODELS, "seed": 0}
 KNOWN = [section.question for section in SECTIONS]
 CHOSEN = [Choice(model, question, 1.5, held=i < 2) for model in MODELS for i, question in enumerate(KNOWN)]
-COUNTS = ("tokens", "bytes")
 
 Judge = Callable[[Path], tuple[str, str]]
 
@@ -101,7 +101,7 @@ def _record(rng: Random, data: bytes) -> tuple[bytes, str]:
 
 
 def _judge_sweep(sums: Sums, folder: Path) -> tuple[str, str]:
-    read, asked = _records(folder, sums), [json.dumps(ablation.to_json()) for ablation in sums.study.plan.ablations]
+    read, asked = records(folder, sums.study.open(folder).key), [json.dumps(ablation.to_json()) for ablation in sums.study.plan.ablations]
     found = {name: values.copy() for name, values in sums.scores.items()}
     for metric, values in found.items():
         for place in np.ndindex(values.shape):
@@ -119,58 +119,6 @@ def _judge_sweep(sums: Sums, folder: Path) -> tuple[str, str]:
 def _differing(got: str, want: str) -> str:
     a, b = got.split("\n"), want.split("\n")
     return next((f"{x!r} for {y!r}" for x, y in zip(a, b, strict=False) if x != y), f"{len(a)} lines for {len(b)}")
-
-
-def _records(folder: Path, sums: Sums) -> dict[tuple[str, str | None, str], Any]:
-    """By metric, ablation and document, what the first record says that is whole."""
-    found: dict[tuple[str, str | None, str], Any] = {}
-    key = Folder(Path("nowhere"), sums.study.identity).key
-    for path in sorted(folder.glob("scores/*.jsonl")):
-        for line in path.read_bytes().split(b"\n") if path.is_file() else []:
-            try:
-                record = json.loads(line.decode())
-                said = list(_said(record)) if record["key"] == key and len(record) == 4 else []
-            except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-                continue
-            for where, value in said:
-                found.setdefault(where, value)
-    return found
-
-
-def _said(record: dict[str, Any]) -> Iterator[tuple[tuple[str, str | None, str], Any]]:
-    """What a record says. Raises ValueError where it is not whole."""
-    names, ablations, scores = record["documents"], [_canonical(each) for each in record["ablations"]], record["scores"]
-    if type(names) is not list or not all(type(name) is str for name in names) or not {*COUNTS} < {*scores} <= {*COUNTS, "nll", "kl"}:
-        raise ValueError
-    for metric, values in scores.items():
-        rows = [values] if metric in COUNTS else values
-        if type(rows) is not list or len(rows) != (1 if metric in COUNTS else len(ablations)):
-            raise ValueError
-        for ablation, row in zip([None] if metric in COUNTS else ablations, rows, strict=True):
-            if type(row) is not list or len(row) != len(names) or not all(_is_score(metric, value) for value in row):
-                raise ValueError
-            yield from (((metric, ablation, name), value) for name, value in zip(names, row, strict=True))
-
-
-def _canonical(ablation: Any) -> str:
-    """Sorted places by the kind of what is out, in the order of kinds; nothing else."""
-    kinds = [kind for kind in ("blocks", "mixers", "ffns", "heads") if kind in ablation]
-    if type(ablation) is not dict or list(ablation) != kinds:
-        raise ValueError
-    for kind, places in ablation.items():
-        flat = [number for place in places for number in (place if kind == "heads" else [place])]
-        pairs = kind != "heads" or all(type(place) is list and len(place) == 2 for place in places)
-        if not places or not pairs or not all(type(n) is int and n >= 0 for n in flat) or places != sorted(places):
-            raise ValueError
-        if len({json.dumps(place) for place in places}) != len(places):
-            raise ValueError
-    return json.dumps(ablation)
-
-
-def _is_score(metric: str, value: Any) -> bool:
-    if metric in COUNTS:
-        return type(value) is int and 0 < value < 2**63
-    return type(value) in (int, float) and isfinite(value)
 
 
 def _find(made: SweepStudy, out: Path) -> list[list[int]]:

@@ -12,8 +12,9 @@ from random import Random
 import pytest
 
 from adapters import StrataError
-from tests.fuzz.core import Fuzzer, Kind, Limits, Wrong, is_one_line
+from tests.fuzz.core import Fuzzer, Kind, Limits
 from tests.fuzz.mutations import json_file, raw, shuffled_lines, tree
+from tests.fuzz.verdicts import Wrong, is_one_line
 
 LIMITS = Limits(memory=1 << 30)
 SHORT = {"no end": Limits(cpu=1), "waiting": Limits(wall=2.0)}  # one each: on a busy machine either may come first

@@ -19,8 +19,9 @@ from tokenizers import Tokenizer as Backend
 from adapters import load
 from adapters.errors import StrataError
 from tests.adapters.test_tokenizers import TEMPLATES, byte_fallback, byte_level, marked, trained
-from tests.fuzz.core import Kind, Unread, Wrong
+from tests.fuzz.core import Kind
 from tests.fuzz.mutations import json_file, raw
+from tests.fuzz.verdicts import Unread, Wrong
 from tests.reference.hf import tiny
 from tests.reference.rwkv_checkpoints import random_checkpoint
 
