@@ -78,7 +78,8 @@ def _require_sizes(cfg: PreTrainedConfig, name: str) -> None:
 
 def _require_numbers(values: dict[str, Any], name: str) -> None:
     for key, value in values.items():
-        numbers = value if isinstance(value, list) else [value] if isinstance(value, int | float) else []
+        flag = isinstance(value, bool)  # says where a scaling is from (finetuned), or how transformers rounds (truncate)
+        numbers = value if isinstance(value, list) else [value] if isinstance(value, int | float) and not flag else []
         if not all(0 < x <= LARGEST or (x == 0 and key in MAY_BE_ZERO) for x in numbers):
             raise StrataError(f"{name}: config.json is not valid: {key} is {value!r}, expected numbers above zero that 32 bits hold")
 

@@ -110,6 +110,16 @@ def test_old_spelling_of_rope_scaling(tmp_path: Path) -> None:
     assert_same(load(tmp_path, dtype="float32", device="cpu"), reference, tokens())
 
 
+def test_flags_among_the_numbers_of_a_scaling(tmp_path: Path) -> None:
+    """`finetuned` stands in published files and changes nothing, `truncate` says how transformers rounds."""
+    yarn = {"rope_type": "yarn", "rope_theta": 100.0, "truncate": False} | ROPES["yarn"]
+    reference = saved(tmp_path, rope_parameters=yarn)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["rope_parameters"]["finetuned"] = False
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert_same(load(tmp_path, dtype="float32", device="cpu"), reference, tokens())
+
+
 def sharded(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(folder, max_shard_size="60KB")
     assert len(list(folder.glob("*.safetensors"))) > 2
