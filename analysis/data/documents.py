@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 
 from adapters.errors import StrataError, unknown
 from adapters.tokenizers import Tokenizer
+from analysis.data.hashes import content_hash
 from analysis.data.reading import Reading
 from analysis.data.sources import first_documents, is_offline, selection, state, texts
 
@@ -149,7 +149,7 @@ def require_disjoint(a: list[Window], b: list[Window]) -> None:
 
 
 def windows_hash(windows: list[Window]) -> str:
-    return hashlib.sha256(json.dumps([w.id for w in windows]).encode()).hexdigest()[:16]
+    return content_hash([w.id for w in windows])
 
 
 def _cut(document: Document, window: int, tokenizers: tuple[Tokenizer, ...], seed: int) -> Window | None:
