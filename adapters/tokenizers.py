@@ -21,7 +21,7 @@ SPECIAL_TOKENS = "text"  # what spelled-out ones are read as; in every manifest
 
 class Encoding(NamedTuple):
     ids: list[int]
-    byte_ends: list[int]  # UTF-8 bytes of the text covered once this token is read; never decreases, ends at len(bytes)
+    byte_ends: list[int]  # UTF-8 bytes of the text up to the end of this token; never decreases, ends at len(bytes)
 
 
 class Tokenizer(Protocol):
@@ -120,7 +120,9 @@ class SentencePieceTokenizer:
         require_read(text, self._unread)
         data = text.encode()
         encoding = self._backend.encode(data, out_type="offset_mapping")
-        ends = np.maximum.accumulate([end for _, end in encoding["offsets"]] or [0])[: len(encoding["ids"])].tolist()
+        # Of the pieces of a character only the last has an offset: all end where it does, as in a tokenizer.json.
+        ends = [end if end > start else len(data) for start, end in encoding["offsets"]]
+        ends = np.minimum.accumulate(ends[::-1])[::-1].tolist() if ends else []
         return Encoding(encoding["ids"], [*ends[:-1], len(data)] if ends else [])  # it may drop spaces at the end
 
     def decode(self, ids: list[int]) -> str:

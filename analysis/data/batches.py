@@ -95,14 +95,15 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
 def encode(windows: Sequence[Window], tokenizer: Tokenizer) -> Batch:
     """The model's own BOS token comes first where it has one; without it the first token of a window is not scored.
 
-    Nor are tokens that begin in the window's unscored bytes.
+    Nor are tokens that begin in the window's unscored bytes, or are pieces of the character that the first token begins:
+    the bytes that count are those of the scored tokens.
     """
     bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     encodings = [tokenizer.encode(window.text) for window in windows]
     rows = [torch.tensor(bos + encoding.ids) for encoding in encodings]
     lengths = torch.tensor([len(row) for row in rows])
     unscored = [w.unscored or (0 if bos else encoding.byte_ends[0]) for w, encoding in zip(windows, encodings, strict=True)]
-    read = [sum(end <= w.unscored for end in e.byte_ends) for w, e in zip(windows, encodings, strict=True)]
+    read = [sum(end <= n for end in e.byte_ends) if n else 0 for n, e in zip(unscored, encodings, strict=True)]
     first = torch.tensor([max(1, len(bos) + n) for n in read])
     return Batch(
         windows,

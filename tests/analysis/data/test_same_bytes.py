@@ -13,10 +13,11 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from adapters import Ablation, load
 from adapters.families.rwkv.tokenizers import ByteTokenizer
-from adapters.tokenizers import Encoding, JsonTokenizer, Tokenizer
+from adapters.tokenizers import Encoding, JsonTokenizer, SentencePieceTokenizer, Tokenizer
 from analysis.data.batches import Text, encode
-from analysis.data.documents import sample
+from analysis.data.documents import Window, sample
 from analysis.runs.sweep_run import SweepStudy
+from tests.adapters.test_tokenizers import AS_BAICHUAN, as_json, byte_fallback, trained
 from tests.reference.models import save_reader
 from tests.reference.naive import naive_nll
 
@@ -92,6 +93,21 @@ def test_a_cut_word_of_more_tokens_is_not_too_long(corpus: str, pairs: JsonToken
     for length in range(8, 40):
         for window in sample(corpus, 6, length, tokenizers):
             assert max(scored(window, tokenizer)[2] for tokenizer in tokenizers) <= length
+
+
+@pytest.mark.parametrize("kind", ["json", "sentencepiece", "as Baichuan"])
+@pytest.mark.parametrize("bos", [1, None])
+def test_bytes_are_those_of_the_scored_tokens_where_a_character_is_many(kind: str, bos: int | None, tmp_path: Path) -> None:
+    """A text that begins with a character of four pieces: all of it counts behind BOS, without BOS what follows the character."""
+    if kind == "json":
+        tokenizer: JsonTokenizer | SentencePieceTokenizer = as_json(byte_fallback, tmp_path)
+    else:
+        tokenizer = SentencePieceTokenizer(trained(tmp_path, AS_BAICHUAN if kind == "as Baichuan" else {}) / "tokenizer.model")
+    tokenizer.bos_id = bos
+    batch = encode([Window("d", 0, "🦊 the")], tokenizer)
+    front, behind = len(tokenizer.encode("🦊").ids), len(tokenizer.encode("🦊 the").ids) - len(tokenizer.encode("🦊").ids)
+    assert front in (4, 5)  # with a space in front, or without
+    assert (int(batch.tokens[0]), int(batch.bytes[0])) == ((front + behind, 8) if bos else (behind, 4))
 
 
 def test_equal_tokenizers_change_nothing(corpus: str, pairs: JsonTokenizer) -> None:
