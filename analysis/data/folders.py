@@ -131,16 +131,17 @@ REASONS: Mapping[str, Callable[[Path], bool]] = {
 def _one_kind(name: str, kinds: Mapping[Path, str], passed: Mapping[str, list[str]]) -> str:
     found = {kind: [file for file, one in kinds.items() if one == kind] for kind in dict.fromkeys(kinds.values())}
     if not found:
-        there = "; ".join(f"{_some(files)} ({reason})" for reason, files in passed.items())
+        there = "; ".join(f"{some(files)} ({reason})" for reason, files in passed.items())
         holds = f"holds only {there}" if there else "matches no files" if is_pattern(name) else "holds no files"
         raise StrataError(f"{name} {holds}: expected {', '.join(KINDS)}, compressed or not")
     if len(found) > 1:
-        there = " and ".join(f"{kind} ({_some([file.name for file in files])})" for kind, files in found.items())
+        there = " and ".join(f"{kind} ({some([file.name for file in files])})" for kind, files in found.items())
         folder = name if os.path.isdir(path_of(name)) else str(Path(name).parent)
         patterns = " or ".join(f"'{folder.rstrip('/')}/**/*{end}'" for end in dict.fromkeys(map(ending, kinds)))
         raise StrataError(f"{name} holds {there}, and it is not clear which are meant: choose by a pattern in quotes, {patterns}")
     return next(iter(found))
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

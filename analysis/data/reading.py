@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adapters.errors import visible
-from analysis.data.folders import Selection
+from analysis.data.folders import Selection, some
 
 
 @dataclass
@@ -45,9 +44,5 @@ class Reading:
             f"read {self.corpus} ({what}{of}{unit}): {self.empty:,} empty, {self.repeated:,} repeated, "
             f"{self.documents:,} document{'s' * (self.documents != 1)}{split}"
         )
-        passed = [f"{_some(names)} ({reason})" for reason, names in self.selection.passed_over.items()]
+        passed = [f"{some(names)} ({reason})" for reason, names in self.selection.passed_over.items()]
         return visible(said + (f"; skipped {', '.join(passed)}" if passed else ""))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
