@@ -44,11 +44,25 @@ def write_tokenizer(header: Header, out: Path) -> dict[str, int | None]:
         for name in BESIDE:
             if (file := header.path.with_name(name)).is_file():
                 shutil.copyfile(file, out / name)
+        _require_same_start(header, out)
     else:
         if kind not in KINDS:
             raise StrataError(f"{unknown(f'{KEY}model of {header.path}', kind, KINDS)}; or {FIX}")
         _write(words, out)
     return {f"{name}_token_id": words.special(name) for name in ("bos", "eos")}
+
+
+def _require_same_start(header: Header, out: Path) -> None:
+    """Raises StrataError when the header says whether BOS stands in front, and the files in `out` say otherwise."""
+    from adapters.tokenizers import find_tokenizer
+
+    key = f"{KEY}add_bos_token"
+    tokenizer = find_tokenizer(out)
+    if tokenizer and key in header.values and header.value(key, bool) != (tokenizer.bos_id is not None):
+        raise StrataError(
+            f"{header.path}: {key} is {header.value(key, bool)}, the tokenizer.json beside it says otherwise: "
+            "put the model's own tokenizer_config.json beside it too, or take both away"
+        )
 
 
 def _write(words: Vocabulary, out: Path) -> None:

@@ -11,7 +11,7 @@ from adapters.errors import StrataError, one_line
 
 KEY = f"{TOKENIZER}ggml."
 LLAMA_IDS = {"bos": 1, "eos": 2, "unknown": 0}  # of SentencePiece vocabularies where the header does not say them
-FIX = "put the model's own tokenizer.json beside it"
+FIX = "put the model's own tokenizer.json and tokenizer_config.json beside it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,6 +255,16 @@ def test_the_tokenizer_of_another_model_is_refused(tokens: list[str], tmp_path: 
         load(file)
 
 
+def test_a_tokenizer_that_starts_texts_otherwise_than_the_header_says_is_refused(tmp_path: Path) -> None:
+    file = save(tmp_path / "tiny.gguf", tiny(), "llama", {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 0})
+    beside(tmp_path, TOKENS)
+    with pytest.raises(StrataError, match=r"add_bos_token is True, the tokenizer\.json beside it says otherwise"):
+        load(file)
+    config = {"add_bos_token": True, "bos_token": TOKENS[0], "tokenizer_class": "LlamaTokenizerFast"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert load(file, device="cpu").tokenizer.bos_id == 0
+
+
 def test_a_tokenizer_beside_it_helps_where_the_header_does_not(tmp_path: Path) -> None:
     file = save(tmp_path / "tiny.gguf", tiny(), "llama", {"tokenizer.ggml.pre": "unheard-of"})
     beside(tmp_path, TOKENS)
