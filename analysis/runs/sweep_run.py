@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from analysis.engine.ablations import row_key
 from analysis.engine.mean_ablation import part_means, with_means
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import documents_per_batch, streams_within, sweep
+from analysis.runs.changed import model_hash
 from analysis.runs.doubts import say, worse_than_guessing
 from analysis.runs.records import Work
 from analysis.runs.run import Run
@@ -37,10 +39,11 @@ def tokenization(model: BlockModel) -> dict[str, Any]:
 
 
 def identity(model: BlockModel, text: Text) -> dict[str, Any]:
-    """What records must agree in to be compared; in every manifest."""
+    """What records must agree in to be compared; in every manifest. Of a model that no files hold as it is, with a hash of what it is."""
     spec = model.spec
+    about = {"name": spec.name, "family": spec.family, "variant": spec.variant, "hash": spec.source_hash, "blocks": len(spec.blocks)}
     return {
-        "model": {"name": spec.name, "family": spec.family, "variant": spec.variant, "hash": spec.source_hash, "blocks": len(spec.blocks)},
+        "model": about | ({} if model.origin else {"changed": model_hash(model)}),
         "text": text.identity | tokenization(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
@@ -60,7 +63,7 @@ class SweepStudy:
     text: Text
     kl: bool = True
     memory: int | None = None  # bytes
-    calibration: Text | None = None  # asked for by ablations to means alone
+    calibration: Text | None = None  # given for ablations to means alone; records of the others then lie beside theirs
 
     def __post_init__(self) -> None:
         if self.calibration is None and any(a.edit == "mean" for a in self.plan.ablations):
@@ -70,18 +73,13 @@ class SweepStudy:
     def of(cls, model: BlockModel, ablations: Sequence[Ablation], text: Text, **options: Any) -> SweepStudy:
         return cls(model, plan(model.spec, ablations), text, **options)
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """Of all sweeps of this model and text, and of the text that means are over; ablations stand in the records."""
-        if (calibration := self._means_over) is None:
+        if (calibration := self.calibration) is None:
             return identity(self.model, self.text)
         read = calibration.identity | {"windows": windows_hash(calibration.windows(self.model))}
         return identity(self.model, self.text) | {"calibration": read}
-
-    @property
-    def _means_over(self) -> Text | None:
-        """The calibration text, if an ablation is to means."""
-        return self.calibration if any(a.edit == "mean" for a in self.plan.ablations) else None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -162,7 +160,7 @@ class SweepStudy:
         return sums
 
     def _with_means(self) -> BlockModel:
-        if (calibration := self._means_over) is None:
+        if (calibration := self.calibration) is None:
             return self.model
         windows = calibration.windows(self.model)
         require_disjoint(self.text.windows(self.model), windows)

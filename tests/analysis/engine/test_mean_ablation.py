@@ -156,9 +156,9 @@ def test_study_reads_calibration_text_and_says_so(folder: Path, tmp_path: Path) 
     zeros, means_ = (single_ablations(model.spec, ["heads", "kv_groups"], [edit]) for edit in EDITS)
     zero, mean = SweepStudy.of(model, zeros, text), SweepStudy.of(model, means_, text, calibration=calibration)
     both = replace(mean, plan=plan(model.spec, [*zeros, *means_]))
-    assert "calibration" not in replace(zero, calibration=calibration).identity
+    assert "calibration" not in zero.identity
     assert mean.identity["calibration"]["split"] == "calibration"
-    assert both.identity == mean.identity
+    assert both.identity == mean.identity == replace(zero, calibration=calibration).identity, "ablations stand in the records"
     more = replace(mean, calibration=replace(calibration, documents=6))
     assert len({s.open(tmp_path / "x").key for s in (zero, mean, more)}) == 3
 

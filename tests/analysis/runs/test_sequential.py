@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,21 @@ def test_only_open_ablations_go_on(reader: Path, tmp_path: Path) -> None:
     again = until_resolved(study, 0.01, tmp_path / "run")
     pd.testing.assert_frame_equal(again.table, found.table)
     assert f"{len(found.unresolved)}" == str((found.table["decision"] == "open").sum())
+
+
+def test_ablations_to_means_may_be_decided_first(reader: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is open then has no mean to leave, and goes on in the same run."""
+    model = load(reader, device="cpu", dtype="float32")
+    text = Text(corpus=str(reader / "text.txt"), window=24, documents=24)
+    both = single_ablations(model.spec, ["blocks"], ["zero", "mean"])
+    study = SweepStudy.of(model, both, text, kl=False, calibration=replace(text, split="calibration"))
+    whole, n = study.scores(tmp_path / "whole"), len(both) // 2
+    rows = iter([["open"] * n + ["equal"] * n, ["open"] * n])
+    monkeypatch.setattr("analysis.runs.sequential.decide", lambda *_: next(rows))
+    found = until_resolved(study, 0.01, tmp_path / "run").table
+    assert found["n_documents"].tolist() == [24] * n + [12] * n
+    rises = (whole["nll"] - whole["nll"][0]).sum(1)[1 : n + 1] / whole["tokens"].sum()
+    assert found["value"].tolist()[:n] == pytest.approx(rises.tolist(), rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.long

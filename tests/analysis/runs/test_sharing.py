@@ -118,6 +118,21 @@ def test_one_folder_for_all_who_ask_and_others_for_others(model: BlockModel, fol
     assert len({run_folder(tmp_path, identity) for identity in (same[0].identity, *others)}) == 4
 
 
+def test_models_that_were_changed_share_nothing(model: BlockModel, folder: Path, tmp_path: Path) -> None:
+    """As many blocks of one model, but others, or in another order, or with other weights; the same ones again do share."""
+    blocks = model.blocks
+    halved = blocks[0].with_weights({role: weight / 2 for role, weight in blocks[0].weights.items()})
+    each = [model.with_blocks(chosen) for chosen in (blocks[:2], blocks[2:], blocks[1::-1], [halved, blocks[1]])]
+    studies = [SweepStudy.of(made, [], text(folder, 2)) for made in (*each, model, model.with_blocks(blocks[:2]))]
+    folders = [run_folder(tmp_path, study.identity) for study in studies]
+    assert len(set(folders)) == 5
+    assert folders[-1] == folders[0]
+    assert "changed" not in studies[4].identity["model"], "what lies in files is known by their hash"
+    for study, out in zip(studies, folders, strict=True):
+        alone = study.scores(tmp_path / "alone" / out.name)
+        np.testing.assert_array_equal(study.scores(out)["nll"], alone["nll"])
+
+
 def test_a_name_stays_within_the_folder(tmp_path: Path) -> None:
     names = ("../../etc/passwd", "a b", "a-b", "", "..", "x" * 300, "\x1b[2J", "\ud800", "a/b", "c/b", "b")
     folders = [run_folder(tmp_path, {"model": {"name": name}}) for name in names]
