@@ -5,8 +5,11 @@ from __future__ import annotations
 import dis
 import hashlib
 import re
+import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Set
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -16,6 +19,8 @@ import torch
 from adapters.errors import StrataError
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range, slice, np.generic, torch.dtype, torch.device)
+MEMBERS = (*PLAIN, FunctionType, staticmethod, classmethod, property)  # of classes
+STRATA = ("adapters", "analysis", "reports", "strata")
 
 
 def name_of(function: Callable) -> str:
@@ -29,8 +34,9 @@ def name_of(function: Callable) -> str:
 def fingerprint(function: Callable) -> str:
     """Module and qualified name of a function with a hash of its bytecode and of the values that it uses.
 
-    Values are its defaults, what it closes over and the globals that it names; functions and classes of other packages count by
-    their names alone. Raises StrataError on a value that has no hash, for then nobody can say whether a result is still its.
+    Values are its defaults, what it closes over and the globals that it names; of modules that are not installed, as a file beside
+    a script, functions and classes count by their code too, and those imported whole by their source. What is installed counts by
+    its name alone. Raises StrataError on a value that has no hash, for then nobody can say whether a result is still its.
     """
     inner = function.func if isinstance(function, partial) else function
     digest = hashlib.sha256("\n".join(_lines(function, _package(inner), set(), name_of(function))).encode())
@@ -45,7 +51,7 @@ def _lines(value: Any, home: str, seen: set[int], asked: str) -> Iterator[str]:
     match value:
         case _ if isinstance(value, PLAIN):
             yield repr(value)
-        case FunctionType() if _package(value) == home:
+        case FunctionType() if _own(value, home):
             seen.add(id(value))
             cells = {k: c.cell_contents for k, c in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)}
             used = {k: value.__globals__[k] for k in sorted(_names(value.__code__)) if k in value.__globals__}
@@ -67,12 +73,18 @@ def _lines(value: Any, home: str, seen: set[int], asked: str) -> Iterator[str]:
             for item in value:
                 yield from _lines(item, home, seen, asked)
         case ModuleType():
-            yield value.__name__
-        case type() if _package(value) == home:
+            yield from _sources(value, seen)
+        case type() if _own(value, home):
             seen.add(id(value))
-            members = {k: v for k, v in vars(value).items() if isinstance(v, (*PLAIN, FunctionType)) and k not in ("__module__", "__doc__")}
-            yield from _lines([value.__qualname__, members], home, seen, asked)
-        case _ if _package(type(value)) == home and hasattr(value, "__dict__"):
+            members = {k: v for k, v in vars(value).items() if isinstance(v, MEMBERS) and k not in ("__module__", "__doc__")}
+            yield from _lines([value.__qualname__, value.__bases__, members], home, seen, asked)
+        case staticmethod() | classmethod():
+            yield from _lines(value.__func__, home, seen, asked)
+        case property():
+            yield from _lines([value.fget, value.fset], home, seen, asked)
+        case _ if hasattr(value, "__wrapped__") and _own(value, home):  # with a cache
+            yield from _lines(value.__wrapped__, home, seen, asked)
+        case _ if _own(type(value), home) and hasattr(value, "__dict__"):
             seen.add(id(value))
             yield from _lines([type(value), vars(value)], home, seen, asked)
         case _ if hasattr(value, "__qualname__"):  # a function or a class of another module
@@ -98,6 +110,36 @@ def _names(code: CodeType) -> set[str]:
     """Global names that a function and those inside it look up."""
     own = {str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _sources(module: ModuleType, seen: set[int]) -> Iterator[str]:
+    """The name of a module and, unless it is installed, the source of it and of all such modules that it uses."""
+    yield module.__name__
+    if id(module) in seen or not _local(module.__name__.split(".")[0]):
+        return
+    seen.add(id(module))
+    if file := getattr(module, "__file__", None):
+        yield hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    for value in list(vars(module).values()):
+        used = value if isinstance(value, ModuleType) else sys.modules.get(str(getattr(value, "__module__", None)))
+        if used is not None:
+            yield from _sources(used, seen)
+
+
+def _own(value: Any, home: str) -> bool:
+    """Whether it is looked into."""
+    return _package(value) == home or _local(_package(value))
+
+
+@cache
+def _local(package: str) -> bool:
+    """Whether a package is neither installed nor Strata itself: its code changes without a version."""
+    module = sys.modules.get(package)
+    files = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
+    stdlib = Path(sysconfig.get_path("stdlib")).resolve()
+    places = [Path(file).resolve() for file in files if file]
+    installed = any({"site-packages", "dist-packages"} & set(place.parts) or place.is_relative_to(stdlib) for place in places)
+    return bool(places) and not installed and package not in STRATA
 
 
 def _package(value: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +81,43 @@ def test_closures_partials_methods_and_objects() -> None:
         (torch.float32, torch.float64),
     ):
         assert fingerprint(scaled(one)) != fingerprint(scaled(other))
+
+
+@pytest.mark.parametrize("how", ["from {} import scale\ndef metric(x): return scale(x)", "import {0}\ndef metric(x): return {0}.scale(x)"])
+def test_a_file_beside_a_script_is_part_of_it(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that it uses in turn: an edit makes another function, whatever package it lies in."""
+    monkeypatch.syspath_prepend(tmp_path)
+    found = set()
+    for own, deeper in (("x * 2", 1), ("x * 3", 1), ("x * 2", 4), ("x * 2", 1)):
+        (tmp_path / "deeper.py").write_text(f"def power(x): return x ** {deeper}\n")
+        (tmp_path / "beside.py").write_text(f"from deeper import power\ndef scale(x): return power({own})\n")
+        for name in ("deeper", "beside"):
+            sys.modules.pop(name, None)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        found.add(fingerprint(made(how.format("beside"))))
+    assert len(found) == 3
+
+
+CLASS = """
+from functools import lru_cache
+class Above:
+    def above(self): return 1
+class Scaled(Above):
+    @staticmethod
+    def still(x): return x * 2
+    @property
+    def shown(self): return 3
+    def __call__(self, x): return self.still(x) * self.shown * self.above() * kept(x)
+@lru_cache
+def kept(x): return x + 5
+metric = Scaled()
+"""
+
+
+@pytest.mark.parametrize(("before", "after"), [("x * 2", "x * 7"), ("return 3", "return 7"), ("return 1", "return 7"), ("x + 5", "x + 7")])
+def test_all_of_a_class_and_what_is_cached_is_part_of_it(before: str, after: str) -> None:
+    assert fingerprint(made(CLASS)) == fingerprint(made(CLASS))
+    assert fingerprint(made(CLASS)) != fingerprint(made(CLASS.replace(before, after)))
 
 
 def test_functions_that_call_themselves_end() -> None:
