@@ -128,7 +128,7 @@ class Run(Folder):
             gone = len(known - asked)
             files.say(f"{path} covered {len(known)} documents, {gone} of them not requested now; it now covers {len(asked)}")
         whole = merged(data.decode(), text) if there and nested else text
-        if whole.encode() != data:
+        if not there or whole.encode() != data:
             return whole, list(before.documents if before and there and asked < known else documents)
         if asked < known and not set(text.splitlines()[1:]) & set(whole.splitlines()):
             files.say(f"{path} stays as it is: it covers {len(known)} documents, and the {len(asked)} that were requested are among them")

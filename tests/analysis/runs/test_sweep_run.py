@@ -22,6 +22,7 @@ from analysis.engine.plan import plan
 from analysis.metrics.metrics import METRICS
 from analysis.metrics.spans import SpanStudy
 from analysis.metrics.study import ImportanceStudy
+from analysis.runs.read_run import read_run
 from analysis.runs.sweep_run import SweepStudy, sweep_table
 from analysis.runs.tables import COLUMNS
 from analysis.stats.intervals import differs_from_zero
@@ -258,6 +259,16 @@ def test_a_summary_that_was_changed_or_is_of_others_gives_way_and_that_is_said(
     assert not second.equals(first)
     assert (tmp_path / "run" / "summary.csv").read_text() == second.to_csv(index=False)
     assert "summary.csv covered 6 documents, 6 of them not requested now; it now covers 6\n" in capsys.readouterr().err
+
+
+def test_a_kill_between_manifest_and_summary_is_mended_by_the_next_run(both, folder: Path, tmp_path: Path) -> None:
+    """Also by one whose table is already there: the manifest then tells of a table that was never written."""
+    model, _ = both
+    study = SweepStudy.of(model, [], text(folder, 3))
+    table, out = study.run(tmp_path / "run"), tmp_path / "run"
+    study.open(out).note({"table": {"documents": study.documents, "sha256": "0" * 64}})
+    study.run(out)
+    assert read_run(out).table["value"].tolist() == pytest.approx(table["value"].tolist())
 
 
 def test_significance_is_decided_within_a_kind() -> None:
