@@ -1,4 +1,4 @@
-"""What is read: a text, its windows as token batches, and the loop that scores them document by document into a run."""
+"""What is read: a text, and its windows as batches of tokens."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ def with_means(model: BlockModel, means: Sequence[Means]) -> BlockModel:
 def part_means(model: BlockModel, batches: Iterable[Batch]) -> list[Means]:
     """Means over all real tokens of `batches`, in fp64: of what each mixer and ffn adds, and of every head's z.
 
+    The first token counts as any other, though in many models its activations are far larger: in short windows it moves the means.
     Wang et al. (arXiv 2211.00593) ablate to such means. Raises StrataError on no text, and on a value that is not finite.
     """
     zero = torch.zeros((), dtype=torch.float64)
