@@ -122,12 +122,13 @@ METRICS = Table(
 )
 
 
-def register_metric(name: str, measure: Measure, *, title: str = "", version: str = "1") -> None:
-    """Adds a metric: `measure(step)` is (D, T), less for what is less important; with another `version` runs are others.
+def register_metric(name: str, measure: Measure, *, title: str = "", version: str = "") -> None:
+    """Adds a metric: `measure(step)` is (D, T), less for what is less important.
 
-    Raises StrataError on a name that is taken.
+    With another `version` runs are others; without one a hash of the function's code is its version. Raises StrataError on a name that
+    is taken, and on a function without a hash.
     """
-    METRICS.register(name, Metric(title or name.replace("_", " "), measure, version=version))
+    METRICS.register(name, Metric(title or name.replace("_", " "), measure, version=version or fingerprint(measure)))
 
 
 def find_metric(metric: str | Measure, also: Iterable[str] = ()) -> Named[Metric]:

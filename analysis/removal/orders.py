@@ -220,15 +220,17 @@ ORDERS = Table(
 )
 
 
-def register_order(name: str, order: Order | Search | Listing, *, title: str = "", version: str = "1", searched: bool = False) -> None:
-    """Adds an order of removal: a function as `of_function` takes it, or an `Order`; with another `version` runs are others.
+def register_order(name: str, order: Order | Search | Listing, *, title: str = "", version: str = "", searched: bool = False) -> None:
+    """Adds an order of removal: a function as `of_function` takes it, or an `Order`.
+
+    With another `version` runs are others; without one a hash of the function's code is its version.
 
     A function that runs many ablated models is `searched`: it reads fewer documents. Raises StrataError on a name that is taken.
     """
     if isinstance(order, Order):
-        ORDERS.register(name, order._replace(title=title or order.title, version=version))
+        ORDERS.register(name, order._replace(title=title or order.title, version=version or order.version or fingerprint(order.search)))
     else:
-        ORDERS.register(name, of_function(order, title or name.replace("_", " "), version, searched=searched))
+        ORDERS.register(name, of_function(order, title or name.replace("_", " "), version or fingerprint(order), searched=searched))
 
 
 def find_order(order: str | Search | Listing) -> Named[Order]:

@@ -79,7 +79,7 @@ def sweep(
     tokens: Tokens = 2048,
     window: WindowSize = 128,
     corpus: Corpus = "texts",
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Chooses documents and windows (0), or a task's examples (1234).")] = None,
     memory: Memory = None,
     kl: Divergence = True,
     until_resolved: Margin = None,
@@ -105,10 +105,10 @@ def sweep(
         from analysis.tasks import load_tasks
         from reports.cli.tasks import sweep_task
 
-        tasks = load_tasks(task, shots=shots, limit=limit, seed=seed or names.SEED, data=data)
+        tasks = load_tasks(task, shots=shots, limit=limit, seed=names.SEED if seed is None else seed, data=data)
         sweep_task(read(), kinds, tasks, out, room, as_json)
         return
-    text = windows_of(corpus, tokens, window, seed)
+    text = windows_of(corpus, tokens, window, seed or 0)
     from analysis.engine.ablations import single_ablations
     from analysis.runs import sequential
     from analysis.runs.sweep_run import SweepStudy
