@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--show", action="append", default=[], choices=list(ALLOWED), help="cases of this verdict too, not faults alone")
     parser.add_argument("--page", action="store_true", help="write reports/fuzzing.md")
     asked = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # mutants hold halves of characters
     counts: dict[str, Counter[str]] = {}
     for name in asked.kind or KINDS:
         began = _seconds()

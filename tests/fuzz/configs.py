@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tests.fuzz.core import Kind
-from tests.fuzz.models import MODELS, Model, judge, make
+from tests.fuzz.models import Model, judge, make
 from tests.fuzz.mutations import json_file
+from tests.fuzz.references import rwkv_logits
 
 NAMES = (  # keys that transformers or other architectures know
     "num_labels layer_types sliding_window use_sliding_window max_window_layers rope_theta rope_scaling partial_rotary_factor "
@@ -20,14 +20,16 @@ NAMES = (  # keys that transformers or other architectures know
     "output_hidden_states return_dict attn_implementation _attn_implementation per_layer_config chunk_size_feed_forward tp_plan "
     "use_bidirectional_attention attention_chunk_size norm_type transformers_weights final_logit_softcapping num_experts"
 ).split()
-EPSILONS = ("norm_eps", "layer_norm_epsilon", "group_norm_eps", "head_dim")
+
+
+BASES = [
+    *("llama", "llama-tied", "mistral", "qwen2", "qwen3", "llama-linear", "llama-dynamic", "llama-yarn", "llama-llama3", "llama-longrope"),
+    *("baichuan-7b", "baichuan2-7b", "baichuan-13b", "baichuan2-13b", "rwkv-6-safetensors", "rwkv-fla", "rwkv-hugging-face", "gptq"),
+]
 
 
 def _make(root: Path) -> dict[str, Model]:
-    return make(root, [name for name in MODELS if name != "llama-bin" and not name.removeprefix("rwkv-")[0].isdigit()] + SOME_RWKV)
-
-
-SOME_RWKV = ["rwkv-6-safetensors"]
+    return {name: model._replace(reference=model.reference or rwkv_logits) for name, model in make(root, BASES).items()}
 
 
 def _mutate(rng: Random, folder: Path, base: Any) -> str:
@@ -36,9 +38,8 @@ def _mutate(rng: Random, folder: Path, base: Any) -> str:
 
 def _documented(folder: Path, why: str) -> str:
     """Where no reference reads config.json, or the one that there is is not about all of it."""
-    config = json.loads((folder / "config.json").read_text())
-    if not why and any(key in config for key in EPSILONS):
-        return "RWKV: an epsilon of the configuration, which tests/adapters/families/test_rwkv.py holds against the formula"
+    if "layer_norm_epsilon" in why:
+        return "RWKV: an epsilon that is a whole number, which transformers refuses"
     if why.startswith("Unread: hidden_act"):
         return "Baichuan with another activation: transformers' own by that name, as for Llama"
     return ""

@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from adapters import load
 from tests.fuzz.verdicts import Unread
 from tests.reference import baichuan
 
 IDS = torch.arange(20)[None] % 50
 FLOATS = "floats.of-gptq"  # beside a quantised model the weights that it stands for; its ending is one that nothing reads
+EPSILONS = ("norm_eps", "layer_norm_epsilon", "group_norm_eps")
 
 
 def transformers_logits(folder: Path) -> Tensor:
@@ -35,7 +37,10 @@ def baichuan_logits(folder: Path) -> Tensor:
     if config["hidden_act"] != "silu":
         raise Unread(f"hidden_act {config['hidden_act']}")
     alibi, norm_head = "max_position_embeddings" not in config, config.get("norm_head", "z_loss_weight" in config)
-    return baichuan.naive(config, load_file(folder / "model.safetensors"), IDS, alibi=alibi, norm_head=norm_head)[0]
+    logits = baichuan.naive(config, load_file(folder / "model.safetensors"), IDS, alibi=alibi, norm_head=norm_head)[0]
+    if logits.shape != (*IDS.shape, config["vocab_size"]):
+        raise Unread("a weight has an axis more, which spreads over the logits")
+    return logits
 
 
 def gptq_logits(folder: Path) -> Tensor:
@@ -46,3 +51,14 @@ def gptq_logits(folder: Path) -> Tensor:
         (Path(floats) / "config.json").write_text(json.dumps(config))
         shutil.copy(folder / FLOATS, Path(floats) / "model.safetensors")
         return transformers_logits(Path(floats))
+
+
+def rwkv_logits(folder: Path) -> Tensor:
+    """What no other reader of these formats takes from config.json is an epsilon: Strata's own, with those and nothing else."""
+    config = json.loads((folder / "config.json").read_text())
+    kept = {key: config[key] for key in ("model_type", *EPSILONS) if key in config}
+    with tempfile.TemporaryDirectory() as clean:
+        (Path(clean) / "config.json").write_text(json.dumps(kept))
+        (weights,) = folder.glob("*.safetensors")
+        shutil.copy(weights, Path(clean) / weights.name)
+        return load(clean, device="cpu", dtype="float32").run(IDS)

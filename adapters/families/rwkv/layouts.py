@@ -123,10 +123,11 @@ def _flash_linear_attention_7() -> Layout:
     return Layout(model=_model("model.embeddings.weight", "model.layers.0.pre_norm", "model.norm", "lm_head.weight"), block=slots)
 
 
+FLASH = _flash_linear_attention_7()
 FORMATS = (
     Format("native", "blocks.0.att.key.weight", {version: _native(version) for version in VERSIONS}),
     Format("Hugging Face", "rwkv.blocks.0.attention.key.weight", {"4": _hugging_face_4()}),
-    Format("flash-linear-attention", "model.layers.0.attn.r_proj.weight", {"7": _flash_linear_attention_7()}),
+    Format("flash-linear-attention", "model.layers.0.attn.r_proj.weight", {"7": FLASH}),
 )
 
 

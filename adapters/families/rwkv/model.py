@@ -13,7 +13,7 @@ from adapters.base import BlockModel, right_padded
 from adapters.checkpoints.layout import Layout, Store
 from adapters.errors import StrataError
 from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext
-from adapters.families.rwkv.layouts import V_FIRST, VALUE_RESIDUAL, Sizes, block_shapes, detect, measure, model_shapes
+from adapters.families.rwkv.layouts import FLASH, V_FIRST, VALUE_RESIDUAL, Sizes, block_shapes, detect, measure, model_shapes
 from adapters.families.rwkv.tokenizers import find_tokenizer
 from adapters.roles import n_numbers, shapes_by_role, spec_of
 from adapters.specs import ModelSpec
@@ -85,8 +85,9 @@ def build(config: dict, store: Store, name: str) -> RwkvModel:
     version, found = detect(store)
     sizes = measure(store, version, found)
     _check(config, sizes, name)
-    norm_eps = _number(config, ("layer_norm_epsilon", "norm_eps"), NORM_EPS)
-    scaled = norm_eps * sizes.head_dim if config.get("norm_eps") and sizes.head_dim else GROUP_NORM_EPS  # flash-linear-attention's
+    flash = found is FLASH  # whose norm over heads has an epsilon that grows with their width
+    norm_eps = _number(config, ("norm_eps",) if flash else ("layer_norm_epsilon", "norm_eps"), NORM_EPS)
+    scaled = norm_eps * sizes.head_dim if flash and sizes.head_dim else GROUP_NORM_EPS
     head_norm_eps = _number(config, ("group_norm_eps",), scaled)
     shapes, tables = model_shapes(sizes), [block_shapes(sizes, i) for i in range(sizes.n_blocks)]
     specs = tuple(spec_of(table, sizes.n_heads) for table in tables)

@@ -124,10 +124,13 @@ def test_version_4_equals_transformers(saved: str, tmp_path: Path) -> None:
     assert_close(model.run(ids), model_of(native).run(ids), 1e-6)
 
 
-def test_version_7_of_flash_linear_attention_is_the_native_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "said", [{"norm_eps": 1e-5}, {}, {"norm_eps": 1e-5, "layer_norm_epsilon": 0.1}], ids=["said", "default", "another"]
+)
+def test_version_7_of_flash_linear_attention_is_the_native_one(said: dict[str, float], tmp_path: Path) -> None:
     native = random_checkpoint("7")
     save_file(flash_linear_attention_7(native), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "rwkv7", "hidden_size": 32, "head_dim": 16, "norm_eps": 1e-5}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "rwkv7", "hidden_size": 32, "head_dim": 16, **said}))
     model = load(tmp_path, device="cpu")
     expected = model_of(native, {"group_norm_eps": 16 * 1e-5})  # there it is the head size times norm_eps
     assert torch.equal(model.run(tokens(model)), expected.run(tokens(model)))
