@@ -47,11 +47,12 @@ What is broken, and what a success is held against:
 {kinds}
 
 - **Weights stay as they are**: other bits in them, or two tensors of one shape that changed places, are another valid model.
-- **As before**: transformers refuses a config.json for a value that nothing here depends on (`id2label`, `pad_token_id`, a list of
-  classes), or reports a weight that the file does not have and the model does not need (a tied head); the number is that of the
-  input before.
-- **Documented**: RWKV's epsilons, which no other reader takes from config.json, are used as written (tests/adapters/families/
-  test_rwkv.py); a removal path that is a path of its order is taken as it is, for nothing tells it from the one that was found.
+- **As before**, and right: transformers refuses a value that no logit depends on (`id2label`, `architectures`, `num_labels`), an
+  axis of size one more or less, and shards whose index is gone; slow readers refuse a key without its `model.` in front, or a key
+  that has a default. The number is that of the input before.
+- **Documented**, and right: an epsilon of RWKV-4 that is a whole number, which transformers refuses, is used as written; Baichuan
+  with another activation has transformers' own by that name, as Llama has; a removal path that is one of its order is taken as it
+  is, for nothing tells it from the one that was found.
 - Nothing tells a record of a run with another number in it from one that was scored either. Records are held to their form.
 
 {versions}
