@@ -98,7 +98,7 @@ def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
 
 def _legend(ax: Axes, *, hollow: bool) -> None:
     if hollow:
-        ax.scatter([], [], s=20, facecolors="white", edgecolors="0.35", linewidths=1.0, label="not significantly different from unpruned")
+        ax.scatter([], [], s=20, facecolors="white", edgecolors="0.35", linewidths=1.0, label="not significant")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0.2, handletextpad=0.4, columnspacing=1.4)
     sns.despine(ax=ax)
 
