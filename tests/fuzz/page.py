@@ -47,9 +47,10 @@ What is broken, and what a success is held against:
 {kinds}
 
 - **Weights stay as they are**: other bits in them, or two tensors of one shape that changed places, are another valid model.
-- **As before**, and right: transformers refuses a value that no logit depends on (`id2label`, `architectures`, `num_labels`), an
-  axis of size one more or less, and shards whose index is gone; slow readers refuse a key without its `model.` in front, or a key
-  that has a default. The number is that of the input before.
+- **As before**, and right: transformers refuses a value that no logit depends on (`id2label`, `architectures`, `num_labels`), a size
+  that is not said, an axis of size one more or less, and shards whose index is gone; slow readers refuse a key without its `model.`
+  in front, a key that has a default, and a neutral key of GGUF; `datasets` refuses a configuration without a name. The number is that
+  of the input before.
 - **Documented**, and right: an epsilon of RWKV-4 that is a whole number, which transformers refuses, is used as written; Baichuan
   with another activation has transformers' own by that name, as Llama has; a removal path that is one of its order is taken as it
   is, for nothing tells it from the one that was found.
