@@ -63,7 +63,7 @@ def curves(rows: pd.DataFrame) -> Figure:
     low, high = np.nanmin([-0.03, *rows["value"]]), np.nanmax([1.0, *rows["value"]])
     ax.set(
         xlabel="share of blocks removed",
-        ylabel="rise (share of the gain over unigram)",
+        ylabel="rise (share of the gain)",
         ylim=(low, min(TOP, 1.05 * high)),
     )
     return finished(figure, ax)

@@ -35,7 +35,7 @@ from analysis.stats.rank_agreement import Scores
 from analysis.zoo.groups import Facts, Group, groups
 
 Load = Callable[[str], BlockModel]
-UNITS = {"bits": "bits per byte", "share": "share of the gain over unigram"}  # of a loss: absolute, and relative to the margin
+UNITS = {"bits": "bits per byte", "share": "share of the gain"}  # of a loss: absolute, and relative to the gain over unigram
 
 
 class Rises(NamedTuple):
