@@ -210,9 +210,9 @@ def stories(_: object) -> Tokenizer:
 @pytest.mark.parametrize("make", [lambda _: ByteTokenizer(), lambda _: WorldTokenizer(), stories], ids=["bytes", "world", "stories"])
 def test_windows_of_chinese_books(make) -> None:
     """Characters are never cut, and a window has its tokens; a character may be three of them."""
-    folder, tokenizer = shared("text/books-zh"), make(None)
-    texts = {d.id: d.text for d in documents(str(folder))}
-    samples = [sample(str(folder), 12, 128, tokenizer, split=split) for split in ("held-out", "calibration")]
+    corpus, tokenizer = str(shared("text/books-zh") / "*.txt"), make(None)
+    texts = {d.id: d.text for d in documents(corpus)}
+    samples = [sample(corpus, 12, 128, tokenizer, split=split) for split in ("held-out", "calibration")]
     for window in (w for windows in samples for w in windows):
         assert window.text == texts[window.document][window.start : window.start + len(window.text)]
         assert "\ufffd" not in window.text
