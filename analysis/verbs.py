@@ -56,7 +56,7 @@ def sweep(
 
 def importance(
     model: BlockModel,
-    metrics: Sequence[str | Measure] = ("bi",),
+    metrics: str | Measure | Sequence[str | Measure] = ("bi",),
     text: Text = FEW,
     *,
     kinds: Sequence[str] = ("blocks",),
@@ -65,10 +65,11 @@ def importance(
 ) -> RunResult:
     """Importance of every part from plain passes, over the calibration part of `text`, which shares no document with it.
 
-    A metric is a name, or a function of a `Step` (analysis.metrics.metrics), whose x, delta and y are (documents, tokens, d), that gives
-    one number for each token (documents, tokens); less is less important.
+    A metric, or each of several, is a name or a function of a `Step` (analysis.metrics.metrics), whose x, delta and y are
+    (documents, tokens, d), that gives one number for each token (documents, tokens); less is less important.
     """
-    study = ImportanceStudy(model, _calibration(model, text), tuple(metrics), tuple(kinds), first_token)
+    several = (metrics,) if isinstance(metrics, str) or callable(metrics) else tuple(metrics)
+    study = ImportanceStudy(model, _calibration(model, text), several, tuple(kinds), first_token)
     study.check()
     return _run(study, out)
 

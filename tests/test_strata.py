@@ -87,6 +87,11 @@ def test_metrics_that_are_none(model: BlockModel, text: Text, tmp_path: Path, gi
     assert not list(tmp_path.rglob("summary.csv"))
 
 
+def test_one_metric_needs_no_list(model: BlockModel, text: Text, tmp_path: Path) -> None:
+    listed = strata.importance(model, ["l2"], text, out=tmp_path).table
+    assert strata.importance(model, "l2", text, out=tmp_path).table.equals(listed)
+
+
 def test_a_registered_metric_is_an_order_too(model: BlockModel, text: Text, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(METRICS, "things", dict(METRICS.things))
     strata.register_metric("minus_bi", lambda step: -metrics.block_influence(step), title="minus Block Influence")

@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 from adapters.base import BlockModel
 from adapters.checkpoints.layout import Layout, Store
 from adapters.families import baichuan, llama
-from adapters.families.rwkv.layouts import FORMATS, Sizes, block_shapes, model_shapes
+from adapters.families.rwkv.layouts import FORMATS
+from adapters.families.rwkv.sizes import Sizes, block_shapes, model_shapes
 from adapters.registry import FAMILIES
 
 Weights = dict[str, Tensor]  # by role

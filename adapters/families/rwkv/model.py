@@ -13,7 +13,8 @@ from adapters.base import BlockModel, right_padded
 from adapters.checkpoints.layout import Layout, Store
 from adapters.errors import StrataError
 from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext
-from adapters.families.rwkv.layouts import FLASH, V_FIRST, VALUE_RESIDUAL, Sizes, block_shapes, detect, measure, model_shapes
+from adapters.families.rwkv.layouts import FLASH, V_FIRST, VALUE_RESIDUAL, detect
+from adapters.families.rwkv.sizes import Sizes, block_shapes, measure, model_shapes
 from adapters.families.rwkv.tokenizers import find_tokenizer
 from adapters.roles import n_numbers, shapes_by_role, spec_of
 from adapters.specs import ModelSpec
