@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.base import Context
+
+SCORES = 1 << 24  # masks or scores that exist at once where they are written out: 64 MB; of 40 heads x 4096 x 4096 it would be 2.7 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +26,74 @@ class KeyValuePast:
         return KeyValuePast(self.k[index], self.v[index], self.lengths[index])
 
 
-class AttentionContext(Context):
-    """A context that knows how its family's queries see keys."""
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How the queries of one block see keys."""
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, past: KeyValuePast | None) -> tuple[Tensor, KeyValuePast]:
-        """Mixes values v (rows, n_kv_heads, T, head_dim) into (rows, n_heads, T, head_dim)."""
-        raise NotImplementedError
+    scale: float | None = None  # of the products of queries and keys; None: 1 / sqrt(head_dim)
+    window: int | None = None  # so many tokens are seen, the last of them the query's own; None: all up to it
+    cap: float | None = None  # a score s becomes cap * tanh(s / cap)
+    slopes: Tensor | None = None  # (n_heads,) of ALiBi: a score loses slope * distance
+    reads: tuple[int, ...] | None = None  # the key-value head of each query head, where groups are not of one size
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, ctx: Context, past: KeyValuePast | None) -> tuple[Tensor, KeyValuePast]:
-    """softmax(q k^T / sqrt(head_dim)) v for q (rows, n_heads, T, head_dim) and grouped k, v; scale and kernel are torch's.
+PLAIN = Attention()
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, ctx: Context, past: KeyValuePast | None, how: Attention = PLAIN) -> tuple[Tensor, KeyValuePast]:
+    """softmax(q k^T * scale) v for q (rows, n_heads, T, head_dim) and grouped k, v, with what else `how` says; the kernel is torch's.
 
     Without a past no mask is needed: real tokens stand left of the padding and look only to the left.
     """
     k, v, after = join(k, v, ctx, past)
+    if how.reads is not None:
+        reads = torch.tensor(how.reads, device=k.device)
+        k, v = k[:, reads], v[:, reads]
+    if how.cap is not None or how.slopes is not None or (how.window is not None and k.shape[2] > how.window):
+        return _by_slices(q, k, v, past, how), after
     mask = None
     if past is not None:
         now, there = positions(q.shape[2], past, q.device)
         mask = there[:, None, None] <= now[:, None, :, None]  # (rows, 1, T, old + T)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.shape[1] != k.shape[1])
-    return out, after
+    return _softmax(q, k, v, how, mask), after
+
+
+def _by_slices(q: Tensor, k: Tensor, v: Tensor, past: KeyValuePast | None, how: Attention) -> Tensor:
+    """Attention whose masks or scores are written out, a slice of queries at a time.
+
+    Scores that are not the kernel's are computed in fp32 at least. ALiBi goes by distances: published code adds slope * key
+    position, which bf16 rounds by up to 16.
+    """
+    time, own = q.shape[2], how.cap is not None or how.slopes is not None
+    wide = torch.promote_types(q.dtype, torch.float32) if own else q.dtype
+    now, there = positions(time, past, q.device)
+    q, keys, values = q.to(wide), k.to(wide), v.to(wide)
+    numbers = there.numel() if how.cap is None else q.shape[0] * there.shape[1]  # for each query and head
+    step = max(1, SCORES // (numbers * (q.shape[1] if own else 1)))
+    outs = []
+    for first in range(0, time, step):
+        last = min(first + step, time)
+        seen = k.shape[2] - time + last  # no query of this slice looks behind it
+        distance = now[:, None, first:last, None] - there[:, None, None, :seen]  # (1 or rows, 1, slice, seen)
+        mask = (distance >= 0) & (distance < (how.window or math.inf))
+        if how.slopes is not None:
+            bias = -how.slopes.to(wide)[:, None, None] * distance
+            mask = bias.masked_fill(~mask, -math.inf)  # (1 or rows, n_heads, slice, seen)
+        outs.append(_softmax(q[:, :, first:last], keys[:, :, :seen], values[:, :, :seen], how, mask))
+    return torch.cat(outs, 2).to(v.dtype)
+
+
+def _softmax(q: Tensor, k: Tensor, v: Tensor, how: Attention, mask: Tensor | None) -> Tensor:
+    """The weighted values, with a mask of what is seen or of what is added to scores; without one, all up to each query."""
+    if how.cap is None:
+        grouped = q.shape[1] != k.shape[1]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, scale=how.scale, enable_gqa=grouped)
+    assert mask is not None
+    assert mask.dtype == torch.bool, "no model has both a cap and slopes"
+    scale = q.shape[-1] ** -0.5 if how.scale is None else how.scale
+    scores = q.unflatten(1, (k.shape[1], -1)) @ k[:, :, None].mT  # (rows, n_kv_heads, heads of a group, T, seen)
+    scores = how.cap * torch.tanh(scores * (scale / how.cap))
+    return (scores.masked_fill(~mask[:, :, None], -math.inf).softmax(-1) @ v[:, :, None]).flatten(1, 2)
 
 
 def join(k: Tensor, v: Tensor, ctx: Context, past: KeyValuePast | None) -> tuple[Tensor, Tensor, KeyValuePast]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from adapters.ablation import NONE, Ablation
 from adapters.action import Action
+from adapters.checkpoints.layout import Layout
 from adapters.errors import StrataError
 from adapters.means import NO_MEANS, Means
 from adapters.specs import BlockSpec, ModelSpec
@@ -40,7 +41,7 @@ class BlockPast(NamedTuple):
 
 
 class MixerOutput(NamedTuple):
-    delta: Tensor  # (rows, T, d)
+    delta: Tensor  # (rows, T, d), what `Block.close` makes the mixer's share of the stream of
     z: Tensor | None  # (rows, T, n_heads, head_dim) at the INPUT of the output projection; None: no heads
     past: Past | None
 
@@ -48,7 +49,8 @@ class MixerOutput(NamedTuple):
 class Parts(NamedTuple):
     """What one block did, shown to a tap; (rows, T, d) but z. A part that was skipped, or is not there, has a delta of zero.
 
-    The ffn has read x_mid, or x_in where it runs in parallel with the mixer.
+    The ffn has read x_mid, or x_in where it runs in parallel with the mixer. `open` is the mixer's delta with all heads in, before
+    `Block.close`; None where the mixer did not run.
     """
 
     x_in: Tensor
@@ -57,6 +59,7 @@ class Parts(NamedTuple):
     delta_ffn: Tensor
     x_out: Tensor
     z: Tensor | None
+    open: Tensor | None = None
 
 
 class Advance(NamedTuple):
@@ -92,7 +95,7 @@ def right_padded(ids: Tensor, lengths: Tensor | None) -> Tensor | None:
 
 
 class Block(Protocol):
-    """One residual layer: a mixer and an ffn, each with its own norm inside. Context and past are its own family's.
+    """One residual layer: a mixer and an ffn, each with its own norms inside. Context and past are its own family's.
 
     Where the spec says that there is no mixer or no ffn, nothing calls it.
     """
@@ -113,6 +116,17 @@ class Block(Protocol):
         """Linear part of the output projection: delta = project(z) + bias. With `heads`, `z` holds those heads only."""
         ...
 
+    def close(self, delta: Tensor) -> Tensor:
+        """What the mixer adds to the stream, of the delta that `mix` gives: a norm behind it, or (`affine_heads`) nothing."""
+        ...
+
+    def keep_heads(self, kept: Sequence[int]) -> Block:
+        """The block on the weights of these heads, ascending: what it gives is what it gives with all others ablated.
+
+        Raises StrataError when it cannot do without weights of heads that go, and when it was changed before.
+        """
+        ...
+
     def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]: ...
 
 
@@ -131,6 +145,7 @@ class BlockModel(ABC):
     blocks: Sequence[Block]
     weights: dict[str, Tensor]  # by role: embeddings, final norm, head
     tokenizer: Tokenizer | None
+    layout: Layout | None = None  # of its checkpoint, where it has one
     means: Sequence[Means] = ()  # of each block, where ablations to means are asked for
     origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
 
@@ -182,7 +197,8 @@ class BlockModel(ABC):
         parts = None
         if len(edges) == 1:
             (m,), (delta,), zero = middles, ffn_deltas, torch.zeros_like(x)
-            parts = Parts(x, mix_deltas.get(m, zero), mids[m], zero if delta is None else delta, outs[0], mixed.z if mixed else None)
+            z, open = (mixed.z, mixed.delta) if mixed else (None, None)
+            parts = Parts(x, mix_deltas.get(m, zero), mids[m], zero if delta is None else delta, outs[0], z, open)
         return Advance(torch.cat(outs), parts, BlockPast(mixed.past if mixed else None, ffn_past))
 
     def stream(self, ids: Tensor, ablation: Ablation = NONE, *, lengths: Tensor | None = None, tap: Tap | None = None) -> Tensor:
@@ -242,9 +258,9 @@ def _mixer_delta(block: Block, mixed: MixerOutput, row: int, ctx: Context, actio
     """What a mixer that runs adds to one variant (D, T, d): the share of heads that are out, or what differs from their means, goes."""
     delta = mixed.delta.unflatten(0, (-1, ctx.documents))[row]
     if not action.heads:
-        return delta
+        return block.close(delta)
     if mixed.z is None:
         raise StrataError("this architecture has no heads: ablate its blocks, mixers or ffns instead")
     out = sorted(action.heads)
     z = mixed.z.unflatten(0, (-1, ctx.documents))[row][..., out, :]
-    return delta - block.project(z - means.z[out] if action.edit == "mean" and means.z is not None else z, out)
+    return block.close(delta - block.project(z - means.z[out] if action.edit == "mean" and means.z is not None else z, out))

@@ -41,11 +41,12 @@ HUB = {  # errors of huggingface_hub, and of those under it -> the cause
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One adapter: `module.build(config, store, name)` makes the model, `module.layout(store)` says how its files hold it."""
+    """One adapter: `module.build(config, store, name)` makes the model, `module.layout(config, store)` says how its files hold it."""
 
     module: str
     model_types: tuple[str, ...]  # of config.json
     key: str = ""  # by which weights without a model_type are known
+    stock: bool = False  # transformers has it, and reads what is written
 
     @property
     def adapter(self) -> ModuleType:
@@ -65,7 +66,7 @@ FAMILIES = Table(
     "family",
     "strata.families",
     {
-        "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3")),
+        "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3"), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
     },

@@ -19,12 +19,14 @@ class Role(NamedTuple):
     matrix: bool = False  # of a matrix product, which counts as FLOPs; anything else is a vector, or a table with a row for each head
     heads: int | None = None  # axis along which it holds one piece for each head
     grouped: bool = False  # ... in attention for each key-value head
-    norm: bool = False  # of the norm that reads the stream
+    norm: bool = False  # of a norm as wide as the stream
 
 
 ROLES: dict[str, Role] = {
     **dict.fromkeys(("mixer_norm", "mixer_norm_bias"), Role("mixer", norm=True)),
     **dict.fromkeys(("ffn_norm", "ffn_norm_bias"), Role("ffn", norm=True)),
+    "mixer_post_norm": Role("mixer", norm=True),  # of what a part gives
+    "ffn_post_norm": Role("ffn", norm=True),
     # attention and time-mix
     **dict.fromkeys(("q", "r", "g"), Role("mixer", matrix=True, heads=0)),
     **dict.fromkeys(("k", "v"), Role("mixer", matrix=True, heads=0, grouped=True)),
@@ -78,7 +80,21 @@ def spec_of(table: Shapes, n_heads: int | None, *, parallel: bool = False) -> Bl
         has_mixer=bool(mixer),
         has_ffn=len(mixer) < len(table),
         parallel=parallel,
+        affine_heads="mixer_post_norm" not in table,
     )
+
+
+def with_heads(weights: Mapping[str, Tensor], kept: Sequence[int], n_heads: int, groups: Sequence[int], n_groups: int) -> dict[str, Tensor]:
+    """The weights of heads `kept` of `n_heads`, and of key-value heads `groups` of `n_groups`."""
+
+    def part(role: str, t: Tensor) -> Tensor:
+        axis, grouped = ROLES[role].heads, ROLES[role].grouped
+        if axis is None:
+            return t
+        pieces = t.unflatten(axis, (n_groups if grouped else n_heads, -1))
+        return pieces.index_select(axis, torch.tensor(groups if grouped else kept, device=t.device)).flatten(axis, axis + 1)
+
+    return {role: part(role, t) for role, t in weights.items()}
 
 
 def _flops(table: Shapes) -> int:

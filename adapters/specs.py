@@ -26,6 +26,7 @@ class BlockSpec:
     has_mixer: bool = True
     has_ffn: bool = True
     parallel: bool = False
+    affine_heads: bool = True  # what a head adds to the stream is a linear function of its z: no norm behind them
 
     def canonical(self, action: Action) -> Action:
         """The same action, in which a part that the block lacks is out."""

@@ -37,5 +37,12 @@ class WrappedBlock:
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         return self.block.project(z, heads)
 
+    def close(self, delta: Tensor) -> Tensor:
+        return self.block.close(delta)
+
+    def keep_heads(self, kept: Sequence[int]) -> Block:
+        """Raises StrataError."""
+        raise StrataError(f"heads cannot be deleted from a {type(self).__name__}: delete all of them at once, before anything else")
+
     def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
         return self.block.ffn(x, ctx, past)

@@ -44,7 +44,7 @@ class Source:
         _, path = locate(source, revision)
         folder, store = path if path.is_dir() else path.parent, open_store(path)
         config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-        return cls(source, revision, spec, folder, config, store, FAMILIES[spec.family].adapter.layout(store))
+        return cls(source, revision, spec, folder, config, store, FAMILIES[spec.family].adapter.layout(config, store))
 
     @property
     def hub_id(self) -> str | None:

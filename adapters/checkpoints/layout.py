@@ -15,18 +15,18 @@ from adapters.errors import StrataError
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a role's tensor stands: a key (with {i} for the block), and which part of a fused tensor's rows it is."""
+    """Where a role's tensor stands: a key (with {i} for the block), and with which other roles its rows are in one tensor."""
 
     key: str
-    part: int = 0
-    parts: int = 1
+    fused: tuple[str, ...] = ()  # roles whose rows are in one tensor, in their order; empty: it is alone there
+    grouped: bool = False  # the order is repeated for each key-value head: its queries, its key, its value, then those of the next
     transposed: bool = False  # saved the other way round
     lead: int = 0  # axes of size one in front of it when it is saved; axes of size one do not matter when it is read
     exact: bool = False  # never held in less than fp32
 
-    def stored(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape on disk of a role's shape."""
-        shape = (shape[0] * self.parts, *shape[1:])
+    def stored(self, shape: tuple[int, ...], rows: Sequence[int]) -> tuple[int, ...]:
+        """Shape on disk of a role's shape, where the tensor has `rows` of each role that is fused."""
+        shape = (sum(rows), *shape[1:])
         return (1,) * self.lead + (shape[::-1] if self.transposed else shape)
 
 
@@ -41,6 +41,18 @@ class Layout:
     block: Mapping[str, Slot]
     ignored: tuple[str, ...] = ()  # endings of keys that hold no weights (buffers)
     formats: tuple[str, ...] = ("safetensors",)  # of files that stock loaders read it from
+    groups: int = 1  # key-value heads, by which grouped slots are fused
+    prefix: str = ""  # of keys, which some files leave out
+
+    def fitting(self, store: Store, groups: int) -> Layout:
+        """The layout of one checkpoint: its number of groups, and without the prefix where it has none."""
+        if not self.prefix or any(key.startswith(self.prefix) for key in store.shapes):
+            return replace(self, groups=groups)
+        model, block = (
+            {role: replace(slot, key=slot.key.removeprefix(self.prefix)) for role, slot in table.items()}
+            for table in (self.model, self.block)
+        )
+        return replace(self, model=model, block=block, groups=groups)
 
     def read(self, store: Store, model: Shapes, blocks: Sequence[Shapes]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Weights by role, of the model and of each block, when the checkpoint holds exactly the given roles and shapes.
@@ -55,13 +67,13 @@ class Layout:
                 f"{store.path} holds weights that its configuration does not explain: {_some(extra)}; "
                 f"either the model has parts that are not supported, or config.json belongs to another model ({len(blocks)} blocks)"
             )
-        return store.take(slots[0], model), [store.take(table, b) for table, b in zip(slots[1:], blocks, strict=True)]
+        return store.take(slots[0], model, self.groups), [store.take(t, b, self.groups) for t, b in zip(slots[1:], blocks, strict=True)]
 
     def _slots(self, store: Store, table: Mapping[str, Slot], shapes: Shapes, i: int) -> dict[str, Slot]:
         slots = {}
         for role, shape in shapes.items():
             slot = replace(table[role], key=table[role].key.format(i=i))
-            found, expected = store.shapes.get(slot.key), slot.stored(shape)
+            found, expected = store.shapes.get(slot.key), slot.stored(shape, [shapes[other][0] for other in slot.fused or (role,)])
             if found is None:
                 raise StrataError(f"{store.path} lacks the weight {slot.key}: it is incomplete, or config.json is of another model")
             if 0 in found:
@@ -75,13 +87,15 @@ class Layout:
 
     def write(self, weights: Mapping[str, Tensor], blocks: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors by key, the inverse of `read`."""
-        tensors: dict[str, list[tuple[int, Tensor]]] = {}
+        tensors: dict[str, Tensor] = {}
         for table, roles, i in [(self.model, weights, 0), *((self.block, b, i) for i, b in enumerate(blocks))]:
-            for role, tensor in roles.items():
+            for role in roles:
                 slot = table[role]
-                stored = (tensor.mT if slot.transposed else tensor)[(None,) * slot.lead]
-                tensors.setdefault(slot.key.format(i=i), []).append((slot.part, stored))
-        return {key: torch.cat([t for _, t in sorted(parts, key=lambda p: p[0])]).contiguous() for key, parts in tensors.items()}
+                if slot.fused and role != slot.fused[0]:
+                    continue  # written with the first of them
+                whole = _joined([roles[other] for other in slot.fused or (role,)], self.groups if slot.grouped else 1)
+                tensors[slot.key.format(i=i)] = (whole.mT if slot.transposed else whole)[(None,) * slot.lead].contiguous()
+        return tensors
 
 
 @dataclass(slots=True)
@@ -98,7 +112,7 @@ class Store:
     files: tuple[Path, ...] = ()  # that it was opened from
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of the tensors, where they are known without reading them
 
-    def take(self, slots: Mapping[str, Slot], shapes: Shapes) -> dict[str, Tensor]:
+    def take(self, slots: Mapping[str, Slot], shapes: Shapes, groups: int = 1) -> dict[str, Tensor]:
         """Tensors by role on the device, in the dtype. Raises StrataError on a tensor of no floating-point type."""
         out = {}
         for role, slot in slots.items():
@@ -107,8 +121,9 @@ class Store:
                 found = f"{slot.key} holds {str(tensor.dtype).removeprefix('torch.')} where floats are expected"
                 raise StrataError(f"{self.path}: {found}: use the checkpoint before it was quantised or converted")
             tensor = tensor.mT if slot.transposed else tensor
-            if slot.parts > 1:
-                tensor = tensor.chunk(slot.parts)[slot.part]
+            if slot.fused:
+                rows = [shapes[other][0] for other in slot.fused]
+                tensor = _parted(tensor, rows, groups if slot.grouped else 1)[slot.fused.index(role)]
             dtype = torch.promote_types(self.dtype, torch.float32) if slot.exact else self.dtype
             out[role] = tensor.reshape(shapes[role]).to(self.device, dtype, copy=True).contiguous()
         return out
@@ -130,6 +145,18 @@ class Store:
             if tensor.device.type != "meta":
                 digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
+
+
+def _joined(parts: Sequence[Tensor], groups: int) -> Tensor:
+    """One tensor of the rows of all parts; of each, the rows of a group stand together."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([t.unflatten(0, (groups, -1)) for t in parts], 1).flatten(0, 1)
+
+
+def _parted(whole: Tensor, rows: Sequence[int], groups: int) -> list[Tensor]:
+    """The inverse of `_joined`, for parts of so many rows."""
+    return [t.flatten(0, 1) for t in whole.unflatten(0, (groups, -1)).split([n // groups for n in rows], 1)]
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from adapters.checkpoints.folders import writing
 from adapters.checkpoints.layout import Store
 from adapters.errors import StrataError
-from adapters.registry import DTYPES, load
+from adapters.registry import DTYPES, FAMILIES, load
 from adapters.specs import ModelSpec
 
 NEEDS_MORE = ".qweight"  # transformers reads GPTQ files with GPTQModel alone, which replaces the torch that is installed
@@ -73,7 +73,7 @@ def reader_of(spec: ModelSpec, store: Store, format: str) -> str:
     """Name in READERS of what reads the checkpoint."""
     if any(key.endswith(NEEDS_MORE) for key in store.shapes) or (spec.quantised and not find_spec("compressed_tensors")):
         return "strata"
-    if spec.family == "llama" or any(key.startswith("rwkv.blocks.") for key in store.shapes):
+    if FAMILIES[spec.family].stock or any(key.startswith("rwkv.blocks.") for key in store.shapes):
         return "transformers"
     return "rwkv" if format == "pth" and find_spec("rwkv") else "strata"
 

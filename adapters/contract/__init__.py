@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from adapters.base import BlockModel
+from adapters.contract.files import check_files
 from adapters.contract.forward import (
     check_ablated_block_is_deleted_block,
     check_bfloat16,
@@ -29,6 +30,7 @@ from adapters.contract.forward import (
     check_run_is_stream_and_logits,
     check_shapes,
 )
+from adapters.contract.heads import check_head_gradients, check_head_shares, check_kept_heads
 from adapters.contract.past import check_cut_in_two, check_distinct_rows, check_edges, check_past_of_edges, check_past_rows
 from adapters.contract.spec import check_spec
 from adapters.contract.tools import Recorder, assert_close
@@ -38,6 +40,7 @@ __all__ = ["CHECKS", "Recorder", "assert_close", "parametrize_with_checks"]
 CHECKS: tuple[Callable[[BlockModel], None], ...] = (
     check_shapes,
     check_spec,
+    check_files,
     check_run_is_stream_and_logits,
     check_repeatable,
     check_causality,
@@ -46,6 +49,9 @@ CHECKS: tuple[Callable[[BlockModel], None], ...] = (
     check_left_padding_is_refused,
     check_parts,
     check_heads,
+    check_head_shares,
+    check_head_gradients,
+    check_kept_heads,
     check_ablated_block_is_deleted_block,
     check_edges,
     check_distinct_rows,

@@ -80,7 +80,7 @@ def check_left_padding_is_refused(model: BlockModel) -> None:
 
 
 def check_parts(model: BlockModel) -> None:
-    """What a tap sees adds up, from the embedding to the stream, and z projects to delta_mix up to a constant bias."""
+    """What a tap sees adds up, from the embedding to the stream, and z projects to what is closed to delta_mix up to a constant bias."""
     ids, seen = token_ids(model), list[Parts]()
     x = model.stream(ids, tap=lambda i, parts: seen.append(parts))
     assert len(seen) == len(model.blocks)
@@ -90,31 +90,34 @@ def check_parts(model: BlockModel) -> None:
         assert_close(parts.x_in + parts.delta_mix, parts.x_mid)
         assert_close(parts.x_mid + parts.delta_ffn, parts.x_out)
         assert (parts.z is None) == (block.spec.n_heads is None)
-        if parts.z is not None:
+        assert (parts.open is not None) == block.spec.has_mixer
+        if parts.open is not None:
+            assert_close(block.close(parts.open), parts.delta_mix)
+        if parts.z is not None and parts.open is not None:
             assert parts.z.shape == (*ids.shape, block.spec.n_heads, block.spec.head_dim)
-            _assert_constant(parts.delta_mix - block.project(parts.z), parts.delta_mix)
+            _assert_constant(parts.open - block.project(parts.z), parts.open)
         before = parts.x_out
     assert torch.equal(before, x)
 
 
 def check_heads(model: BlockModel) -> None:
-    """Taking heads out is the projection of z without them; taking all out leaves the bias, nothing without one."""
+    """Taking heads out is the projection of z without them, closed; taking all out leaves the bias, nothing without one."""
     x, ctx = model.begin(token_ids(model))
     for i, block in enumerate(model.blocks):
         dense = parts_of(model.advance(i, x, ctx, [(0, KEEP)]))
-        if block.spec.n_heads is None or dense.z is None:
+        if block.spec.n_heads is None or dense.z is None or dense.open is None:
             _assert_refuses_heads(model, i, x, ctx)
             continue
-        bias = dense.delta_mix - block.project(dense.z)
+        bias = dense.open - block.project(dense.z)
         everything = range(block.spec.n_heads)
         for out in ([0], [block.spec.n_heads - 1], list(everything)[::2], list(everything)):
             without = dense.z.clone()
             without[..., out, :] = 0
             found = parts_of(model.advance(i, x, ctx, [(0, Action(heads=frozenset(out)))])).delta_mix
-            assert_near(found, block.project(without) + bias, dense.delta_mix)
+            assert_near(found, block.close(block.project(without) + bias), dense.delta_mix)
         skipped = parts_of(model.advance(i, x, ctx, [(0, Action(mixer=False))]))
         assert torch.equal(skipped.x_mid, x)
-        assert_near(found - bias, skipped.delta_mix, dense.delta_mix)
+        assert_near(found - block.close(bias), skipped.delta_mix, dense.delta_mix)
         x = dense.x_out
 
 

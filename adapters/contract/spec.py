@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from adapters.base import BlockModel, Context
+from adapters.base import Block, BlockModel, Context
 from adapters.contract.tools import cast, token_ids
 
+Run = Callable[[Tensor, Context], Tensor]
 PRODUCTS = ("linear", "matmul", "__matmul__", "mm", "bmm")  # functions; their first two tensors are factors, a third is a bias
 
 
@@ -41,25 +42,35 @@ def check_spec(model: BlockModel) -> None:
     x, ctx = model.begin(token_ids(model))
     for i, block in enumerate(model.blocks):
         found, w = block.spec, block.weights
-        mixer, mixer_flops = _part(w, block.mix, x, ctx) if found.has_mixer else (set(), 0)
-        ffn, ffn_flops = _part(w, block.ffn, x, ctx) if found.has_ffn else (set(), 0)
+        mixer, mixer_flops = _part(w, _mixed(block), x, ctx) if found.has_mixer else (set(), 0)
+        ffn, ffn_flops = _part(w, _fed(block), x, ctx) if found.has_ffn else (set(), 0)
         where = f"block {i}: "
+        ffn -= mixer  # a norm that both read is the mixer's
         _equal(where + "weights of its parts", sorted([*mixer, *ffn]), sorted(w))
         _equal(where + "n_params", found.n_params, _size(w.values()))
         _equal(where + "mixer_params", found.mixer_params, _size(w[role] for role in mixer))
         _equal(where + "flops_per_token", found.flops_per_token, mixer_flops + ffn_flops)
         _equal(where + "mixer_flops", found.mixer_flops, mixer_flops)
         _equal(where + "d_ffn", found.d_ffn, len(w["up"]) if found.has_ffn else 0)
+        _equal(where + "affine_heads", found.affine_heads, not found.has_mixer or torch.equal(block.close(x), x))
         z = block.mix(x, ctx).z if found.has_mixer else None
         _equal(where + "n_heads, head_dim", (found.n_heads, found.head_dim), (None, None) if z is None else tuple(z.shape[2:]))
         _equal(where + "n_kv_heads", found.n_kv_heads, None if z is None else len(w["k"]) // z.shape[3])
 
 
-def _part(weights: Mapping[str, Tensor], run: Callable[..., tuple], x: Tensor, ctx: Context) -> tuple[set[str], int]:
+def _mixed(block: Block) -> Run:
+    return lambda x, ctx: block.close(block.mix(x, ctx).delta)
+
+
+def _fed(block: Block) -> Run:
+    return lambda x, ctx: block.ffn(x, ctx)[0]
+
+
+def _part(weights: Mapping[str, Tensor], run: Run, x: Tensor, ctx: Context) -> tuple[set[str], int]:
     """The roles that a part of a block reads, and the FLOPs a token of its matrix products."""
     with torch.inference_mode(False), torch.enable_grad():
         leaves = [t.requires_grad_() for t in weights.values()]
-        gradients = torch.autograd.grad(run(x, ctx)[0].sum(), leaves, allow_unused=True)
+        gradients = torch.autograd.grad(run(x, ctx).sum(), leaves, allow_unused=True)
     roles = {role for role, g in zip(weights, gradients, strict=True) if g is not None}
     with torch.no_grad(), Factors(weights) as factors:
         run(x, ctx)

@@ -6,73 +6,35 @@ biases instead (ALiBi, Press et al. 2022, arXiv:2108.12409). The head of Baichua
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from transformers import PreTrainedConfig
 
-from adapters.attention import AttentionContext, KeyValuePast, join, positions
-from adapters.base import Block, right_padded
-from adapters.checkpoints.layout import Layout, Slot, Store
+from adapters.checkpoints.layout import Layout, Store
+from adapters.decoder import DecoderModel
 from adapters.errors import StrataError
 from adapters.families import llama
 from adapters.families.decoder_config import configuration
-from adapters.specs import ModelSpec
+from adapters.families.table import Layer, assemble, modules
 
-LAYOUT = Layout(
-    model=llama.LAYOUT.model,
-    block=dict(llama.LAYOUT.block) | {role: Slot("model.layers.{i}.self_attn.W_pack.weight", part, 3) for part, role in enumerate("qkv")},
-    ignored=llama.LAYOUT.ignored,
-)
+LAYOUT = replace(llama.LAYOUT, block={**llama.LAYOUT.block, **modules({"q k v": "model.layers.{i}.self_attn.W_pack"})})
 FIRST = "BaiChuanForCausalLM"  # class of Baichuan-7B alone; all later ones are BaichuanForCausalLM
 PUBLISHED = {4096: False, 5120: True}  # hidden_size of the 7B and 13B models -> whether they have linear biases
 ROTATION = {"rope_type": "default", "rope_theta": 10000.0}
-BIAS_NUMBERS = 1 << 24  # of biases that exist at once: 64 MB; all 40 heads x 4096 x 4096 of them would be 2.7 GB
 
 
-def layout(store: Store) -> Layout:
+ROTARY = replace(llama.LLAMA, layout=LAYOUT)
+ALIBI = replace(
+    ROTARY,
+    layers=lambda cfg: [Layer(rotation=None)] * cfg.num_hidden_layers,
+    slopes=lambda cfg: torch.tensor(alibi_slopes(cfg.num_attention_heads)),
+)
+
+
+def layout(config: dict, store: Store) -> Layout:
     """That of every checkpoint of the family."""
     return LAYOUT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlibiContext(AttentionContext):
-    slopes: Tensor  # (n_heads,)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, past: KeyValuePast | None) -> tuple[Tensor, KeyValuePast]:
-        """softmax(q k^T / sqrt(head_dim) - slope * distance) v, a slice of queries at a time.
-
-        In fp32 at least, and from distances: published code adds slope * key position, which bf16 rounds by up to 16.
-        """
-        k, v, after = join(k, v, self, past)
-        time, wide = q.shape[2], torch.promote_types(q.dtype, torch.float32)
-        now, there = positions(time, past, q.device)
-        keys, values, slopes = k.to(wide), v.to(wide), self.slopes.to(wide)[:, None, None]
-        step = max(1, BIAS_NUMBERS // (len(slopes) * there.numel()))
-        outs = []
-        for first in range(0, time, step):
-            last = min(first + step, time)
-            seen = k.shape[2] - time + last  # no query of this slice looks behind it
-            distance = now[:, None, first:last, None] - there[:, None, None, :seen]  # (1 or rows, 1, slice, seen)
-            bias = (-slopes * distance).masked_fill(distance < 0, -math.inf)  # (1 or rows, n_heads, slice, seen)
-            queries = q[:, :, first:last].to(wide)
-            outs.append(F.scaled_dot_product_attention(queries, keys[:, :, :seen], values[:, :, :seen], attn_mask=bias))
-        return torch.cat(outs, 2).to(q.dtype), after
-
-
-class AlibiModel(llama.LlamaModel):
-    def __init__(self, spec: ModelSpec, config: PreTrainedConfig, weights: dict[str, Tensor], blocks: Sequence[Block]) -> None:
-        super().__init__(spec, config, weights, blocks)
-        self._slopes = torch.tensor(alibi_slopes(config.num_attention_heads), device=self.device)
-
-    def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, AttentionContext]:
-        """`start` is not needed: only distances count, and the past knows its length."""
-        x = F.embedding(ids, self.weights["embed"])
-        return x, AlibiContext(documents=ids.shape[0], lengths=right_padded(ids, lengths), slopes=self._slopes)
 
 
 def alibi_slopes(n_heads: int) -> list[float]:
@@ -82,17 +44,18 @@ def alibi_slopes(n_heads: int) -> list[float]:
     return slopes + [2.0 ** (-4 * i / below) for i in range(1, 2 * (n_heads - below), 2)]
 
 
-def build(config: dict, store: Store, name: str) -> llama.LlamaModel:
+def build(config: dict, store: Store, name: str) -> DecoderModel:
     """A model from the contents of config.json and its checkpoint. Raises StrataError by name of what differs."""
     alibi, v2 = _has_alibi(config, store, name), _is_second(config, name)
     same = {"model_type": "llama", "num_key_value_heads": config.get("num_attention_heads")}
     if "max_position_embeddings" not in config:
         same["max_position_embeddings"] = config.get("model_max_length", 4096)
+    table = ALIBI if alibi else ROTARY
     cfg = configuration(config | same, name, len(store.shapes))
     if cfg.rope_parameters != ROTATION:
         raise StrataError(f"{name}: config.json says how positions rotate ({cfg.rope_parameters}), which Baichuan fixes: take its own")
     variant = ("baichuan2" if v2 else "baichuan") + ("-13b" if alibi else "-7b")
-    model = llama.assemble(AlibiModel if alibi else llama.LlamaModel, cfg, LAYOUT, store, ("baichuan", variant, name))
+    model = assemble(table, cfg, store, ("baichuan", variant, name))
     if v2:  # the published head does this at its first forward, and overwrites its own weight
         head = model.weights.get("unembed", model.weights["embed"])
         model.weights["unembed"] = F.normalize(head.float(), dim=-1).to(head.dtype)

@@ -1,4 +1,4 @@
-"""config.json of decoders with the Llama block: as transformers reads it, checked for what this project computes.
+"""config.json of decoders: as transformers reads it, checked for what this project computes.
 
 transformers checks types, and goes on with a warning or not at all where a number makes no sense, or where a key belongs to
 another architecture. What would be a wrong number is refused here.
@@ -6,7 +6,9 @@ another architecture. What would be a wrong number is refused here.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedConfig
@@ -15,12 +17,12 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from adapters.errors import StrataError, one_line, unknown
-from adapters.registry import FAMILIES
+from adapters.rotary import ONE, kinds_of
 
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings")
 HEADS = ("num_attention_heads", "num_key_value_heads")
 OPTIONAL = ("head_dim", "sliding_window")  # sizes that may be missing
-MAY_BE_ZERO = ("rms_norm_eps", "rope_parameters.mscale", "rope_parameters.mscale_all_dim")
+MAY_BE_ZERO = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_parameters.mscale", "rope_parameters.mscale_all_dim")
 LABELS = ("num_labels", "id2label", "label2id")  # of classifiers: tables of any length
 LARGEST = torch.finfo(torch.float32).max  # what is computed with may be no larger
 LAYERS = ("full_attention", "sliding_attention")
@@ -35,44 +37,79 @@ NEUTRAL: dict[str, tuple] = (  # keys that change what a block computes -> value
 )
 
 
-def configuration(config: dict, name: str, n_tensors: int) -> PreTrainedConfig:
-    """The checked configuration of a checkpoint of `n_tensors`. Raises StrataError on what is not valid, or not computed here."""
-    model_type, known = config.get("model_type", ""), FAMILIES["llama"].model_types
-    if model_type not in known:
-        raise unknown(f"model_type of {name}", str(model_type), known)
-    n = config.get("num_hidden_layers")
+class Sizes(NamedTuple):
+    """Of a decoder."""
+
+    vocab: int
+    d: int
+    d_ffn: int
+    blocks: int
+    max_len: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+    act: str
+
+
+def sizes(cfg: PreTrainedConfig, names: Mapping[str, str]) -> Sizes:
+    vocab, d, d_ffn, blocks, max_len, heads, kv_heads, eps, act = (
+        getattr(cfg, names.get(key, key)) for key in (*SIZES, *HEADS, "rms_norm_eps", "hidden_act")
+    )
+    return Sizes(vocab, d, d_ffn, blocks, max_len, heads, kv_heads, getattr(cfg, "head_dim", None) or d // heads, eps, act)
+
+
+def configuration(
+    config: dict, name: str, n_tensors: int, names: Mapping[str, str] = MappingProxyType({}), reads: tuple[str, ...] = ()
+) -> PreTrainedConfig:
+    """The checked configuration of a checkpoint of `n_tensors`; `names` and `reads` are as in `table.Decoder`.
+
+    Raises StrataError on what is not valid, or not computed here.
+    """
+    depth = names.get("num_hidden_layers", "num_hidden_layers")
+    n = config.get(depth)
     if isinstance(n, int) and n > n_tensors:  # before anything has that length
-        found = f"config.json says num_hidden_layers {n}, its weights are {n_tensors} tensors"
+        found = f"config.json says {depth} {n}, its weights are {n_tensors} tensors"
         raise StrataError(f"{name}: {found}: it is incomplete, or config.json is of another model")
     try:
-        cfg = CONFIG_MAPPING[model_type].from_dict({key: value for key, value in config.items() if key not in LABELS})
+        cfg = CONFIG_MAPPING[config["model_type"]].from_dict({key: value for key, value in config.items() if key not in LABELS})
     except Exception as error:  # transformers validates with many exception types
         raise StrataError(f"{name}: config.json is not valid: {one_line(error)}") from error
-    rope = {f"rope_parameters.{key}": value for key, value in (cfg.rope_parameters or {}).items()}
-    rope_type = rope.get("rope_parameters.rope_type")
-    for noun, said, valid in (("hidden_act", cfg.hidden_act, ACT2FN), ("rope_type", rope_type, ("default", *ROPE_INIT_FUNCTIONS))):
+    act, eps = (names.get(key, key) for key in ("hidden_act", "rms_norm_eps"))
+    rope, types = _rope(cfg)
+    for noun, said, valid in (
+        (act, getattr(cfg, act), ACT2FN),
+        *(("rope_type", said, ("default", *ROPE_INIT_FUNCTIONS)) for said in types),
+    ):
         if said not in valid:
             raise unknown(f"{noun} of {name}", str(said), valid)
-    _require_sizes(cfg, name)
-    _require_numbers({"rms_norm_eps": cfg.rms_norm_eps} | rope, name)
+    _require_sizes(cfg, name, names)
+    _require_numbers({eps: getattr(cfg, eps)} | rope, name)
     _require_layers(cfg, name)
-    _refuse_others(config | rope, PARTIAL if rope_type == "proportional" else (), name)
+    _refuse_others(config | rope, reads + (PARTIAL if "proportional" in types else ()), name)
     return cfg
 
 
-def window(cfg: PreTrainedConfig) -> int | None:
-    """Length up to which sliding attention, of some layers or all, is plain causal attention, which is all that is computed here."""
-    sliding = cfg.model_type in ("llama", "mistral") or "sliding_attention" in (getattr(cfg, "layer_types", None) or [])
-    return getattr(cfg, "sliding_window", None) if sliding else None
+def _rope(cfg: PreTrainedConfig) -> tuple[dict[str, Any], list[Any]]:
+    """What rope_parameters say, by their place in config.json, and their types; both empty where there are none."""
+    if not getattr(cfg, "rope_parameters", None):
+        return {}, []
+    kinds = kinds_of(cfg)
+    places = {kind: "rope_parameters." + ("" if kind == ONE else f"{kind}.") for kind in kinds}
+    return {places[kind] + key: value for kind, own in kinds.items() for key, value in own.items()}, [
+        own.get("rope_type") for own in kinds.values()
+    ]
 
 
-def _require_sizes(cfg: PreTrainedConfig, name: str) -> None:
+def _require_sizes(cfg: PreTrainedConfig, name: str, names: Mapping[str, str]) -> None:
     optional = {key: value for key in OPTIONAL if (value := getattr(cfg, key, None)) is not None}
-    for key, value in ({key: getattr(cfg, key) for key in (*SIZES, *HEADS)} | optional).items():
+    needed = [names.get(key, key) for key in (*SIZES, *HEADS)]
+    for key, value in ({key: getattr(cfg, key) for key in needed} | optional).items():
         if type(value) is not int or value < 1:
             raise StrataError(f"{name}: config.json is not valid: {key} is {value!r}, expected a whole number above zero")
-    if cfg.num_attention_heads % cfg.num_key_value_heads:
-        heads = f"{cfg.num_attention_heads} heads in {cfg.num_key_value_heads} groups (num_key_value_heads)"
+    n_heads, n_kv_heads = (getattr(cfg, key) for key in needed[-2:])
+    if n_heads % n_kv_heads:
+        heads = f"{n_heads} heads in {n_kv_heads} groups ({needed[-1]})"
         raise StrataError(f"{name}: config.json is not valid: {heads}, expected groups of one size")
 
 
@@ -88,6 +125,10 @@ def _require_layers(cfg: PreTrainedConfig, name: str) -> None:
     kinds = set(getattr(cfg, "layer_types", None) or ())
     if kinds - set(LAYERS):
         raise StrataError(f"{name} has layers of the types {', '.join(sorted(kinds))}: only full and sliding attention are supported")
+    if len(getattr(cfg, "layer_types", None) or ()) not in (0, cfg.num_hidden_layers):
+        raise StrataError(
+            f"{name}: config.json has {len(cfg.layer_types)} layer_types for {cfg.num_hidden_layers} layers: one each is expected"
+        )
     if "sliding_attention" in kinds and getattr(cfg, "sliding_window", None) is None:
         raise StrataError(f"{name}: config.json names layers of sliding attention, but no sliding_window: use that of the weights")
 
@@ -95,6 +136,6 @@ def _require_layers(cfg: PreTrainedConfig, name: str) -> None:
 def _refuse_others(values: dict[str, Any], but: tuple[str, ...], name: str) -> None:
     """Raises StrataError on keys of other architectures; of `values` those of rope_parameters have it in front."""
     for key, value in values.items():
-        own = key.removeprefix("rope_parameters.")
+        own = key.rpartition(".")[2] if key.startswith("rope_parameters.") else key
         if own in NEUTRAL and own not in but and value not in (None, *NEUTRAL[own]):
             raise StrataError(f"{name}: config.json says {key} {value!r}, which is not supported: use a model without it")

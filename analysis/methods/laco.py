@@ -187,8 +187,7 @@ def note(mode: str, model: BlockModel, batches: Sequence[Batch], level: Level) -
 
 
 def method(mode: str, title: str) -> Method:
-    families = ("llama", "baichuan", "rwkv")
-    return Method(title, "2402.11187", partial(prune, mode), counts, without_last, families, stock=True, note=partial(note, mode))
+    return Method(title, "2402.11187", partial(prune, mode), counts, without_last, stock=True, note=partial(note, mode))
 
 
 LACO = method("official", "LaCo")

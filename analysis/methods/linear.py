@@ -21,7 +21,7 @@ dimension the loss of that model rises by 3.04 nats per token, by 0.30 with it, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from torch import Tensor
 from adapters.base import BlockModel, Parts
 from adapters.checkpoints.export import remaining
 from adapters.errors import StrataError
-from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext
+from adapters.families.rwkv.blocks import RwkvBlock
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted
 from analysis.methods.method import Level, Method, Remembered, UnreachableError, without_last
@@ -118,9 +118,9 @@ def _moments(model: BlockModel, batches: Sequence[Batch], span: Span) -> Iterato
         model.stream(ids, lengths=lengths, tap=tap)
         before = seen[start - 1]
         found = [before.delta_ffn, seen[last].x_out - before.x_out]
-        if isinstance(block, RwkvBlock) and "receptance" in block.weights:
-            ctx = cast(RwkvContext, model.begin(ids, lengths=lengths)[1])
-            found = [bare.ffn(before.x_mid, ctx)[0], found[1], cast(Tensor, block.gate(before.x_mid, ctx))]
+        if "receptance" in block.weights:
+            ctx: Any = model.begin(ids, lengths=lengths)[1]
+            found = [bare.ffn(before.x_mid, ctx)[0], found[1], cast(RwkvBlock, block).gate(before.x_mid, ctx)]
         yield tuple(t[real].double() for t in found)
 
 
@@ -144,6 +144,11 @@ def prune(model: BlockModel, batches: Sequence[Batch], level: Level) -> BlockMod
     return fold(model, span, fit(model, batches, span))
 
 
-FAMILIES = ("llama", "baichuan", "rwkv")
+def lacks(model: BlockModel) -> str:
+    """The map lies behind the down projection of an ffn, which has to be the last thing in front of the stream."""
+    direct = all(block.spec.has_ffn and "ffn_post_norm" not in block.weights for block in model.blocks)
+    return "" if direct else "an ffn in each block, and no norm behind it"
+
+
 ABOUT = {"fitted": "all tokens"}  # runs before it left the first of each document out
-LINEAR = Method("linear replacement", "2505.02819", prune, counts, without_last, FAMILIES, stock=True, about=ABOUT)
+LINEAR = Method("linear replacement", "2505.02819", prune, counts, without_last, stock=True, lacks=lacks, about=ABOUT)

@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.base import Block, BlockModel
+from adapters.decoder import DecoderBlock
 from adapters.errors import StrataError
-from adapters.families.llama import LlamaBlock
 from adapters.roles import shapes_by_role, spec_of
 from adapters.specs import BlockSpec, ModelSpec
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted, wide
-from analysis.methods.llama import llama_blocks, shapes
+from analysis.methods.decoders import decoder_blocks, shapes
 from analysis.methods.method import Level, Method, Size, size
 from analysis.removal.delete_heads import delete_heads
 
@@ -64,9 +64,14 @@ def saliences(model: BlockModel, batches: Sequence[Batch], blocks: Sequence[int]
     tokens, name = sum(int((batch.lengths - 1).sum()) for batch in batches), model.spec.name
     if tokens < 1:
         raise StrataError("LLM-Pruner takes gradients on calibration text, and there is none: give at least one document of two tokens")
-    whole = llama_blocks(model, LLM_PRUNER)
+    whole = decoder_blocks(model, LLM_PRUNER)
     with torch.inference_mode(False), torch.enable_grad():
-        leaves = {(i, role): whole[i].weights[role].detach().requires_grad_() for i in blocks for role in HEADS | CHANNELS}
+        leaves = {
+            (i, role): whole[i].weights[role].detach().requires_grad_()
+            for i in blocks
+            for role in HEADS | CHANNELS
+            if role in whole[i].weights
+        }
         own = [{role: t for (j, role), t in leaves.items() if i == j} for i in range(len(whole))]
         tracked = model.with_blocks([replace(b, weights=b.weights | w) for b, w in zip(whole, own, strict=True)])
         gradients = [wide(torch.zeros_like(t)) for t in leaves.values()]
@@ -77,7 +82,7 @@ def saliences(model: BlockModel, batches: Sequence[Batch], blocks: Sequence[int]
     sums = [
         Salience(
             torch.stack([_by_group(products[i, role].sum(axis), whole[i].spec, as_published) for role, axis in HEADS.items()]).sum(0),
-            torch.stack([products[i, role].sum(axis) for role, axis in CHANNELS.items()]).sum(0),
+            torch.stack([products[i, role].sum(axis) for role, axis in CHANNELS.items() if (i, role) in products]).sum(0),
         )
         for i in blocks
     ]
@@ -101,12 +106,12 @@ def _nll(model: BlockModel, batch: Batch) -> Tensor:
     return F.cross_entropy(wide(model.run(ids, lengths=lengths)[:, :-1][scored]), ids[:, 1:][scored], reduction="sum")
 
 
-def cut(block: LlamaBlock, salience: Salience, ratio: float) -> Block:
+def cut(block: DecoderBlock, salience: Salience, ratio: float) -> Block:
     """The block without its least salient groups: `ratio` of the channels of the ffn, and of those of the keys in whole heads."""
     spec, w = block.spec, block.weights
     channels = salience.channels.argsort(stable=True)[_removed(spec.d_ffn, ratio) :].sort().values
     left = w | {role: w[role].index_select(axis, channels.to(w[role].device)) for role, axis in ROWS.items() if role in w}
-    fed = replace(block, spec=spec_of(shapes_by_role(left), spec.n_heads), weights=left)
+    fed = replace(block, spec=spec_of(shapes_by_role(left), spec.n_heads, parallel=spec.parallel), weights=left)
 
     n_kv_heads, of_group = len(salience.heads), len(w["q"]) // len(w["k"])
     head_dim = len(w["k"]) // n_kv_heads
@@ -133,13 +138,13 @@ def count(model: BlockModel, ratio: Level) -> Size:
 
 
 def _cut_all(model: BlockModel, found: dict[int, Salience], ratio: float) -> BlockModel:
-    blocks = llama_blocks(model, LLM_PRUNER)
+    blocks = decoder_blocks(model, LLM_PRUNER)
     return model.with_blocks([cut(block, found[i], ratio) if i in found else block for i, block in enumerate(blocks)])
 
 
 def _cuttable(model: BlockModel, ratio: float) -> range:
     """`cut_blocks`, when there are some and `ratio` leaves something of them."""
-    blocks, name, n = cut_blocks(model), model.spec.name, len(llama_blocks(model, LLM_PRUNER))
+    blocks, name, n = cut_blocks(model), model.spec.name, len(decoder_blocks(model, LLM_PRUNER))
     if not blocks:
         raise StrataError(f"LLM-Pruner keeps the first and the last block, and {name} has {n}: use a deeper model")
     if not 0 <= ratio <= LARGEST:
@@ -157,5 +162,10 @@ def grouped(spec: ModelSpec) -> bool:
     return any(1 < (block.n_kv_heads or 1) < (block.n_heads or 1) for block in spec.blocks)
 
 
-LLM_PRUNER = Method("LLM-Pruner", "2305.11627", prune, levels, count, ("llama", "baichuan"), stock=False)
+def lacks(model: BlockModel) -> str:
+    fits = all("q" in block.weights and not getattr(block, "joint_heads", False) for block in model.blocks)
+    return "" if fits else "attention whose heads work one by one"
+
+
+LLM_PRUNER = Method("LLM-Pruner", "2305.11627", prune, levels, count, stock=False, lacks=lacks)
 LLM_PRUNER_PUBLISHED = replace(LLM_PRUNER, title="LLM-Pruner (its published code)", prune=partial(prune, as_published=True))

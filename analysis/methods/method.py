@@ -56,10 +56,10 @@ class Method:
     prune: Callable[[BlockModel, Sequence[Batch], Level], BlockModel]
     levels: Callable[[BlockModel], Sequence[Level]]
     count: Callable[[BlockModel, Level], Size]
-    families: tuple[str, ...]  # of ModelSpec.family
     stock: bool  # can stock loaders hold the result?
     floats: bool = True  # does it compute with weights? Whole blocks can also go from quantised models
     note: Callable[[BlockModel, Sequence[Batch], Level], str] = lambda model, batches, level: ""
+    lacks: Callable[[BlockModel], str] = lambda model: ""  # what a model does not have and the method needs, in words
     about: Mapping[str, object] = field(default_factory=dict)  # what else runs of it must agree in to be compared
 
 
@@ -110,12 +110,10 @@ def calibration_for(model: BlockModel, text: Text) -> Text:
 
 
 def require(method: Method, model: BlockModel) -> None:
-    """Raises StrataError when `method` does not know the architecture, or needs floats where weights are quantised."""
+    """Raises StrataError when the model lacks what `method` needs, or has quantised weights where it needs floats."""
     spec = model.spec
-    if spec.family not in method.families:
-        raise StrataError(
-            f"{method.title} does not know the architecture of {spec.name} ({spec.family}): it is for {', '.join(method.families)}"
-        )
+    if what := method.lacks(model):
+        raise StrataError(f"{method.title} cannot prune {spec.name} ({spec.family}): it takes {what}; use another method")
     if method.floats and spec.quantised:
         raise StrataError(
             f"{method.title} computes with float weights, and those of {spec.name} are quantised ({spec.quantised}): prune the model that "

@@ -12,7 +12,6 @@ from analysis.removal.orders import ORDERS, Calibration
 from analysis.removal.paths import RemovalPath
 from analysis.removal.search import SEARCHED
 
-FAMILIES = ("llama", "baichuan", "rwkv")
 DOCUMENTS = SEARCHED[False]  # that an order reads which runs many ablated models, as in the study of orders
 
 
@@ -33,7 +32,7 @@ def method(name: str, title: str, source: str) -> Method:
     def prune(model: BlockModel, batches: Sequence[Batch], level: Level) -> BlockModel:
         return remove_blocks(model, path(model, batches)[int(level)].blocks)
 
-    return Method(title, source, prune, counts, without_last, FAMILIES, stock=True, floats=False)
+    return Method(title, source, prune, counts, without_last, stock=True, floats=False)
 
 
 SHORTGPT = method("bi", "ShortGPT", "2403.03853")

@@ -12,6 +12,7 @@ from adapters.ablation import NONE, Ablation
 from adapters.base import Block, BlockModel
 from adapters.checkpoints.export import Source
 from adapters.errors import StrataError, unknown
+from adapters.roles import ROLES
 from analysis.checkpoints.prune import Loss, PruningJob, Rewritten, measure_loss
 from analysis.data.batches import Text, batches
 from analysis.methods.method import Method, Solved, calibration_for, require, solve
@@ -96,9 +97,9 @@ def measure(model: BlockModel, text: Text, name: str, target: float) -> InMemory
 
 
 def bases(model: BlockModel, made: BlockModel) -> list[int]:
-    """The dense block that each block of `made` comes from: the one whose norm on the stream it shares."""
-    norms = [block.weights["mixer_norm"] for block in model.blocks]
-    return [next(i for i, norm in enumerate(norms) if norm is block.weights["mixer_norm"]) for block in made.blocks]
+    """The dense block that each block of `made` comes from: the one whose norms on the stream it shares."""
+    norms = {id(t): i for i, block in enumerate(model.blocks) for role, t in block.weights.items() if ROLES[role].norm}
+    return [next(norms[id(t)] for t in block.weights.values() if id(t) in norms) for block in made.blocks]
 
 
 def _with(block: Block, weights: dict[str, Tensor]) -> Block:

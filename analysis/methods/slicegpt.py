@@ -25,13 +25,14 @@ from torch import Tensor
 
 from adapters.action import Action
 from adapters.base import Advance, Block, BlockModel, BlockPast, Context, Edge, MixerOutput, Past
+from adapters.decoder import DecoderBlock, DecoderModel, Ends
 from adapters.errors import StrataError
-from adapters.families.llama import LlamaBlock, LlamaModel, rms_norm
-from adapters.roles import n_numbers, shapes_by_role, spec_of
+from adapters.norms import rms_norm
+from adapters.roles import ROLES, n_numbers, shapes_by_role, spec_of
 from adapters.wrapped import WrappedBlock
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted
-from analysis.methods.llama import llama_blocks, shapes
+from analysis.methods.decoders import decoder_blocks, shapes
 from analysis.methods.method import Level, Method, Size, size
 
 DAMPING = 0.01  # of the mean of the second moment's diagonal, added to the diagonal
@@ -76,9 +77,9 @@ class SlicedModel(BlockModel):
     Its heads can be taken out. Its blocks, mixers and ffns cannot: they turn the stream to the axes that the next one reads.
     """
 
-    def __init__(self, model: LlamaModel, weights: dict[str, Tensor], blocks: Sequence[Block]) -> None:
+    def __init__(self, model: DecoderModel, weights: dict[str, Tensor], blocks: Sequence[Block]) -> None:
         self.weights, self.blocks, self.tokenizer = weights, list(blocks), model.tokenizer
-        self._reader, self._eps = model.with_blocks([]), model.config.rms_norm_eps
+        self._reader, self._eps = model.with_blocks([]), model.ends.eps
         self._reader.weights = weights  # it would keep the dense ones alive
         specs = tuple(block.spec for block in blocks)
         n_params = sum(s.n_params for s in specs) + n_numbers(shapes_by_role(weights))
@@ -174,13 +175,13 @@ def _moment(xs: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def sliced(model: LlamaModel, axes: Iterable[Tensor], kept: int) -> SlicedModel:
+def sliced(model: DecoderModel, axes: Iterable[Tensor], kept: int) -> SlicedModel:
     """The model on the first `kept` of the `axes` (d, d), which are as `stream_axes` gives them, one more than sub-layers."""
     steps, blocks = iter(axes), list[Block]()
     before = next(steps)[:, :kept]
     embed, head = model.weights["embed"], model.weights.get("unembed", model.weights["embed"])
     narrow = {"embed": _product(embed, before)}
-    for block in llama_blocks(model, SLICEGPT):
+    for block in decoder_blocks(model, SLICEGPT):
         middle, behind = next(steps)[:, :kept], next(steps)
         if len(blocks) < len(model.blocks) - 1:
             behind = behind[:, :kept]
@@ -189,7 +190,7 @@ def sliced(model: LlamaModel, axes: Iterable[Tensor], kept: int) -> SlicedModel:
     return SlicedModel(model, narrow | {"unembed": _product(head, model.weights["norm"].double()[:, None] * before)}, blocks)
 
 
-def _slice(block: LlamaBlock, before: Tensor, middle: Tensor, behind: Tensor) -> SlicedBlock:
+def _slice(block: DecoderBlock, before: Tensor, middle: Tensor, behind: Tensor) -> SlicedBlock:
     """The block on its axes (d, d'): what its mixer reads, what its ffn reads, what comes out."""
     reads = dict.fromkeys("qkv", before) | dict.fromkeys(("gate", "up"), middle)
     writes = dict.fromkeys(("o", "o_bias"), middle) | dict.fromkeys(("down", "down_bias"), behind)
@@ -213,7 +214,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 def prune(model: BlockModel, batches: Sequence[Batch], sparsity: Level) -> BlockModel:
     """The model sliced on axes of `batches`. Raises StrataError on other models, and as `width` and `stream_axes` do."""
-    llama_blocks(model, SLICEGPT)
+    decoder_blocks(model, SLICEGPT)
     return _pruned(model, stream_axes(model, batches, width(model, sparsity)), sparsity)
 
 
@@ -224,7 +225,7 @@ def count(model: BlockModel, sparsity: Level) -> Size:
 
 
 def _pruned(model: BlockModel, axes: Iterable[Tensor], sparsity: float) -> SlicedModel:
-    assert isinstance(model, LlamaModel), "of the families that are known"
+    assert isinstance(model, DecoderModel), "of the families that are known"
     return sliced(model, axes, width(model, sparsity))
 
 
@@ -234,4 +235,18 @@ def levels(model: BlockModel) -> Sequence[Level]:
     return [1 - kept / d for kept in range(d // ROUND * ROUND, 0, -ROUND)]
 
 
-SLICEGPT = Method("SliceGPT", "2401.15024", prune, levels, count, ("llama", "baichuan"), stock=False)
+def lacks(model: BlockModel) -> str:
+    ends = getattr(model, "ends", None)
+    plain = not isinstance(ends, Ends) or ends == Ends(norm=rms_norm, eps=ends.eps, limit=ends.limit)
+    fits = plain and model.weights.keys() <= {"embed", "norm", "unembed"} and all(map(_fits, model.blocks))
+    return "" if fits else "RMSNorm alone, in front of attention and of a gated ffn behind it"
+
+
+def _fits(block: Block) -> bool:
+    roles, spec = block.weights.keys(), block.spec
+    norms = {role for role in roles if role in ROLES and ROLES[role].norm}
+    one_kind = getattr(block, "norm", rms_norm) is rms_norm
+    return one_kind and norms == set(NORMS.values()) and "gate" in roles and not spec.parallel and spec.affine_heads
+
+
+SLICEGPT = Method("SliceGPT", "2401.15024", prune, levels, count, stock=False, lacks=lacks)

@@ -243,8 +243,9 @@ def skipped(model: BlockModel, methods: Sequence[str]) -> tuple[str, ...]:
 def _reason(name: str, model: BlockModel) -> str:
     """Why a method is left out; empty when it is not."""
     method, spec = METHODS[name], model.spec
+    what = method.lacks(model)
     reasons = {
-        f"Not available for {spec.family}": spec.family not in method.families,
+        f"Not available for {spec.family} (it takes {what})": bool(what),
         f"Not available for quantised weights ({spec.quantised}), which they would use as floats": method.floats and bool(spec.quantised),
         "Identical to LaCo where it merges two blocks into one": name == "laco_eq1" and laco.merge_width(len(spec.blocks)) == 2,
         "Identical to LLM-Pruner without grouped queries": name == "llm_pruner_published" and not llm_pruner.grouped(spec),

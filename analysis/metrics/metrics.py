@@ -16,6 +16,7 @@ from torch import Tensor
 
 from adapters.base import Block, BlockModel, Parts
 from adapters.errors import StrataError, unknown
+from adapters.heads import head_share
 from adapters.plugins import Named, Table
 from analysis.engine.tokens import counted, require_finite, wide
 from analysis.runs.fingerprint import fingerprint, name_of
@@ -35,10 +36,8 @@ Moves = Iterable[tuple[Tensor, Tensor, Tensor]]  # x, delta, y of the parts of o
 
 def _heads(parts: Parts, block: Block) -> Moves:
     """The stream behind the mixer, without and with each head."""
-    if parts.z is None:
-        raise StrataError("this architecture has no heads: measure its blocks, mixers or ffns instead")
-    for head in range(parts.z.shape[2]):
-        delta = wide(block.project(parts.z[:, :, head : head + 1], [head]))
+    for head in range(block.spec.n_heads or 1):
+        delta = wide(head_share(block, parts, head))
         yield wide(parts.x_mid) - delta, delta, parts.x_mid
 
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from adapters.base import BlockModel, Parts
 from adapters.errors import unknown
+from adapters.heads import gradient_of_heads
 from analysis.engine.ablations import single_ablations
 from analysis.engine.tokens import require_finite
 
-# (what is removed, the stream that it was added to: their gradients are the same); heads reach it through `project`
+# (what is removed, the stream that it was added to: their gradients are the same); heads reach it by `gradient_of_heads`
 TARGETS: dict[str, Callable[[Parts], tuple[Tensor | None, Tensor]]] = {
     "blocks": lambda p: (p.delta_mix + p.delta_ffn, p.x_out),
     "mixers": lambda p: (p.delta_mix, p.x_mid),
@@ -59,7 +60,7 @@ def _rises(model: BlockModel, ids: Tensor, kinds: list[str]) -> Tensor:
     for (kind, i, removed, _), gradient in zip(targets, gradients, strict=True):
         assert removed is not None, "models without heads are refused"
         if kind == "heads":
-            _, gradient = torch.autograd.functional.vjp(model.blocks[i].project, removed.detach(), gradient)
+            gradient = gradient_of_heads(model.blocks[i], parts[i], gradient)
         product = -(removed.detach().double() * gradient.double())[0]
         rises.append(product.sum((0, 2)) if kind == "heads" else product.sum()[None])
     return torch.cat(rises).cpu()

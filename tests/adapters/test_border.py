@@ -240,14 +240,22 @@ def test_json_that_is_nested_too_deeply(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("model_type", ["qwen2", "qwen3"])
-def test_layers_of_full_and_sliding_attention_are_read_up_to_the_window(model_type: str, tmp_path: Path) -> None:
+def test_layers_of_full_and_sliding_attention_are_read_beyond_the_window(model_type: str, tmp_path: Path) -> None:
     kinds = ["sliding_attention", "full_attention", "sliding_attention"]
-    reference = tiny(model_type, use_sliding_window=True, sliding_window=20, layer_types=kinds)
+    reference = tiny(model_type, use_sliding_window=True, sliding_window=7, layer_types=kinds)
+    reference.save_pretrained(tmp_path)
+    model = load(tmp_path, device="cpu")
+    assert model.spec.max_len == 64
+    assert_close(model.run(IDS), reference(IDS).logits)
+
+
+def test_a_window_that_readers_of_llama_disagree_on_bounds_the_text(tmp_path: Path) -> None:
+    reference = tiny("llama", sliding_window=20)
     reference.save_pretrained(tmp_path)
     model = load(tmp_path, device="cpu")
     assert model.spec.max_len == 20
     assert_close(model.run(IDS), reference(IDS).logits)
-    with pytest.raises(StrataError, match=r"is read at 21 tokens, and its attention slides after 20"):
+    with pytest.raises(StrataError, match=r"is read at 21 tokens, and goes up to 20"):
         model.run(torch.cat([IDS, IDS[:, :1]], 1))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from adapters import BlockModel, BlockSpec, contract, load
 from adapters.attention import KeyValuePast
 from adapters.base import Advance, BlockPast, Context, MixerOutput
+from adapters.checkpoints.layout import Layout, Slot
 from adapters.contract import CHECKS, Recorder, check_spec
 from tests.reference.hf import tiny
 
@@ -150,6 +151,39 @@ def with_specs(model: BlockModel, **numbers: object) -> BlockModel:
     return model.with_blocks([replace(block, spec=replace(block.spec, **numbers)) for block in model.blocks])
 
 
+def adds_a_norm_behind(block, delta: Tensor) -> Tensor:
+    return delta / (1 + delta.pow(2).mean(-1, keepdim=True)).sqrt()
+
+
+def with_a_norm_that_nothing_knows_of(model: BlockModel) -> BlockModel:
+    """Heads are not affine then, which the spec denies: their shares are taken for their projections."""
+    return changed_blocks(model, "close", adds_a_norm_behind)
+
+
+def with_a_gradient_cut(block, delta: Tensor) -> Tensor:
+    """Right forwards; backwards, where a delta alone comes, it is another function."""
+    return delta * 1.01 - delta.detach() * 0.01 if delta.requires_grad and delta.is_leaf else delta
+
+
+def keeps_the_next(block, kept):
+    n = block.spec.n_heads
+    return block.keep_heads(sorted((head + 1) % n for head in kept))
+
+
+def with_swapped_keys_and_values(model: BlockModel) -> BlockModel:
+    """In one tensor, written in an order other than that of reading."""
+
+    class Swapped(Layout):
+        def write(self, weights, blocks):
+            return super().write(weights, [b | {"k": b["v"], "v": b["k"]} for b in blocks])
+
+    other = copy.copy(model)
+    fused = {role: Slot("layers.{i}.qkv", ("q", "k", "v"), grouped=True) for role in "qkv"}
+    groups = model.spec.blocks[0].n_kv_heads
+    other.layout = Swapped(model=model.layout.model, block={**model.layout.block, **fused}, groups=groups)
+    return other
+
+
 MUTANTS: dict[str, tuple[Callable[[BlockModel], BlockModel], set[str]]] = {
     "logits-cut": (lambda m: changed(m, logits=lambda _, old, x: old(x)[..., 1:]), {"check_shapes"}),
     "other-groups": (lambda m: with_specs(m, n_kv_heads=m.spec.blocks[0].n_heads), {"check_spec"}),
@@ -162,6 +196,10 @@ MUTANTS: dict[str, tuple[Callable[[BlockModel], BlockModel], set[str]]] = {
     "left-padding": (lambda m: changed(m, begin=takes_any_lengths), {"check_left_padding_is_refused"}),
     "projects-more": (lambda m: changed_blocks(m, "project", with_a_bias_less), {"check_parts"}),
     "projects-other-heads": (lambda m: changed_blocks(m, "project", with_other_heads), {"check_heads"}),
+    "closes-unseen": (with_a_norm_that_nothing_knows_of, {"check_head_shares"}),
+    "cut-gradient": (lambda m: changed_blocks(m, "close", with_a_gradient_cut), {"check_head_gradients"}),
+    "keeps-others": (lambda m: changed_blocks(m, "keep_heads", keeps_the_next), {"check_kept_heads"}),
+    "swapped-in-files": (with_swapped_keys_and_values, {"check_files"}),
     "deletes-another": (lambda m: changed(m, with_blocks=deletes_the_next), {"check_ablated_block_is_deleted_block"}),
     "edge-order": (lambda m: changed(m, advance=in_another_order), {"check_edges"}),
     "edge-by-edge": (lambda m: changed(m, advance=edge_by_edge), {"check_distinct_rows"}),

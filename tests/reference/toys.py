@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters import Ablation, BlockModel, ModelSpec
+from adapters import Ablation, BlockModel, ModelSpec, StrataError
 from adapters.attention import KeyValuePast, attend
 from adapters.base import Context, MixerOutput, right_padded
 from adapters.specs import BlockSpec
@@ -45,6 +45,12 @@ class ToyBlock:
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         o = self.weights["o"].unflatten(1, (HEADS, -1))
         return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+
+    def close(self, delta: Tensor) -> Tensor:
+        return delta
+
+    def keep_heads(self, kept: Sequence[int]) -> ToyBlock:
+        raise StrataError("heads cannot be deleted from a toy")
 
     def ffn(self, x: Tensor, ctx: Context, past: None = None) -> tuple[Tensor, None]:
         return F.linear(F.gelu(F.linear(self._norm(x, "ffn_norm"), self.weights["up"])), self.weights["down"]), None

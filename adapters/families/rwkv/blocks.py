@@ -13,7 +13,9 @@ from adapters.base import Context, MixerOutput
 from adapters.errors import StrataError
 from adapters.families.rwkv.mixers import TIME_MIXES, Inputs, wide
 from adapters.families.rwkv.wkv import EMPTY
+from adapters.roles import shapes_by_role, spec_of, with_heads
 from adapters.specs import BlockSpec
+from adapters.wrapped import WrappedBlock
 
 CPU_TOKENS = 1024  # at a time on a CPU: more of them read their activations from memory, a seventh slower
 
@@ -74,6 +76,14 @@ class RwkvBlock:
         o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
         return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
 
+    def close(self, delta: Tensor) -> Tensor:
+        return delta
+
+    def keep_heads(self, kept: Sequence[int]) -> NarrowTimeMix:
+        n = self.spec.n_heads or 0
+        weights = with_heads(self.weights, kept, n, kept, n)
+        return NarrowTimeMix(replace(self, spec=spec_of(shapes_by_role(weights), len(kept)), weights=weights), tuple(kept))
+
     def ffn(self, x: Tensor, ctx: RwkvContext, past: RwkvPast | None = None) -> tuple[Tensor, RwkvPast]:
         h, shifted, last = self._shifted(x, "ffn_norm", ctx, past)
         (out,) = _by_rows(self._channel_mix, h, shifted)
@@ -84,9 +94,9 @@ class RwkvBlock:
         out = F.linear(F.linear(self._mixed(h, shifted, "ffn_mix_k"), w["up"]).relu().square(), w["down"])
         return (self._gate(h, shifted) * out if "receptance" in w else out,)
 
-    def gate(self, x: Tensor, ctx: RwkvContext) -> Tensor | None:
-        """What RWKV-4 to 6 multiply the output of their ffn with, (rows, T, d); None where nothing is."""
-        return self._gate(*self._shifted(x, "ffn_norm", ctx, None)[:2]) if "receptance" in self.weights else None
+    def gate(self, x: Tensor, ctx: RwkvContext) -> Tensor:
+        """What RWKV-4 to 6, which have the role `receptance`, multiply the output of their ffn with: (rows, T, d)."""
+        return self._gate(*self._shifted(x, "ffn_norm", ctx, None)[:2])
 
     def _gate(self, h: Tensor, shifted: Tensor) -> Tensor:
         return F.linear(self._mixed(h, shifted, "ffn_mix_r"), self.weights["receptance"]).sigmoid()
@@ -138,6 +148,21 @@ class RwkvBlock:
         if ctx.real is None or past is None or past.v_carry is None:
             return carry
         return torch.where(_repeat(ctx.real[:, :1], ctx, x), carry, past.v_carry)
+
+
+@dataclass(eq=False)
+class NarrowTimeMix(WrappedBlock):
+    """A time-mix with fewer heads, on the weights that are left, which reads their channels of RWKV-7's v_first."""
+
+    kept: tuple[int, ...]  # heads by their number before
+
+    def mix(self, x: Tensor, ctx: RwkvContext, past: RwkvPast | None = None) -> MixerOutput:
+        if ctx.v_first is not None and ctx.v_carry is not None:
+            ctx = replace(ctx, v_first=self._channels(ctx.v_first), v_carry=self._channels(ctx.v_carry))
+        return super().mix(x, ctx, past)
+
+    def _channels(self, v: Tensor) -> Tensor:
+        return v.unflatten(-1, (-1, self.spec.head_dim))[..., list(self.kept), :].flatten(-2)
 
 
 def _by_rows(f: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:

@@ -71,7 +71,7 @@ class RwkvModel(BlockModel):
         return F.layer_norm(x, x.shape[-1:], self.weights[role], self.weights[role + "_bias"], self.norm_eps)
 
 
-def layout(store: Store) -> Layout:
+def layout(config: dict, store: Store) -> Layout:
     """That of the checkpoint, by its keys. Raises StrataError, by name, on variants that are not supported."""
     return detect(store)[1]
 

@@ -169,10 +169,10 @@ def test_factors_that_are_all_alike(factors: list[float], scaling: dict[str, Any
     assert by_factors(np.float32(factors), {"rope_theta": 100.0, "head_dim": 8}) == scaling
 
 
-def test_window_bounds_the_text(tmp_path: Path) -> None:
+def test_windows_are_those_of_all_blocks(tmp_path: Path) -> None:
     for arch in ("llama", "qwen2", "qwen3"):
         file = save(tmp_path / f"{arch}.gguf", tiny(arch), arch, {"attention.sliding_window": 24})
-        assert load(file, device="cpu").spec.max_len == 24
+        assert {block.attention.window for block in load(file, device="cpu").blocks} == {24}
 
 
 def test_parts_of_a_split_file_are_joined(tmp_path: Path) -> None:

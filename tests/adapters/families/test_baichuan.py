@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adapters import BlockModel, StrataError, load
-from adapters.attention import KeyValuePast
+from adapters import attention as attention_module
+from adapters.attention import Attention, KeyValuePast, attend
+from adapters.base import Context
 from adapters.checkpoints.layout import Store
 from adapters.contract import assert_close, parametrize_with_checks
-from adapters.families import baichuan
-from adapters.families.baichuan import AlibiContext, alibi_slopes, build
-from adapters.families.llama import rms_norm
+from adapters.families.baichuan import alibi_slopes, build
+from adapters.norms import rms_norm
 from tests.adapters.published import published
 from tests.reference.baichuan import CONFIG, KINDS, naive, save, slopes, tiny
 from tests.shared_data import shared
@@ -91,7 +93,8 @@ def test_a_missing_norm_of_the_head_is_seen() -> None:
 )
 def test_wrong_slopes_are_seen(wrong: list[float]) -> None:
     model = loaded("baichuan-13b")
-    model._slopes = torch.tensor(wrong)
+    alibi = replace(model.blocks[0].attention, slopes=torch.tensor(wrong))
+    model = model.with_blocks([replace(block, attention=alibi) for block in model.blocks])
     with pytest.raises(AssertionError, match="max error"):
         assert_same(model, tokens(), *expected("baichuan-13b"))
 
@@ -133,7 +136,7 @@ def test_variant_from_config(config: dict, variant: str) -> None:
     cfg = CONFIG | {"num_hidden_layers": 1, "intermediate_size": 8} | config
     model = published(build, cfg, block_shapes(cfg["hidden_size"], 8))
     assert model.spec.variant == variant
-    assert isinstance(model.begin(torch.zeros(1, 2).long())[1], AlibiContext) == ("13b" in variant)
+    assert (model.blocks[0].attention.slopes is not None) == (model.blocks[0].rotation is None) == ("13b" in variant)
 
 
 @pytest.mark.parametrize("old", [0, 300])
@@ -151,33 +154,33 @@ def test_biases_never_exist_all_at_once(old: int) -> None:
     heads, time = 40, 1500
     q, k, v = torch.randn(3, 1, heads, time, 4)
     past = KeyValuePast(torch.randn(1, heads, old, 4), torch.randn(1, heads, old, 4), torch.tensor([old])) if old else None
-    ctx = AlibiContext(documents=1, slopes=torch.tensor(alibi_slopes(heads)))
     with torch.inference_mode(), Largest() as largest:
-        ctx.attend(q, k, v, past)
-    assert largest.numbers <= baichuan.BIAS_NUMBERS < heads * time * time / 4
+        attend(q, k, v, Context(documents=1), past, Attention(slopes=torch.tensor(alibi_slopes(heads))))
+    assert largest.numbers <= attention_module.SCORES < heads * time * time / 4
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, ctx: AlibiContext) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, how: Attention) -> Tensor:
     """Of the whole, in fp64 and as published."""
+    assert how.slopes is not None
     q, k, v = q.double(), k.double(), v.double()
     time = q.shape[2]
-    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + ctx.slopes.double()[:, None, None] * torch.arange(time)
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + how.slopes.double()[:, None, None] * torch.arange(time)
     return scores.masked_fill(torch.ones(time, time).triu(1).bool(), -torch.inf).softmax(-1) @ v
 
 
 @pytest.mark.parametrize("numbers", [1, 500, 2000, 1 << 24])
 def test_slices_of_queries_give_the_whole(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baichuan, "BIAS_NUMBERS", numbers)
+    monkeypatch.setattr(attention_module, "SCORES", numbers)
     q, k, v = torch.randn(3, 2, 6, 37, 8, generator=torch.Generator().manual_seed(0))
-    ctx = AlibiContext(documents=2, slopes=torch.tensor(alibi_slopes(6)))
-    whole = attention(q, k, v, ctx).float()
-    assert_close(ctx.attend(q, k, v, None)[0], whole)
+    alibi = Attention(slopes=torch.tensor(alibi_slopes(6)))
+    whole = attention(q, k, v, alibi).float()
+    assert_close(attend(q, k, v, Context(documents=2), None, alibi)[0], whole)
 
     cuts = [9, 20]
-    first = AlibiContext(documents=2, slopes=ctx.slopes, lengths=torch.tensor(cuts))
-    _, past = first.attend(*(t[:, :, :20] for t in (q, k, v)), None)
+    first = Context(documents=2, lengths=torch.tensor(cuts))
+    _, past = attend(*(t[:, :, :20] for t in (q, k, v)), first, None, alibi)
     rest = [torch.stack([t[row, :, cut : cut + 17] for row, cut in enumerate(cuts)]) for t in (q, k, v)]
-    found, _ = ctx.attend(*rest, past)
+    found, _ = attend(*rest, Context(documents=2), past, alibi)
     for row, cut in enumerate(cuts):
         assert_close(found[row], whole[row, :, cut : cut + 17])
 
@@ -185,10 +188,10 @@ def test_slices_of_queries_give_the_whole(numbers: int, monkeypatch: pytest.Monk
 def test_bfloat16_keeps_distances_apart() -> None:
     """slope * key position in bf16 would be off by whole units here."""
     q, k, v = torch.randn(3, 1, 8, 700, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
-    ctx = AlibiContext(documents=1, slopes=torch.tensor(alibi_slopes(8)))
-    found, _ = ctx.attend(q, k, v, None)
+    alibi = Attention(slopes=torch.tensor(alibi_slopes(8)))
+    found, _ = attend(q, k, v, Context(documents=1), None, alibi)
     assert found.dtype == torch.bfloat16
-    assert_close(found.float(), attention(q, k, v, ctx).float(), 0.03)  # the rounding of the result alone gives 0.02
+    assert_close(found.float(), attention(q, k, v, alibi).float(), 0.03)  # the rounding of the result alone gives 0.02
 
 
 @parametrize_with_checks({kind: partial(loaded, kind) for kind in KINDS})

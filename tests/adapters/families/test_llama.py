@@ -205,9 +205,12 @@ def test_ablations_equal_modules_taken_out(ablation: Ablation, tmp_path: Path) -
     assert_close(nll, naive_nll(reference, ids, ablation).flatten())
 
 
-def test_sliding_window_bounds_the_context(tmp_path: Path) -> None:
-    saved(tmp_path, "mistral", sliding_window=50)
-    assert load(tmp_path).spec.max_len == 50
+@pytest.mark.parametrize("time", [9, 10, 37])
+def test_sliding_windows_equal_hugging_face(time: int, tmp_path: Path) -> None:
+    reference = saved(tmp_path, "mistral", sliding_window=9)
+    model = load(tmp_path, device="cpu")
+    assert model.spec.max_len == 64
+    assert_same(model, reference, tokens(time=time))
 
 
 def test_dtypes_of_file_and_model(tmp_path: Path) -> None:

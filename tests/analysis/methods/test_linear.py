@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from adapters import Ablation, BlockModel
+from adapters.decoder import DecoderBlock
 from adapters.errors import StrataError
-from adapters.families.llama import LlamaBlock
 from adapters.wrapped import WrappedBlock
 from analysis.methods import linear
 from analysis.methods.linear import fit, fold, straightest
@@ -76,7 +76,7 @@ def test_the_fit_is_least_squares(variant: str) -> None:
 
 def test_a_linear_span_is_replaced_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that adds a linear map of what the ffn before it gave, and that alone, leaves nothing to lose."""
-    model, seen, original = deep("llama"), list[Tensor](), LlamaBlock.ffn
+    model, seen, original = deep("llama"), list[Tensor](), DecoderBlock.ffn
     w = torch.randn(48, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 48**0.5
 
     def remembering(self, x, ctx, past=None):
@@ -92,7 +92,7 @@ def test_a_linear_span_is_replaced_whole(monkeypatch: pytest.MonkeyPatch) -> Non
         def ffn(self, x, ctx, past=None):
             return torch.zeros_like(x), None
 
-    monkeypatch.setattr(LlamaBlock, "ffn", remembering)
+    monkeypatch.setattr(DecoderBlock, "ffn", remembering)
     made = model.with_blocks([*model.blocks[:2], Linear(model.blocks[2]), *model.blocks[3:]])
     t, ids = fit(made, text(12), (2, 1), damping=1e-10), text()[0].ids
     torch.testing.assert_close(t, torch.eye(48, dtype=torch.float64) + w, rtol=1e-5, atol=1e-5)

@@ -13,6 +13,7 @@ from adapters import StrataError
 from adapters.contract import assert_close
 from analysis.methods.llm_pruner import LLM_PRUNER_PUBLISHED, Salience, count, cut, cut_blocks, grouped, levels, prune, saliences
 from analysis.methods.method import size
+from analysis.removal.delete_heads import delete_heads
 from tests.analysis.methods.models import LLAMAS, llama_2, model, state, text
 from tests.reference import baichuan, variants
 from tests.reference.models import pair
@@ -185,10 +186,11 @@ def test_bad_input() -> None:
         prune(m, [text(5, 1)], 0.25)
     with pytest.raises(StrataError, match="has 2: use a deeper model"):
         prune(m.with_blocks(m.blocks[:2]), [CROPS], 0.25)
-    with pytest.raises(StrataError, match=r"does not know the architecture of .*rwkv"):
+    with pytest.raises(StrataError, match=r"cannot prune rwkv-6 .*: it takes attention"):
         prune(variants.model("rwkv-6"), [CROPS], 0.25)
-    with pytest.raises(StrataError, match=r"cannot cut block 1 of .*, a NarrowAttention: prune before anything else"):
-        prune(prune(m, [CROPS], 0.7), [CROPS], 0.25)
+    uneven = m.with_blocks([m.blocks[0], delete_heads(m.blocks[1], [0]), m.blocks[2]])
+    with pytest.raises(StrataError, match=r"cannot cut block 1 of .*, whose heads are in groups of unequal size"):
+        prune(uneven, [CROPS], 0.25)
     weights = m.blocks[1].weights
     for changed, says in (
         (weights["q"].to(torch.int8), "float weights, and .* has torch.int8 ones"),

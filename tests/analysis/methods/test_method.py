@@ -104,7 +104,7 @@ def test_a_method_with_fine_levels() -> None:
     def prune(model: BlockModel, batches: list[Batch], level: float) -> BlockModel:
         return model
 
-    fine = Method("fine", "", prune, lambda model: [i / 1000 for i in range(1000)], count, ("llama",), stock=False)
+    fine = Method("fine", "", prune, lambda model: [i / 1000 for i in range(1000)], count, stock=False)
     (level, found), *_ = nearest(fine, deep("llama"), 0.25)
     assert (level, found.block_params) == (0.5, 0.25)
     assert len(asked) < 15
@@ -139,8 +139,8 @@ def test_removal_is_the_order() -> None:
 
 def test_models_that_a_method_cannot_prune() -> None:
     model = deep("llama")
-    only = replace(METHODS["laco"], families=("baichuan",))
-    with pytest.raises(StrataError, match=r"LaCo does not know the architecture of .* \(llama\): it is for baichuan"):
+    only = replace(METHODS["laco"], lacks=lambda model: "wings")
+    with pytest.raises(StrataError, match=r"LaCo cannot prune .* \(llama\): it takes wings; use another method"):
         require(only, model)
     quantised = model.with_blocks(model.blocks)
     quantised.spec = replace(model.spec, quantised="4 bits")

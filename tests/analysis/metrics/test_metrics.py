@@ -133,7 +133,7 @@ def test_large_fp16_model_is_right() -> None:
     half = p.model.with_blocks(p.model.blocks)
     half.weights = p.model.weights | {"embed": 300 * p.model.weights["embed"]}
     half.weights = {role: w.half() for role, w in half.weights.items()}
-    for block in (halves := [type(b)(b.spec, {r: w.half() for r, w in b.weights.items()}, b.eps, b.act) for b in half.blocks]):
+    for block in (halves := [b.with_weights({r: w.half() for r, w in b.weights.items()}) for b in half.blocks]):
         assert block.weights["q"].dtype == torch.float16
     half.blocks = halves
     streams: list[Parts] = []

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from adapters import StrataError
-from adapters.base import Block, BlockModel
+from adapters.base import BlockModel
+from adapters.wrapped import WrappedBlock
 from analysis.data.batches import Batch, Text
 from analysis.data.documents import Window
 from analysis.metrics.linear_fit import fit_maps, linear_residual, residuals
@@ -62,11 +63,8 @@ def test_spans_that_do_nothing_are_at_zero() -> None:
     assert max(values.max() for values in angular(idle, p.ids, p.lengths).values()) < 1e-6
 
 
-class _Idle:
+class _Idle(WrappedBlock):
     """A block that adds nothing."""
-
-    def __init__(self, block: Block) -> None:
-        self.block, self.spec, self.weights = block, block.spec, block.weights
 
     def mix(self, x, ctx, past=None):
         return self.block.mix(x, ctx, past)._replace(delta=torch.zeros_like(x))

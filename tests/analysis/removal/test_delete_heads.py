@@ -111,5 +111,16 @@ def test_bad_input() -> None:
             delete_heads(block, heads)
     with pytest.raises(StrataError, match="has no heads"):
         delete_heads(variants.model("rwkv-4").blocks[0], [0])
-    with pytest.raises(StrataError, match="cannot be deleted from a NarrowAttention"):
-        delete_heads(delete_heads(block, [0]), [1])
+    rwkv = variants.model("rwkv-5.2").blocks[0]
+    with pytest.raises(StrataError, match="cannot be deleted from a NarrowTimeMix"):
+        delete_heads(delete_heads(rwkv, [0]), [1])
+
+
+def test_one_after_the_other_is_both_at_once() -> None:
+    m = model("llama")
+    x, ctx = m.begin(torch.arange(9)[None])
+    for first, then, both in (([0], [1], [0, 2]), ([4, 1], [3], [1, 4, 5]), ([0, 1, 2], [0], [0, 1, 2, 3])):
+        block = m.blocks[0]
+        found, expected = delete_heads(delete_heads(block, first), then), delete_heads(block, both)
+        assert found.spec == expected.spec
+        assert torch.equal(found.mix(x, ctx).delta, expected.mix(x, ctx).delta)

@@ -1,0 +1,171 @@
+"""One block and one model for all attention decoders: what families differ in is data (`adapters/families/table.py`).
+
+The block is our own few lines on weights by role; Hugging Face's modules are the oracle in the tests, not the engine. What transformers
+knows better is called: configuration classes, activations and rotary frequencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from adapters.attention import Attention, KeyValuePast, attend
+from adapters.base import Block, BlockModel, Context, MixerOutput, right_padded
+from adapters.checkpoints.layout import Layout
+from adapters.errors import StrataError
+from adapters.norms import Norm
+from adapters.roles import shapes_by_role, spec_of, with_heads
+from adapters.rotary import Rotation, kinds_of, rotary, rotate
+from adapters.specs import BlockSpec, ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderContext(Context):
+    rotations: Mapping[str, Rotation]  # by kind; of the documents' positions
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderBlock:
+    """Attention and an MLP. Which roles have weights decides much: a gate or none, biases, norms in front or behind.
+
+    An ffn without a norm of its own reads the mixer's; a block without any norm in front reads the stream as it is.
+    """
+
+    spec: BlockSpec
+    weights: dict[str, Tensor]  # by role
+    norm: Norm
+    eps: float
+    act: Callable[[Tensor], Tensor]
+    attention: Attention
+    rotation: str | None  # its kind; None: queries and keys do not rotate
+
+    def with_weights(self, weights: dict[str, Tensor]) -> DecoderBlock:
+        return replace(self, weights=weights)
+
+    @property
+    def joint_heads(self) -> bool:
+        """One norm is over the queries, or the keys, of all heads: none of them works by itself."""
+        norms = [self.weights[role] for role in ("q_norm", "k_norm") if role in self.weights]
+        return any(t.numel() > (self.spec.head_dim or 0) for t in norms)
+
+    def mix(self, x: Tensor, ctx: DecoderContext, past: KeyValuePast | None = None) -> MixerOutput:
+        h = self._norm(x, "mixer_norm")
+        q, k = (self._heads(self._by_heads_normed(self._linear(h, role), role + "_norm")) for role in "qk")
+        v = self._heads(self._linear(h, "v"))  # (rows, heads, T, head_dim)
+        if self.rotation is not None:
+            q, k = (rotate(t, ctx.rotations[self.rotation]) for t in (q, k))
+        out, after = attend(q, k, v, ctx, past, self.attention)
+        z = out.transpose(1, 2)  # (rows, T, n_heads, head_dim)
+        delta = self.project(z)
+        return MixerOutput(delta + self.weights["o_bias"] if "o_bias" in self.weights else delta, z, after)
+
+    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
+        return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+
+    def close(self, delta: Tensor) -> Tensor:
+        return self._norm(delta, "mixer_post_norm")
+
+    def ffn(self, x: Tensor, ctx: Context, past: None = None) -> tuple[Tensor, None]:
+        h = self._norm(x, "ffn_norm" if "ffn_norm" in self.weights else "mixer_norm")
+        up = self._linear(h, "up")
+        inner = self.act(self._linear(h, "gate")) * up if "gate" in self.weights else self.act(up)
+        return self._norm(self._linear(inner, "down"), "ffn_post_norm"), None
+
+    def keep_heads(self, kept: Sequence[int]) -> DecoderBlock:
+        n = self.spec.n_heads or 0
+        if self.joint_heads:
+            raise StrataError(
+                "heads cannot be deleted where one norm is over the queries or keys of all of them: ablate them, or a whole mixer"
+            )
+        before = self.attention.reads or [head // (n // (self.spec.n_kv_heads or n)) for head in range(n)]
+        groups = sorted({before[head] for head in kept})
+        reads = tuple(groups.index(before[head]) for head in kept)
+        weights = with_heads(self.weights, kept, n, groups, max(before) + 1)
+        spec = spec_of(shapes_by_role(weights), len(kept), parallel=self.spec.parallel)
+        equal = reads == tuple(i // (len(kept) // len(groups)) for i in range(len(kept)))
+        slopes = None if self.attention.slopes is None else self.attention.slopes[list(kept)]
+        attention = replace(self.attention, reads=None if equal else reads, slopes=slopes)
+        return replace(self, spec=spec if equal else replace(spec, n_kv_heads=None), weights=weights, attention=attention)
+
+    def _linear(self, x: Tensor, role: str) -> Tensor:
+        return F.linear(x, self.weights[role], self.weights.get(f"{role}_bias"))
+
+    def _norm(self, x: Tensor, role: str) -> Tensor:
+        return self.norm(x, self.weights[role], self.eps, self.weights.get(f"{role}_bias")) if role in self.weights else x
+
+    def _by_heads_normed(self, x: Tensor, role: str) -> Tensor:
+        """x (rows, T, heads * head_dim) under a norm of each head, of all heads together, or none, as its weight is long."""
+        if role not in self.weights:
+            return x
+        return self._norm(x.unflatten(-1, (-1, self.weights[role].shape[-1])), role).flatten(-2)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.spec.head_dim)).transpose(1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """What a model does in front of its blocks and behind them."""
+
+    norm: Norm
+    eps: float
+    embed_scale: float | None = None  # of embeddings
+    logit_scale: float | None = None
+    logit_cap: float | None = None  # a logit l becomes cap * tanh(l / cap)
+    limit: int | None = None  # no text may be longer
+
+
+class DecoderModel(BlockModel):
+    def __init__(
+        self,
+        spec: ModelSpec,
+        config: PreTrainedConfig,
+        ends: Ends,
+        layout: Layout,
+        weights: dict[str, Tensor],
+        blocks: Sequence[DecoderBlock],
+    ) -> None:
+        self.spec, self.config, self.ends, self.layout = spec, config, ends, layout
+        self.weights, self.tokenizer = weights, None
+        self.blocks: Sequence[Block] = list(blocks)
+        used = {block.rotation for block in blocks}
+        try:
+            self._rotary = {kind: rotary(config, own).to(self.device) for kind, own in kinds_of(config).items() if kind in used}
+        except Exception as error:  # transformers computes with what it did not check
+            raise StrataError(
+                f"config.json of {spec.name} has rope_parameters that are not complete ({error!r}): use the one that came with the weights"
+            ) from error
+
+    def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, DecoderContext]:
+        lengths = right_padded(ids, lengths)
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        positions = positions if start is None else positions + start[:, None]
+        if self.ends.limit is not None:
+            ends = (0 if start is None else start) + (torch.tensor(ids.shape[1]) if lengths is None else lengths)
+            if (last := int(torch.as_tensor(ends).max())) > self.ends.limit:
+                raise StrataError(f"{self.spec.name} is read at {last} tokens, and goes up to {self.ends.limit}: give it shorter texts")
+            positions = positions.clamp(max=self.ends.limit - 1)  # of padding
+        x = F.embedding(ids, self.weights["embed"])
+        if self.ends.embed_scale is not None:
+            x = x * torch.tensor(self.ends.embed_scale, dtype=x.dtype, device=x.device)  # rounded as the embeddings are
+        if "positions" in self.weights:
+            x = x + F.embedding(positions, self.weights["positions"])
+        rotations = {kind: Rotation(*module(x, positions)) for kind, module in self._rotary.items()}
+        return x, DecoderContext(documents=ids.shape[0], lengths=lengths, rotations=rotations)
+
+    def norm(self, x: Tensor) -> Tensor:
+        return self.ends.norm(x, self.weights["norm"], self.ends.eps, self.weights.get("norm_bias"))
+
+    def unembed(self, h: Tensor, tokens: slice | Tensor = slice(None)) -> Tensor:
+        logits, ends = super().unembed(h, tokens), self.ends
+        if "unembed_bias" in self.weights:
+            logits = logits + self.weights["unembed_bias"][tokens]
+        if ends.logit_scale is not None:
+            logits = logits * ends.logit_scale
+        return logits if ends.logit_cap is None else ends.logit_cap * torch.tanh(logits / ends.logit_cap)

@@ -1,0 +1,166 @@
+"""A family of decoders as a table: where its weights lie, what config.json calls things, and what its blocks compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+
+from adapters.attention import Attention
+from adapters.checkpoints.layout import Layout, Slot, Store
+from adapters.decoder import DecoderBlock, DecoderModel, Ends
+from adapters.errors import StrataError, unknown
+from adapters.families.decoder_config import Sizes, configuration, sizes
+from adapters.norms import Norm, rms_norm
+from adapters.roles import n_numbers, shapes_by_role, spec_of
+from adapters.rotary import ONE, kinds_of
+from adapters.specs import ModelSpec
+
+BY_GROUP = " by group"
+Config = Any  # of transformers, of the table's model_type
+Shapes = dict[str, tuple[int, ...]]  # by role
+
+
+class Layer(NamedTuple):
+    """What one block does with positions."""
+
+    window: int | None = None  # as in Attention
+    rotation: str | None = ONE  # a kind of `rotary.kinds_of`; None: none
+    scale: float | None = None  # as in Attention
+
+
+def layers_of(cfg: Config) -> list[Layer]:
+    """By `layer_types` of config.json where it has them: windows of sliding layers, rotations where each type has its own."""
+    kinds = kinds_of(cfg)
+    types = getattr(cfg, "layer_types", None) or ["full_attention"] * cfg.num_hidden_layers
+    windows = {"sliding_attention": getattr(cfg, "sliding_window", None)}
+    return [Layer(windows.get(kind), ONE if ONE in kinds else kind) for kind in types]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoder:
+    """What the models of one model_type are. Functions take the checked configuration."""
+
+    layout: Layout
+    names: Mapping[str, str] = field(default_factory=dict)  # keys of Llama's config.json -> what this one calls them
+    reads: tuple[str, ...] = ()  # keys of config.json that are computed here, and refused elsewhere (`decoder_config.NEUTRAL`)
+    fill: Callable[[dict], dict] = lambda config: {}  # keys that config.json leaves to a rule
+    norm: Norm = rms_norm
+    vectors: Callable[[Config], Mapping[str, int]] = lambda cfg: {}  # roles of norms beside those on the stream -> their length
+    norms: tuple[str, ...] = ("mixer_norm", "ffn_norm")  # roles of norms on the stream
+    norm_bias: bool = False
+    gated: bool = True
+    biased: Callable[[Config], Iterable[str]] = lambda cfg: ()  # roles of matrices with a bias
+    parallel: Callable[[Config], bool] = lambda cfg: False
+    layers: Callable[[Config], Sequence[Layer]] = layers_of
+    slopes: Callable[[Config], Tensor | None] = lambda cfg: None  # of ALiBi
+    cap: Callable[[Config], float | None] = lambda cfg: None  # of attention scores
+    learned_positions: int | None = None  # rows of their table in front of the first; None: positions are not learned
+    embed_scale: Callable[[Config], float | None] = lambda cfg: None
+    logit_scale: Callable[[Config], float | None] = lambda cfg: None
+    logit_cap: Callable[[Config], float | None] = lambda cfg: None
+    limit: Callable[[Config], int | None] = lambda cfg: None  # no text may be longer
+
+    def model_shapes(self, cfg: Config, n: Sizes) -> Shapes:
+        embed = (n.vocab, n.d)
+        shapes: Shapes = {"embed": embed, "norm": (n.d,)} | ({} if cfg.tie_word_embeddings else {"unembed": embed})
+        return (
+            shapes | ({"norm_bias": (n.d,)} if self.norm_bias else {}) | ({"positions": (n.max_len, n.d)} if self.learned_positions else {})
+        )
+
+    def block_shapes(self, cfg: Config, n: Sizes) -> Shapes:
+        """Shape of every role that the configuration asks for."""
+        q, kv = n.heads * n.head_dim, n.kv_heads * n.head_dim
+        matrices: Shapes = {"q": (q, n.d), "k": (kv, n.d), "v": (kv, n.d), "o": (n.d, q)}
+        matrices |= ({"gate": (n.d_ffn, n.d)} if self.gated else {}) | {"up": (n.d_ffn, n.d), "down": (n.d, n.d_ffn)}
+        norms: Shapes = {role + end: (n.d,) for role in self.norms for end in ("", "_bias")[: 1 + self.norm_bias]}
+        biases = {f"{role}_bias": matrices[role][:1] for role in self.biased(cfg)}
+        return matrices | biases | norms | {role: (length,) for role, length in self.vectors(cfg).items()}
+
+
+class DecoderFamily(NamedTuple):
+    """The model_types of one layout, under the name that they have in the registry."""
+
+    name: str
+    tables: Mapping[str, Decoder]
+
+    def build(self, config: dict, store: Store, name: str) -> DecoderModel:
+        """A model from the contents of config.json and its checkpoint. Raises StrataError by name of what differs."""
+        table, config = self._table(config, name)
+        return assemble(
+            table, configuration(config, name, len(store.shapes), table.names, table.reads), store, (self.name, config["model_type"], name)
+        )
+
+    def layout(self, config: dict, store: Store) -> Layout:
+        """That of a checkpoint."""
+        table, config = self._table(config, store.path.name)
+        cfg = configuration(config, store.path.name, len(store.shapes), table.names, table.reads)
+        return table.layout.fitting(store, sizes(cfg, table.names).kv_heads)
+
+    def _table(self, config: dict, name: str) -> tuple[Decoder, dict]:
+        model_type = config.get("model_type", "")
+        if model_type not in self.tables:
+            raise unknown(f"model_type of {name}", str(model_type), self.tables)
+        table = self.tables[model_type]
+        return table, config | table.fill(config)
+
+
+def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[str, str, str]) -> DecoderModel:
+    """A model from a checkpoint; `names` are its family, its variant and its own."""
+    n = sizes(cfg, table.names)
+    layout, shapes, block = table.layout.fitting(store, n.kv_heads), table.model_shapes(cfg, n), table.block_shapes(cfg, n)
+    head, embed = layout.model["unembed"].key, layout.model["embed"].key
+    if head in store.shapes:
+        shapes["unembed"] = shapes["embed"]
+    elif "unembed" in shapes and embed in store.shapes:
+        tied = f"set tie_word_embeddings to true in config.json if {embed} is its head too, else download it again"
+        raise StrataError(f"{store.path} lacks the weight {head}, the head: {tied}")
+    weights, blocks = layout.read(store, shapes, [block] * n.blocks)
+    # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
+    if cfg.tie_word_embeddings and "unembed" in weights and weights["unembed"].equal(weights["embed"]):
+        del weights["unembed"]
+    limit = table.limit(cfg)
+    slopes, cap = table.slopes(cfg), table.cap(cfg)
+    slopes = None if slopes is None else slopes.to(store.device)
+    spec, act = spec_of(block, n.heads, parallel=table.parallel(cfg)), ACT2FN[n.act]
+    built = [
+        DecoderBlock(spec, w, table.norm, n.eps, act, Attention(layer.scale, layer.window, cap, slopes), layer.rotation)
+        for w, layer in zip(blocks, table.layers(cfg), strict=True)
+    ]
+    ends = Ends(
+        norm=table.norm,
+        eps=n.eps,
+        embed_scale=table.embed_scale(cfg),
+        logit_scale=table.logit_scale(cfg),
+        logit_cap=table.logit_cap(cfg),
+        limit=limit,
+    )
+    model_spec = ModelSpec(
+        family=names[0],
+        variant=names[1],
+        name=names[2],
+        d_model=n.d,
+        vocab_size=n.vocab,
+        max_len=min(n.max_len, limit or n.max_len),
+        blocks=(spec,) * n.blocks,
+        n_params=n_numbers(shapes_by_role(weights)) + n.blocks * spec.n_params,
+        source_hash=store.hash,
+    )
+    return DecoderModel(model_spec, cfg, ends, layout, weights, built)
+
+
+def modules(keys: Mapping[str, str], *, transposed: bool = False) -> dict[str, Slot]:
+    """Slots of modules by role, and of their biases. A role of several, as in "q k v", is one module that is fused in that order,
+    and "q k v by group" one where that order is repeated for each key-value head."""
+    slots: dict[str, Slot] = {}
+    for roles, key in keys.items():
+        fused, by_group = roles.removesuffix(BY_GROUP).split(), roles.endswith(BY_GROUP)
+        for end, tensor in (("", "weight"), ("_bias", "bias")):
+            together = tuple(role + end for role in fused) if len(fused) > 1 else ()
+            flipped = transposed and not end
+            slots |= {role + end: Slot(f"{key}.{tensor}", together, grouped=by_group, transposed=flipped) for role in fused}
+    return slots

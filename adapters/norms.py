@@ -1,0 +1,31 @@
+"""Norms over the last axis, in fp32 or better where they divide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Norm = Callable[[Tensor, Tensor, float, Tensor | None], Tensor]  # x (..., d), weight, eps, bias -> (..., d)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, bias: Tensor | None = None) -> Tensor:
+    """Root mean square norm; there is no bias."""
+    return weight * _unit(x, eps).to(x.dtype)
+
+
+def rms_norm_of_one_more(x: Tensor, weight: Tensor, eps: float, bias: Tensor | None = None) -> Tensor:
+    """That of Gemma, which scales by 1 + weight, in fp32 too."""
+    unit = _unit(x, eps)
+    return (unit * (1 + weight.to(unit.dtype))).to(x.dtype)
+
+
+def layer_norm(x: Tensor, weight: Tensor, eps: float, bias: Tensor | None = None) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+def _unit(x: Tensor, eps: float) -> Tensor:
+    h = x.to(torch.promote_types(x.dtype, torch.float32))
+    return h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + eps)
