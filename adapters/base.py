@@ -148,6 +148,7 @@ class BlockModel(ABC):
     layout: Layout | None = None  # of its checkpoint, where it has one
     means: Sequence[Means] = ()  # of each block, where ablations to means are asked for
     origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
+    stand_in_for: str = ""  # a type of device: this has shapes alone, and reads what a model there has scored
 
     @abstractmethod
     def begin(self, ids: Tensor, *, lengths: Tensor | None = None, start: Tensor | None = None) -> tuple[Tensor, Context]:

@@ -105,6 +105,13 @@ def load(
     return model
 
 
+def load_shapes(source: str | Path, *, of: str, dtype: str, revision: str | None = None) -> BlockModel:
+    """The model without its weights, for what others have scored on a device of type `of`: the same spec, tokenizer and identity."""
+    model = load(source, device="meta", dtype=dtype, revision=revision)
+    model.stand_in_for = of
+    return model
+
+
 def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) -> BlockModel:
     folder = path if path.is_dir() else path.parent
     store = open_store(path)

@@ -48,12 +48,14 @@ class Text:
     documents: int = 16
     seed: int = 0
     tokenizers: tuple[Tokenizer, ...] = ()  # of all models that are to score the same bytes; none: the model's own alone
+    only: tuple[int, ...] | None = None  # of the windows, by number; None: all of them
 
     def windows(self, model: BlockModel) -> list[Window]:
         """Raises StrataError when the corpus is too short or the window longer than the model's context."""
         if self.window >= model.spec.max_len:
             raise StrataError(f"a window of {self.window} tokens is too long for {model.spec.name}, whose context has {model.spec.max_len}")
-        return self._sampled(model)[0]
+        found = self._sampled(model)[0]
+        return found if self.only is None else [found[i] for i in self.only]
 
     def reading(self, model: BlockModel) -> Reading:
         """What was read to find the windows: files, rows, documents, and what was passed over."""

@@ -175,7 +175,7 @@ def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents:
 def room(memory: int | None, model: BlockModel, least: int, stream: int, call: int, what: str) -> int:
     """How many streams of `stream` bytes fit beside the `call` bytes of a call. Raises StrataError if fewer than `least`."""
     need = least * stream + call
-    allowed = memory or max(default_memory(model.device), need if model.device.type == "cpu" else 0)
+    allowed = memory or max(default_memory(model.device), need if model.device.type in ("cpu", "meta") else 0)
     if allowed < need:
         raise StrataError(
             f"this sweep needs {need / 2**20:,.0f} MB for {what}, "

@@ -134,7 +134,8 @@ class MethodRuns:
 
         size = documents_per_batch(model, dense, self.text.window + 2, None)
         about = {"spec": asdict(model.spec), "read": self.text.reading(self.model).to_json()}
-        map_documents(run, self._question, on_windows(self.text.windows(self.model), model, lambda work: size, score), about)
+        windows = self.text.windows(self.model)
+        map_documents(run, on_windows(self._question, about, windows, model, lambda work: size, score))
         run.write_json(SIZE, {"level": solved.level, "note": solved.note, **solved.size._asdict()})
         answered = self._answers(model, run.folder)
         found = [KeptAnswers(values=a.values.tolist(), counts=a.counts.tolist(), chance=a.chance) for a in answered]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from analysis.data.documents import windows_hash
 from analysis.engine.tokens import counted, require_finite
 from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
+from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
 from analysis.runs.sweep_run import Progress, identity
 from analysis.runs.tables import tidy, write_table
 from analysis.stats.intervals import ratio
@@ -82,11 +83,35 @@ class SpanStudy:
     def identity(self) -> dict[str, Any]:
         return identity(self.model, self.text) | {"spans": {"first_token": self.first_token}}
 
+    @property
+    def documents(self) -> list[str]:
+        """What records call the documents, in their order."""
+        return [window.id for window in self.text.windows(self.model)]
+
+    def only(self, documents: Sequence[int]) -> SpanStudy:
+        """The same on some of the documents, by number."""
+        return replace(self, text=replace(self.text, only=tuple(documents)))
+
+    def open(self, folder: Path) -> Run:
+        return Run(folder, self.identity, (*METRICS, *ALONGSIDE))
+
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As ImportanceStudy.run."""
-        spans, windows = all_spans(len(self.model.blocks)), self.text.windows(self.model)
-        run = Run(folder, self.identity, (*METRICS, *ALONGSIDE))
-        parts = [Ablation(blocks=frozenset(range(start, start + length))) for start, length in spans]
+        scoring = self.scoring(progress)
+        scores = scoring.asked.answer(map_documents(self.open(folder), scoring), ALONGSIDE)
+        counts = {"angular_last": np.ones_like(scores["real"]), "angular_all": scores["real"]}
+        rows = [
+            (self.model.spec.name, *span, self.text.corpus, metric, *ratio(scores[metric][i], n), len(n), int(n.sum()))
+            for metric, n in counts.items()
+            for i, span in enumerate(all_spans(len(self.model.blocks)))
+        ]
+        table = tidy(rows, COLUMNS)
+        write_table(self.open(folder), table, self.documents)
+        return table
+
+    def scoring(self, progress: Progress = lambda n: None) -> Scoring:
+        windows = self.text.windows(self.model)
+        parts = [Ablation(blocks=frozenset(range(start, start + length))) for start, length in all_spans(len(self.model.blocks))]
 
         def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
             progress(len(batch.windows))
@@ -95,17 +120,7 @@ class SpanStudy:
             return {name: found[name][rows] for name in work.metrics} | {"real": batch.lengths.numpy() - (not self.first_token)}
 
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
-        asked, answer = Question.of(parts, METRICS, windows), on_windows(windows, self.model, lambda work: 8, score)
-        scores = asked.answer(map_documents(run, asked, answer, about, progress), ALONGSIDE)
-        counts = {"angular_last": np.ones_like(scores["real"]), "angular_all": scores["real"]}
-        rows = [
-            (self.model.spec.name, *span, self.text.corpus, metric, *ratio(scores[metric][i], n), len(n), int(n.sum()))
-            for metric, n in counts.items()
-            for i, span in enumerate(spans)
-        ]
-        table = tidy(rows, COLUMNS)
-        write_table(run, table, [window.id for window in windows])
-        return table
+        return on_windows(Question.of(parts, METRICS, windows), about, windows, self.model, lambda work: 8, score, progress)
 
 
 def straightest(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from analysis.metrics.metrics import METRICS, Measure, Metric, check_kinds, find
 from analysis.metrics.taylor import taylor
 from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
+from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
 from analysis.runs.sweep_run import Progress, identity
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import ratio
@@ -72,6 +73,10 @@ class ImportanceStudy:
         """What records call the documents, in their order."""
         return [window.id for window in self.text.windows(self.model)]
 
+    def only(self, documents: Sequence[int]) -> ImportanceStudy:
+        """The same on some of the documents, by number."""
+        return replace(self, text=replace(self.text, only=tuple(documents)))
+
     def open(self, folder: Path) -> Run:
         return Run(folder, self.identity, dict.fromkeys((*METRICS.own, "taylor", *self.found, *ALONGSIDE)))
 
@@ -90,7 +95,12 @@ class ImportanceStudy:
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""
-        self.check()  # an error before anything is written
+        scoring = self.scoring(progress)
+        return scoring.asked.answer(map_documents(self.open(folder), scoring), ALONGSIDE)
+
+    def scoring(self, progress: Progress = lambda n: None) -> Scoring:
+        """Raises StrataError as `check` does, before anything is written."""
+        self.check()
         parts, windows = single_ablations(self.model.spec, self.kinds), self.text.windows(self.model)
 
         def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
@@ -105,5 +115,5 @@ class ImportanceStudy:
             return {name: values[rows] for name, values in found.items()} | {"real": batch.lengths.numpy() - (not self.first_token)}
 
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
-        asked, answer = Question.of(parts, list(self.found), windows), on_windows(windows, self.model, lambda work: 8, score)
-        return asked.answer(map_documents(self.open(folder), asked, answer, about, progress), ALONGSIDE)
+        asked = Question.of(parts, list(self.found), windows)
+        return on_windows(asked, about, windows, self.model, lambda work: 8, score, progress)

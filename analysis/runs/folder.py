@@ -79,9 +79,8 @@ class Folder:
     @contextmanager
     def writing(self, about: Mapping[str, object]) -> Iterator[None]:
         """Holds the folder for one writer and notes in the manifest what it is `about` to do, and with which versions."""
-        versions = {name: _version(name) for name in VERSIONS} | {"python": platform.python_version()}
         with self._locked(self._writers_lock()):
-            self.note({**about, "versions": versions})
+            self.note({**about, "versions": versions() | {"python": platform.python_version()}})
             yield
 
     def keep(self, doubt: str) -> None:
@@ -102,14 +101,14 @@ class Folder:
                 yield
 
     @contextmanager
-    def _changing(self) -> Iterator[Manifest | None]:
+    def changing(self) -> Iterator[Manifest | None]:
         """The manifest as it is, for a moment in which nobody else changes it."""
         with self._locked(self.folder / ".lock", seconds=MOMENT):
             yield self.manifest()
 
     def note(self, about: Mapping[str, object]) -> None:
         """Adds to the manifest."""
-        with self._changing() as before:
+        with self.changing() as before:
             self._write(before, about)
 
     def _write(self, before: Manifest | None, about: Mapping[str, object]) -> None:
@@ -135,6 +134,11 @@ class Folder:
 
 def _hash(identity: Mapping[str, object], name: str) -> str | None:
     return content_hash(identity[name]) if name in identity else None
+
+
+def versions() -> dict[str, str | None]:
+    """Of what computes scores."""
+    return {name: _version(name) for name in VERSIONS}
 
 
 def _version(name: str) -> str | None:

@@ -39,6 +39,10 @@ class Run(Folder):
         self.metrics = metrics
         self._records = folder / "scores" / f"{file_name(writer or platform.node() or 'host')}.jsonl"
 
+    def written_by(self, writer: str) -> Run:
+        """The same, with a file and a lock of this name."""
+        return Run(self.folder, self.identity, self.metrics, writer)
+
     def _writers_lock(self) -> Path:
         return self._records.with_suffix(".lock")
 
@@ -100,7 +104,7 @@ class Run(Folder):
 
         if known(self.manifest()):  # a finished run is only read
             return
-        with self._changing() as before:
+        with self.changing() as before:
             if not known(before):
                 self._write(before, {"asked": (before.asked if before else {}) | {question: list(documents)}})
 
@@ -112,7 +116,7 @@ class Run(Folder):
         """
         if self._changed(self.manifest(), text, documents) is None:
             return
-        with self._changing() as manifest:
+        with self.changing() as manifest:
             if (changed := self._changed(manifest, text, documents)) is not None:
                 whole, covered = changed
                 self._write(manifest, {"table": Table(documents=covered, sha256=_sha256(whole.encode())).model_dump()})

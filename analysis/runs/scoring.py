@@ -37,40 +37,73 @@ class Question:
         return records.scores([*self.metrics, *counted], self.ablations, [key for keys in self.keys for key in keys])
 
 
-def map_documents(
-    run: Run, asked: Question, answer: Answer, about: Mapping[str, object], skipped: Callable[[int], None] = lambda n: None
-) -> Records:
-    """Scores what `run` does not hold yet of what is asked, and returns all that it holds.
+@dataclass(frozen=True)
+class Scoring:
+    """How a study answers its question. A unit is documents that are scored at once: what is handed to a machine, and lost with it."""
 
-    `answer` is given what some documents lack, and their indices; it gives batch by batch the indices and the scores, each
-    (ablations that are lacking, keys of the batch), or (keys,) for what has no ablations. A batch whose ablations lack the same is
-    one record, whole or not at all.
-    `skipped` is told how many documents lack nothing.
-    """
+    asked: Question
+    about: Mapping[str, object]  # noted in the manifest
+    units: Callable[[Work, Sequence[int]], Sequence[Sequence[int]]]  # of documents, by their indices
+    answer: Answer  # of one unit or several: batch by batch the indices, and the scores as `Work.split` takes them
+    done: Callable[[int], None] = lambda n: None  # told of how many documents nothing is lacking, or somebody else scores them
+
+    @property
+    def whole(self) -> Work:
+        """What is asked of each document."""
+        return Work.of(self.asked.ablations, self.asked.metrics)
+
+    def todo(self, held: Records) -> dict[Work, list[int]]:
+        """Documents by what they lack."""
+        return held.missing(self.asked.metrics, self.asked.ablations, self.asked.keys)
+
+    def keep(self, run: Run, work: Work, unit: Sequence[int], scores: Mapping[str, np.ndarray]) -> None:
+        """A batch as records: ablations that lack the same are one, whole or not at all."""
+        for ablations, new in work.split(scores):
+            run.add(ablations, [key for d in unit for key in self.asked.keys[d]], new)
+
+
+Backend = Callable[[Run, Scoring, Mapping[Work, list[int]]], None]  # scores what documents lack into a run
+
+
+def local(run: Run, scoring: Scoring, todo: Mapping[Work, list[int]]) -> None:
+    """In this process."""
+    with run.writing(scoring.about):
+        for work, which in todo.items():
+            for unit, scores in scoring.answer(work, which):
+                scoring.keep(run, work, unit, scores)
+
+
+def map_documents(run: Run, scoring: Scoring, backend: Backend = local) -> Records:
+    """Has what `run` does not hold yet of what is asked scored by the backend, and returns all that it holds."""
+    asked = scoring.asked
     run.ask(asked.ablations, asked.documents)
     held = run.records()
-    todo = held.missing(asked.metrics, asked.ablations, asked.keys)
-    skipped(len(asked.documents) - sum(map(len, todo.values())))
+    todo = scoring.todo(held)
+    scoring.done(len(asked.documents) - sum(map(len, todo.values())))
     if not todo:
         return held
-    with run.writing(about):
-        for work, which in todo.items():
-            for batch, scores in answer(work, which):
-                for ablations, new in work.split(scores):
-                    run.add(ablations, [key for d in batch for key in asked.keys[d]], new)
+    backend(run, scoring, todo)
     return run.records()
 
 
 def on_windows(
-    windows: Sequence[Window], model: BlockModel, size: Callable[[Work], int], score: Callable[[Batch, Work], Mapping[str, np.ndarray]]
-) -> Answer:
-    """The answer of a study of text: `size(work)` windows at once, scored by `score`."""
+    asked: Question,
+    about: Mapping[str, object],
+    windows: Sequence[Window],
+    model: BlockModel,
+    size: Callable[[Work], int],
+    score: Callable[[Batch, Work], Mapping[str, np.ndarray]],
+    done: Callable[[int], None] = lambda n: None,
+) -> Scoring:
+    """Of a study of text: `size(work)` windows at once, scored by `score`."""
+
+    def units(work: Work, which: Sequence[int]) -> list[Sequence[int]]:
+        each = size(work)
+        return [which[first : first + each] for first in range(0, len(which), each)]
 
     def answer(work: Work, which: Sequence[int]) -> Iterator[tuple[Sequence[int], Mapping[str, np.ndarray]]]:
-        each = size(work)
-        for first in range(0, len(which), each):
-            part = which[first : first + each]
+        for part in units(work, which):
             batch = encode([windows[d] for d in part], tokenizer_of(model))
             yield part, {**score(batch, work), "tokens": batch.tokens, "bytes": batch.bytes}
 
-    return answer
+    return Scoring(asked, about, units, answer, done)

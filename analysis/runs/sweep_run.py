@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from analysis.runs.changed import model_hash
 from analysis.runs.doubts import say, worse_than_guessing
 from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import COUNTED, Question, map_documents, on_windows
+from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import Interval, differs_by_family, ratio
 
@@ -46,7 +46,7 @@ def identity(model: BlockModel, text: Text) -> dict[str, Any]:
         "model": about | ({} if model.origin else {"changed": model_hash(model)}),
         "text": text.identity | tokenization(model),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "device": model.device.type,
+        "device": model.stand_in_for or model.device.type,
     }
 
 
@@ -95,6 +95,10 @@ class SweepStudy:
         """What records call the documents, in their order."""
         return [window.id for window in self.text.windows(self.model)]
 
+    def only(self, documents: Sequence[int]) -> SweepStudy:
+        """The same on some of the documents, by number."""
+        return replace(self, text=replace(self.text, only=tuple(documents)))
+
     def open(self, folder: Path) -> Run:
         return Run(folder, self.identity, ("nll", "kl", *COUNTED))
 
@@ -117,10 +121,24 @@ class SweepStudy:
 
     def scores_of(self, folder: Path, windows: list[Window], progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """The same on some of the windows."""
-        run, model = self.open(folder), self._with_means()
+        run, scoring = self.open(folder), self.scoring(progress, windows)
+        sums = scoring.asked.answer(map_documents(run, scoring), COUNTED)
+        doubt = worse_than_guessing(self.model.spec, sums["nll"][0].sum() / sums["tokens"].sum())
+        run.keep(doubt)
+        say(doubt)
+        return sums
+
+    def scoring(self, progress: Progress = lambda n: None, windows: list[Window] | None = None) -> Scoring:
+        """Of the windows, all of them where nothing else is said. Raises StrataError when memory is too small for the whole of it."""
+        windows = self.text.windows(self.model) if windows is None else windows
+        if self.calibration is not None:
+            require_disjoint(self.text.windows(self.model), self.calibration.windows(self.model))
+        model_with_means = cache(self._with_means)  # made when something is scored
 
         def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
+            model = model_with_means()
             lacking = plan(model.spec, work.ablations)  # with the dense model, which others are compared with
+            progress((self.steps - steps(lacking)) * len(batch.windows))  # the rest is known
             sums = sweep(
                 model,
                 lacking,
@@ -136,11 +154,7 @@ class SweepStudy:
             return {metric: sums[metric].numpy()[rows] for metric in work.metrics}
 
         def size(work: Work) -> int:
-            return documents_per_batch(self.model, plan(model.spec, work.ablations), longest, self.memory)
-
-        def answer(work: Work, which: Sequence[int]) -> Iterator[tuple[Sequence[int], Mapping[str, np.ndarray]]]:
-            progress((self.steps - steps(plan(model.spec, work.ablations))) * len(which))  # the rest is known
-            yield from on_windows(windows, model, size, score)(work, which)
+            return documents_per_batch(self.model, plan(self.model.spec, work.ablations), longest, self.memory)
 
         longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
         asked = Question.of(self.plan.ablations, self.metrics, windows)
@@ -153,18 +167,12 @@ class SweepStudy:
             "read": self.text.reading(self.model).to_json(),
             "mixer_rows": self.plan.mixer_rows,
         }
-        sums = asked.answer(map_documents(run, asked, answer, about, lambda n: progress(n * self.steps)), COUNTED)
-        doubt = worse_than_guessing(self.model.spec, sums["nll"][0].sum() / sums["tokens"].sum())
-        run.keep(doubt)
-        say(doubt)
-        return sums
+        return on_windows(asked, about, windows, self.model, size, score, lambda n: progress(n * self.steps))
 
     def _with_means(self) -> BlockModel:
         if (calibration := self.calibration) is None:
             return self.model
-        windows = calibration.windows(self.model)
-        require_disjoint(self.text.windows(self.model), windows)
-        return with_means(self.model, part_means(self.model, batches(windows, self.model)))
+        return with_means(self.model, part_means(self.model, batches(calibration.windows(self.model), self.model)))
 
 
 def steps(work: Plan) -> int:

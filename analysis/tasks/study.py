@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from analysis.data.hashes import content_hash
 from analysis.engine.plan import Plan, plan
 from analysis.runs.records import Work
 from analysis.runs.run import Run
-from analysis.runs.scoring import Question, map_documents
+from analysis.runs.scoring import Question, Scoring, map_documents
 from analysis.runs.sweep_run import identity, steps, tokenization
 from analysis.runs.tables import COLUMNS, KEY, key, tidy, write_table
 from analysis.stats.intervals import Interval, Significance, accuracy, differs_by_family, ratio
@@ -85,6 +85,10 @@ class TaskStudy:
         """What the table calls the documents, in their order."""
         return [content_hash(keys) for keys in self.keys]
 
+    def only(self, documents: Sequence[int]) -> TaskStudy:
+        """The same on some of the documents, by number."""
+        return replace(self, tasks=replace(self.tasks, items=[self.tasks.items[d] for d in documents]))
+
     def open(self, folder: Path) -> Run:
         return Run(folder, self.identity, KEPT)
 
@@ -96,21 +100,27 @@ class TaskStudy:
 
     def scores(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Log-likelihoods in nats, and whether they are greedy: of each document, (ablations, requests)."""
+        scoring = self.scoring(progress)
+        found = scoring.asked.answer(map_documents(self.open(folder), scoring))
+        ends = np.cumsum([len(keys) for keys in self.keys])[:-1]
+        return np.split(found["nats"], ends, -1), np.split(found["greedy"], ends, -1)
+
+    def scoring(self, progress: Callable[[int], None] = lambda n: None) -> Scoring:
+        def units(work: Work, which: Sequence[int]) -> list[Sequence[int]]:
+            lacking = plan(self.model.spec, work.ablations)
+            return [which[where] for where in batches(self.model, lacking, [self.requests[d] for d in which], self.memory)]
 
         def answer(work: Work, which: Sequence[int]) -> Iterator[tuple[Sequence[int], Mapping[str, np.ndarray]]]:
             lacking = plan(self.model.spec, work.ablations)
             rows = [lacking.ablations.index(ablation) for ablation in work.ablations]
             progress((steps(self.plan) - steps(lacking)) * len(which))  # the rest is known
-            for where in batches(self.model, lacking, [self.requests[d] for d in which], self.memory):
-                found = self._likelihoods(lacking, which[where], progress)
-                yield which[where], {"nats": found.nats.numpy()[rows], "greedy": found.greedy.numpy()[rows]}
+            for unit in units(work, which):
+                found = self._likelihoods(lacking, unit, progress)
+                yield unit, {"nats": found.nats.numpy()[rows], "greedy": found.greedy.numpy()[rows]}
 
         asked = Question(self.plan.ablations, KEPT, self.documents, self.keys)
         about = {"spec": asdict(self.model.spec), "requests_hash": content_hash(self.keys), "cut": self.cut, "tokens": self.tokens}
-        held = map_documents(self.open(folder), asked, answer, about, lambda n: progress(n * steps(self.plan)))
-        ends = np.cumsum([len(keys) for keys in self.keys])[:-1]
-        found = asked.answer(held)
-        return np.split(found["nats"], ends, -1), np.split(found["greedy"], ends, -1)
+        return Scoring(asked, about, units, answer, lambda n: progress(n * steps(self.plan)))
 
     def _likelihoods(self, lacking: Plan, documents: Sequence[int], progress: Callable[[int], None]) -> Likelihoods:
         requests = [request for d in documents for request in self.requests[d]]
