@@ -88,6 +88,16 @@ class SpanStudy:
         """What records call the documents, in their order."""
         return [window.id for window in self.text.windows(self.model)]
 
+    @property
+    def flops(self) -> int:
+        """Of the whole study, about; angles are left out."""
+        spec = self.model.spec
+        return (spec.flops_per_token - spec.unembed_flops) * len(self.documents) * self.window
+
+    @property
+    def window(self) -> int:
+        return self.text.window
+
     def only(self, documents: Sequence[int]) -> SpanStudy:
         """The same on some of the documents, by number."""
         return replace(self, text=replace(self.text, only=tuple(documents)))

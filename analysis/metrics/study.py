@@ -73,6 +73,15 @@ class ImportanceStudy:
         """What records call the documents, in their order."""
         return [window.id for window in self.text.windows(self.model)]
 
+    @property
+    def flops(self) -> int:
+        """Of the whole study, about."""
+        return self.flops_per_token * len(self.documents) * self.window
+
+    @property
+    def window(self) -> int:
+        return self.text.window
+
     def only(self, documents: Sequence[int]) -> ImportanceStudy:
         """The same on some of the documents, by number."""
         return replace(self, text=replace(self.text, only=tuple(documents)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from filelock import UnixFileLock as NativeLock
 from pydantic import Field
 
 from adapters.errors import StrataError, unwritable
@@ -19,7 +21,7 @@ from analysis.runs.files import Strict
 
 SCHEMA = 2
 MOMENT = 30.0  # seconds that another process may take to change a manifest
-LEFT_BEHIND = (".lock", ".writer.lock", "scores")  # in a folder whose first writer was killed before it wrote the manifest
+LEFT_BEHIND = (".lock", ".writer.lock", ".shared", "scores")  # in a folder whose first writer was killed before it wrote the manifest
 VERSIONS = ("llm-strata", "torch", "transformers", "numpy", "scipy")
 FIX = "give another `out`"
 
@@ -97,8 +99,13 @@ class Folder:
     def _locked(self, lock: Path, seconds: float = 0) -> Iterator[None]:
         with self._disk():
             lock.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock, timeout=seconds):
-                yield
+            try:
+                with FileLock(lock, timeout=seconds) as held:
+                    if not seconds and isinstance(held, NativeLock):  # on a disk without such locks its owner stands there already
+                        lock.write_text(f"process {os.getpid()} on {platform.node()}\n")
+                    yield
+            except Timeout:
+                raise StrataError(_held(self.folder, lock)) from None
 
     @contextmanager
     def changing(self) -> Iterator[Manifest | None]:
@@ -119,8 +126,6 @@ class Folder:
     def _disk(self) -> Iterator[None]:
         try:
             yield
-        except Timeout:
-            raise StrataError(f"another process is writing to {self.folder}: wait for it, or {FIX}") from None
         except OSError as error:
             raise unwritable(self.folder, error) from error
 
@@ -130,6 +135,17 @@ class Folder:
     def write_text(self, name: str, text: str) -> None:
         with self._disk():
             files.write_text(self.folder / name, text)
+
+
+def _held(folder: Path, lock: Path) -> str:
+    """Locks of the system end with their process, and those of a disk on the network when it notices that a machine is gone."""
+    try:
+        owner = lock.read_text(errors="replace").split("\n")[0][:100] or "it"
+    except OSError:
+        owner = "it"
+    return (
+        f"another process is writing to {folder} ({owner} holds {lock.name}): wait for it, or {FIX}; if its machine is gone, remove {lock}"
+    )
 
 
 def _hash(identity: Mapping[str, object], name: str) -> str | None:

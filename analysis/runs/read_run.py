@@ -101,16 +101,22 @@ class RunResult:
 def read_run(folder: str | Path) -> RunResult:
     """A run folder of a sweep, of importance or of a benchmark. Raises StrataError when it is none, not finished or damaged."""
     path = Path(folder).expanduser()
-    if not (path / "manifest.json").is_file():
-        raise StrataError(f"{path} is no run folder: one has a manifest.json")
-    found = files.read_json(path / "manifest.json", Manifest, FIX)
-    Run(path, found.identity)  # its key, and the version that has written it
+    found = manifest_of(path)
     if found.table is None or not (path / "summary.csv").is_file():
         raise StrataError(f"{path} has no table, for the run was stopped: {FIX}")
     data = (path / "summary.csv").read_bytes()
     if hashlib.sha256(data).hexdigest() != found.table.sha256:
         raise StrataError(f"{path / 'summary.csv'} is not what the run has written: {FIX}")
     return RunResult(path, found.model_dump(by_alias=True, exclude_unset=True), _table(data), found.table.documents)
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Of a run folder, finished or not. Raises StrataError as `read_run`."""
+    if not (folder / "manifest.json").is_file():
+        raise StrataError(f"{folder} is no run folder: one has a manifest.json")
+    found = files.read_json(folder / "manifest.json", Manifest, FIX)
+    Run(folder, found.identity)  # its key, and the version that has written it
+    return found
 
 
 def _table(data: bytes) -> pd.DataFrame:

@@ -56,6 +56,13 @@ class Scoring:
         """Documents by what they lack."""
         return held.missing(self.asked.metrics, self.asked.ablations, self.asked.keys)
 
+    def pieces(self, work: Work, which: Sequence[int], least: int) -> list[Sequence[int]]:
+        """The units, as they are where there are `least` of them, else cut so that there are, as far as documents go."""
+        units = self.units(work, which)
+        cuts = -(-least // max(1, len(units)))
+        parts = [unit[len(unit) * i // cuts : len(unit) * (i + 1) // cuts] for unit in units for i in range(cuts)]
+        return [part for part in parts if len(part)]
+
     def keep(self, run: Run, work: Work, unit: Sequence[int], scores: Mapping[str, np.ndarray]) -> None:
         """A batch as records: ablations that lack the same are one, whole or not at all."""
         for ablations, new in work.split(scores):

@@ -56,7 +56,7 @@ class Shard:
                 raise StrataError(
                     f"`shard` {text} takes its index from {INDEX}, which is not set: run it in an array job, or name the index"
                 )
-        if not (slash and index.isdecimal() and of.isdecimal() and len(text) < 30):
+        if not (slash and text.isascii() and index.isdecimal() and of.isdecimal() and len(text) < 30):
             raise StrataError(f"`shard` {text[:30]!r} is no share of a study: give index and number, for example 3/16 or slurm/16")
         found = cls(int(index), int(of))
         if not 0 <= found.index < found.of <= MOST:
@@ -80,7 +80,7 @@ class ShardPlan(Strict):
     ends: list[int]
     of: int = Field(gt=0, le=MOST)
     versions: dict[str, str | None]
-    command: list[str]  # that makes the table, but for the program
+    command: list[str]  # that measures it, but for the program, its folder and its machine
     place: str  # folder in which it was given
     merged: bool = False  # the table is made: another plan may take its place
 
@@ -96,9 +96,9 @@ class ShardPlan(Strict):
         shards = {d: shard for shard in range(self.of) for unit in self.units(shard) for d in unit}
         return [shards[d] for d in range(len(shards))]
 
-    def run_again(self, shard: int) -> str:
+    def run_again(self, shard: int, folder: Path) -> str:
         """The command."""
-        return shlex.join(["strata", *self.command, "--shard", f"{shard}/{self.of}"])
+        return shlex.join(["strata", *self.command, "--out", str(folder), "--shard", f"{shard}/{self.of}"])
 
 
 def read_plan(folder: Path) -> ShardPlan | None:
@@ -133,7 +133,8 @@ class OnShard:
         with run.changing():
             found = read_plan(run.folder)
             if found is None or (found.merged and found.agreed != here):
-                ends = [unit[-1] + 1 for unit in scoring.units(scoring.whole, range(len(scoring.asked.documents)))]
+                units = scoring.pieces(scoring.whole, range(len(scoring.asked.documents)), self.shard.of)
+                ends = [unit[-1] + 1 for unit in units]
                 found = ShardPlan(
                     asked=asked(scoring),
                     ends=ends,
@@ -144,6 +145,7 @@ class OnShard:
                 )
                 run.write_json(FILE, found.model_dump())
         _require_same(run.folder, found.agreed, here)
+        _require_whole(run.folder, found, len(scoring.asked.documents))
         for name, ours in versions().items():
             if (theirs := found.versions.get(name)) != ours:
                 raise StrataError(
@@ -174,6 +176,7 @@ def merge(study: Study, folder: Path, *, allow_missing: bool = False) -> tuple[p
     if plan is None:
         raise StrataError(f"{folder} holds no shards: there is no {FILE}")
     _require_same(folder, plan.asked, asked(scoring))
+    _require_whole(folder, plan, len(scoring.asked.documents))
     run.ask(scoring.asked.ablations, scoring.asked.documents)
     missing = sorted({d for which in scoring.todo(run.records()).values() for d in which})
     if missing and not (allow_missing and len(missing) < len(scoring.asked.documents)):
@@ -190,11 +193,18 @@ def _lacking(folder: Path, plan: ShardPlan, missing: Sequence[int]) -> str:
     shard_of = plan.shard_of()
     shards = sorted({shard_of[d] for d in missing})
     which = f"{', '.join(map(str, shards[:20]))}{' ...' if len(shards) > 20 else ''} of {plan.of}"
-    again = f"run `{plan.run_again(shards[0])}`" + (" and so on" if len(shards) > 1 else "")
+    again = f"run `{plan.run_again(shards[0], folder)}`" + (" and so on" if len(shards) > 1 else "")
     return (
         f"{folder} lacks {len(missing)} of {count(len(shard_of), 'document')}, those of shard{'s' * (len(shards) > 1)} {which}: {again}; "
         "where they have run, their machines do not share this folder"
     )
+
+
+def _require_whole(folder: Path, plan: ShardPlan, documents: int) -> None:
+    if plan.ends[-1:] != [documents]:
+        raise StrataError(
+            f"{folder / FILE} cannot be used: its units are not of the {documents} documents; remove it to deal the study out anew"
+        )
 
 
 def _require_same(folder: Path, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:

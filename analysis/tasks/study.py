@@ -85,6 +85,16 @@ class TaskStudy:
         """What the table calls the documents, in their order."""
         return [content_hash(keys) for keys in self.keys]
 
+    @property
+    def flops(self) -> int:
+        """Of the whole study, about."""
+        return self.plan.flops_per_token * self.tokens
+
+    @property
+    def window(self) -> int:
+        """Tokens of a question, about."""
+        return max(1, self.tokens // max(1, len(self.documents)))
+
     def only(self, documents: Sequence[int]) -> TaskStudy:
         """The same on some of the documents, by number."""
         return replace(self, tasks=replace(self.tasks, items=[self.tasks.items[d] for d in documents]))

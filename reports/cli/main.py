@@ -10,7 +10,9 @@ from reports.cli.stopping import Stopping
 from reports.packages import require_own_packages
 
 # What the library calls an argument, in `backticks`, and the command line an option.
-OPTIONS = {name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "edit")}
+OPTIONS = {
+    name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "edit", "shard")
+}
 OPTIONS |= {"kinds": "--kind", "n": "--remove"}
 
 
@@ -44,8 +46,10 @@ def _app(stopping: Stopping) -> Callable[..., None]:
 
     from reports.cli import sweep as commands
     from reports.cli import tasks as task_commands
+    from reports.cli.machines import merge
     from reports.cli.prune import prune
     from reports.cli.report import compare, report
+    from reports.cli.slurm import slurm
     from reports.cli.version import options
 
     app = typer.Typer(
@@ -53,7 +57,7 @@ def _app(stopping: Stopping) -> Callable[..., None]:
         invoke_without_command=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
     app.callback()(options)
-    for command in (fetch, commands.models, commands.sweep, commands.importance, commands.spans, prune, report, compare):
+    for command in (fetch, commands.models, commands.sweep, commands.importance, commands.spans, merge, slurm, prune, report, compare):
         app.command()(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")
     return app

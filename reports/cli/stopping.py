@@ -1,4 +1,4 @@
-"""Ctrl-C, whenever it comes: one line that says what is kept and how to go on."""
+"""Ctrl-C, or what a scheduler sends, whenever it comes: one line that says what is kept and how to go on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-CODE = 130  # of a program that SIGINT ended, as shells have it
+SIGNALS = {  # that end a command, and what a process does with them unless somebody has said otherwise: nohup, for one
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGUSR1: signal.SIG_DFL,
+}
 NOTHING = "nothing was saved; rerun the command to start again"
 SCORED = "the scores so far are in {}; rerun the command to resume"
 
@@ -22,23 +26,23 @@ class Stopping:
     """Around a whole command. While a module is imported the program ends at once: libraries swallow an interrupt there."""
 
     def __init__(self) -> None:
-        self.pressed, self.out = False, None
+        self.pressed, self.out, self.code = False, None, 128 + signal.SIGINT  # as shells have it
 
     def __enter__(self) -> Stopping:
         here = threading.current_thread() is threading.main_thread()
-        self.installed = here and signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is to be ignored: nohup
-        if self.installed:
-            signal.signal(signal.SIGINT, self._press)
+        self.installed = [number for number, usual in SIGNALS.items() if here and signal.getsignal(number) is usual]
+        for number in self.installed:
+            signal.signal(number, self._press)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done by then
-        ended = isinstance(error, SystemExit) and error.code == CODE  # what the command line makes of an interrupt
+        for number in self.installed:
+            signal.signal(number, SIGNALS[number])
+            atexit.register(signal.signal, number, signal.SIG_IGN)  # all is done by then
+        ended = isinstance(error, SystemExit) and error.code == 130  # what the command line makes of an interrupt
         if isinstance(error, KeyboardInterrupt) or ended or (error is not None and self.pressed):
             print(self.line, file=sys.stderr)
-            raise SystemExit(CODE) from None
+            raise SystemExit(self.code) from None
 
     def command(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same, whose --out is where something may be kept."""
@@ -59,10 +63,10 @@ class Stopping:
         return f"strata: stopped; {SCORED.format(visible(self.out))}"
 
     def _press(self, number: int, frame: FrameType | None) -> None:
-        self.pressed = True
+        self.pressed, self.code = True, 128 + number
         while frame is not None:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
                 os.write(2, f"{self.line}\n".encode())
-                os._exit(CODE)
+                os._exit(self.code)
             frame = frame.f_back
         raise KeyboardInterrupt

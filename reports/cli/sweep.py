@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from adapters.catalogue import titles
 from adapters.errors import StrataError
-from reports.cli import names
+from reports.cli import names, studies
+from reports.cli.machines import ShardOption, Spread, job_of, measure
 from reports.cli.options import (
     AsJson,
     Corpus,
@@ -24,11 +26,10 @@ from reports.cli.options import (
     WindowSize,
     bar,
     kinds_of,
-    reader,
     required,
     windows_of,
 )
-from reports.cli.tasks import Data, Limit, Shots
+from reports.cli.tasks import Data, Limit, Shots, sweep_task
 
 Swept = Annotated[
     str,
@@ -90,6 +91,7 @@ def sweep(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    shard: ShardOption = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,36 +100,32 @@ def sweep(
     Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
     """
     out, kinds, room = required(out, dry_run), kinds_of(kind), memory and memory << 20
-    read = reader(model, device, dtype, revision)  # called when all else is known to be right
+    edits = [word.strip() for word in edit.split(",")]
     if task is not None:
         if dry_run or edit != "zero" or until_resolved is not None:
             raise StrataError("--dry-run, --edit and --until-resolved are for text only: leave them out, or --task")
-        from analysis.tasks import load_tasks
-        from reports.cli.tasks import sweep_task
-
-        tasks = load_tasks(task, shots=shots, limit=limit, seed=names.SEED if seed is None else seed, data=data)
-        sweep_task(read(), kinds, tasks, out, room, as_json)
+        chosen = names.SEED if seed is None else seed
+        make = partial(studies.tasks, kinds=kinds, memory=room, task=task, shots=shots, limit=limit, seed=chosen, data=data)
+        studies.task_set(task, shots, limit, chosen, data)  # the model is loaded when all else is known to be right
+        sweep_task(job_of(model, device, dtype, revision, make), task, out, Spread(shard), as_json)
         return
     text = windows_of(corpus, tokens, window, seed or 0)
-    from analysis.engine.ablations import single_ablations
+    job = job_of(model, device, dtype, revision, partial(studies.sweep, kinds=kinds, edits=edits, text=text, kl=kl, memory=room))
     from analysis.runs import sequential
-    from analysis.runs.sweep_run import SweepStudy
     from reports.cli import output
 
-    loaded = read()
-    ablations = single_ablations(loaded.spec, kinds, [word.strip() for word in edit.split(",")])
-    calibration = text.calibration(loaded) if any(ablation.edit == "mean" for ablation in ablations) else None
-    study = SweepStudy.of(loaded, ablations, text, kl=kl, memory=room, calibration=calibration)
     if dry_run:
-        output.work(study, as_json)
+        output.work(job.study(), as_json)
     elif until_resolved is not None:
+        if shard is not None:
+            raise StrataError("--until-resolved takes its decisions over all documents: leave it out, or --shard")
+        study = job.study()
         with bar(f"decisions on {model}", text.documents) as advance:
-            found = sequential.until_resolved(study, until_resolved, out, advance)
-        output.outcome(found, out, as_json)
+            outcome = sequential.until_resolved(study, until_resolved, out, advance)
+        output.outcome(outcome, out, as_json)
         output.read(study, as_json)
-    else:
-        with bar(f"sweep of {model}", study.steps * text.documents) as advance:
-            table = study.run(out, advance)
+    elif found := measure(job, out, Spread(shard), f"sweep of {model}", lambda study: study.steps * study.text.documents):
+        table, study = found
         output.effects(table, out, as_json)
         output.read(study, as_json)
 
@@ -148,6 +146,7 @@ def importance(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    shard: ShardOption = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -157,22 +156,18 @@ def importance(
     """
     out = required(out, dry_run)
     text = windows_of(corpus, tokens, window, seed, split="calibration")
-    read = reader(model, device, dtype, revision)
     from analysis.metrics.metrics import METRICS
-    from analysis.metrics.study import ImportanceStudy
     from reports.cli import output
 
-    kinds = tuple(kinds_of(kind))
     metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
-    study = ImportanceStudy(read(), text, metrics, kinds, first_token)
-    study.check()
+    make = partial(studies.importance, metrics=metrics, kinds=kinds_of(kind), text=text, first_token=first_token)
+    job = job_of(model, device, dtype, revision, make)
     if dry_run:
-        output.reading(study, as_json)
-        return
-    with bar(f"importance in {model}", text.documents) as advance:
-        table = study.run(out, advance)
-    output.effects(table, out, as_json)
-    output.read(study, as_json)
+        output.reading(job.study(), as_json)
+    elif found := measure(job, out, Spread(shard), f"importance in {model}", lambda study: study.text.documents):
+        table, study = found
+        output.effects(table, out, as_json)
+        output.read(study, as_json)
 
 
 def spans(
@@ -185,6 +180,7 @@ def spans(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    shard: ShardOption = None,
     as_json: AsJson = False,
 ) -> None:
     """How far each contiguous span of blocks turns the stream, on calibration text: the angle as a share of a half turn.
@@ -193,12 +189,10 @@ def spans(
     """
     out = required(out, False)
     text = windows_of(corpus, tokens, window, seed, split="calibration")
-    read = reader(model, device, dtype, revision)
-    from analysis.metrics.spans import SpanStudy
     from reports.cli import output
 
-    study = SpanStudy(read(), text)
-    with bar(f"spans of {model}", text.documents) as advance:
-        table = study.run(out, advance)
-    output.spans(table, out, as_json)
-    output.read(study, as_json)
+    job = job_of(model, device, dtype, revision, partial(studies.spans, text=text))
+    if found := measure(job, out, Spread(shard), f"spans of {model}", lambda study: study.text.documents):
+        table, study = found
+        output.spans(table, out, as_json)
+        output.read(study, as_json)

@@ -10,13 +10,15 @@ import typer
 from typer.core import TyperCommand
 
 from adapters.errors import StrataError, visible
+from reports.cli.machines import Spread, measure
 from reports.cli.names import SEED
-from reports.cli.options import bar, reader
+from reports.cli.options import reader
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from adapters.base import BlockModel
+    from analysis.runs.jobs import Job
     from analysis.tasks import TaskSet
 
 Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
@@ -105,20 +107,20 @@ def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
         print(list(request.continuation))
 
 
-def sweep_task(model: BlockModel, kinds: list[str], tasks: TaskSet, out: Path, memory: int | None, as_json: bool) -> None:
+def sweep_task(job: Job, name: str, out: Path, spread: Spread, as_json: bool) -> None:
     """Runs a benchmark under every ablation of the kinds, and prints what each costs."""
-    from analysis.engine.ablations import single_ablations
-    from analysis.tasks.study import TaskStudy
     from reports.cli import output
 
-    study = TaskStudy.of(model, single_ablations(model.spec, kinds), tasks, memory=memory)
-    with bar(f"{tasks.name} without parts of {model.spec.name}", study.steps) as advance:
-        table = study.run(out, advance)
+    found = measure(job, out, spread, f"{name} without parts of {job.source}", lambda study: study.steps)
+    if found is None:
+        return
+    table, study = found
     if as_json:
         output.records(table)
         return
     if study.cut:
-        print(f"{study.cut} requests exceed the context of {model.spec.max_len} tokens and were truncated on the left, as by lm_eval")
+        print(f"{study.cut} requests exceed the context of {study.model.spec.max_len} tokens and were truncated on the left, as by lm_eval")
+    tasks = study.tasks
     _show(table, tasks.name if tasks.name in set(table["dataset"]) else str(table["dataset"].iloc[0]))
     output.where(out / "summary.csv")
 

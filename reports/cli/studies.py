@@ -1,0 +1,66 @@
+"""What commands measure, made from a model and options on whichever machine it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adapters.base import BlockModel
+
+if TYPE_CHECKING:
+    from analysis.data.batches import Text
+    from analysis.metrics.spans import SpanStudy
+    from analysis.metrics.study import ImportanceStudy
+    from analysis.runs.sweep_run import SweepStudy
+    from analysis.tasks import TaskSet
+    from analysis.tasks.study import TaskStudy
+
+
+def sweep(model: BlockModel, *, kinds: Sequence[str], edits: Sequence[str], text: Text, kl: bool, memory: int | None) -> SweepStudy:
+    from analysis.engine.ablations import single_ablations
+    from analysis.runs.sweep_run import SweepStudy
+
+    ablations = single_ablations(model.spec, kinds, edits)
+    calibration = text.calibration(model) if any(ablation.edit == "mean" for ablation in ablations) else None
+    return SweepStudy.of(model, ablations, text, kl=kl, memory=memory, calibration=calibration)
+
+
+def importance(model: BlockModel, *, metrics: Sequence[str], kinds: Sequence[str], text: Text, first_token: bool) -> ImportanceStudy:
+    from analysis.metrics.study import ImportanceStudy
+
+    study = ImportanceStudy(model, text, tuple(metrics), tuple(kinds), first_token)
+    study.check()
+    return study
+
+
+def spans(model: BlockModel, *, text: Text) -> SpanStudy:
+    from analysis.metrics.spans import SpanStudy
+
+    return SpanStudy(model, text)
+
+
+@cache
+def task_set(task: str, shots: int | None, limit: int | None, seed: int, data: Path | None) -> TaskSet:
+    """Read once in a process."""
+    from analysis.tasks import load_tasks
+
+    return load_tasks(task, shots=shots, limit=limit, seed=seed, data=data)
+
+
+def tasks(
+    model: BlockModel,
+    *,
+    kinds: Sequence[str],
+    memory: int | None,
+    task: str,
+    shots: int | None,
+    limit: int | None,
+    seed: int,
+    data: Path | None,
+) -> TaskStudy:
+    from analysis.engine.ablations import single_ablations
+    from analysis.tasks.study import TaskStudy
+
+    return TaskStudy.of(model, single_ablations(model.spec, kinds), task_set(task, shots, limit, seed, data), memory=memory)
