@@ -56,6 +56,11 @@ class ModelSpec:
     quantised: str = ""  # how the file holds its weights: bits, groups, format; empty: as floats
 
     @property
+    def architecture(self) -> str:
+        """What readers call models whose mixers are like these."""
+        return {"rwkv": "RWKV", "mamba": "Mamba"}.get(self.family, "Transformer")
+
+    @property
     def has_heads(self) -> bool:
         return all(block.n_heads is not None for block in self.blocks)
 

@@ -9,7 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MACHINERY = ("stats", "paper", "display", "data", "engine", "runs", "metrics", "removal", "tasks", "zoo", "checkpoints", "parameters")
-NOTEBOOKS = ("depth", "importance", "width", "depth_vs_width", "pruning", "methods", "quantization", "comparison")  # a folder for each
+NOTEBOOKS = (
+    "depth",
+    "importance",
+    "width",
+    "depth_vs_width",
+    "pruning",
+    "methods",
+    "quantization",
+    "comparison",
+    "redundancy",
+)  # a folder for each
 FLOORS = (
     "adapters",
     *(f"analysis.{room}" for room in (*MACHINERY, *NOTEBOOKS, "verbs")),

@@ -8,12 +8,15 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from adapters.specs import ModelSpec
 from analysis.comparison import verdicts
 from analysis.comparison.redundancy import LIMIT, SUMMARIES
 from analysis.comparison.study import UNITS, Compared, Measured
+from analysis.comparison.verdicts import Contrast
 from analysis.display.format import bounded, escape, listed, number
 from analysis.display.model_lines import bands
 from analysis.display.sentences import Effect
@@ -23,7 +26,7 @@ from analysis.stats.estimates import Estimate, mean
 from analysis.stats.intervals import ratio
 from analysis.zoo.groups import Group, matching, one_training, unequal_steps
 
-MAIN = "area"  # the summary that words are about
+LEAD, MAIN = "effective", "area"  # the summaries that words are about: the first in plain units
 LIMITS = (
     "Summaries describe removal without retraining, on one kind of text. Where losses are small compared with their noise, they are "
     "spread out or concentrated by chance, so a summary of single blocks is less certain than its interval. Blocks are removed in the "
@@ -197,7 +200,7 @@ class Comparison:
 
     @cached_property
     def conclusion(self) -> str:
-        """A sentence for each pair of groups about the area under the removal curve, which was chosen before anything was measured."""
+        """A sentence or two for each pair of groups, those that are further apart first, and then what holds for all of them."""
         skipped = verdicts.skipped([(escape(a.name), escape(b.name)) for a, b in self._pairs if unequal_steps(a, b)])
         if not self._pairs:
             same = "are one architecture at different steps of training" if len(self.of.groups) > 1 else "differ only in their seed"
@@ -205,12 +208,54 @@ class Comparison:
         if not self.gaps:
             return skipped
         alike = verdicts.controlled([(escape(a), escape(b), self._matched(a, b)) for a, b in self.gaps])
-        said = [f"{alike} {skipped}".strip()]
-        for (a, b), gaps in self.gaps.items():
-            first, second = (verdicts.Side(escape(name), self._values(name, MAIN)) for name in (a, b))
-            gap = Effect(gaps[MAIN][0].interval, gaps[MAIN][1], self.n_documents)
-            said.append(f"- {verdicts.difference(SUMMARIES[MAIN], first, second, gap, matched=self._matched(a, b))}")
-        return "\n\n".join([said[0], "\n".join(said[1:])])
+        sides = [(self._side(a, MAIN), self._side(b, MAIN)) for a, b in self.gaps]
+        said = [f"- {self.sentence(a, b)}" for a, b in sorted(self.gaps, key=lambda pair: -self._apart(pair))]
+        return "\n\n".join(["\n".join(said), " ".join(filter(None, [verdicts.few_seeds(sides), alike, skipped]))])
+
+    def sentence(self, a: str, b: str) -> str:
+        """Two groups: the effect in blocks first, then the area under the removal curve."""
+        gaps, matched = self.gaps[a, b], self._matched(a, b)
+        said = []
+        for name, n_blocks in ((LEAD, (self._blocks(a), self._blocks(b))), (MAIN, None)):
+            gap = Effect(gaps[name][0].interval, gaps[name][1], self.n_documents)
+            said.append(
+                verdicts.difference(SUMMARIES[name], self._side(a, name), self._side(b, name), gap, matched=matched, n_blocks=n_blocks)
+            )
+        return " ".join(dict.fromkeys(said))
+
+    @cached_property
+    def contrasts(self) -> list[Contrast]:
+        """Groups of different architectures, those that are further apart first."""
+        found = []
+        for a, b in sorted(self.gaps, key=lambda pair: -self._apart(pair)):
+            kinds = tuple(self._spec(name).architecture for name in (a, b))
+            effective = [tuple(v * self._blocks(name) for v in self._values(name, LEAD)) for name in (a, b)]
+            known = [values if np.isfinite(values).all() else () for values in effective]
+            found.append(
+                Contrast(
+                    (a, b),
+                    (kinds[0], kinds[1]),
+                    (known[0], known[1]),
+                    (self._blocks(a), self._blocks(b)),
+                    self.gaps[a, b][LEAD][1],
+                    self.sentence(a, b),
+                )
+            )
+        return [one for one in found if one.architectures[0] != one.architectures[1]]
+
+    def _apart(self, pair: tuple[str, str]) -> float:
+        """How far two groups are apart by LEAD; those that do not differ significantly come last."""
+        gap, significant = self.gaps[pair][LEAD]
+        return abs(gap.value) if significant else -1.0
+
+    def _side(self, group: str, name: str) -> verdicts.Side:
+        return verdicts.Side(escape(group), self._values(group, name))
+
+    def _spec(self, group: str) -> ModelSpec:
+        return next(m.spec for m in self.of.models if m.name in self._groups[group].members)
+
+    def _blocks(self, group: str) -> int:
+        return len(self._spec(group).blocks)
 
     @property
     def limits(self) -> str:

@@ -19,12 +19,14 @@ from analysis.comparison.redundancy import SUMMARIES, estimate
 from analysis.data.batches import Text, tokenizer_hash
 from analysis.data.documents import require_disjoint, sample
 from analysis.data.unigram import unigram_bits
+from analysis.depth import study as depth
 from analysis.depth.study import KINDS
 from analysis.display.format import minutes
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import plan
 from analysis.metrics.study import ImportanceStudy
+from analysis.runs.budgets import Takes
 from analysis.runs.run import Run
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.single_removals import SingleRemovals
@@ -32,6 +34,7 @@ from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.estimates import Estimate
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
+from analysis.width.study import HEADS, heads_flops
 from analysis.zoo.groups import Facts, Group, groups
 
 Load = Callable[[str], BlockModel]
@@ -107,6 +110,13 @@ def compare(names: Sequence[str], load: Load, facts: Facts, config: RunConfig) -
     short = {m.name: m.spec.name for m in models}
     named = [group if group.facts else replace(group, name=short[group.name]) for group in grouped]
     return Compared(models, named, text, calibration)
+
+
+def takes(spec: ModelSpec) -> Takes:
+    """Of each model: its parts one at a time, its path, and heads where a model's share of the time holds them."""
+    blocks = plan(spec, single_ablations(spec, ["blocks"])).flops_per_token
+    passes = {**depth.takes(spec).passes, "removal order": blocks, "removal path": blocks}
+    return Takes(passes | ({HEADS: heads_flops(spec)} if spec.has_heads else {}), 1, {HEADS: 1.0})
 
 
 class Reader(NamedTuple):

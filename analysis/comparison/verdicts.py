@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -28,33 +29,62 @@ class Side(NamedTuple):
     values: tuple[float, ...]  # of each seed
 
 
-def difference(summary: Summary, a: Side, b: Side, gap: Effect, *, matched: str) -> str:
-    """Does a summary differ between two sides, and is that one of models or of architectures?
+@dataclass(frozen=True)
+class Contrast:
+    """What the first page of a report says of a Transformer and an RWKV, or of any two sides: effective blocks of each seed."""
+
+    names: tuple[str, str]
+    architectures: tuple[str, str]  # `ModelSpec.architecture`
+    effective: tuple[tuple[float, ...], tuple[float, ...]]  # blocks, of each seed; empty where nothing can be lost
+    n_blocks: tuple[int, int]
+    significant: bool
+    sentence: str  # Markdown
+
+
+def difference(summary: Summary, a: Side, b: Side, gap: Effect, *, matched: str, n_blocks: tuple[int, int] | None = None) -> str:
+    """Does a summary differ between two sides, and do their seeds agree?
 
     `gap`: mean of a minus mean of b, paired over documents. `matched`: what they were matched by in a controlled training
-    ("equal tokens", "equal loss"); empty if they were not.
+    ("equal tokens", "equal loss"); empty if they were not. With `n_blocks` shares are given as numbers of blocks. That few seeds
+    speak of models alone is for `few_seeds` to say, once for all pairs.
     """
     if not np.isfinite([*a.values, *b.values]).all():
         return f"{capital(summary.title)} cannot be compared: {NO_GAIN}."
-    found = f"{capital(summary.title)}: {_mean(a)} for {a.name}, {_mean(b)} for {b.name}"
+    found = _both(summary, a, b, n_blocks)
     if gap.n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"{found}. {capital(not_known('whether they differ', gap.n_documents))}."
-    found += f"; difference {bounded(gap.size)}."
+    if n_blocks is None:
+        found += f"; difference {bounded(gap.size)}"
     if not gap.significant:
-        return f"{found} They do not differ significantly."
+        return f"{found}. They do not differ significantly."
     high, low = (a, b) if gap.size.value > 0 else (b, a)
     if _overlap(high, low):
-        return f"{found} The seeds disagree: one of {low.name} reaches one of {high.name}, so no difference is supported."
-    said = f"{found} {capital(summary.higher.format(high.name))}"
-    if min(len(a.values), len(b.values)) < SEEDS:
-        few = f"{len(a.values)} and {len(b.values)} here"
-        return f"{said}. That is about {_these(a, b)}, not about architectures, for which {SEEDS} seeds of each are needed ({few})."
-    if not matched:
-        return f"{said}, in every seed. They were not trained alike, so the architecture is not the only difference."
+        return f"{found}. The seeds disagree: one of {low.name} reaches one of {high.name}, so no difference is supported."
+    said = f"{found}: significantly, {summary.higher.format(high.name)}"
+    if min(len(a.values), len(b.values)) < SEEDS or not matched:
+        return f"{said}."
     p = _between_seeds(high.values, low.values)
     if p > 0.05:
-        return f"{said}. That is about these models; seeds vary too much to say it of the architectures (p = {number(p)} over seeds)."
-    return f"{said}: a difference between the architectures as trained here, at {matched} (p = {number(p)} over seeds)."
+        return f"{said}. Seeds vary too much to say it of the architectures (p = {number(p)} over seeds)."
+    return f"{said}, a difference between the architectures as trained here, at {matched} (p = {number(p)} over seeds)."
+
+
+def few_seeds(pairs: Sequence[tuple[Side, Side]]) -> str:
+    """The caveat on seeds, once for all pairs."""
+    few = [(a.name, b.name) for a, b in pairs if min(len(a.values), len(b.values)) < SEEDS]
+    if not few:
+        return ""
+    those = "These sentences are" if len(few) == len(pairs) else f"What is said of {_pairs(few)} is"
+    return f"{those} about the models that were measured, not about architectures, for which {SEEDS} seeds of each are needed."
+
+
+def _both(summary: Summary, a: Side, b: Side, n_blocks: tuple[int, int] | None) -> str:
+    """ "2.70 effective blocks of 12 for Llama against 10.4 for RWKV"."""
+    if n_blocks is None:
+        return f"{capital(summary.title)}: {_mean(a)} for {a.name}, {_mean(b)} for {b.name}"
+    first, second = (number(float(np.mean(side.values)) * n) for side, n in zip((a, b), n_blocks, strict=True))
+    rest = "" if n_blocks[0] == n_blocks[1] else f" of {n_blocks[1]}"
+    return f"{first} effective blocks of {n_blocks[0]} for {a.name} against {second}{rest} for {b.name}"
 
 
 def spread(name: str, summary: Summary, values: Sequence[float], document: Interval) -> str:
@@ -142,8 +172,3 @@ def _overlap(high: Side, low: Side) -> bool:
 
 def _mean(side: Side) -> str:
     return number(float(np.mean(side.values)))
-
-
-def _these(a: Side, b: Side) -> str:
-    n = len(a.values) + len(b.values)
-    return f"these {'two' if n == 2 else n} models"

@@ -10,20 +10,23 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS, PACKAGES
+from adapters.specs import ModelSpec
 from analysis.data.batches import Text
 from analysis.depth import findings
 from analysis.display import sentences
 from analysis.display.format import INTERVALS, bounded, number
 from analysis.display.result import Result, read
-from analysis.engine.plan import Plan
+from analysis.engine.ablations import single_ablations
+from analysis.engine.plan import Plan, plan
 from analysis.metrics.study import ImportanceStudy
-from analysis.runs.budgets import BUDGETS
+from analysis.runs.budgets import BUDGETS, Takes
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import Interval
 from analysis.stats.rank_agreement import Scores, agreement
 
 KINDS = ("blocks", "mixers", "ffns")
+SWEEP = "single blocks, mixers and ffns"  # what is scored, by name
 LIMITS = (
     "These results are for one model on one kind of text, without retraining after a removal. The effects of single removals do not "
     "add up: two blocks that can each be removed alone may not be removable together."
@@ -97,13 +100,21 @@ class Depth(Result):
             "Significance": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% within each kind",
         }
 
+    @property
+    def rises(self) -> Scores:
+        """Of the loss without each block."""
+        blocks = slice(1, 1 + len(self.model.spec.blocks))  # of the plan: dense, then blocks
+        return Scores(self.nll[blocks] - self.nll[0], self.nll_tokens)
+
+    @cached_property
+    def tau(self) -> Interval:
+        """Kendall's tau of Block Influence with the rise in loss."""
+        return agreement(Scores(self.bi, self.bi_tokens), self.rises, paired=False)
+
     @cached_property
     def bi_agreement(self) -> str:
         """Does Block Influence order blocks as the loss does?"""
-        blocks = slice(1, 1 + len(self.model.spec.blocks))  # of the plan: dense, then blocks
-        rises = Scores(self.nll[blocks] - self.nll[0], self.nll_tokens)
-        interval = agreement(Scores(self.bi, self.bi_tokens), rises, paired=False)
-        return sentences.agreement_sentence(interval, "Block Influence", n_blocks=len(self.bi), n_documents=self.n_documents)
+        return sentences.agreement_sentence(self.tau, "Block Influence", n_blocks=len(self.bi), n_documents=self.n_documents)
 
     @cached_property
     def parts(self) -> str:
@@ -126,6 +137,11 @@ def _bounds(low: float, high: float) -> str:
 
 def _interval(rows: pd.DataFrame, metric: str) -> str:
     return bounded(Interval(*rows.loc[metric, ["value", "ci_low", "ci_high"]]), number)
+
+
+def takes(spec: ModelSpec) -> Takes:
+    """The sweep of blocks, mixers and ffns, and Block Influence."""
+    return Takes({SWEEP: plan(spec, single_ablations(spec, KINDS)).flops_per_token, "Block Influence": spec.flops_per_token}, 4)
 
 
 def depth(model: BlockModel, config: RunConfig) -> Depth:

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import pandas as pd
 
+from adapters.ablation import Ablation
 from adapters.base import BlockModel
+from adapters.specs import ModelSpec
 from analysis.data.batches import Text
+from analysis.depth.study import KINDS
 from analysis.display.format import bounded, count, percent
 from analysis.display.removal_plots import Panel
 from analysis.display.result import Result, read
-from analysis.removal.paths import RemovalPath, Scored, up_to
+from analysis.engine.ablations import single_ablations
+from analysis.engine.plan import plan
+from analysis.removal.paths import Scored, up_to
 from analysis.removal.savings import MEASURES, Comparison, Curve, compare
+from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.width.head_orders import NAMES, Removals
 from analysis.width.sentences import cheapest_kind, depth_or_width
+from analysis.width.study import heads_flops
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
 LIMIT, POINTS = 0.3, 12  # of the blocks' parameters go along a path, in at most so many steps
+ORDER_OF_KINDS, PATHS_OF_KINDS = "order of all parts", "sets of all parts"  # what is scored, by name
 ORDER, PATHS = 0.25, 0.25  # of the budget's time: causal orders of all kinds, and the paths
 
 
@@ -33,6 +42,7 @@ class DepthWidth(Result):
     calibration: Text
     order: str  # by which importance parts are removed, as in `removals.NAMES`
     scored: Scored  # paths by kind
+    ordered: dict[str, list[Ablation]]  # all parts of each kind, those first that are removed first
 
     @property
     def n_documents(self) -> int:
@@ -108,6 +118,15 @@ class DepthWidth(Result):
         return "\n\n".join(sentences)
 
 
+def takes(spec: ModelSpec) -> Takes:
+    """Orders of all kinds of parts on calibration text, and the sets of each."""
+    kinds = [*KINDS, *(["heads"] * spec.has_heads)]
+    sets = sum(min(POINTS, ceil(LIMIT * len(single_ablations(spec, [kind])))) for kind in kinds)
+    orders = plan(spec, single_ablations(spec, KINDS)).flops_per_token + (heads_flops(spec) if spec.has_heads else 0)
+    passes = {ORDER_OF_KINDS: orders, "importance of all parts": 4.0 * spec.flops_per_token}
+    return Takes({**passes, PATHS_OF_KINDS: sets * (1 - LIMIT / 2) * spec.flops_per_token}, 5, {ORDER_OF_KINDS: ORDER})
+
+
 def depth_width(model: BlockModel, config: RunConfig) -> DepthWidth:
     """Orders parts of every kind on calibration text and removes them in this order on held-out text.
 
@@ -115,13 +134,11 @@ def depth_width(model: BlockModel, config: RunConfig) -> DepthWidth:
     order: by what each part costs alone when the budget holds these sweeps, else by Taylor.
     """
     removals = Removals(model, config.within(model))
-    kinds = ["blocks", "mixers", "ffns", *(["heads"] * model.spec.has_heads)]
+    kinds = [*KINDS, *(["heads"] * model.spec.has_heads)]
     held_out, calibration = removals.texts(config.documents or MIN_DOCUMENTS_FOR_CI)
     causal = removals.limited(ORDER).causal(kinds, calibration)
     scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}
-    paths: dict[str, RemovalPath] = {}
-    for kind in kinds:
-        ordered = removals.ordered(kind, scores[kind])
-        paths[kind] = up_to(ordered, removals.shares(ordered, "block parameters"), LIMIT, POINTS)
+    ordered = {kind: removals.ordered(kind, scores[kind]) for kind in kinds}
+    paths = {kind: up_to(parts, removals.shares(parts, "block parameters"), LIMIT, POINTS) for kind, parts in ordered.items()}
     scored, text = removals.limited(PATHS).paths("depth and width", paths, held_out)
-    return DepthWidth(model, text, calibration, "causal" if causal else "taylor", scored)
+    return DepthWidth(model, text, calibration, "causal" if causal else "taylor", scored, ordered)

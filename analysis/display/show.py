@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -91,7 +93,18 @@ def figure(drawn: Figure, caption: str, *name: str) -> None:
     display(Markdown(caption), metadata=HIDDEN)
 
 
-def table(rows: pd.DataFrame, caption: str, *name: str) -> None:
+def found(*findings: Any) -> None:
+    """Hands dataclasses of plain numbers to the report, whose first page is made from them; nothing is shown."""
+    said = json.dumps([[type(one).__name__, asdict(one)] for one in findings], allow_nan=False)
+    display({"text/plain": ""}, metadata={"strata": {"hidden": True, "findings": said}}, raw=True)
+
+
+def facts(rows: pd.DataFrame) -> None:
+    """Shows what was measured, and on what: two columns of text, which a report puts at its end."""
+    table(rows, "What was measured, and on what.", "measured", facts=True)
+
+
+def table(rows: pd.DataFrame, caption: str, *name: str, facts: bool = False) -> None:
     """Shows a short table without its index, with a caption (Markdown); cells are plain text, column names are Markdown.
 
     Its file, named as that of a figure, has the numbers with all their digits.
@@ -101,7 +114,9 @@ def table(rows: pd.DataFrame, caption: str, *name: str) -> None:
     align = ["right" if right else "left" for right in numeric]
     markdown = tabulate(cells, headers=list(map(str, rows)), tablefmt="pipe", colalign=align, disable_numparse=True)
     display(Markdown(caption), metadata=HIDDEN)
-    mark = {"caption": caption} | _written("tables", name, ".csv", as_csv(rows))
+    mark: dict[str, Any] = {"caption": caption} | _written("tables", name, ".csv", as_csv(rows))
+    if facts:
+        mark["facts"] = rows.astype(str).to_numpy().tolist()
     display({"text/markdown": markdown, "text/plain": markdown}, metadata={"strata": mark}, raw=True)
 
 

@@ -9,12 +9,15 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
+from adapters.specs import ModelSpec
 from analysis.data.batches import Text
-from analysis.depth.study import KINDS
+from analysis.depth import study as depth
+from analysis.depth.study import KINDS, SWEEP
 from analysis.importance.results import EFFECTS, Ranking
 from analysis.importance.straight import straight
 from analysis.metrics.metrics import METRICS
 from analysis.metrics.study import TAYLOR, ImportanceStudy
+from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import Array
@@ -24,14 +27,26 @@ SAMPLES = 3  # of calibration text
 PARTS = ("texts:XSum", "texts:MultiLexSum")  # news and law: what `texts` is compared with where no other corpora are named
 
 
+def takes(spec: ModelSpec) -> Takes:
+    """The sweep of depth, and every metric of several texts. Raises StrataError on a model of one block."""
+    _check(spec)
+    texts = 2 + len(PARTS) + SAMPLES  # with first tokens and without
+    gradients, spans = 3, 4  # in passes
+    return Takes({SWEEP: depth.takes(spec).passes[SWEEP], "metrics": (texts + gradients + spans) * spec.flops_per_token}, 10)
+
+
+def _check(spec: ModelSpec) -> None:
+    if len(spec.blocks) < 2:
+        raise StrataError(f"{spec.name} has one block, and an order needs two: run the notebook on depth alone")
+
+
 def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) -> Ranking:
     """Measures every metric, added ones too, on calibration text beside the sweep of `depth`, which runs once for both.
 
     `others`: corpora whose removal orders are compared with that of the setting's; news and law where they are not named and
     that is `texts`. At most a batch of streams is held. Raises StrataError on a model of one block.
     """
-    if len(model.spec.blocks) < 2:
-        raise StrataError(f"{model.spec.name} has one block, and an order needs two: run the notebook on depth alone")
+    _check(model.spec)
     removed = SingleRemovals.sized(model, KINDS, config)
     text = removed.text
     calibration = text.calibration(model)

@@ -9,10 +9,13 @@ from functools import cached_property
 import pandas as pd
 
 from adapters.base import BlockModel
+from adapters.specs import ModelSpec
 from analysis.data.batches import Text
 from analysis.display.format import bounded, escape, listed
 from analysis.display.removal_plots import Panel
 from analysis.display.result import Result, read
+from analysis.engine.ablations import single_ablations
+from analysis.engine.plan import plan
 from analysis.methods import findings, laco, llm_pruner, removal
 from analysis.methods.accuracy import Answers, has_options
 from analysis.methods.bench import MethodRuns, PrunedPoint
@@ -22,6 +25,7 @@ from analysis.methods.table import METHODS
 from analysis.paper.shortgpt import paper_n_removed
 from analysis.paper.table_1 import COLUMNS, VERSION, printed
 from analysis.removal.savings import MEASURES
+from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import Array, Interval, ratio
 from analysis.tasks import TaskSet
@@ -199,6 +203,12 @@ def targets_of(model: BlockModel) -> tuple[float, ...]:
     n = len(model.blocks)
     counts = {paper_n_removed(n), *(min(max(1, round(share * n)), n - 1) for share in OTHERS)}
     return tuple(_target(model, count) for count in sorted(counts))
+
+
+def takes(spec: ModelSpec) -> Takes:
+    """Single blocks on calibration text, and every method at four sizes: about seven passes each, and what solving takes."""
+    singles = plan(spec, single_ablations(spec, ["blocks"])).flops_per_token
+    return Takes({"single blocks, calibration": singles, "pruned models": 7 * 4 * len(METHODS) * spec.flops_per_token}, 15)
 
 
 def compare_methods(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source, remove_blocks
+from adapters.specs import ModelSpec
 from analysis.display.format import count
 from analysis.engine.cost import speed
 from analysis.pruning.results import RemovalResult
@@ -15,7 +16,13 @@ from analysis.pruning.speed import speeds
 from analysis.removal.orders import RANDOM, random_order
 from analysis.removal.paths import score
 from analysis.removal.search import find_paths, sized_paths
+from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig, progress_fraction
+
+
+def takes(spec: ModelSpec) -> Takes:
+    """Every order, and sets of each; those that are found by trying blocks read few documents."""
+    return Takes({"removal orders and their sets": 8 * len(spec.blocks) * spec.flops_per_token}, 12)
 
 
 def removal(model: BlockModel, config: RunConfig, source: Source | None = None) -> RemovalResult:

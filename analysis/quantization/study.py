@@ -12,6 +12,8 @@ import pandas as pd
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.checkpoints.export import Source
+from adapters.errors import StrataError
+from adapters.specs import ModelSpec
 from analysis.data.batches import Text
 from analysis.display.format import bounded, capital, count, named, number
 from analysis.display.result import Result, read
@@ -20,8 +22,9 @@ from analysis.methods.accuracy import METRIC, has_options
 from analysis.paper.shortgpt import QUANTISED, named_in_paper, paper_n_removed
 from analysis.pruning.speed import memory
 from analysis.quantization import findings
-from analysis.quantization.gptq import SCHEMES, Recipe, require, widest
+from analysis.quantization.gptq import GROUPS, SCHEMES, Recipe, require, widest
 from analysis.quantization.variants import Variant, Variants, lowest
+from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
 from analysis.runs.tables import tidy
 from analysis.stats.intervals import Array, Interval, ratio
@@ -140,6 +143,15 @@ class Quantised(Result):
         return f"With 16 bits per float, the file shrinks to {shares} of the original."
 
     limits = LIMITS
+
+
+def takes(spec: ModelSpec) -> Takes:
+    """Quantising a model and its pruned forms. Raises StrataError on a model that cannot be, with the reason."""
+    require(spec)
+    widths = sorted({w for b in spec.blocks for w in (spec.d_model, b.d_ffn, (b.n_heads or 0) * (b.head_dim or 0))})
+    if any(width % min(GROUPS) for width in widths):
+        raise StrataError(f"its rows have {', '.join(map(str, widths))} weights, which groups of {min(GROUPS)} do not divide")
+    return Takes({"quantised models": 80 * spec.flops_per_token}, 20)
 
 
 def quantization(source: str, model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = ()) -> Quantised:

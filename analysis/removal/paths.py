@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 from operator import or_
@@ -61,6 +61,7 @@ class Scored:
     paths: dict[str, RemovalPath]  # what was scored of each
     nll: dict[Ablation, Array]  # (documents,)
     tokens: Array
+    bytes: Array = field(default_factory=lambda: np.zeros(0))  # (documents,) of the scored tokens; empty where nobody asked
 
     def rise(self, ablation: Ablation, base: Ablation = NONE) -> Interval:
         """Of the loss over that of `base`, in nats per token, paired over documents."""
@@ -102,4 +103,4 @@ def size(ablation: Ablation) -> float:
 
 def score(model: BlockModel, ablations: Sequence[Ablation], sums: Mapping[str, Array], paths: dict[str, RemovalPath]) -> Scored:
     """From the sums of a sweep of `ablations` (SweepStudy.scores)."""
-    return Scored(model, paths, dict(zip(ablations, sums["nll"], strict=True)), sums["tokens"])
+    return Scored(model, paths, dict(zip(ablations, sums["nll"], strict=True)), sums["tokens"], sums["bytes"])

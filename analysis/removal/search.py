@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -45,8 +45,11 @@ class Found(NamedTuple):
     searched: int  # documents that orders of many ablated models read
 
 
-def find_paths(model: BlockModel, calibration: Text, config: RunConfig, rate: float) -> Found:
-    """Every order that the budget holds, found on calibration text at `rate` FLOPs a second; paths are kept beside the runs."""
+def find_paths(model: BlockModel, calibration: Text, config: RunConfig, rate: float, names: Sequence[str] = ()) -> Found:
+    """Every order that the budget holds, or of those some, found on calibration text at `rate` FLOPs a second.
+
+    Paths are kept beside the runs.
+    """
     budget, progress = config.budget, config.progress
     few = replace(calibration, documents=min(calibration.documents, SEARCHED[budget.seconds is not None]))
     found_on = {
@@ -54,7 +57,7 @@ def find_paths(model: BlockModel, calibration: Text, config: RunConfig, rate: fl
         for t in (calibration, few)
     }
     result = Found({}, {}, few.documents)
-    for name, order in ORDERS.items():
+    for name, order in ((name, ORDERS[name]) for name in names or ORDERS):
         read = few if order.searched else calibration
         takes = order.flops(model.spec, order.parts(model.spec) - 1) * read.documents * read.window / rate
         path = _kept(name, found_on[read], read, config.out, not order.searched or takes <= (budget.seconds or takes))

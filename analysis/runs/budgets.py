@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from adapters.base import BlockModel
 from adapters.errors import unknown
@@ -21,6 +24,17 @@ class Budget:
     def within(self, *models: BlockModel) -> Budget:
         """The same with a window that the context of every model holds, with a token to spare for BOS."""
         return replace(self, window=min(self.window, *(model.spec.max_len - 1 for model in models)))
+
+
+class Takes(NamedTuple):
+    """What a study takes of a model, stated before it runs.
+
+    What several studies score is called the same in each, and scored once for all of them.
+    """
+
+    passes: Mapping[str, float]  # FLOPs for each token of text, by what is scored
+    beside: float  # seconds beside them, of resampling and drawing
+    within: Mapping[str, float] = MappingProxyType({})  # what is skipped when it takes more than this share of a sweep's seconds
 
 
 BUDGETS = {"quick": Budget(128, 24, 180, report=480), "full": Budget(512, 64, None)}

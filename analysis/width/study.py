@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from adapters.base import BlockModel
+from adapters.specs import ModelSpec
 from analysis.data.batches import Text
 from analysis.depth.findings import redundancy
 from analysis.display.format import INTERVALS, bounded, count
@@ -17,8 +18,9 @@ from analysis.display.result import Result, read
 from analysis.display.sentences import intervals, reliability_sentence
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
-from analysis.engine.plan import Plan
+from analysis.engine.plan import Plan, plan
 from analysis.removal.paths import Scored, up_to
+from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
 from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
@@ -28,6 +30,8 @@ from analysis.width.head_orders import NAMES, Removals
 from analysis.width.pattern import patterns, places
 
 SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
+HEADS = "single heads"  # what is scored, by name
+SHORT = 32  # tokens of a window, where longer ones take too long
 LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps
 CHEAP = ("l2", "bi", "taylor")  # importance of a head from passes over the dense model
 
@@ -170,6 +174,27 @@ class Width(Result):
         return f"{self.found} {self.pattern}"
 
 
+def takes(spec: ModelSpec) -> Takes:
+    """Single heads, again on calibration text for their causal order, and the sets of each order. Raises StrataError without heads."""
+    heads, sets = heads_flops(spec), POINTS * (1 + len(CHEAP)) * (1 - LIMIT / 4)
+    orders = {"order of heads": heads, "importance of heads": 4 * spec.flops_per_token}
+    return Takes({HEADS: heads, **orders, "heads removed": sets * spec.flops_per_token}, 8, {"order of heads": ORDER})
+
+
+def heads_flops(spec: ModelSpec) -> float:
+    """Of every head on its own, for each token. Raises StrataError on a model without heads."""
+    return plan(spec, single_ablations(spec, ["heads"])).flops_per_token
+
+
+def single_heads(model: BlockModel, config: RunConfig) -> SingleRemovals:
+    """Every head on its own, on windows of SHORT tokens where the budget holds too few documents of its own window for intervals."""
+    config = config.limited(SWEEP)
+    singles = SingleRemovals.sized(model, ["heads"], config)
+    if singles.text.documents >= MIN_DOCUMENTS_FOR_CI or config.documents or config.budget.window <= SHORT:
+        return singles
+    return SingleRemovals.sized(model, ["heads"], replace(config, budget=replace(config.budget, window=SHORT)))
+
+
 def width(model: BlockModel, config: RunConfig) -> Width:
     """Sweeps all heads on held-out text, orders them on calibration text, and removes them along these orders on held-out text.
 
@@ -178,7 +203,7 @@ def width(model: BlockModel, config: RunConfig) -> Width:
     """
     removals = Removals(model, config.within(model))
     parts = single_ablations(model.spec, ["heads"])
-    singles = SingleRemovals.sized(model, ["heads"], removals.limited(SWEEP).config)
+    singles = single_heads(model, removals.config)
     study, text = singles.study, singles.text
     calibration = removals.texts(max(config.documents or 0, MIN_DOCUMENTS_FOR_CI, text.documents))[1]
     sweep, sums = singles.run(config.progress, "single heads")

@@ -158,7 +158,8 @@ def test_real_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bits = study.losses[study.losses["unit"] == "bits"].reset_index()
     margins = {m.spec.name: m.gain_over_unigram.sum() / m.bytes.sum() for m in study.of.models}
     assert shares["value"].to_numpy() == pytest.approx((bits["value"] / bits["model"].map(margins)).to_numpy())
-    assert study.conclusion.count("these two models, not about architectures") + study.conclusion.count("do not differ significantly") == 1
+    assert study.conclusion.count("significant") >= 1
+    assert study.conclusion.count("not about architectures") == 1
     assert study.spreads.empty
     assert "the variation between seeds is not known" in study.spread
     assert set(study.curves["share"].round(3)) >= {0, 0.2, 1}

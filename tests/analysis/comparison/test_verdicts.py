@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import pytest
-
 from analysis.comparison.redundancy import SUMMARIES
-from analysis.comparison.verdicts import Side, controlled, difference, equally, over_training, skipped, spread
+from analysis.comparison.verdicts import Side, controlled, difference, equally, few_seeds, over_training, skipped, spread
 from analysis.display.sentences import Effect
 from analysis.stats.intervals import Interval
 
@@ -30,17 +28,33 @@ def test_three_agreeing_seeds_trained_alike_speak_of_architectures() -> None:
     assert "at equal loss" in other
 
 
-@pytest.mark.parametrize(("a", "b", "these"), [((0.6,), (0.4,), "these two models"), ((0.6, 0.61), (0.4, 0.41, 0.42), "these 5 models")])
-def test_fewer_seeds_speak_of_these_models(a: tuple[float, ...], b: tuple[float, ...], these: str) -> None:
-    said = verdict(a, b)
-    assert f"That is about {these}, not about architectures" in said
-    assert "3 seeds of each are needed" in said
+def test_fewer_seeds_speak_of_models_and_that_is_said_once() -> None:
+    for a, b in (((0.6,), (0.4,)), ((0.6, 0.61), (0.4, 0.41, 0.42))):
+        said = verdict(a, b)
+        assert "Llama loses more as blocks are removed." in said
+        assert "architectures" not in said
+    two, three, four = (Side(name, (0.5,) * n) for name, n in (("Llama", 2), ("RWKV", 3), ("Baichuan", 4)))
+    assert few_seeds([(three, four)]) == ""
+    assert few_seeds([(two, three)]).startswith("These sentences are about the models that were measured, not about architectures")
+    assert few_seeds([(two, three), (three, four)]).startswith("What is said of Llama and RWKV is about the models")
+
+
+def test_the_effect_is_given_in_blocks() -> None:
+    def said(n_blocks: tuple[int, int], significant: bool = True) -> str:
+        sides = Side("Llama", (0.2, 0.25)), Side("RWKV", (0.8, 0.9))
+        gap = Effect(Interval(-0.6, -0.7, -0.5), significant, 24)
+        return difference(SUMMARIES["effective"], *sides, gap, matched="equal tokens", n_blocks=n_blocks)
+
+    assert said((12, 12)).startswith(
+        "2.70 effective blocks of 12 for Llama against 10.2 for RWKV: significantly, the loss of RWKV is spread"
+    )
+    assert said((12, 24)).startswith("2.70 effective blocks of 12 for Llama against 20.4 of 24 for RWKV")
+    assert said((12, 12), significant=False).endswith("They do not differ significantly.")
 
 
 def test_models_that_were_not_trained_alike_say_nothing_of_architectures() -> None:
     said = verdict((0.61, 0.60, 0.62), (0.40, 0.41, 0.42), matched="")
-    assert "the architecture is not the only difference" in said
-    assert "difference between the architectures" not in said
+    assert said.endswith("Llama loses more as blocks are removed.")
 
 
 def test_seeds_that_disagree_support_nothing() -> None:
@@ -53,7 +67,7 @@ def test_seeds_that_disagree_support_nothing() -> None:
 
 def test_seeds_that_vary_as_much_as_they_differ_do_not_carry_a_claim() -> None:
     said = verdict((0.9, 0.5, 0.43), (0.40, 0.41, 0.42))
-    assert "seeds vary too much to say it of the architectures" in said
+    assert "Seeds vary too much to say it of the architectures" in said
 
 
 def test_noise_is_not_told_apart_and_few_documents_leave_it_open() -> None:

@@ -20,7 +20,7 @@ from tests.analysis.test_notebooks_on_variants import run
 from tests.reference.models import save_reader
 from tests.reference.variants import save
 
-ABOUT_ONE = ("depth", "importance", "width", "depth_vs_width", "pruning")  # notebooks
+ABOUT_ONE = ("depth", "importance", "width", "depth_vs_width", "pruning", "redundancy")  # notebooks
 
 
 @pytest.fixture(scope="module")
