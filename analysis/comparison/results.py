@@ -20,6 +20,7 @@ from analysis.comparison.verdicts import Contrast
 from analysis.display.format import bounded, escape, listed, number
 from analysis.display.model_lines import bands
 from analysis.display.sentences import Effect
+from analysis.display.style import architecture
 from analysis.engine.ablations import row_key
 from analysis.runs.tables import tidy
 from analysis.stats.estimates import Estimate, mean
@@ -50,7 +51,7 @@ class Comparison:
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        return bands(len(self.of.models), self.n_documents)
+        return bands(self.n_documents, any(len(group.members) > 1 for group in self.of.groups))
 
     @property
     def has_heads(self) -> bool:
@@ -89,7 +90,7 @@ class Comparison:
 
     @cached_property
     def losses(self) -> pd.DataFrame:
-        """What each single removal costs: model, group, kind, block, head, depth (0 to 1), unit, value and its interval."""
+        """What each single removal costs: model, group, architecture, kind, block, head, depth (0 to 1), unit, value and its interval."""
         rows = []
         for m in self.of.models:
             last = max(1, len(m.spec.blocks) - 1)
@@ -101,7 +102,7 @@ class Comparison:
                     for ablation, bits in zip(rises.ablations, scores.sums, strict=True):
                         kind, block, head, _ = row_key(m.spec, ablation)
                         rows.append((*self._labels(m), kind, block, head, (block or 0) / last, unit, *ratio(bits, scores.tokens)))
-        columns = ["model", "group", "kind", "block", "head", "depth", "unit", "value", "ci_low", "ci_high"]
+        columns = ["model", "group", "architecture", "kind", "block", "head", "depth", "unit", "value", "ci_low", "ci_high"]
         return tidy(rows, columns)
 
     @cached_property
@@ -111,13 +112,13 @@ class Comparison:
         for m in self.of.models:
             for i, sums in enumerate(m.bi.sums):
                 rows.append((*self._labels(m), i / max(1, len(m.bi.sums) - 1), *ratio(sums, m.bi.tokens)))
-        return pd.DataFrame(rows, columns=["model", "group", "depth", "value", "ci_low", "ci_high"]).astype(
+        return pd.DataFrame(rows, columns=["model", "group", "architecture", "depth", "value", "ci_low", "ci_high"]).astype(
             {"ci_low": float, "ci_high": float}
         )
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """Removal curves: model, group, share of blocks removed, loss as a share of the gain over unigram (NaN without one)."""
+        """Removal curves: model, group, architecture, share of blocks removed, loss as a share of the gain (NaN without one)."""
         rows = []
         for m in self.of.models:
             scores, n = m.losses(m.path, "share"), len(m.path.ablations)
@@ -125,7 +126,7 @@ class Comparison:
             rows.append((*self._labels(m), 0.0, *(3 * [0.0 if known else math.nan])))
             if known:
                 rows += [(*self._labels(m), (k + 1) / n, *ratio(bits, scores.tokens)) for k, bits in enumerate(scores.sums)]
-        return pd.DataFrame(rows, columns=["model", "group", "share", "value", "ci_low", "ci_high"]).astype(
+        return pd.DataFrame(rows, columns=["model", "group", "architecture", "share", "value", "ci_low", "ci_high"]).astype(
             {"ci_low": float, "ci_high": float}
         )
 
@@ -281,12 +282,12 @@ class Comparison:
         return {group.name: group for group in self.of.groups}
 
     @property
-    def group_of(self) -> dict[str, str]:
-        """The group of each model, by the model's name in figures."""
-        return dict(map(self._labels, self.of.models))
+    def labels(self) -> dict[str, tuple[str, str]]:
+        """The group and the architecture of each model, by the model's name in figures."""
+        return {name: (group, kind) for name, group, kind in map(self._labels, self.of.models)}
 
-    def _labels(self, m: Measured) -> tuple[str, str]:
-        return m.spec.name, self._group(m).name
+    def _labels(self, m: Measured) -> tuple[str, str, str]:
+        return m.spec.name, self._group(m).name, architecture(m.spec.family)
 
     def _group(self, m: Measured) -> Group:
         return next(group for group in self.of.groups if m.name in group.members)

@@ -24,6 +24,7 @@ from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import MAIN
 from analysis.comparison.study import Measured, measure
 from analysis.data.batches import tokenizer_hash
+from analysis.display import style
 from analysis.display.format import escape
 from analysis.display.model_lines import bands
 from analysis.display.sentences import Effect
@@ -55,8 +56,9 @@ class Trajectory:
         for name, steps in self.trainings.items():
             for step, m in sorted(steps.items()):
                 found = {"bits": ratio(m.dense, m.bytes)} | {key: e.interval.within(0, 1) for key, e in m.summaries.items()}
-                rows += [(name, architecture(name), step, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
-        columns = ["model", "group", "step", "measure", "value", "ci_low", "ci_high"]
+                label = (name, architecture(name), style.architecture(m.spec.family), step)
+                rows += [(*label, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
+        columns = ["model", "group", "architecture", "step", "measure", "value", "ci_low", "ci_high"]
         return tidy(rows, columns)
 
     @property
@@ -67,7 +69,7 @@ class Trajectory:
     @property
     def bands(self) -> str:
         """What the bands of a figure are; a sentence for captions."""
-        return bands(len(self.trainings), self.n_documents)
+        return bands(self.n_documents, len(set(map(architecture, self.trainings))) < len(self.trainings))
 
     @property
     def n_documents(self) -> int:

@@ -65,6 +65,11 @@ class Depth(Result):
         merged = self.sweep[self.sweep["metric"] != "significant"].merge(significant, on=["kind", "block"], how="left")
         return merged.assign(significant=merged["significant"].fillna(1).astype(bool))
 
+    @property
+    def dense(self) -> float:
+        """Perplexity of the dense model."""
+        return float(self.sweep.query("kind == 'dense' and metric == 'ppl'")["value"].iloc[0])
+
     @cached_property
     def blocks(self) -> pd.DataFrame:
         """One line a block: perplexity without it, what that costs in nats per token, by part, and its Block Influence."""

@@ -14,7 +14,7 @@ from adapters.specs import ModelSpec
 from analysis.data.batches import Text
 from analysis.depth.study import KINDS
 from analysis.display.format import bounded, count, percent
-from analysis.display.removal_plots import Panel
+from analysis.display.removal_plots import Panel, distinct
 from analysis.display.result import Result, read
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
@@ -80,7 +80,7 @@ class DepthWidth(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return [Panel(measure, f"{measure} saved", list(self.kinds)) for measure in MEASURES]
+        return distinct(self.losses, [Panel(measure, f"{measure} saved", list(self.kinds)) for measure in MEASURES])
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

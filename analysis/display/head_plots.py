@@ -1,50 +1,47 @@
-"""Figures of heads and of removal paths."""
+"""Figures of heads: a map, one panel a block, and all effects in their order."""
 
 from __future__ import annotations
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from analysis.display.plots import MARKERS, NAMES, PALETTE, axis_scale, scale_of
-from analysis.display.show import WIDTH
+from analysis.display.format import number
+from analysis.display.style import DENSE, EMPTY, LEVEL, MARKERS, NAMES, PARTS, PLAIN, UNCLEAR, axis_scale, block_ticks, canvas, robust
 
 
 def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:
-    """What each head costs: heads to the right, blocks upwards, white is no effect; a dot where it is not significant.
+    """What each head costs: heads to the right, blocks upwards, white is no effect, grey what does not differ significantly.
 
-    `rows`: block, head, value, significant. Colours grow with the logarithm where the largest effect is ten times the usual one.
+    `rows`: block, head, value, significant, and ci_low where intervals are known: without any, nothing is grey. Effects that
+    would eat the colours (`style.robust`) are written into their cells.
     """
-    grid = rows.pivot(index="block", columns="head", values="value")
+    unclear = ~rows["significant"].astype(bool)
+    if "ci_low" in rows and rows["ci_low"].isna().all():
+        unclear &= False
+    grid = rows.assign(value=rows["value"].mask(unclear)).pivot(index="block", columns="head", values="value")
     n_blocks, n_heads = grid.shape
-    figure, ax = plt.subplots(figsize=(WIDTH, min(8.5, 1.2 + 0.17 * n_blocks)))
-    drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", norm=_centred(rows["value"].to_numpy()), aspect="auto", interpolation="nearest")
-    unclear = rows[~rows["significant"]]
-    ax.scatter(unclear["head"], unclear["block"], s=4, color="0.25", linewidths=0, label="not significant")
+    figure, ((ax,),) = canvas(height=min(8.5, 1.2 + 0.17 * n_blocks))
+    most, beyond = robust(rows["value"][~unclear].abs().to_numpy(dtype=float))
+    ax.set_facecolor(EMPTY)
+    drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+    for block, head, value in rows.loc[~unclear & (rows["value"].abs() > most), ["block", "head", "value"]].itertuples(index=False):
+        ax.text(head, block, f"{value:.2g}".replace("-", "−"), ha="center", va="center", fontsize=6, color="white")
     ax.set(xlabel="head", ylabel="block")
-    for axis, n in ((ax.xaxis, n_heads), (ax.yaxis, n_blocks)):
-        axis.set_major_locator(MaxNLocator(integer=True, nbins=min(n, 16), min_n_ticks=1))
-    if len(unclear):
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+    block_ticks(ax.xaxis, n_heads)
+    block_ticks(ax.yaxis, n_blocks)
+    if unclear.any():
+        grey = Patch(color=EMPTY, label=f"not significant ({unclear.sum()} of {len(rows)})")
+        ax.legend(handles=[grey], loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
     sns.despine(ax=ax, left=True, bottom=True)
-    plain = FuncFormatter(lambda x, _: f"{x:,.10g}".replace("-", "−"))
-    figure.colorbar(drawn, ax=ax, label=label, format=plain)
+    figure.colorbar(drawn, ax=ax, label=label, format=PLAIN, extend="both" if beyond else "neither")
     return figure
-
-
-def _centred(values: np.ndarray) -> Normalize:
-    """White at zero, and as far to one side as to the other."""
-    most = float(np.abs(values).max()) or 1.0
-    kind, options = scale_of(np.append(values, -values))  # of both signs, so that it never is logarithmic alone
-    if kind == "symlog":
-        return SymLogNorm(options["linthresh"], vmin=-most, vmax=most)
-    return Normalize(-most, most)
 
 
 def heads_by_block(
@@ -53,32 +50,53 @@ def heads_by_block(
     """Perplexity (or `ylabel`) without each head, one panel a block, with 95 % intervals (Figure 6 of the paper).
 
     `rows`: block, head, value, ci_low, ci_high, significant, which is False where points are hollow. The dashed line is the dense
-    model, the dotted one `chance`, where there is such a thing.
+    model, the dotted one `chance`, where there is such a thing. Outliers that would eat the axis are triangles at its end, and the
+    title says how far they reach.
     """
     blocks = sorted(rows["block"].unique())
     height = math.ceil(len(blocks) / columns)
-    figure, axes = plt.subplots(height, columns, figsize=(WIDTH, min(9.0, 0.5 + 1.15 * height)), sharex=True, sharey=True, squeeze=False)
+    figure, axes = canvas(height, columns, height=min(9.0, 0.5 + 1.15 * height), sharex=True, sharey=True)
+    most, beyond = robust((rows["value"] - dense).abs().to_numpy(float), times=10)
     for ax, block in zip(axes.flat, blocks, strict=False):
         part = rows[rows["block"] == block].sort_values("head")
         x, y = part["head"].to_numpy(float), part["value"].to_numpy(float)
         low, high = part["ci_low"].to_numpy(float), part["ci_high"].to_numpy(float)
-        ax.vlines(x, low, high, color=PALETTE["heads"], linewidth=0.8)
-        faces = [PALETTE["heads"] if significant else "white" for significant in part["significant"]]
-        ax.scatter(x, y, s=9, marker=MARKERS["heads"], c=faces, edgecolors=[PALETTE["heads"]], linewidths=0.7, zorder=3)
-        ax.axhline(dense, color="0.35", linestyle=(0, (4, 3)), linewidth=0.7, zorder=1)
+        ax.vlines(x, low, high, color=PARTS["heads"], linewidth=0.8)
+        faces = [PARTS["heads"] if significant else "white" for significant in part["significant"]]
+        ax.scatter(x, y, s=9, marker=MARKERS["heads"], c=faces, edgecolors=[PARTS["heads"]], linewidths=0.7, zorder=3)
+        ax.axhline(dense, **DENSE)
         if chance is not None:
-            ax.axhline(chance, color="0.35", linestyle=":", linewidth=0.9, zorder=1)
-        ax.set_title(f"block {block}", fontsize=7, pad=2)
-        ax.tick_params(labelsize=6)
-    axis_scale(axes.flat[0], "y", np.append(rows[["value", "ci_low", "ci_high"]].to_numpy(float), dense))
-    axes.flat[0].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
-    for ax in axes.flat[len(blocks) :]:
-        ax.remove()
-    for ax in figure.axes:
-        sns.despine(ax=ax)
+            ax.axhline(chance, **LEVEL)
+        ax.set_title(f"block {block}{_outliers(ax, part[(part['value'] - dense).abs() > most], dense)}", fontsize=8, pad=2)
+        ax.tick_params(labelsize=7)
+    inside = rows[(rows["value"] - dense).abs() <= most]
+    shown = np.append(inside[["value", "ci_low", "ci_high"]].to_numpy(float), [dense] if chance is None else [dense, chance])
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    axes.flat[0].set_ylim(low - 0.06 * (high - low), high + (0.12 if beyond else 0.06) * (high - low))
+    block_ticks(axes.flat[0].xaxis, int(rows["head"].max()) + 1, 5)
+    lowest_panels(axes, len(blocks))
+    sns.despine(figure)
     figure.supxlabel("head removed", fontsize=9)
     figure.supylabel(ylabel, fontsize=9)
     return figure
+
+
+def _outliers(ax: Axes, part: pd.DataFrame, dense: float) -> str:
+    """Marks heads whose effects lie beyond the axis; how far they reach, for the panel's title."""
+    for head, value in part[["head", "value"]].itertuples(index=False):
+        up = value > dense
+        ax.plot(
+            head, 0.97 if up else 0.03, marker="^" if up else "v", ms=4, color=PARTS["heads"], transform=ax.get_xaxis_transform(), zorder=4
+        )
+    return f" (to {number(max(part['value'].tolist(), key=lambda value: abs(value - dense)))})" if len(part) else ""
+
+
+def lowest_panels(axes: np.ndarray, n: int) -> None:
+    """Takes out the panels from the `n`th on; those above them get the tick labels of the axis that they shared."""
+    for ax in axes.flat[n:]:
+        ax.remove()
+    for ax in axes.flat[max(0, n - axes.shape[1]) : n]:
+        ax.tick_params(labelbottom=True)
 
 
 def spread(rows: pd.DataFrame) -> Figure:
@@ -87,25 +105,25 @@ def spread(rows: pd.DataFrame) -> Figure:
     `rows`: value, ci_low, ci_high, significant.
     """
     rows = rows.sort_values("value", ignore_index=True)
-    figure, (ax, side) = plt.subplots(1, 2, width_ratios=(4, 1), sharey=True, figsize=(WIDTH, 3.1))
-    for significant, colour, label in ((True, PALETTE["heads"], "significant"), (False, "0.6", "not significant")):
+    figure, ((ax, side),) = canvas(1, 2, width_ratios=(4, 1), sharey=True)
+    for significant, colour, label in ((True, PARTS["heads"], "significant"), (False, UNCLEAR, "not significant")):
         part = rows[rows["significant"] == significant]
         ax.vlines(part.index, part["ci_low"].astype(float), part["ci_high"].astype(float), color=colour, linewidth=0.6, alpha=0.6)
-        ax.scatter(part.index, part["value"], s=5, color=colour, linewidths=0, zorder=3, label=f"{label} ({len(part)})")
+        ax.scatter(part.index, part["value"], s=6, color=colour, linewidths=0, zorder=3, label=f"{label} ({len(part)})")
+    ax.set(xlabel="heads, from the smallest effect to the largest", ylabel=NAMES["delta_nll"], xlim=(-1, len(rows)))
     axis_scale(ax, "y", rows[["value", "ci_low", "ci_high"]].to_numpy(float).ravel())
     if ax.get_yscale() != "log":
-        ax.axhline(0, color="0.35", linestyle=(0, (4, 3)), linewidth=0.7, zorder=1)
-    ax.set(xlabel="heads, from the smallest effect to the largest", ylabel=NAMES["delta_nll"])
+        ax.axhline(0, **DENSE)
     ax.legend(loc="upper left")
     edges = ax.transData.inverted().transform(np.column_stack([np.zeros(26), np.linspace(*_pixels(ax, rows["value"]), 26)]))[:, 1]
-    side.hist(rows["value"], bins=np.unique(edges).tolist(), orientation="horizontal", color=PALETTE["heads"], alpha=0.7)
+    side.hist(rows["value"], bins=np.unique(edges).tolist(), orientation="horizontal", color=PARTS["heads"], alpha=0.7)
     side.set(xlabel="heads")
     side.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     sns.despine(figure)
     return figure
 
 
-def _pixels(ax: plt.Axes, values: pd.Series) -> tuple[float, float]:
+def _pixels(ax: Axes, values: pd.Series) -> tuple[float, float]:
     """Where the least and the largest value stand on the axis: bins of a histogram are as high on any scale."""
     low, high = ax.transData.transform([(0, float(values.min())), (0, float(values.max()))])[:, 1]
     return low - 1, high + 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,8 +11,8 @@ from matplotlib.figure import Figure
 
 from adapters.errors import StrataError, unknown
 from analysis.display.head_plots import head_map
-from analysis.display.plots import NAMES, axis_scale, depth_profile
-from analysis.display.show import WIDTH
+from analysis.display.plots import depth_profile
+from analysis.display.style import NAMES, PARTS, UNCLEAR, axis_scale, canvas
 
 PROFILED = ("blocks", "mixers", "ffns")
 FLAGS = ("significant", "beats_chance")
@@ -51,16 +50,18 @@ def overview(table: pd.DataFrame, metric: str | None = None, kinds: Sequence[str
 
 
 def listed(rows: pd.DataFrame, metric: str) -> Figure:
-    """One line for each ablation, the first above, with its interval."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.22 * len(rows)))
+    """One line for each ablation, the first above, with its interval; grey where `significant`, when there, is False."""
+    figure, ((ax,),) = canvas(height=0.8 + 0.22 * len(rows))
     value, low, high = rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
     place = np.arange(len(rows))
-    ax.hlines(place, low, high, color="0.45", linewidth=1)
-    ax.scatter(value, place, s=18, color=sns.color_palette("colorblind")[0], zorder=3)
+    clear = rows["significant"].ne(False) if "significant" in rows else [True] * len(rows)
+    colours = [PARTS["blocks"] if yes else UNCLEAR for yes in clear]
+    ax.hlines(place, low, high, color=colours, linewidth=1)
+    ax.scatter(value, place, s=18, color=colours, zorder=3)
     ax.set_yticks(place, [name if len(name) < 50 else f"{name[:47]}..." for name in rows["ablation"]], parse_math=False)
     ax.invert_yaxis()
-    axis_scale(ax, "x", rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
     ax.set_xlabel(NAMES.get(metric, metric), parse_math=False)
+    axis_scale(ax, "x", rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
     sns.despine(ax=ax)
     return figure
 

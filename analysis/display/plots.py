@@ -1,89 +1,73 @@
-"""How every notebook looks: vector figures with captions, short tables, and the figures themselves.
-
-`show`, `table` and `text` put a caption into the output's metadata, where reports/convert.py finds it. Captions and
-texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `words.escape` first.
-"""
+"""Figures of single parts: what each costs over depth, and whether a cheap metric orders blocks as the loss does."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from analysis.display.format import number
+from analysis.display.format import SUPERSCRIPT, number
 from analysis.display.show import WIDTH
+from analysis.display.style import DENSE, GREY, MARKERS, NAMES, PARTS, Scale, axis_scale, block_ticks, canvas
 
-PALETTE = dict(zip(("blocks", "mixers", "ffns", "heads"), sns.color_palette("colorblind", 4), strict=True))
-MARKERS = {"blocks": "o", "mixers": "s", "ffns": "^", "heads": "D"}
-NAMES = {"ppl": "perplexity", "delta_nll": "rise in nll (nats per token)", "kl": "KL divergence (nats per token)", "bi": "Block Influence"}
-
-
-def scale_of(values: Iterable[float]) -> tuple[str, dict[str, float]]:
-    """The axis that shows every value: "linear", "log" or "symlog", and matplotlib's options for it.
-
-    Logarithmic when the values span more than a factor of 10. Differences around zero whose largest is more than 10
-    times the usual one get a logarithm on either side of a linear part.
-    """
-    v = np.array([x for x in values if np.isfinite(x)], dtype=float)
-    if not v.any():
-        return "linear", {}
-    if v.min() > 0:
-        return ("log", {}) if v.max() > 10 * v.min() else ("linear", {})
-    usual = float(np.median(np.abs(v[v != 0])))
-    return ("symlog", {"linthresh": 10.0 ** math.floor(math.log10(usual))}) if np.abs(v).max() > 10 * usual else ("linear", {})
+GAP = 13  # typographic points between the ticks of a second axis
 
 
-def axis_scale(ax: Axes, axis: str, values: np.ndarray) -> None:
-    """Sets the axis that shows every value, with plain numbers at its ticks."""
-    name, options = scale_of(values)
-    if name == "linear":
-        return
-    getattr(ax, f"set_{axis}scale")(name, **options)
-    ticks = getattr(ax, f"{axis}axis")
-    ticks.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}".replace("-", "−")))
-    ticks.set_minor_formatter(NullFormatter())
-    if name == "log" and np.nanmax(values) < 100 * np.nanmin(values):
-        ticks.set_major_locator(LogLocator(subs=(1, 2, 5)))  # one power of ten alone would not show the range
-
-
-def depth_profile(rows: pd.DataFrame, metric: str, *, kinds: Sequence[str] = ("blocks",), ylabel: str = "") -> Figure:
+def depth_profile(
+    rows: pd.DataFrame,
+    metric: str,
+    *,
+    kinds: Sequence[str] = ("blocks",),
+    behind: Sequence[str] = (),
+    perplexity: float | None = None,
+) -> Figure:
     """The metric when one part is taken out, against the 0-based index of its block, with 95 % intervals.
 
     `rows`: the tidy table of a sweep. An empty interval is a point without a bar. A column `significant` (bool), when there,
     leaves the points hollow that do not differ significantly from the dense model. The dashed line is the dense model: its row, or
-    zero for a difference; importance has none. Raises ValueError when a kind has no row.
+    zero for a difference; importance has none. Kinds that were shown before stand `behind`, as a line alone. `perplexity`: of the
+    dense model, for a rise in loss; a second axis then says what a rise makes of it. Raises ValueError when a kind has no row.
     """
     rows = rows[rows["metric"] == metric]
-    figure, ax = plt.subplots()
+    figure, ((ax,),) = canvas()
     for place, kind in enumerate(kinds):
-        part = rows[rows["kind"] == kind].sort_values("block")
-        if part.empty:
-            raise ValueError(f"no rows of kind {kind!r} and metric {metric!r}")
         shift = (place - (len(kinds) - 1) / 2) * 0.22  # side by side: intervals of one block never cover each other
-        points(ax, part, kind, shift)
+        points(ax, _of(rows, kind, metric), kind, shift)
+    for kind in behind:
+        part = _of(rows, kind, metric)
+        ax.plot(part["block"].astype(float), part["value"], color=PARTS[kind], linewidth=1.0, alpha=0.6, zorder=2, label=kind)
     dense = rows.loc[rows["kind"] == "dense", "value"]
     base = [float(dense.iloc[0])] if len(dense) else [0.0] * metric.startswith(("delta_", "kl"))
     for height in base:
-        ax.axhline(height, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"unpruned ({number(height)})")
+        ax.axhline(height, **DENSE, label=f"unpruned ({number(height)})" if height else "unpruned")
     drawn = rows[rows["kind"].isin(kinds)]
-    axis_scale(ax, "y", np.append(drawn[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
-    ax.set(xlabel="block removed" if tuple(kinds) == ("blocks",) else "block", ylabel=ylabel or NAMES.get(metric, metric))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
-    ax.set_xlim(-0.7, drawn["block"].max() + 0.7)
+    n = int(drawn["block"].max()) + 1
+    ax.set(xlabel="block removed" if set(kinds) | set(behind) == {"blocks"} else "block", ylabel=NAMES.get(metric, metric))
+    ax.set_xlim(-0.7, n - 0.3)
+    block_ticks(ax.xaxis, n)
+    shown = rows[rows["kind"].isin([*kinds, *behind])]
+    scale = axis_scale(ax, "y", np.append(shown[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
     _legend(ax, hollow="significant" in rows and bool(drawn["significant"].eq(False).any()))
+    if perplexity is not None:
+        _perplexity_axis(figure, ax, scale, perplexity)
     return figure
+
+
+def _of(rows: pd.DataFrame, kind: str, metric: str) -> pd.DataFrame:
+    part = rows[rows["kind"] == kind].sort_values("block")
+    if part.empty:
+        raise ValueError(f"no rows of kind {kind!r} and metric {metric!r}")
+    return part
 
 
 def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
     """Values by block with their intervals, in the colour of `kind`; hollow where `significant`, when there, is False."""
-    colour = PALETTE[kind]
+    colour = PARTS[kind]
     x, y = part["block"].to_numpy(dtype=float) + shift, part["value"].to_numpy(dtype=float)
     bounds = part[["ci_low", "ci_high"]].to_numpy(dtype=float)
     has = np.isfinite(bounds).all(axis=1)
@@ -98,9 +82,42 @@ def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
 
 def _legend(ax: Axes, *, hollow: bool) -> None:
     if hollow:
-        ax.scatter([], [], s=20, facecolors="white", edgecolors="0.35", linewidths=1.0, label="not significant")
+        ax.scatter([], [], s=20, facecolors="white", edgecolors=GREY, linewidths=1.0, label="not significant")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0.2, handletextpad=0.4, columnspacing=1.4)
     sns.despine(ax=ax)
+
+
+def _perplexity_axis(figure: Figure, ax: Axes, scale: Scale, dense: float) -> None:
+    """To the right, the perplexity that a rise in loss (to the left, nats per token) gives: round numbers that have room."""
+    side = ax.twinx()
+    side.set_yscale(scale[0], **scale[1])
+    side.set_ylim(ax.get_ylim())
+    figure.draw_without_rendering()  # the layout is final
+    low, high = np.exp(np.clip(ax.get_ylim(), -50, 50)) * dense
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    round_numbers = [dense, *(m * 10.0**k for m in (1, 2, 5, 3, 1.5, 4, 2.5) for k in decades)]
+    chosen: dict[float, float] = {}
+    for value in (v for v in round_numbers if low <= v <= high):
+        height = ax.transData.transform((0, math.log(value / dense)))[1] * 72 / figure.dpi
+        if all(abs(height - other) >= GAP for other in chosen.values()):
+            chosen[value] = height
+    side.set_yticks(
+        [math.log(value / dense) for value in chosen], [number(value) if value == dense else f"{value:,.10g}" for value in chosen]
+    )
+    side.set_yticks([], minor=True)
+    side.set_ylabel(NAMES["ppl"])
+    sns.despine(ax=side, left=True, right=False)
+    ax.set_zorder(side.get_zorder() + 1)
+    ax.patch.set_visible(False)
+
+
+def _round(value: float) -> str:
+    """A number of one or two digits, which many zeros follow."""
+    if value < 1e5:
+        return f"{value:,.10g}"
+    power = math.floor(math.log10(value))
+    first = round(value / 10.0**power, 1)
+    return f"{'' if first == 1 else f'{first:g}×'}10{str(power).translate(SUPERSCRIPT)}"
 
 
 def scatter_agreement(x: Mapping[int, float], y: Mapping[int, float], *, xlabel: str, ylabel: str) -> Figure:
@@ -112,12 +129,12 @@ def scatter_agreement(x: Mapping[int, float], y: Mapping[int, float], *, xlabel:
         raise ValueError(f"x and y are of different blocks: {sorted(set(x) ^ set(y))}")
     blocks = sorted(x)
     xs, ys = np.array([x[b] for b in blocks]), np.array([y[b] for b in blocks])
-    figure, ax = plt.subplots(figsize=(WIDTH * 0.75, 3.6))
-    ax.scatter(xs, ys, s=18, color=PALETTE["blocks"], zorder=3)
-    axis_scale(ax, "x", xs)
-    axis_scale(ax, "y", ys)
-    ax.margins(0.1)
+    figure, ((ax,),) = canvas(width=WIDTH * 0.75, height=3.6)
+    ax.scatter(xs, ys, s=18, color=PARTS["blocks"], zorder=3)
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.margins(0.1)
+    axis_scale(ax, "x", xs, margin=0.1)
+    axis_scale(ax, "y", ys, margin=0.1)
     sns.despine(ax=ax)
     figure.draw_without_rendering()  # the layout is final: labels are placed in points
     _label(ax, blocks, ax.transData.transform(np.column_stack([xs, ys])) * 72 / figure.dpi)

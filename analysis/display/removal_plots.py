@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -14,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from analysis.display.plots import axis_scale
+from analysis.display.format import number
 from analysis.display.show import WIDTH
+from analysis.display.style import DASHES, LEVEL, NAMES, ORDERS, PARTS, axis_scale, block_ticks, canvas
 
-STYLES = ["-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5))]
-COLOURS = [c for i, c in enumerate(sns.color_palette("colorblind", 10)) if i != 7]  # the grey is the random band's
+SAME = 1e-6  # of a share: columns whose quotient varies less give the same panel
 
 
 class Panel(NamedTuple):
@@ -29,13 +28,40 @@ class Panel(NamedTuple):
     names: Sequence[str]
 
 
+def distinct(table: pd.DataFrame, panels: Sequence[Panel], before: Sequence[Panel] = ()) -> list[Panel]:
+    """The panels that do not look like another, nor like one shown `before`: what saves as much by two measures is drawn once.
+
+    `table`: as `Scored.table`. The label of a panel says what others it stands for, for example "FLOPs 0.81 times that".
+    """
+    kept: list[Panel] = []
+    for panel in panels:
+        if any(_factor(table, other, panel) for other in before):
+            continue
+        twin = next((i for i, other in enumerate(kept) if _factor(table, other, panel)), None)
+        if twin is None:
+            kept.append(panel)
+        else:
+            factor = _factor(table, kept[twin], panel)
+            kept[twin] = kept[twin]._replace(label=f"{kept[twin].label}\n({panel.column}: {number(factor)} times that)")
+    return kept
+
+
+def _factor(table: pd.DataFrame, a: Panel, b: Panel) -> float | None:
+    """What makes the column of `b` of that of `a`, where one number does, and both are of the same orders."""
+    if list(a.names) != list(b.names):
+        return None
+    rows = table[table["order"].isin(list(a.names)) & (table[a.column] > 0)]
+    factors = (rows[b.column] / rows[a.column]).to_numpy(dtype=float)
+    return float(factors.mean()) if len(factors) and np.ptp(factors) <= SAME * np.abs(factors).max() else None
+
+
 def removal_curves(
     table: pd.DataFrame,
     titles: Mapping[str, str],
     panels: Sequence[Panel],
     *,
     random: pd.DataFrame | None = None,
-    ylabel: str = "rise in loss (nats per token)",
+    ylabel: str = NAMES["delta_nll"],
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
     """The rise in loss along orders, in panels side by side, four and more in rows of two; an order looks the same in all of
@@ -45,30 +71,52 @@ def removal_curves(
     Intervals are bands of the lines' colours. Columns that are shares are shown in per cent. `levels`: heights of dotted lines.
     """
     columns = 2 if len(panels) > 3 else len(panels)
-    rows = len(panels) // columns
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.0 + 2.7 * rows), sharey=True, squeeze=False)
+    rows = -(-len(panels) // columns)
+    width = WIDTH if len(panels) > 1 else 0.8 * WIDTH
+    figure, axes = canvas(rows, columns, width=width, height=1.0 + 2.7 * rows, sharey=True)
     shown: dict[str, Artist] = {}
-    for ax, (column, label, names) in zip(axes.flat, panels, strict=True):
+    for ax, (column, label, names) in zip(axes.flat, panels, strict=False):
         if random is not None:
             _band(ax, random, column)
         for name in names:
-            points, place = table[table["order"] == name], list(titles).index(name)
-            x, y, low, high = points[[column, "value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
-            colour, style = COLOURS[place % len(COLOURS)], STYLES[place % len(STYLES)]
-            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-            ax.plot(x, y, color=colour, linestyle=style, linewidth=1.3, label=titles[name])
+            draw_order(ax, table[table["order"] == name], column, titles[name], look(name, list(titles).index(name)))
         for said, height in (levels or {}).items():
-            ax.axhline(height, color="0.35", linestyle=":", linewidth=1.1, zorder=1, label=said)
-        if column != "removed":
-            ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        ax.set(xlabel=label)
-        sns.despine(ax=ax)
+            ax.axhline(height, **LEVEL, label=said)
+        share_axis(ax, column, table[table["order"].isin(list(names))], label)
         shown |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
-    axis_scale(axes[0, 0], "y", np.concatenate([points["value"].to_numpy(dtype=float) for points in (table, random) if points is not None]))
-    figure.legend(shown.values(), shown, loc="outside upper center", ncols=4, fontsize=8)
+    drawn = [points["value"].to_numpy(dtype=float) for points in (table, random) if points is not None]
+    axis_scale(axes[0, 0], "y", np.concatenate(drawn), usual=0.25)
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=4 if columns > 1 else 3, fontsize=8, handlelength=2.4)
+    sns.despine(figure)
     return figure
+
+
+def look(name: str, place: int) -> dict[str, object]:
+    """Of an order: the colour of the part that it removes, or one by its place among the orders."""
+    colour = PARTS.get(name, ORDERS[place % len(ORDERS)])
+    return {"color": colour, "linestyle": DASHES[place % len(DASHES)], "linewidth": 1.5 if name not in PARTS and place == 0 else 1.3}
+
+
+def draw_order(ax: Axes, points: pd.DataFrame, column: str, title: str, style: Mapping[str, object]) -> None:
+    """One line with its band."""
+    x, y, low, high = points[[column, "value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
+    ax.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    ax.plot(x, y, label=title, **style)  # type: ignore[arg-type]
+
+
+def share_axis(ax: Axes, column: str, drawn: pd.DataFrame, label: str) -> None:
+    """Blocks as numbers and shares in per cent, from where the data begin to where they end."""
+    low, high = float(drawn[column].min()), float(drawn[column].max())
+    if column == "removed":
+        block_ticks(ax.xaxis, int(high), 8)
+    else:
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    ax.set(xlabel=label, xlim=(low, high + 0.01 * (high - low)) if high > low else None)
 
 
 def _band(ax: Axes, random: pd.DataFrame, column: str) -> None:
@@ -84,10 +132,11 @@ def removed_map(paths: Mapping[str, Sequence[Sequence[int]]], n_blocks: int) -> 
     for row, sets in enumerate(paths.values()):
         for out in reversed(sets):
             grid[row, list(out)] = len(out)
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.24 * len(paths)))
+    figure, ((ax,),) = canvas(height=0.9 + 0.24 * len(paths))
     drawn = ax.imshow(grid, cmap="cividis", aspect="auto", vmin=1, vmax=n_blocks, interpolation="nearest")
     ax.set_yticks(range(len(paths)), list(paths))
     ax.set(xlabel="block")
+    block_ticks(ax.xaxis, n_blocks)
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
     figure.colorbar(drawn, ax=ax, label="position in the removal order", ticks=MaxNLocator(integer=True, nbins=6))

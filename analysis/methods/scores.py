@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis.display.format import bounded, escape, number
-from analysis.display.show import WIDTH
+from analysis.display.style import DENSE, GREY, LEVEL, PARTS, canvas
 from analysis.methods.accuracy import METRIC, Answers, mean, retained
 from analysis.methods.bench import PrunedPoint
 from analysis.methods.table import METHODS
@@ -121,15 +120,15 @@ class Accuracies:
         panels = list(self.accuracies.groupby("task", sort=False))
         across, methods = min(ROOM, len(panels)), list(self.accuracies["method"].unique())
         down = -(-len(panels) // across)
-        figure, axes = plt.subplots(down, across, figsize=(WIDTH, 0.5 + down * (0.5 + 0.19 * len(methods))), sharey=True, squeeze=False)
+        figure, axes = canvas(down, across, height=0.5 + down * (0.5 + 0.19 * len(methods)), sharey=True)
         for ax, (task, rows) in zip(axes.flat, panels, strict=False):
             value, bounds = rows["value"].to_numpy(dtype=float), rows[["ci_low", "ci_high"]].to_numpy(dtype=float)
             places, has = np.arange(len(rows)), np.isfinite(bounds).all(axis=1)
             bars = np.abs(bounds[has] - value[has, None]).T
-            ax.errorbar(value[has], places[has], xerr=bars, fmt="none", ecolor="0.5", elinewidth=1.0, capsize=2)
-            ax.scatter(value, places, s=22, color=["0.2", *sns.color_palette("colorblind", 1) * (len(rows) - 1)], zorder=3)
-            ax.axvline(value[0], color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1)
-            ax.axvline(rows["chance"].iloc[0], color="0.35", linestyle=":", linewidth=1.1, zorder=1)
+            ax.errorbar(value[has], places[has], xerr=bars, fmt="none", ecolor=GREY, elinewidth=1.0, capsize=2)
+            ax.scatter(value, places, s=22, color=["0.2", *[PARTS["blocks"]] * (len(rows) - 1)], zorder=3)
+            ax.axvline(value[0], **DENSE)
+            ax.axvline(rows["chance"].iloc[0], **LEVEL)
             ax.set_title(task, fontsize=9)
             ax.set(xlabel="accuracy")
             sns.despine(ax=ax)

@@ -12,7 +12,7 @@ from adapters.base import BlockModel
 from adapters.specs import ModelSpec
 from analysis.data.batches import Text
 from analysis.display.format import bounded, escape, listed
-from analysis.display.removal_plots import Panel
+from analysis.display.removal_plots import Panel, distinct
 from analysis.display.result import Result, read
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
@@ -83,7 +83,7 @@ class Methods(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return [Panel(measure, f"{measure} removed", list(self.titles)) for measure in MEASURES]
+        return distinct(self.table, [Panel(measure, f"{measure} removed", list(self.titles)) for measure in MEASURES])
 
     @property
     def n_documents(self) -> int:

@@ -56,6 +56,7 @@ class TaskCurves:
         return {
             f"{label} against {what}": removal_curves(ours, removed.titles, panels, random=random, ylabel=label, levels=levels)
             for what, panels in against.items()
+            if panels
         }
 
     def _of(self, table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from analysis.display import head_plots, model_lines
 from analysis.display.format import number
 from analysis.display.plots import points
-from analysis.display.show import WIDTH
+from analysis.display.style import DENSE, LEVEL, block_ticks, canvas
 from analysis.tasks.benchmark import PARTS, Benchmark
 
 TITLES = {"accuracy": "accuracy", "loss": "loss of the correct option (nats)"}
@@ -24,11 +22,11 @@ TITLES = {"accuracy": "accuracy", "loss": "loss of the correct option (nats)"}
 def by_block(found: Benchmark, kind: str = "blocks") -> Figure:
     """Accuracy and loss without each block, side by side; the loss alone for a task without options (Figures 3 and 7 of the paper)."""
     if not found.has_options:
-        figure, ax = plt.subplots()
+        figure, ((ax,),) = canvas()
         _panel(ax, found, kind, found.loss, "significant", found.loss_name, None)
         return figure
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0))
-    for ax, (part, (metric, filled)) in zip(axes, PARTS.items(), strict=True):
+    figure, axes = canvas(1, 2, height=3.0)
+    for ax, (part, (metric, filled)) in zip(axes.flat, PARTS.items(), strict=True):
         _panel(ax, found, kind, metric, filled, TITLES[part], found.chance[part])
     return figure
 
@@ -36,11 +34,11 @@ def by_block(found: Benchmark, kind: str = "blocks") -> Figure:
 def _panel(ax: Axes, found: Benchmark, kind: str, metric: str, filled: str, title: str, chance: float | None) -> None:
     points(ax, found.rows(kind, metric, filled), kind)
     dense = found.dense(metric).value
-    ax.axhline(dense, color="0.35", linestyle=(0, (4, 3)), linewidth=0.9, zorder=1, label=f"unpruned ({number(dense)})")
+    ax.axhline(dense, **DENSE, label=f"unpruned ({number(dense)})")
     if chance is not None:
-        ax.axhline(chance, color="0.35", linestyle=":", linewidth=1.1, zorder=1, label=f"guessing ({number(chance)})")
+        ax.axhline(chance, **LEVEL, label=f"guessing ({number(chance)})")
     ax.set(xlabel=f"{kind.removesuffix('s')} removed", ylabel=title)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    block_ticks(ax.xaxis, found.n_blocks, 10)
     handles = ax.get_legend_handles_labels()[0]
     shown = [handle for handle in handles if handle.get_label() != kind]
     ax.legend(handles=shown, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), handlelength=1.6, handletextpad=0.4, columnspacing=1.0)
@@ -58,20 +56,19 @@ def loss_by_head(found: Benchmark) -> Figure:
     return head_plots.head_map(found.rows("heads", f"delta_{found.loss}", "significant"), f"rise in {found.loss_name}")
 
 
-def overlaid(found: Sequence[Benchmark], groups: dict[str, str]) -> Figure:
-    """One task of several models over relative depth; `groups`: of each model, for its colour."""
+def overlaid(found: Sequence[Benchmark], labels: Mapping[str, tuple[str, str]]) -> Figure:
+    """One task of several models over relative depth; `labels`: group and architecture of each model, for its colour."""
     parts = PARTS if found[0].has_options else {"loss": (found[0].loss, "significant")}
-    figure, axes = plt.subplots(1, len(parts), figsize=(WIDTH, 3.0), squeeze=False)
+    figure, axes = canvas(1, len(parts), height=3.0)
     for ax, (part, (metric, filled)) in zip(axes.flat, parts.items(), strict=True):
-        rows = pd.concat([_labelled(one, groups[one.model], metric, filled) for one in found], ignore_index=True)
+        rows = pd.concat([_labelled(one, labels[one.model], metric, filled) for one in found], ignore_index=True)
         model_lines.lines_over_depth(ax, rows, TITLES[part] if found[0].has_options else found[0].loss_name)
         if found[0].has_options:
-            ax.axhline(found[0].chance[part], color="0.35", linestyle=":", linewidth=1.1, zorder=1, label="guessing")
+            ax.axhline(found[0].chance[part], **LEVEL, label="guessing")
     return model_lines.finished(figure, axes.flat[0])
 
 
-def _labelled(found: Benchmark, group: str, metric: str, filled: str) -> pd.DataFrame:
+def _labelled(found: Benchmark, label: tuple[str, str], metric: str, filled: str) -> pd.DataFrame:
     rows = found.rows("blocks", metric, filled)
-    return rows.assign(model=found.model, group=group, depth=rows["block"].astype(float) / max(1, found.n_blocks - 1)).replace(
-        {pd.NA: np.nan}
-    )
+    depth = rows["block"].astype(float) / max(1, found.n_blocks - 1)
+    return rows.assign(model=found.model, group=label[0], architecture=label[1], depth=depth).replace({pd.NA: np.nan})

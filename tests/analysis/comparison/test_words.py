@@ -187,9 +187,11 @@ def test_growth_by_training_and_differences_by_architecture() -> None:
         "RWKV-7",
         "Baichuan2-13B layout",
     ]
-    assert found.bands == "Intervals over 24 documents are not drawn: those of 6 models would hide each other."
-    lines = {line.get_label(): line.get_color() for line in plots.training(found.rows, found.titles).axes[0].lines}
-    assert lines["llama-0"] == lines["llama-1"] != lines["rwkv5-0"] == lines["rwkv5-1"]
+    seeds = "Thin lines are single seeds, thick ones their mean. "
+    assert found.bands == f"{seeds}Bands are 95\u00a0% intervals over 24 documents."
+    ax = plots.training(found.rows, found.titles).axes[0]
+    assert len(ax.lines) == 4 + 4, "each seed of two groups, and each group"
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines if line.get_linewidth() > 1}) == 4
 
 
 def test_growth_that_documents_do_not_show() -> None:

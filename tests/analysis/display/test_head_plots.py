@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import Normalize, SymLogNorm
+from matplotlib.colors import same_color
 
-from analysis.display import head_plots
-from analysis.display.removal_plots import Panel, removal_curves
+from analysis.display import head_plots, style
+from analysis.display.removal_plots import Panel, distinct, removal_curves
 
 
 def rows(extreme: float = 0.03) -> pd.DataFrame:
@@ -16,18 +16,26 @@ def rows(extreme: float = 0.03) -> pd.DataFrame:
     return table.sample(frac=1, random_state=0)
 
 
-@pytest.mark.parametrize(("extreme", "norm"), [(0.009, Normalize), (3.0, SymLogNorm)])
-def test_head_map_is_centred_on_no_effect_and_marks_what_cannot_be_told(extreme: float, norm: type) -> None:
-    table = rows(extreme)
+@pytest.mark.parametrize("extreme", [0.009, 3.0])
+def test_head_map_is_centred_on_no_effect_and_grey_where_nothing_is_significant(extreme: float) -> None:
+    table = pd.concat([rows(extreme), rows(0.001 * -2).assign(block=lambda t: t["block"] + 3)])
     ax = head_plots.head_map(table).axes[0]
     (image,) = ax.images
-    for block, head, value in table[["block", "head", "value"]].to_numpy():
-        assert image.get_array()[int(block), int(head)] == value
-    assert type(image.norm) is norm
-    assert (image.norm.vmin, image.norm.vmax) == (-extreme, extreme)
+    drawn = image.get_array()
+    for block, head, value, significant in table[["block", "head", "value", "significant"]].itertuples(index=False):
+        assert drawn[block, head] == value if significant else drawn.mask[block, head]
+    assert same_color(ax.get_facecolor(), style.EMPTY)
     assert float(image.norm(0.0)) == pytest.approx(0.5)
-    marked = {tuple(map(int, place)) for place in ax.collections[0].get_offsets()}
-    assert marked == {(int(h), int(b)) for b, h, significant in table[["block", "head", "significant"]].to_numpy() if not significant}
+    assert image.norm.vmax == -image.norm.vmin <= 0.03, "one effect does not eat the colours"
+    assert [t.get_text() for t in ax.texts] == (["3"] if extreme == 3.0 else []), "it is written into its cell"
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [f"not significant ({(~table['significant']).sum()} of 24)"]
+
+
+def test_without_intervals_no_cell_is_grey() -> None:
+    table = rows().assign(ci_low=np.nan, ci_high=np.nan, significant=False)
+    ax = head_plots.head_map(table).axes[0]
+    assert not np.ma.getmaskarray(ax.images[0].get_array()).any()
+    assert ax.get_legend() is None
 
 
 def test_heads_by_block_has_a_panel_for_each() -> None:
@@ -35,6 +43,7 @@ def test_heads_by_block_has_a_panel_for_each() -> None:
     table[["value", "ci_low", "ci_high"]] += 17
     axes = head_plots.heads_by_block(table, 17.0, columns=2).axes
     assert [ax.get_title() for ax in axes] == ["block 0", "block 1", "block 2"]
+    assert all(ax.xaxis.get_tick_params()["labelbottom"] for ax in axes[1:]), "the lowest of each column has labels"
     for block, ax in enumerate(axes):
         part = table[table["block"] == block].sort_values("head")
         points = ax.collections[-1]
@@ -42,6 +51,16 @@ def test_heads_by_block_has_a_panel_for_each() -> None:
         hollow = (points.get_facecolors()[:, :3] == 1).all(1)
         assert hollow.tolist() == (~part["significant"]).tolist()
         assert ax.lines[0].get_ydata()[0] == 17.0
+
+
+def test_an_outlier_does_not_eat_the_axis_of_all_panels() -> None:
+    table = rows(9.0)
+    table[["value", "ci_low", "ci_high"]] += 17
+    axes = head_plots.heads_by_block(table, 17.0).axes
+    assert [ax.get_title() for ax in axes] == ["block 0 (to 26.0)", "block 1", "block 2"]
+    assert axes[0].get_ylim()[1] < 17.1
+    (triangle,) = [line for line in axes[0].lines if line.get_marker() == "^"]
+    assert list(triangle.get_xdata()) == [2]
 
 
 @pytest.mark.parametrize("extreme", [0.009, 3.0])
@@ -68,3 +87,13 @@ def test_removal_curves_draw_every_path_in_every_panel() -> None:
         assert ax.lines[0].get_xdata().tolist() == path[x].tolist()
         assert len(ax.collections) == 2, "a band for each"
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["Blocks", "Heads"]
+
+
+def test_what_looks_the_same_is_drawn_once() -> None:
+    path = pd.DataFrame({"removed": [0, 1, 2], "a": [0, 0.1, 0.2], "b": [0, 0.05, 0.1], "c": [0, 0.1, 0.3]})
+    table = pd.concat([path.assign(order="x"), path.assign(order="y")])
+    panels = [Panel(column, f"{column} saved", ["x", "y"]) for column in "abc"]
+    assert [panel.label for panel in distinct(table, panels)] == ["a saved\n(b: 0.500 times that)", "c saved"]
+    assert [panel.column for panel in distinct(table, panels, [Panel("removed", "blocks removed", ["x", "y"])])] == ["c"]
+    other = [Panel("removed", "blocks removed", ["x"])]
+    assert [panel.column for panel in distinct(table, panels, other)] == ["a", "c"], "other orders are another panel"

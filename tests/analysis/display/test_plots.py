@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import same_color
 
-from analysis.display import plots, show
+from analysis.display import plots, show, style
+from tests.analysis.display import gallery
 
 PPL = [55097.0, 301.0, 18.4, 17.8, 332.0]
 
@@ -50,6 +51,20 @@ def test_depth_profile_draws_the_table():
     assert {"blocks", "mixers", "unpruned (17.2)", "not significant"} == {t.get_text() for t in ax.get_legend().get_texts()}
 
 
+def test_rise_has_a_second_axis_that_says_what_perplexity_it_gives() -> None:
+    table = gallery.sweep()
+    ax, side = plots.depth_profile(table, "delta_nll", perplexity=17.2).axes
+    assert side.get_ylim() == ax.get_ylim()
+    assert side.get_yscale() == ax.get_yscale() == "symlog"
+    ticks = {label.get_text(): place for label, place in zip(side.get_yticklabels(), side.get_yticks(), strict=True)}
+    assert ticks["17.2"] == 0
+    assert ticks["100"] == pytest.approx(np.log(100 / 17.2))
+    assert ax.get_ylim()[0] > -0.01, "the axis ends where the data do"
+    (behind,) = [line for line in plots.depth_profile(table, "delta_nll", kinds=("ffns",), behind=("blocks",)).axes[0].lines
+                 if line.get_label() == "blocks"]  # fmt: skip
+    assert np.array_equal(behind.get_ydata(), gallery.rises())
+
+
 def test_kind_without_rows_is_an_error():
     with pytest.raises(ValueError, match="no rows of kind 'ffns'"):
         plots.depth_profile(sweep_table(), "ppl", kinds=("ffns",))
@@ -68,7 +83,7 @@ def test_kind_without_rows_is_an_error():
     ],
 )
 def test_scale_of(values, scale):
-    assert plots.scale_of(values)[0] == scale
+    assert style.scale_of(values)[0] == scale
 
 
 def test_scatter_labels_every_block():

@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import same_color
 
+from analysis.display import style
 from analysis.importance import grids
 from analysis.metrics.spans import all_spans
+from tests.analysis.display import gallery
 
 
 def test_profiles_draw_every_metric_and_kind():
@@ -41,13 +44,22 @@ def test_span_map_has_every_span_in_its_place():
     assert ax.collections[0].get_offsets().tolist() == [[1, 1], [1, 2], [1, 3], [0, 4]], "the least of each length"
 
 
-def test_correlation_map_has_kendall_below_and_spearman_above():
-    rows = [("a", "b", "kendall", 0.5, 0.4, 0.6), ("a", "b", "spearman", -0.7, -0.8, 0.1), ("a", "c", "kendall", 0.2, None, None)]
-    ax = grids.correlation_map(
-        pd.DataFrame(rows, columns=["a", "b", "statistic", "value", "ci_low", "ci_high"]).astype({"ci_low": float})
-    ).axes[0]
-    drawn = ax.images[0].get_array().filled(np.nan)
-    assert (drawn[1, 0], drawn[0, 1], drawn[2, 0]) == (0.5, -0.7, 0.2)
-    assert np.isnan(drawn.diagonal()).all()
-    assert {t.get_position(): t.get_text() for t in ax.texts} == {(0, 1): "0.50", (1, 0): "(−0.70)", (0, 2): "0.20"}
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+def test_far_spans_from_the_first_block_do_not_eat_the_colours() -> None:
+    ax, _ = grids.span_map(gallery.spans(), label="angle").axes
+    others = gallery.spans().query("start > 0")["value"]
+    assert ax.images[0].norm.vmax == others.max() < 0.5 * gallery.spans()["value"].max()
+
+
+def test_agreement_shows_each_tau_with_its_interval_and_greys_what_holds_zero() -> None:
+    taus, pairs = gallery.taus()
+    ax, side, _ = grids.agreement(taus, pairs).axes
+    values = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert values == [tau.value for tau in taus["blocks"].values()]
+    for line in (line for line in ax.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) != [0, 0]):
+        low, high = line.get_xdata()
+        assert same_color(line.get_color(), style.UNCLEAR) == (low <= 0 <= high)
+    drawn = side.images[0].get_array()
+    for a, b, _, value, low, high in pairs.itertuples(index=False):
+        row, column = list(taus["blocks"]).index(b), list(taus["blocks"]).index(a)
+        assert np.ma.getmaskarray(drawn)[row, column] if low <= 0 <= high else drawn[row, column] == value
+    assert not side.texts, "the table has the numbers"

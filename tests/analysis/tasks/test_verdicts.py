@@ -97,7 +97,7 @@ def test_benchmarks_of_a_notebook(tiny: Both, tmp_path: Path) -> None:
         assert "unpruned model" in found.caption
         assert len(by_block(found).axes) == panels
         assert loss_by_head(found).axes
-        assert len(overlaid([found], {found.model: "one"}).axes) == panels
+        assert len(overlaid([found], {found.model: ("one", "RWKVs")}).axes) == panels
         for kind in ("blocks", "heads"):
             assert "nats" in found.conclusion(kind)
     assert "guessing gives 0.500" in piqa.conclusion("blocks")
