@@ -26,6 +26,23 @@ def losses(rows: pd.DataFrame, kind: str) -> Figure:
     return _in_both_units(rows[rows["kind"] == kind], "depth", DEPTH, styles_of(rows))
 
 
+def sublayers(rows: pd.DataFrame) -> Figure:
+    """As `losses`, mixers beside ffns: as shares of the gain over unigram, or in bits where a model has none."""
+    known = rows.loc[rows["unit"] == "share", "model"].nunique() == rows["model"].nunique()
+    unit = "share" if known else "bits"
+    figure, ((*axes,),) = canvas(1, 2, height=3.0, sharey=True)
+    shown = rows[(rows["unit"] == unit) & rows["kind"].isin(("mixers", "ffns"))]
+    for ax, kind in zip(axes, ("mixers", "ffns"), strict=True):
+        lines(ax, shown[shown["kind"] == kind], "depth", styles_of(rows))
+        ax.set(xlabel=DEPTH, title=f"without {kind}")
+    axes[0].set_ylabel(f"rise in loss ({UNITS[unit]})")
+    scale(axes[0], shown)
+    if axes[0].get_yscale() != "log":
+        for ax in axes:
+            ax.axhline(0, **DENSE)
+    return finished(figure, axes[0])
+
+
 def heads(rows: pd.DataFrame) -> Figure:
     """What single heads cost, the cheapest first, absolute and as a share of the gain over unigram, of the models that have heads."""
     part = rows[rows["kind"] == "heads"].sort_values(["model", "unit", "value"])

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from analysis.display.format import number
-from analysis.display.style import DENSE, EMPTY, LEVEL, MARKERS, NAMES, PARTS, PLAIN, UNCLEAR, axis_scale, block_ticks, canvas, robust
+from analysis.display.style import DENSE, EMPTY, LEVEL, MARKERS, NAMES, PARTS, PLAIN, UNCLEAR, block_ticks, canvas, robust
 
 
 def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:
@@ -102,28 +102,27 @@ def lowest_panels(axes: np.ndarray, n: int) -> None:
 def spread(rows: pd.DataFrame) -> Figure:
     """All effects in their order, with 95 % intervals, beside how many heads have which effect.
 
-    `rows`: value, ci_low, ci_high, significant.
+    `rows`: value, ci_low, ci_high, significant. Outliers that would eat the axis are triangles at its end.
     """
     rows = rows.sort_values("value", ignore_index=True)
+    most, _ = robust(rows["value"].abs().to_numpy(dtype=float), times=10)
+    far, inside = rows[rows["value"].abs() > most], rows[rows["value"].abs() <= most]
     figure, ((ax, side),) = canvas(1, 2, width_ratios=(4, 1), sharey=True)
     for significant, colour, label in ((True, PARTS["heads"], "significant"), (False, UNCLEAR, "not significant")):
-        part = rows[rows["significant"] == significant]
+        part = inside[inside["significant"] == significant]
         ax.vlines(part.index, part["ci_low"].astype(float), part["ci_high"].astype(float), color=colour, linewidth=0.6, alpha=0.6)
-        ax.scatter(part.index, part["value"], s=6, color=colour, linewidths=0, zorder=3, label=f"{label} ({len(part)})")
+        n = int((rows["significant"] == significant).sum())
+        ax.scatter(part.index, part["value"], s=6, color=colour, linewidths=0, zorder=3, label=f"{label} ({n})")
+    for end, out in (("^", far[far["value"] > 0]), ("v", far[far["value"] < 0])):
+        if len(out):
+            reach = number(out["value"].max() if end == "^" else out["value"].min())
+            ax.scatter(out.index, [0.98 if end == "^" else 0.02] * len(out), s=14, marker=end, color=PARTS["heads"], linewidths=0,
+                       transform=ax.get_xaxis_transform(), label=f"beyond the axis, to {reach} ({len(out)})")  # fmt: skip
+    ax.axhline(0, **DENSE)
     ax.set(xlabel="heads, from the smallest effect to the largest", ylabel=NAMES["delta_nll"], xlim=(-1, len(rows)))
-    axis_scale(ax, "y", rows[["value", "ci_low", "ci_high"]].to_numpy(float).ravel())
-    if ax.get_yscale() != "log":
-        ax.axhline(0, **DENSE)
     ax.legend(loc="upper left")
-    edges = ax.transData.inverted().transform(np.column_stack([np.zeros(26), np.linspace(*_pixels(ax, rows["value"]), 26)]))[:, 1]
-    side.hist(rows["value"], bins=np.unique(edges).tolist(), orientation="horizontal", color=PARTS["heads"], alpha=0.7)
+    side.hist(inside["value"], bins=26, orientation="horizontal", color=PARTS["heads"], alpha=0.7)
     side.set(xlabel="heads")
     side.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     sns.despine(figure)
     return figure
-
-
-def _pixels(ax: Axes, values: pd.Series) -> tuple[float, float]:
-    """Where the least and the largest value stand on the axis: bins of a histogram are as high on any scale."""
-    low, high = ax.transData.transform([(0, float(values.min())), (0, float(values.max()))])[:, 1]
-    return low - 1, high + 1

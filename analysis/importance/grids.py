@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.display.head_plots import lowest_panels
 from analysis.display.show import WIDTH
-from analysis.display.style import DENSE, MARKERS, PARTS, UNCLEAR, axis_scale, block_ticks, canvas
+from analysis.display.style import DENSE, EMPTY, MARKERS, PARTS, UNCLEAR, axis_scale, block_ticks, canvas
 from analysis.stats.intervals import Interval
 
 
@@ -113,7 +113,7 @@ def _triangle(ax: Axes, pairs: pd.DataFrame, names: Sequence[str]) -> None:
         grid[right, left] = value
         if low <= 0 <= high:
             grid[right, left] = np.nan
-            ax.add_patch(Rectangle((left - 0.5, right - 0.5), 1, 1, color=UNCLEAR, linewidth=0))
+            ax.add_patch(Rectangle((left - 0.5, right - 0.5), 1, 1, color=EMPTY, linewidth=0))
     drawn = ax.imshow(grid, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     ax.set_xticks(range(len(names) - 1), names[:-1], rotation=35, ha="right", rotation_mode="anchor")
     ax.tick_params(length=0, labelleft=False)

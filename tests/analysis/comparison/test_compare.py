@@ -108,7 +108,7 @@ def test_models_without_a_margin_are_shown_and_not_compared(sources: list[str], 
     assert study.summaries["area"].tolist() == ["", ""]
     assert "cannot be compared" in study.conclusion
     assert "Not trained alike" in study.conclusion
-    for figure in (plots.curves(study.curves), plots.influence(study.bi), plots.losses(study.losses, "ffns")):
+    for figure in (plots.curves(study.curves), plots.influence(study.bi), plots.sublayers(study.losses)):
         assert figure.axes
     assert study.has_heads
     assert [len(ax.get_legend_handles_labels()[0]) for ax in plots.heads(study.losses).axes] == [2, 0], "in bits; there are no shares"

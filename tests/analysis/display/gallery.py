@@ -183,6 +183,7 @@ def every() -> dict[str, Callable[[], Figure]]:
         "listed": lambda: overview.listed(listed, "delta_nll"),
         "trade-off": lambda: trade_off(rises_by_file()),
         "comparison-blocks": lambda: comparison.losses(alone(), "blocks"),
+        "comparison-sublayers": lambda: comparison.sublayers(alone()),
         "comparison-curves": lambda: comparison.curves(curve),
         "comparison-influence": lambda: comparison.influence(models("depth", lambda d, s: 0.05 + s * (d == 0))),
         "comparison-training": lambda: comparison.training(*training()),

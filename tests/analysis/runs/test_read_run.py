@@ -86,7 +86,7 @@ def twice(step):
 def test_figures(swept: tuple[SweepStudy, Path, pd.DataFrame]) -> None:
     found = read_run(swept[1])
     blocks = found.plot(kinds=["blocks"])
-    assert [line.get_label() for line in blocks.axes[0].lines if str(line.get_label()).startswith("unpruned")] == ["unpruned (0)"]
+    assert [line.get_label() for line in blocks.axes[0].lines if str(line.get_label()).startswith("unpruned")] == ["unpruned"]
     assert len(found.plot("kl", kinds=["heads"]).axes[0].images) == 1
     everything = found.plot()
     assert [label.get_text() for label in everything.axes[0].get_yticklabels()][-2:] == list(map(str, SETS))
