@@ -47,16 +47,18 @@ def heads(rows: pd.DataFrame) -> Figure:
     """What single heads cost, the cheapest first, absolute and as a share of the gain over unigram, of the models that have heads."""
     part = rows[rows["kind"] == "heads"].sort_values(["model", "unit", "value"])
     part = part.assign(rank=part.groupby(["model", "unit"])["value"].transform(lambda v: (np.arange(len(v)) + 0.5) / len(v)))
-    return _in_both_units(part, "rank", "share of heads, cheapest first", styles_of(rows), markers=False)
+    return _in_both_units(part, "rank", "share of heads, cheapest first", styles_of(rows), single=False)
 
 
-def _in_both_units(rows: pd.DataFrame, x: str, xlabel: str, styles: Mapping[str, dict], *, markers: bool = True) -> Figure:
+def _in_both_units(rows: pd.DataFrame, x: str, xlabel: str, styles: Mapping[str, dict], *, single: bool = True) -> Figure:
+    """`single`: points are parts that can be named, and small ones are read beside large ones."""
     figure, ((*axes,),) = canvas(1, len(UNITS), height=3.0)
     for ax, (unit, title) in zip(axes, UNITS.items(), strict=True):
         part = rows[rows["unit"] == unit]
-        lines(ax, part, x, styles, markers=markers)
+        lines(ax, part, x, styles, markers=single)
         ax.set(xlabel=xlabel, ylabel=f"rise in loss ({title})")
-        scale(ax, part)
+        if single:
+            scale(ax, part)
         if ax.get_yscale() != "log":
             ax.axhline(0, **DENSE)
     return finished(figure, axes[0])
@@ -85,7 +87,7 @@ def draw_curves(ax: Axes, rows: pd.DataFrame) -> None:
     """As `curves`, into a figure of others."""
     lines(ax, rows, "share", styles_of(rows))
     ax.axhline(LIMIT, **LEVEL, label=f"{LIMIT:.0%} of the gain".replace("%", " %"))
-    highest = float(np.nanmax([1.5 * LIMIT, *rows["value"]]))
+    highest = float(np.nanmax([1.5 * LIMIT, *rows["value"], *rows["ci_high"]]))
     if highest >= 1:
         ax.axhline(1, **DENSE, label="byte unigram")
     ax.set(xlabel="share of blocks removed", ylabel=f"rise in loss ({UNITS['share']})", xlim=(0, 1.02))

@@ -80,7 +80,7 @@ class DepthWidth(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return distinct(self.losses, [Panel(measure, f"{measure} saved", list(self.kinds)) for measure in MEASURES])
+        return distinct(self.losses, [Panel(measure, f"{measure} saved", tuple(self.kinds)) for measure in MEASURES])
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

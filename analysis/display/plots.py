@@ -95,7 +95,7 @@ def _perplexity_axis(figure: Figure, ax: Axes, scale: Scale, dense: float) -> No
     figure.draw_without_rendering()  # the layout is final
     low, high = np.exp(np.clip(ax.get_ylim(), -50, 50)) * dense
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    round_numbers = [dense, *(m * 10.0**k for m in (1, 2, 5, 3, 1.5, 4, 2.5, *np.arange(1.1, 10, 0.1).round(1)) for k in decades)]
+    round_numbers = [dense, *(m * 10.0**k for m in (1, 2, 5, 3, 1.5, 4, 2.5, *np.arange(1.05, 10, 0.05).round(2)) for k in decades)]
     chosen: dict[float, float] = {}
     for value in (v for v in round_numbers if low <= v <= high):
         height = ax.transData.transform((0, math.log(value / dense)))[1] * 72 / figure.dpi

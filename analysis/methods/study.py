@@ -83,7 +83,7 @@ class Methods(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return distinct(self.table, [Panel(measure, f"{measure} removed", list(self.titles)) for measure in MEASURES])
+        return distinct(self.table, [Panel(measure, f"{measure} removed", tuple(self.titles)) for measure in MEASURES])
 
     @property
     def n_documents(self) -> int:

@@ -82,7 +82,7 @@ class RemovalResult(Result):
     @property
     def savings(self) -> list[removal_plots.Panel]:
         """The same against what is saved by each measure of SAVED, where that is not a multiple of the blocks removed."""
-        panels = [removal_plots.Panel(measure, f"of {said} removed", names) for measure, said in SAVED.items() for names in self._groups]
+        panels = [removal_plots.Panel(measure, f"{said} removed", names) for measure, said in SAVED.items() for names in self._groups]
         return removal_plots.distinct(self.table, panels, self.panels)
 
     @property
@@ -90,13 +90,13 @@ class RemovalResult(Result):
         """What a block is of the whole, a sentence for captions; empty where blocks differ."""
         blocks = [a for a in self.scored.nll if len(a.blocks) and not a.mixers and not a.ffns]
         shares = {said: [self.scored.share(measure, a) / size(a) for a in blocks] for measure, said in SAVED.items()}
-        if not blocks or any(max(values) > (1 + removal_plots.SAME) * min(values) for values in shares.values()):
+        if not blocks or any(max(values) > (1 + 1e-6) * min(values) for values in shares.values()):
             return ""
         return f"A block is {listed(f'{number(100 * values[0])} % of {said}' for said, values in shares.items())}.".replace(" %", "\u00a0%")
 
     @property
-    def _groups(self) -> list[list[str]]:
-        return [[n for n in self.whole if ORDERS[n].once], [n for n in self.whole if n == "bi" or not ORDERS[n].once]]
+    def _groups(self) -> list[tuple[str, ...]]:
+        return [tuple(n for n in self.whole if ORDERS[n].once), tuple(n for n in self.whole if n == "bi" or not ORDERS[n].once)]
 
     @property
     def bands(self) -> str:

@@ -155,7 +155,7 @@ class Width(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return [Panel("heads", "heads removed", list(self.titles))]
+        return [Panel("heads", "heads removed", tuple(self.titles))]
 
     @property
     def path_bands(self) -> str:

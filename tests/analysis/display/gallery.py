@@ -161,8 +161,8 @@ def every() -> dict[str, Callable[[], Figure]]:
     depth, two = paths(ORDERS, BLOCKS), {k: k for k in (*KINDS, "heads")}
     width = paths(two, 12, width=True)
     bi, cost = dict(enumerate(rises() ** 0.7 / 4)), dict(enumerate(rises()))
-    halves = [Panel("removed", "blocks removed", list(ORDERS)[:6]), Panel("removed", "blocks removed", ["bi", *list(ORDERS)[6:]])]
-    savings = [Panel(c, f"{c} saved", list(two)) for c in ("block parameters", "all parameters", "FLOPs")]
+    halves = [Panel("removed", "blocks removed", tuple(ORDERS)[:6]), Panel("removed", "blocks removed", ("bi", *tuple(ORDERS)[6:]))]
+    savings = [Panel(c, f"{c} saved", tuple(two)) for c in ("block parameters", "all parameters", "FLOPs")]
     random = paths({str(i): "" for i in range(3)}, BLOCKS).assign(value=lambda t: 2 * t["value"] + t["removed"] / 10)
     ppl = heads()
     ppl[["value", "ci_low", "ci_high"]] = 17 * np.exp(ppl[["value", "ci_low", "ci_high"]])

@@ -81,7 +81,7 @@ def test_removal_curves_draw_every_path_in_every_panel() -> None:
         {"a": [0, 0.1, 0.2], "b": [0, 0.3, 0.4], "value": [0, 1, 40.0], "ci_low": [np.nan, 0.5, 30], "ci_high": [np.nan, 2, 50]}
     )
     table = pd.concat([path.assign(order="blocks"), path.assign(order="heads", value=0.1 * path["value"])])
-    figure = removal_curves(table, {"blocks": "Blocks", "heads": "Heads"}, [Panel(x, f"{x} saved", ["blocks", "heads"]) for x in "ab"])
+    figure = removal_curves(table, {"blocks": "Blocks", "heads": "Heads"}, [Panel(x, f"{x} saved", ("blocks", "heads")) for x in "ab"])
     assert [ax.get_xlabel() for ax in figure.axes] == ["a saved", "b saved"]
     for x, ax in zip("ab", figure.axes, strict=True):
         assert [line.get_ydata().tolist() for line in ax.lines] == [[0, 1, 40], [0, 0.1, 4]]
@@ -93,8 +93,8 @@ def test_removal_curves_draw_every_path_in_every_panel() -> None:
 def test_what_looks_the_same_is_drawn_once() -> None:
     path = pd.DataFrame({"removed": [0, 1, 2], "a": [0, 0.1, 0.2], "b": [0, 0.05, 0.1], "c": [0, 0.1, 0.3]})
     table = pd.concat([path.assign(order="x"), path.assign(order="y")])
-    panels = [Panel(column, f"{column} saved", ["x", "y"]) for column in "abc"]
-    assert [panel.label for panel in distinct(table, panels)] == ["a saved\n(b: 0.500 times that)", "c saved"]
-    assert [panel.column for panel in distinct(table, panels, [Panel("removed", "blocks removed", ["x", "y"])])] == ["c"]
-    other = [Panel("removed", "blocks removed", ["x"])]
+    panels = [Panel(column, f"{column} saved", ("x", "y")) for column in "abc"]
+    assert [panel.label for panel in distinct(table, panels)] == ["a saved\n(b 0.5 times that)", "c saved"]
+    assert [panel.column for panel in distinct(table, panels, [Panel("removed", "blocks removed", ("x", "y"))])] == ["c"]
+    other = [Panel("removed", "blocks removed", ("x",))]
     assert [panel.column for panel in distinct(table, panels, other)] == ["a", "c"], "other orders are another panel"
