@@ -100,7 +100,7 @@ class Redundancy(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return [Panel("removed", "blocks removed", list(self.titles)), Panel(PARAMETERS, f"{PARAMETERS} removed", list(self.titles))]
+        return [Panel("removed", "blocks removed", tuple(self.titles)), Panel(PARAMETERS, f"{PARAMETERS} removed", tuple(self.titles))]
 
     @cached_property
     def best_order(self) -> str:

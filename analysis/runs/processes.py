@@ -63,9 +63,10 @@ def _listen(told: Queue[int | str], progress: Callable[[int], None], errors: lis
 
 
 def _killed(process: BaseProcess, device: str) -> str:
-    if process.exitcode in (0, 2):
+    code = process.exitcode or 0
+    if code in (0, 2):
         return ""
-    how = f"by signal {-process.exitcode}" if (process.exitcode or 0) < 0 else f"with exit code {process.exitcode}"
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
     return f"the process on {device} ended {how} before it was done: rerun the command to go on"
 
 

@@ -96,7 +96,8 @@ def measure(
         intent.planning.append(job.study())
         return None
     if spread.shard is not None:
-        return _shard(job, out, Shard.parse(spread.shard), title, total, command)
+        _shard(job, out, Shard.parse(spread.shard), title, total, command)
+        return None
     if "," in job.device:
         return _devices(job, out, title, total, command)
     plan = read_plan(out)

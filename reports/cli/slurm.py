@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from adapters.errors import StrataError
-from analysis.display.format import count
 from reports.cli.machines import Intent, called_for, noted_command
 
 COMMANDS = ("sweep", "importance", "spans")
@@ -89,6 +88,7 @@ def script(context: typer.Context, command: list[str], tasks: int | None, hours:
     if not planned.planning:
         raise StrataError("--dry-run and --until-resolved have no shards: leave them out")
     study = planned.planning[0]
+    from analysis.display.format import count
     from analysis.engine.cost import speed
 
     scoring = study.scoring()

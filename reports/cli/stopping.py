@@ -13,7 +13,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = {  # that end a command, and what a process does with them unless somebody has said otherwise: nohup, for one
+SIGNALS: dict[
+    signal.Signals, Any
+] = {  # that end a command, and what a process does with them unless somebody has said otherwise: nohup, for one
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGUSR1: signal.SIG_DFL,

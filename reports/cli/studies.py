@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.base import BlockModel
-
 if TYPE_CHECKING:
+    from adapters.base import BlockModel
     from analysis.data.batches import Text
     from analysis.metrics.spans import SpanStudy
     from analysis.metrics.study import ImportanceStudy
