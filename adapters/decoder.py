@@ -118,6 +118,7 @@ class Ends:
     embed_scale: float | None = None  # of embeddings
     logit_scale: float | None = None
     logit_cap: float | None = None  # a logit l becomes cap * tanh(l / cap)
+    first_position: int = 0  # row of the first token in the table of positions, where there is one
     limit: int | None = None  # no text may be longer
 
 
@@ -155,7 +156,7 @@ class DecoderModel(BlockModel):
         if self.ends.embed_scale is not None:
             x = x * torch.tensor(self.ends.embed_scale, dtype=x.dtype, device=x.device)  # rounded as the embeddings are
         if "positions" in self.weights:
-            x = x + F.embedding(positions, self.weights["positions"])
+            x = x + F.embedding(positions + self.ends.first_position, self.weights["positions"])
         rotations = {kind: Rotation(*module(x, positions)) for kind, module in self._rotary.items()}
         return x, DecoderContext(documents=ids.shape[0], lengths=lengths, rotations=rotations)
 

@@ -66,7 +66,11 @@ FAMILIES = Table(
     "family",
     "strata.families",
     {
-        "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3"), stock=True),
+        "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3", "smollm3"), stock=True),
+        "gpt_neox": Family("adapters.families.gpt_neox", ("gpt_neox",), stock=True),
+        "olmo2": Family("adapters.families.olmo2", ("olmo2",), stock=True),
+        "gemma": Family("adapters.families.gemma", ("gemma2", "gemma3_text"), stock=True),
+        "gpt2": Family("adapters.families.gpt2", ("gpt2",), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
     },

@@ -8,26 +8,54 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-PER_BLOCK = ("layer_types", "value_dim")  # lists of config.json with an entry for each block
+from transformers import PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from adapters.errors import StrataError
+
+PER_BLOCK = ("layer_types", "no_rope_layers", "value_dim")  # lists of config.json with an entry for each block
+RULES = ("sliding_window_pattern", "_sliding_window_pattern", "no_rope_layer_interval")  # from which transformers makes such lists
+BY_INDEX = "scale_attn_by_inverse_layer_idx"  # what a block computes follows from its index, and nothing else says it
+DEPTH = "num_hidden_layers"
 FULL_BELOW = "max_window_layers"  # how many blocks in front have no sliding window
 BLOCK = re.compile(r"(?<![^.])(layers|blocks|h)\.(\d+)(?![^.])")  # in the name of a block, or of a module in it
 EXPRESSION = re.compile(r"re:|[+-]:")  # what marks one among names: of compressed-tensors, of GPTQModel
 BESIDE_ROPE = ("rope_theta", "partial_rotary_factor")  # of rope_parameters, which transformers 4 looks for beside it
+OLD_ROPE = {"gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}}  # by other names
+LABELS = ("num_labels", "id2label", "label2id")  # of classifiers: tables of any length
 CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}  # new name -> one that both know
 
 
 def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: str | None = None, keys: Iterable[str] = ()) -> dict:
     """config.json of a model with the blocks `kept` of `n_blocks`; `hub_id` is where its code lies, if it has any.
 
-    `keys` are those of the dense weights, from which is seen what an expression among the names of quantised modules means.
+    `keys` are those of the dense weights, from which is seen what an expression among the names of quantised modules means. What
+    follows from a block's index is written out for each block, as transformers reads it. Raises StrataError where it cannot be.
     """
-    lists = {key: config[key] for key in PER_BLOCK if isinstance(config.get(key), list) and len(config[key]) == n_blocks}
-    layers: dict[str, Any] = {key: [values[i] for i in kept] for key, values in lists.items()} | {"num_hidden_layers": len(kept)}
+    if config.get(BY_INDEX) and list(kept) != list(range(len(kept))):
+        raise StrataError(
+            f"config.json says {BY_INDEX}: block i divides its scores by i + 1, and no checkpoint says that of a block that has "
+            "moved: remove the last blocks only, or measure without writing"
+        )
+    stock = stock_config(config)
+    known = {key: config.get(key) if stock is None else getattr(stock, key, None) for key in PER_BLOCK}
+    lists = {key: values for key, values in known.items() if isinstance(values, list) and len(values) >= n_blocks}
+    depth = DEPTH if stock is None else stock.attribute_map.get(DEPTH, DEPTH)
+    layers: dict[str, Any] = {key: [values[i] for i in kept] for key, values in lists.items()} | {depth: len(kept)}
+    config = {key: value for key, value in config.items() if key != DEPTH and not (lists and key in RULES)}
     if isinstance(config.get(FULL_BELOW), int):
         layers[FULL_BELOW] = sum(i < config[FULL_BELOW] for i in kept)
     if config.get("quantization_config"):
         layers["quantization_config"] = pruned_quantisation(config["quantization_config"], kept, keys)
     return both_dialects(without_code(config, hub_id) | layers)
+
+
+def stock_config(config: Mapping) -> PreTrainedConfig | None:
+    """As transformers reads it; None when it does not know the model_type."""
+    model_type = str(config.get("model_type"))
+    return (
+        CONFIG_MAPPING[model_type].from_dict({k: v for k, v in config.items() if k not in LABELS}) if model_type in CONFIG_MAPPING else None
+    )
 
 
 def pruned_quantisation(config: Mapping, kept: Sequence[int], keys: Iterable[str]) -> dict:
@@ -77,9 +105,13 @@ def both_dialects(config: Mapping) -> dict:
     if dtype := config.get("dtype") or config.get("torch_dtype"):
         out |= {"dtype": dtype, "torch_dtype": dtype}
     rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    if not rope or any(isinstance(value, Mapping) for value in rope.values()):  # of each type of layer: no family that is written
+    if isinstance(sliding := rope.get("sliding_attention"), Mapping):  # Gemma 3, whose layers rotate in two ways
+        out["rope_local_base_freq"] = sliding["rope_theta"]
+        rope = rope["full_attention"]
+    if not rope or any(isinstance(value, Mapping) for value in rope.values()):  # of each type of layer: no other family that is written
         return out
-    out |= {key: rope[key] for key in BESIDE_ROPE if rope.get(key) is not None}
+    names = OLD_ROPE.get(config.get("model_type", ""), {})
+    out |= {names.get(key, key): rope[key] for key in BESIDE_ROPE if rope.get(key) is not None}
     scaling = {key: value for key, value in rope.items() if key not in BESIDE_ROPE}
     kind, original = scaling.get("rope_type", scaling.get("type", "default")), scaling.get("original_max_position_embeddings")
     if kind == "longrope" and original:  # transformers 4 looks for it beside, and takes the factor from it

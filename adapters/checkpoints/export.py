@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS
-from adapters.checkpoints.configs import both_tokenizers, pruned_config, pruned_quantisation, without_code
+from adapters.checkpoints.configs import both_tokenizers, pruned_config, pruned_quantisation, stock_config, without_code
 from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.folders import write_json
 from adapters.checkpoints.layout import Layout, Store
@@ -83,7 +83,8 @@ class Source:
         keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}
         embed, head = (self.layout.model[role].key for role in ("embed", "unembed"))
-        if self.config.get("tie_word_embeddings") and head in keys and torch.equal(self.store.read(head), self.store.read(embed)):
+        tied = getattr(stock_config(self.config), "tie_word_embeddings", self.config.get("tie_word_embeddings"))
+        if tied and head in keys and torch.equal(self.store.read(head), self.store.read(embed)):
             del keys[head]
 
         def read(key: str) -> Tensor:

@@ -32,9 +32,11 @@ Reader = Callable[[Path, Tensor, str, str], Tensor]  # path, ids (D, T), device,
 def by_transformers(path: Path, ids: Tensor, device: str, dtype: str) -> Tensor:
     """Missing keys are an error, where transformers makes random weights and warns. Ends with a generation of three tokens, greedy
     whatever generation_config.json asks for: its keys may need a tokenizer, or be for one way to generate alone."""
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True)
+    capped = getattr(AutoConfig.from_pretrained(path), "attn_logit_softcapping", None)  # the default implementation passes over it
+    how = {"attn_implementation": "eager"} if capped else {}
+    loaded: Any = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], output_loading_info=True, **how)
     model, info = loaded
     wrong = {
         what: sorted(keys)[:3] for what, keys in info.items() if keys and what in ("missing_keys", "unexpected_keys", "mismatched_keys")

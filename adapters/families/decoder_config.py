@@ -14,8 +14,8 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from adapters.checkpoints.configs import stock_config
 from adapters.errors import StrataError, one_line, unknown
 from adapters.rotary import ONE, kinds_of
 
@@ -23,7 +23,6 @@ SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", 
 HEADS = ("num_attention_heads", "num_key_value_heads")
 OPTIONAL = ("head_dim", "sliding_window")  # sizes that may be missing
 MAY_BE_ZERO = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_parameters.mscale", "rope_parameters.mscale_all_dim")
-LABELS = ("num_labels", "id2label", "label2id")  # of classifiers: tables of any length
 LARGEST = torch.finfo(torch.float32).max  # what is computed with may be no larger
 LAYERS = ("full_attention", "sliding_attention")
 PARTIAL = ("partial_rotary_factor", "rotary_pct")
@@ -33,7 +32,8 @@ NEUTRAL: dict[str, tuple] = (  # keys that change what a block computes -> value
     | dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"), ())
     | dict.fromkeys(("alibi", "parallel_attn", "use_parallel_residual", "use_qk_norm", "qk_layernorm"), (False,))
     | dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), (0, 1))
-    | {"is_causal": (True,), "use_bidirectional_attention": (False,)}
+    | dict.fromkeys(("scale_attn_by_inverse_layer_idx", "add_cross_attention"), (False,))
+    | {"is_causal": (True,), "use_bidirectional_attention": (False,), "scale_attn_weights": (True,)}
 )
 
 
@@ -72,7 +72,8 @@ def configuration(
         found = f"config.json says {depth} {n}, its weights are {n_tensors} tensors"
         raise StrataError(f"{name}: {found}: it is incomplete, or config.json is of another model")
     try:
-        cfg = CONFIG_MAPPING[config["model_type"]].from_dict({key: value for key, value in config.items() if key not in LABELS})
+        cfg = stock_config(config)
+        assert cfg is not None, "families of decoders are known to transformers"
     except Exception as error:  # transformers validates with many exception types
         raise StrataError(f"{name}: config.json is not valid: {one_line(error)}") from error
     act, eps = (names.get(key, key) for key in ("hidden_act", "rms_norm_eps"))

@@ -1,9 +1,9 @@
-"""Llama 1/2/3, TinyLlama, SmolLM2, Mistral, Qwen 1.5/2/2.5 and Qwen3: RMSNorm, rotary grouped-query attention, gated MLP."""
+"""Llama 1/2/3, TinyLlama, SmolLM2/3, Mistral, Qwen 1.5/2/2.5 and Qwen3: RMSNorm, rotary grouped-query attention, gated MLP."""
 
 from __future__ import annotations
 
 from adapters.checkpoints.layout import Layout, Slot
-from adapters.families.table import Config, Decoder, DecoderFamily, Layer, modules
+from adapters.families.table import Config, Decoder, DecoderFamily, Layer, layers_of, modules
 
 _LAYER = "model.layers.{i}."
 LAYOUT = Layout(
@@ -33,6 +33,11 @@ def _window_of_all(cfg: Config) -> list[Layer]:
     return [Layer(cfg.sliding_window)] * cfg.num_hidden_layers
 
 
+def _some_rotate(cfg: Config) -> list[Layer]:
+    rotates = cfg.no_rope_layers[: cfg.num_hidden_layers]
+    return [layer if yes else layer._replace(rotation=None) for layer, yes in zip(layers_of(cfg), rotates, strict=True)]
+
+
 LLAMA = Decoder(
     layout=LAYOUT,
     biased=_biased,
@@ -42,6 +47,7 @@ FAMILY = DecoderFamily(
     "llama",
     {
         "llama": LLAMA,
+        "smollm3": Decoder(layout=LAYOUT, biased=_biased, layers=_some_rotate, reads=("no_rope_layers",)),
         "mistral": Decoder(layout=LAYOUT, layers=_window_of_all),
         "qwen2": Decoder(layout=LAYOUT, biased=lambda cfg: "qkv"),
         "qwen3": Decoder(layout=LAYOUT, biased=_biased, vectors=lambda cfg: dict.fromkeys(("q_norm", "k_norm"), cfg.head_dim)),

@@ -69,7 +69,9 @@ class Decoder:
         embed = (n.vocab, n.d)
         shapes: Shapes = {"embed": embed, "norm": (n.d,)} | ({} if cfg.tie_word_embeddings else {"unembed": embed})
         return (
-            shapes | ({"norm_bias": (n.d,)} if self.norm_bias else {}) | ({"positions": (n.max_len, n.d)} if self.learned_positions else {})
+            shapes
+            | ({"norm_bias": (n.d,)} if self.norm_bias else {})
+            | ({} if self.learned_positions is None else {"positions": (self.learned_positions + n.max_len, n.d)})
         )
 
     def block_shapes(self, cfg: Config, n: Sizes) -> Shapes:
@@ -123,7 +125,7 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
     # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
     if cfg.tie_word_embeddings and "unembed" in weights and weights["unembed"].equal(weights["embed"]):
         del weights["unembed"]
-    limit = table.limit(cfg)
+    limit = table.limit(cfg) if table.learned_positions is None else n.max_len
     slopes, cap = table.slopes(cfg), table.cap(cfg)
     slopes = None if slopes is None else slopes.to(store.device)
     spec, act = spec_of(block, n.heads, parallel=table.parallel(cfg)), ACT2FN[n.act]
@@ -137,6 +139,7 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
         embed_scale=table.embed_scale(cfg),
         logit_scale=table.logit_scale(cfg),
         logit_cap=table.logit_cap(cfg),
+        first_position=table.learned_positions or 0,
         limit=limit,
     )
     model_spec = ModelSpec(

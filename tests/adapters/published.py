@@ -25,6 +25,12 @@ def published(build: Callable, config: dict, block: Mapping[str, tuple[int, ...]
         shapes["lm_head.weight"] = (vocab, d)
     for i in range(config["num_hidden_layers"]):
         shapes |= {f"model.layers.{i}.{key}": shape for key, shape in block.items()}
-    return build(
-        config, Keys(Path("published"), shapes, lambda key: torch.empty(shapes[key], device="meta"), torch.device("meta")), "published"
-    )
+    return meta(build, config, shapes)
+
+
+def meta(build: Callable, config: dict, shapes: Mapping[str, tuple[int, ...]]) -> BlockModel:
+    """The model of a config.json and of a list of keys and shapes, which has run on four tokens."""
+    store = Keys(Path("published"), dict(shapes), lambda key: torch.empty(shapes[key], device="meta"), torch.device("meta"))
+    model = build(config, store, "published")
+    assert model.run(torch.zeros(1, 4, dtype=torch.long, device="meta")).shape == (1, 4, config["vocab_size"])
+    return model

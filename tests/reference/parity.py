@@ -1,0 +1,254 @@
+"""A family of decoders against transformers' own modules, in five lines: what both compute, with everything in and with parts out.
+
+    @parametrize_against_hf("gpt_neox", {"parallel": {}, "sequential": {"use_parallel_residual": False}})
+    def test_gpt_neox(check):
+        check()
+
+Where the modules are is read from the layout's keys; what is taken out there, and how, knows nothing of the project's blocks.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from adapters import Ablation, BlockModel, StrataError, load
+from adapters.checkpoints.configs import BY_INDEX
+from adapters.checkpoints.export import Source, remove_blocks
+from adapters.checkpoints.files import open_store
+from adapters.checkpoints.stock import by_transformers
+from adapters.contract import CHECKS, Recorder, assert_close
+from adapters.registry import FAMILIES
+from analysis.data.batches import Batch
+from analysis.engine.ablations import single_ablations
+from analysis.engine.mean_ablation import part_means, with_means
+from analysis.engine.plan import plan
+from analysis.engine.sweep import sweep
+from analysis.metrics.taylor import taylor
+from tests.reference.count import ffn_runs, mixer_runs
+from tests.reference.hf import tiny
+from tests.reference.naive import _silence, _zero_columns
+
+LENGTHS = torch.tensor([37, 11, 20])
+MIXED = (
+    Ablation(blocks={1}, heads={(0, 1), (2, 0)}),
+    Ablation(mixers={0}, ffns={1}, heads={(2, 1), (2, 3)}),
+    Ablation(ffns={0, 2}, heads={(1, h) for h in range(4)}),
+)
+
+
+class Pair:
+    """A tiny random model as the project loads it, and transformers' own, whose attention is written out: other ones know no caps."""
+
+    def __init__(self, model_type: str, config: Mapping[str, Any]) -> None:
+        self.reference = tiny(model_type, **config)
+        self.reference.set_attn_implementation("eager")
+        self.folder = tempfile.TemporaryDirectory()
+        self.reference.save_pretrained(self.folder.name)
+        self.model = load(self.folder.name, dtype="float32", device="cpu")
+        self.ids = torch.randint(self.model.spec.vocab_size, (3, 37), generator=torch.Generator().manual_seed(5))
+
+    def key(self, role: str, i: int) -> str:
+        assert self.model.layout is not None
+        return self.model.layout.block[role].key.format(i=i).removesuffix(".weight")
+
+    def layer(self, reference: PreTrainedModel, i: int) -> nn.Module:
+        """The block that holds the output projection of attention."""
+        key = self.key("o", i)
+        return reference.get_submodule(key[: key.index(f".{i}.") + len(f".{i}")])
+
+    @torch.no_grad()
+    def logits(self, ablation: Ablation) -> Tensor:
+        """Of transformers' modules with parts taken out: projections that give nothing, blocks that pass on what they get."""
+        reference = copy.deepcopy(self.reference)
+        for i, spec in enumerate(self.model.spec.blocks):
+            o, down = (reference.get_submodule(self.key(role, i)) for role in ("o", "down"))
+            if heads := [head for block, head in ablation.heads if block == i]:
+                o.register_forward_pre_hook(_zero_columns(heads, spec.head_dim))
+            if i in ablation.mixers:
+                _silence(o)
+            if i in ablation.ffns:
+                _silence(down)
+            if i in ablation.blocks:
+                self.layer(reference, i).forward = lambda hidden_states, *args, **kwargs: hidden_states
+        return reference(self.ids, use_cache=False).logits
+
+
+def check_forward(p: Pair) -> None:
+    """Logits, the stream in front of each block and behind the last, every z, and the numbers of parameters."""
+    streams: list[Tensor] = []
+    zs: list[Tensor] = []
+    n = len(p.model.blocks)
+    handles = [p.layer(p.reference, n - 1).register_forward_hook(lambda _, args, out: streams.append(out))]
+    for i in reversed(range(n)):  # the pre-hooks run in the order of the blocks all the same
+        handles.append(p.layer(p.reference, i).register_forward_pre_hook(_first(streams), with_kwargs=True))
+        handles.append(p.reference.get_submodule(p.key("o", i)).register_forward_pre_hook(_first(zs), with_kwargs=True))
+    try:
+        with torch.no_grad():
+            expected = p.reference(p.ids, use_cache=False).logits
+    finally:
+        for handle in handles:
+            handle.remove()
+    parts: list[Any] = []
+    with torch.inference_mode():
+        assert_close(p.model.run(p.ids, tap=lambda _, found: parts.append(found)), expected)
+    assert len(streams) == n + 1
+    for i, found in enumerate(parts):
+        assert_close(found.x_in, streams[i])
+        assert_close(found.x_out, streams[i + 1])
+        assert_close(found.z.flatten(-2), zs[i])
+    assert p.model.spec.n_params == p.reference.num_parameters()
+    for i, spec in enumerate(p.model.spec.blocks):
+        assert spec.n_params == sum(t.numel() for t in p.layer(p.reference, i).parameters())
+
+
+def _first(into: list[Tensor]) -> Callable:
+    return lambda _, args, kwargs: into.append((args or tuple(kwargs.values()))[0])
+
+
+def check_padding(p: Pair) -> None:
+    """Rows that are padded on the right, with transformers' own mask."""
+    real = torch.arange(p.ids.shape[1]) < LENGTHS[:, None]
+    with torch.no_grad():
+        expected = p.reference(p.ids, attention_mask=real.long(), use_cache=False).logits
+        assert_close(p.model.run(p.ids, lengths=LENGTHS)[real], expected[real])
+
+
+def check_ablations(p: Pair) -> None:
+    """Every block, mixer, ffn and head alone, and mixed sets; the sweep gives the same sums, and runs what the plan counts."""
+    every = plan(p.model.spec, [*single_ablations(p.model.spec, ["blocks", "mixers", "ffns", "heads"]), *MIXED])
+    recording = p.model.with_blocks([Recorder(block) for block in p.model.blocks])
+    with torch.inference_mode():
+        found = sweep(recording, every, p.ids, LENGTHS, kl=False)["nll"]
+        for a, ablation in enumerate(every.ablations):
+            logits = p.logits(ablation)
+            if ablation in MIXED or not ablation:
+                assert_close(p.model.run(p.ids, ablation), logits)
+            nll = -logits[:, :-1].double().log_softmax(-1).gather(-1, p.ids[:, 1:, None])[..., 0]
+            for d, length in enumerate(LENGTHS.tolist()):
+                error = abs(float(found[a, d] - nll[d, : length - 1].sum())) / (length - 1)
+                assert error < 1e-5, f"{ablation}: the mean nll is off by {error:.1e}"
+    shapes = ["parallel" if spec.parallel else "sequence" for spec in p.model.spec.blocks]
+    assert sum(sum(block.mixed) for block in recording.blocks) == len(LENGTHS) * every.mixer_rows
+    assert sum(sum(block.fed) for block in recording.blocks) == len(LENGTHS) * every.ffn_rows
+    assert every.mixer_rows == mixer_runs(len(shapes), every.ablations, shapes)
+    assert every.ffn_rows == ffn_runs(len(shapes), every.ablations, shapes)
+
+
+def check_means(p: Pair) -> None:
+    """Heads that leave their means behind, against columns that are overwritten at the output projections."""
+    real = torch.arange(p.ids.shape[1]) < LENGTHS[:, None]
+    batch = Batch([], p.ids, LENGTHS, (LENGTHS - 1).numpy(), LENGTHS.numpy())
+    model = with_means(p.model, part_means(p.model, [batch]))
+    reference, head_dim, zs = copy.deepcopy(p.reference), p.model.spec.blocks[0].head_dim or 0, list[Tensor]()
+    handles = [reference.get_submodule(p.key("o", i)).register_forward_pre_hook(_first(zs), with_kwargs=True) for i in range(3)]
+    with torch.no_grad():
+        reference(p.ids, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    out = {(0, 1), (1, 0), (1, 3), (2, 2)}
+    for i, head in out:
+        columns = slice(head * head_dim, (head + 1) * head_dim)
+        mean = zs[i][real][:, columns].double().mean(0).float()
+        reference.get_submodule(p.key("o", i)).register_forward_pre_hook(_overwritten(columns, mean))
+    with torch.no_grad():
+        assert_close(model.run(p.ids, Ablation(heads=out, edit="mean")), reference(p.ids, use_cache=False).logits)
+
+
+def _overwritten(columns: slice, by: Tensor) -> Callable:
+    def hook(module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        z = args[0].clone()
+        z[..., columns] = by
+        return (z,)
+
+    return hook
+
+
+def check_taylor(p: Pair) -> None:
+    """Of heads, against masks on transformers' own projections and its autograd."""
+    length, spec = int(LENGTHS[1]), p.model.spec.blocks[0]
+    reference = copy.deepcopy(p.reference).double()
+    masks = torch.ones(len(p.model.blocks), spec.n_heads, 1, dtype=torch.float64, requires_grad=True)
+    for i in range(len(p.model.blocks)):
+        reference.get_submodule(p.key("o", i)).register_forward_pre_hook(
+            lambda _, args, i=i: ((args[0].unflatten(-1, (spec.n_heads, -1)) * masks[i]).flatten(-2),)
+        )
+    ids = p.ids[1:2, :length]
+    logits = reference(ids, use_cache=False).logits[0, :-1]
+    loss = -logits.log_softmax(-1).gather(1, ids[0, 1:, None]).sum()
+    expected = -torch.autograd.grad(loss, masks)[0].flatten()
+    found = torch.from_numpy(taylor(p.model, ids, LENGTHS[1:2], kinds=["heads"], signed=True)[:, 0])
+    assert_close(found, expected, 1e-4)  # transformers rotates and normalises in fp32, whatever the weights are
+
+
+def check_pruned_files(p: Pair) -> None:
+    """What `strata prune` writes, as transformers reads it, for each block that can go."""
+    source = Source.of(p.folder.name, p.model.spec)
+    for removed in ([0], [1], [2]):
+        with tempfile.TemporaryDirectory() as out, torch.inference_mode():
+            if source.config.get(BY_INDEX) and removed != [2]:
+                with pytest.raises(StrataError, match="no checkpoint says that of a block that has moved: remove the last blocks only"):
+                    source.write(removed, Path(out), "safetensors")
+                continue
+            store = source.write(removed, Path(out), "safetensors")
+            assert open_store(Path(out)).hash == store.hash
+            ablated = p.model.run(p.ids, Ablation(blocks=removed))
+            assert_close(by_transformers(Path(out), p.ids, "cpu", "float32"), ablated, 1e-4)
+            assert_close(load(out, dtype="float32", device="cpu").run(p.ids), ablated)
+            assert_close(remove_blocks(p.model, removed).run(p.ids), ablated)
+
+
+def check_every_key(p: Pair) -> None:
+    """Each is needed, and no other is taken."""
+    config, adapter = Source.of(p.folder.name, p.model.spec).config, FAMILIES[p.model.spec.family].adapter
+    whole = open_store(Path(p.folder.name))
+    shapes = dict(whole.shapes)
+    for key in shapes:
+        whole.shapes = {other: shape for other, shape in shapes.items() if other != key}
+        with pytest.raises(StrataError, match="lacks the weight"):
+            adapter.build(config, whole, "tiny")
+    whole.shapes = shapes | {"new.weight": (2,)}
+    with pytest.raises(StrataError, match=r"does not explain: new\.weight"):
+        adapter.build(config, whole, "tiny")
+
+
+PARITY = (check_forward, check_padding, check_ablations, check_means, check_taylor, check_pruned_files, check_every_key)
+
+
+def parametrize_against_hf(model_type: str, configs: Mapping[str, Mapping[str, Any]], *, long: bool = False) -> Any:
+    """A pytest mark: one case, a call without arguments, for each configuration and check, those of the contract among them.
+
+    All but the first configuration are long tests; with `long` that too, where another family tests the same abilities.
+    """
+    cases = []
+    for name, config in configs.items():
+        make = functools.cache(functools.partial(Pair, model_type, config))
+        marks = [pytest.mark.long] * (long or bool(cases))
+        cases += [pytest.param(functools.partial(_of_pair, c, make), id=f"{name}-{c.__name__}", marks=marks) for c in PARITY]
+        cases += [pytest.param(functools.partial(_of_model, c, make), id=f"{name}-contract-{c.__name__}", marks=marks) for c in CHECKS]
+    return pytest.mark.parametrize("check", cases)
+
+
+def _of_pair(check: Callable[[Pair], None], make: Callable[[], Pair]) -> None:
+    check(make())
+
+
+def _of_model(check: Callable[[BlockModel], None], make: Callable[[], Pair]) -> None:
+    check(make().model)
+
+
+def refuses(model_type: str, config: Mapping[str, Any], says: str, **changes: Any) -> None:
+    """The build of a tiny model whose config.json is changed raises a StrataError that says so."""
+    p = Pair(model_type, config)
+    source = Source.of(p.folder.name, p.model.spec)
+    with pytest.raises(StrataError, match=says):
+        FAMILIES[p.model.spec.family].adapter.build(source.config | changes, source.store, "tiny")
