@@ -1,5 +1,6 @@
 """Models of several architectures as uniform lists of residual blocks. Names are imported when they are first asked for."""
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from adapters.errors import StrataError
     from adapters.registry import load
     from adapters.specs import BlockSpec, ModelSpec
+
+# Progress is one line here, and what a progress bar of others lacks in a notebook is nothing to a reader.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = ["KEEP", "NONE", "Ablation", "Action", "BlockModel", "BlockSpec", "ModelSpec", "Parts", "StrataError", "load"]
 MODULES = {

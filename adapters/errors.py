@@ -33,6 +33,10 @@ class StrataError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(_shortened(visible(message)))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback, which says nothing to a user: in a notebook, too, it is one line."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def visible(text: object, keep: str = "") -> str:
     r"""Text from outside on one line that no terminal, figure or document acts on.

@@ -139,19 +139,19 @@ class ComparisonParameters(Common, Tasks):
 
 
 def progress_on_stderr() -> ProgressCallback:
-    """Writes a line like `sweep 34 %, 2 min left` every few seconds, less often as time goes by; reports leave stderr out."""
-    begun = start = time.monotonic()
-    last, first = 0.0, 0.0
+    """Writes a line like `sweep 34 %, 2 min left`, again and again in its place; reports leave stderr out."""
+    start, first, last, width = time.monotonic(), 0.0, 0.0, 0
 
     def tell(what: str, done: float) -> None:
-        nonlocal start, last, first
+        nonlocal start, last, first, width
         now = time.monotonic()
         if done < first or last == 0:
             start, first = now, done  # what was there already says nothing of the speed
-        if now - last >= max(2, (now - begun) / 30) or done >= 1:
+        if now - last >= 2 or done >= 1:
             left = (now - start) / (done - first) * (1 - done) if done > first else 0
             ending = f", {minutes(left)} left" if 0 < done < 1 and left else ""
-            print(f"{visible(what)} {done:.0%}{ending}", file=sys.stderr, flush=True)
-            last = now
+            line = f"{visible(what)} {done:.0%}{ending}"
+            print(f"\r{line:<{width}}", end="", file=sys.stderr, flush=True)
+            last, width = now, len(line)
 
     return tell

@@ -13,12 +13,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import count
+from itertools import count, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import pypandoc
@@ -26,7 +26,7 @@ import typst
 
 from adapters.checkpoints.folders import unfinished
 from adapters.errors import StrataError, visible
-from analysis.display.format import escape
+from analysis.display.format import escape, listed
 
 HERE = Path(__file__).parent
 # Markdown as Jupyter reads it, every cell on its own, and no way to smuggle markup in
@@ -39,36 +39,58 @@ Node = dict[str, Any]  # a node of pandoc's document: its type "t" and its conte
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One thing to show: Markdown, or the file name of a picture; and its caption (Markdown)."""
+    """One thing to show: Markdown, or the file name of a picture; and its caption (Markdown). `facts` go to the report's end."""
 
     markdown: str = ""
     picture: str = ""
     caption: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+class Chapter(NamedTuple):
+    """A question, and the executed notebooks that answer it, each by the name of what it is about (plain text; one needs none).
+
+    All come from one notebook, so that they are shown cell by cell: what it explains once, then what it found of each. `title` stands
+    in place of its own, `notes` (Markdown) below it.
+    """
+
+    notebooks: Sequence[tuple[str, Path]]
+    title: str = ""
+    notes: str = ""
+
+
+class Front(NamedTuple):
+    """The first page (Markdown), with the content of one picture (SVG) and its caption in the middle; and a box of words for the second."""
+
+    above: str = ""
+    picture: str = ""
+    caption: str = ""
+    below: str = ""
+    words: str = ""
 
 
 def convert(
-    notebooks: Sequence[Path],
+    chapters: Sequence[Chapter],
     out: Path,
     *,
     title: str,
-    subtitle: str = "",
     facts: Mapping[str, object] | None = None,
-    about: Mapping[Path, str] | None = None,
+    front: Front | None = None,
     ending: str = "",
 ) -> tuple[Path, Path]:
     """Writes `out`/report.pdf and `out`/report.html, each at once or not at all, and returns both paths.
 
-    `title`, `subtitle` and `facts` (label -> value, shown below the title: date, model, budget, ...) are plain text, as
-    is what a notebook is `about`, which stands in its first heading; `ending` is Markdown behind the notebooks.
-    Raises StrataError for a file that is not a notebook.
+    `title` and `facts` (label -> value, shown at the end: date, machine, command, ...) are plain text; `ending` is Markdown behind the
+    chapters. Raises StrataError for a file that is not a notebook.
     """
     out.mkdir(parents=True, exist_ok=True)
     with unfinished(out) as work:
-        pieces = [piece for path in notebooks for piece in _titled(_pieces(_read(path), work), (about or {}).get(path, ""))]
-        pieces += [Piece(ending)] * bool(ending)
-        document = _document(pieces, title, subtitle, facts or {})
+        body = [piece for chapter in chapters for piece in _woven(chapter, work)]
+        methods = [Piece(_methods(chapters, body))] if any(piece.facts for piece in body) else []
+        shown = [*_once(piece for piece in body if not piece.facts), *methods, *([Piece(ending)] * bool(ending))]
+        document = _document(_front(front or Front(), work), shown, title, facts or {})
         _pandoc(document, "typst", work / "report.typ", f"--template={HERE / 'template.typ'}")
-        html = ["--mathml", "--toc", "--toc-depth=2", "--number-sections", "--embed-resources", f"--resource-path={work}"]
+        html = ["--mathml", "--toc", "--toc-depth=1", "--number-sections", "--embed-resources", f"--resource-path={work}"]
         _pandoc(document, "html5", work / "report.html", f"--template={HERE / 'template.html'}", *html)
         # without a font for Chinese typst prints boxes and says nothing
         typst.compile(str(work / "report.typ"), str(work / "report.pdf"), font_paths=_fonts(), ignore_system_fonts=True)
@@ -87,33 +109,106 @@ def _pandoc(document: Node, to: str, path: Path, *options: str) -> None:
     pypandoc.convert_text(json.dumps(document), to, "json", [*options, "--wrap=none"], outputfile=str(path))
 
 
-def _read(path: Path) -> Node:
+def _read(path: Path) -> Any:
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, AttributeError) as error:
         raise StrataError(f"{path} cannot be read as a notebook: {error}") from None
 
 
-def _titled(pieces: Iterator[Piece], about: str) -> Iterator[Piece]:
-    """The pieces of a notebook; what it is about stands in front of its first heading."""
+def _front(front: Front, work: Path) -> tuple[list[Piece], list[Piece]]:
+    """The pieces of the first page, and of the box."""
+    picture = [Piece(picture=_kept(front.picture.encode(), ".svg", work), caption=front.caption)] if front.picture else []
+    return [piece for piece in (Piece(front.above), *picture, Piece(front.below)) if piece != Piece()], [Piece(front.words)] * bool(
+        front.words
+    )
+
+
+def _woven(chapter: Chapter, work: Path) -> Iterator[Piece]:
+    """What the notebooks of a chapter show, cell by cell; pictures are written into `work`."""
+    if chapter.title:
+        yield Piece(f"# {escape(chapter.title)}")
+    if chapter.notes:
+        yield Piece(chapter.notes)
+    several = len(chapter.notebooks) > 1
+    for cells in zip(*(_read(path).cells for _, path in chapter.notebooks), strict=True):
+        found: list[list[Piece]] = []
+        for (label, _), cell in zip(chapter.notebooks, cells, strict=True):
+            source = [] if chapter.title and cell.source.startswith("# ") else [Piece(cell.source)]
+            pieces = source if cell.cell_type == "markdown" else list(_outputs(cell, work))
+            found.append([piece if cell.cell_type == "markdown" or not several else _labelled(piece, label) for piece in pieces])
+        if cells[0].cell_type == "markdown":
+            yield from dict.fromkeys(piece for pieces in found for piece in pieces)
+            continue
+        for row in zip_longest(*found):
+            yield from _alike([piece for piece in row if piece is not None], chapter)
+
+
+def _labelled(piece: Piece, label: str) -> Piece:
+    """A piece that says which model it is about, where it does not say so itself."""
+    name = escape(label)
+    if piece.facts or not label or (piece.markdown and piece.markdown.lstrip()[:1] in "#|`-*"):
+        return replace(piece, caption=_about(piece.caption, name))
+    text = f"**{name}.** {piece.markdown}" if piece.markdown and not piece.caption else piece.markdown
+    return replace(piece, markdown=text, caption=_about(piece.caption, name))
+
+
+def _about(caption: str, name: str) -> str:
+    return (
+        caption if not caption or name in caption else f"{name}: {caption[:1].lower() + caption[1:] if caption[1:2].islower() else caption}"
+    )
+
+
+def _alike(pieces: Sequence[Piece], chapter: Chapter) -> Sequence[Piece]:
+    """What is the same of all models is shown once, without their names."""
+    bare = {piece.markdown.removeprefix(f"**{escape(label)}.** ") for piece, (label, _) in zip(pieces, chapter.notebooks, strict=False)}
+    if len(pieces) > 1 and len(bare) == 1 and not any(piece.picture or piece.caption or piece.facts for piece in pieces):
+        return [Piece(bare.pop())]
+    return pieces
+
+
+def _once(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same without pictures that were shown before."""
+    shown = set()
     for piece in pieces:
-        if about and piece.markdown.startswith("# "):
-            piece, about = replace(piece, markdown=f"# {escape(about)}: {piece.markdown[2:]}"), ""
+        if piece.picture in shown:
+            yield Piece(f"*Shown above:* {piece.caption}")
+            continue
+        if piece.picture:
+            shown.add(piece.picture)
         yield piece
 
 
-def _pieces(notebook: Any, work: Path) -> Iterator[Piece]:
-    """What a notebook shows; pictures are written into `work`."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            yield Piece(cell.source)
-        for output in cell.get("outputs", ()):
-            if output.output_type == "error":
-                yield Piece(_verbatim(f"{output.ename}: {output.evalue}"))
-            elif output.output_type != "stream":
-                yield from _shown(output.data, output.metadata.get("strata", {}), work)
-            elif output.name == "stdout":
-                yield Piece(_verbatim(output.text))
+def _methods(chapters: Sequence[Chapter], pieces: Sequence[Piece]) -> str:
+    """What was measured and on what, question by question (Markdown): said once where it is the same of all models."""
+    said, found = ["# What was measured, and on what"], [piece.facts for piece in pieces if piece.facts]
+    for chapter in chapters:
+        labels, mine = [label for label, _ in chapter.notebooks], found[: len(chapter.notebooks)]
+        found = found[len(mine) :]
+        rows: dict[str, dict[str, list[str]]] = {}
+        for label, facts in zip(labels, mine, strict=False):
+            for name, value in facts:
+                rows.setdefault(name, {}).setdefault(value, []).append(label)
+        lines = []
+        for name, values in rows.items():
+            each = [
+                escape(value) if len(of) == len(mine) else f"{listed(map(escape, of))}: {escape(value)}" for value, of in values.items()
+            ]
+            lines.append(f"- *{escape(name)}*: {'; '.join(each)}")
+        if lines:
+            said += [f"**{escape(chapter.title)}**" if chapter.title else "", "\n".join(lines)]
+    return "\n\n".join(said)
+
+
+def _outputs(cell: Any, work: Path) -> Iterator[Piece]:
+    """What a code cell shows; pictures are written into `work`."""
+    for output in cell.get("outputs", ()):
+        if output.output_type == "error":
+            yield Piece(_verbatim(f"{output.ename}: {output.evalue}"))
+        elif output.output_type != "stream":
+            yield from _shown(output.data, output.metadata.get("strata", {}), work)
+        elif output.name == "stdout":
+            yield Piece(_verbatim(output.text))
 
 
 def _shown(data: Mapping[str, str], mark: Mapping[str, Any], work: Path) -> Iterator[Piece]:
@@ -121,17 +216,25 @@ def _shown(data: Mapping[str, str], mark: Mapping[str, Any], work: Path) -> Iter
     if mark.get("hidden") or any("widget" in mime for mime in data):
         return
     caption = str(mark.get("caption", ""))
+    if facts := mark.get("facts"):
+        yield Piece(facts=tuple((str(name), str(value)) for name, value in facts))
+        return
     for mime, suffix in PICTURES.items():
         if mime in data:
             content = data[mime].encode() if suffix == ".svg" else base64.b64decode(data[mime])
-            name = hashlib.sha256(content).hexdigest()[:16] + suffix
-            (work / name).write_bytes(content)
-            yield Piece(picture=name, caption=caption)
+            yield Piece(picture=_kept(content, suffix, work), caption=caption)
             return
     if "text/markdown" in data:
         yield Piece(data["text/markdown"], caption=caption)
     elif "text/plain" in data:
         yield Piece(_verbatim(data["text/plain"]), caption=caption)
+
+
+def _kept(content: bytes, suffix: str, work: Path) -> str:
+    """The name of a file in `work` with this content."""
+    name = hashlib.sha256(content).hexdigest()[:16] + suffix
+    (work / name).write_bytes(content)
+    return name
 
 
 def _verbatim(text: str) -> str:
@@ -141,30 +244,35 @@ def _verbatim(text: str) -> str:
     return f"{fence}\n{text}\n{fence}" if text else ""
 
 
-def _document(pieces: Sequence[Piece], title: str, subtitle: str, facts: Mapping[str, object]) -> Node:
+def _document(front: tuple[list[Piece], list[Piece]], shown: Sequence[Piece], title: str, facts: Mapping[str, object]) -> Node:
     """Pandoc's document: one cell for each piece and one for its caption, parsed apart, then put together and numbered."""
-    cells = [nbformat.v4.new_markdown_cell(source) for piece in pieces for source in (piece.markdown, piece.caption)]
+    parts = [*front, list(shown)]
+    cells = [nbformat.v4.new_markdown_cell(source) for part in parts for piece in part for source in (piece.markdown, piece.caption)]
     source = nbformat.writes(nbformat.v4.new_notebook(cells=cells))
     document: Node = json.loads(
         pypandoc.convert_text(source, "json", SOURCE, ["--columns=10000"])
     )  # wide: no table gets fixed column widths
-    parsed = [_clean(cell["c"][1]) for cell in document["blocks"]]
-    blocks: list[Node] = []
-    figures, tables, sections = count(1), count(1), count(1)
-    for piece, body, caption in zip(pieces, parsed[::2], parsed[1::2], strict=True):
-        inlines = [inline for block in caption if block["t"] in ("Para", "Plain") for inline in block["c"]]
-        if piece.picture:
-            body = [_figure(piece.picture, inlines, figures)]
-        for block in body:
-            if block["t"] == "Header":
-                block["c"][1] = [f"section-{next(sections)}", [], []]
-            if block["t"] == "Table":
-                block["c"][1], inlines = _caption("Table", inlines, tables), []
-                block = {"t": "Div", "c": [["", ["scroll"], []], [block]]}
-            blocks.append(block)
+    parsed = iter([_clean(cell["c"][1]) for cell in document["blocks"]])
+    numbers = count(1), count(1), count(1)
+    first, words, body = ([block for piece in part for block in _put(piece, next(parsed), next(parsed), *numbers)] for part in parts)
     labels = [{"t": "MetaMap", "c": {"label": _plain(label), "value": _plain(value)}} for label, value in facts.items()]
-    meta = {"title": _plain(title), "subtitle": _plain(subtitle), "facts": {"t": "MetaList", "c": labels}}
-    return document | {"blocks": blocks, "meta": {name: value for name, value in meta.items() if value["c"]}}
+    meta = {"title": _plain(title), "facts": {"t": "MetaList", "c": labels}}
+    meta |= {name: {"t": "MetaBlocks", "c": blocks} for name, blocks in (("front", first), ("words", words))}
+    return document | {"blocks": body, "meta": {name: value for name, value in meta.items() if value["c"]}}
+
+
+def _put(
+    piece: Piece, body: list[Node], caption: list[Node], figures: Iterator[int], tables: Iterator[int], sections: Iterator[int]
+) -> Iterator[Node]:
+    """The nodes of a piece, with its caption and number."""
+    inlines = [inline for block in caption if block["t"] in ("Para", "Plain") for inline in block["c"]]
+    for block in [_figure(piece.picture, inlines, figures)] if piece.picture else body:
+        if block["t"] == "Header":
+            block["c"][1] = [f"section-{next(sections)}", [], []]
+        if block["t"] == "Table":
+            block["c"][1], inlines = _caption("Table", inlines, tables), []
+            block = {"t": "Div", "c": [["", ["scroll"], []], [block]]}
+        yield block
 
 
 def _plain(text: object) -> Node:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import papermill
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
@@ -44,6 +46,28 @@ class OwnKernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         quiet = ["--log-level=CRITICAL"]  # the kernel's own log would run across a progress bar; errors of cells come as outputs
         return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(extra_arguments=quiet))
+
+
+@contextmanager
+def one_kernel() -> Iterator[OwnKernel]:
+    """A kernel for many notebooks, which import everything once: it starts with the first and forgets each before the next."""
+    kernel = OwnKernel()
+    try:
+        yield kernel
+    finally:
+        if kernel.has_kernel:
+            run_sync(kernel._async_shutdown_kernel)(now=True)
+
+
+async def _forget(kernel: OwnKernel) -> None:
+    """Clears the names of the last notebook, and with them its model."""
+    client = kernel.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=60)
+        await client.execute_interactive("%reset -f\nimport gc\ngc.collect()", store_history=False, output_hook=lambda message: None)
+    finally:
+        client.stop_channels()
 
 
 class Progress(NamedTuple):
@@ -105,8 +129,11 @@ def execute(
     parameters: Mapping[str, object] | None = None,
     *,
     progress: Callable[[Progress], object] = lambda _: None,
+    kernel: OwnKernel | None = None,
 ) -> list[Path]:
     """Runs the notebooks and returns the executed ones, `out`/NAME.ipynb; `progress` is called as they run.
+
+    Each has a kernel of its own unless one is given (`one_kernel`).
 
     Each notebook gets the parameters that it has. Raises StrataError for a bad parameter, before anything runs, and
     when a notebook raised one; NotebookError when a notebook failed otherwise.
@@ -115,7 +142,7 @@ def execute(
     out.mkdir(parents=True, exist_ok=True)
     targets = [out / path.name for path in notebooks]
     for path, target, values in zip(notebooks, targets, given, strict=True):
-        _run(path, target, values, _Reporter(path, progress))
+        _run(path, target, values, _Reporter(path, progress), kernel)
     return targets
 
 
@@ -141,13 +168,16 @@ class _Reporter:
         self.progress(self.state)
 
 
-def _run(notebook: Path, target: Path, parameters: dict[str, object], reporter: _Reporter) -> None:
+def _run(notebook: Path, target: Path, parameters: dict[str, object], reporter: _Reporter, kernel: OwnKernel | None) -> None:
     source, made = (str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, target))  # papermill formats paths
     OwnKernel.stopped, on_interrupt = False, signal.getsignal(signal.SIGINT)
+    given: dict[str, Any] = {"kernel_manager_class": OwnKernel} if kernel is None else {"km": kernel}
     try:
+        if kernel is not None and kernel.has_kernel:
+            run_sync(_forget)(kernel)
         papermill.execute_notebook(
             source, made, parameters, kernel_name="python3", language="python", progress_bar=False,
-            kernel_manager_class=OwnKernel, coalesce_streams=True, on_cell_start=reporter.cell, stderr_file=reporter,
+            coalesce_streams=True, on_cell_start=reporter.cell, stderr_file=reporter, **given,
         )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == StrataError.__name__:

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from adapters.errors import visible
-from analysis.depth.study import KINDS
-from analysis.display.format import count
-from analysis.engine.cost import cost
-from analysis.runs.settings import RunConfig
-from analysis.runs.single_removals import SingleRemovals
+from reports.planner import Candidate, Ledger, choose, compared
 from reports.request import ReportRequest, names
-from reports.sections import Choice, choose, comparison_seconds
+from reports.sections import Choice
 
 
 def expect(request: ReportRequest) -> None:
-    """Prints what the sweep of each model, every section and the comparison will take."""
-    for model in request.models or request.compared:
-        print(visible(_sweep(model, request)))
-    for s in chosen(request):
-        print(f"{visible(s.model)}, {s.question}: about {s.seconds / 60:.1f} minutes{'' if s.held else ', skipped'}")
-    if request.compared:
-        print(f"comparison of {visible(names(request.compared))}: about {_aside(request) / 60:.1f} minutes")
+    """Prints what every section and the comparison will take, and how much text each reads."""
+    for c in chosen(request):
+        what = f"{visible(c.model)}, {c.question}" if c.model else f"comparison of {visible(names(request.compared))}"
+        if c.impossible:
+            print(f"{what}: none ({visible(c.impossible)})")
+            continue
+        print(f"{what}: {c.documents} documents of {c.window} tokens, about {c.seconds / 60:.1f} minutes{'' if c.held else ', skipped'}")
 
 
 def chosen(request: ReportRequest) -> list[Choice]:
-    """Every section that is for one of the models, and whether the budget holds it beside the comparison."""
-    return choose(request.models, request.load, request.budget, request.only, _aside(request))
-
-
-def _aside(request: ReportRequest) -> float:
-    """Seconds of the comparison."""
-    return comparison_seconds(request.compared, request.load, request.budget)
-
-
-def _sweep(model: str, request: ReportRequest) -> str:
-    loaded = request.load(model)
-    text: dict[str, Any] = {name: request.options[name] for name in ("corpus", "documents", "seed") if name in request.options}
-    effects = SingleRemovals.sized(loaded, KINDS, RunConfig(request.budget, request.out / "runs", **text))
-    found = cost(loaded, effects.plan, effects.text.documents, effects.text.window)
-    return (
-        f"{model}: {len(effects.plan.ablations) - 1} ablations on {count(effects.text.documents, 'document')}, {found.tokens:,} tokens; "
-        f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns per document; "
-        f"up to {found.memory / 2**20:,.0f} MB beside the model; about {found.seconds / 60:.1f} minutes"
-    )
+    """Every section of every model, and whether the budget holds it beside the comparison, which is the last of them."""
+    budget, ledger = request.budget, Ledger.of(request.budget)
+    known = {name: Candidate.of(name, request.load(name), budget) for name in dict.fromkeys((*request.models, *request.compared))}
+    size = next((one.size for one in request.asked if one.question == "comparison"), None) or request.given
+    last = compared([known[name] for name in request.compared], budget, ledger, size)
+    found = choose([known[name] for name in request.models], budget, ledger, request.asked, request.given) if request.models else []
+    return [*found, *([last] if last else [])]

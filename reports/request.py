@@ -18,15 +18,16 @@ from adapters.catalogue import ZOO, zoo
 from adapters.errors import StrataError, unknown
 from adapters.registry import load, locate
 from analysis.data.documents import documents
-from analysis.display.format import listed
+from analysis.display.format import escape, listed
 from analysis.parameters import Tasks
 from analysis.runs.budgets import Budget, budget
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.zoo.groups import groups, zoo_facts
 from reports.execute import parameters_of
-from reports.sections import SECTIONS
+from reports.planner import Asked, Size
+from reports.sections import SECTIONS, Choice
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-COMPARISON = NOTEBOOKS / "comparison.ipynb"
 DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "seed": 0}  # of the options
 
 Options = Mapping[str, str | int]
@@ -40,7 +41,7 @@ class ReportRequest:
     compared: Sequence[str]
     size: str  # a name of BUDGETS
     out: Path
-    only: Sequence[str]  # sections, whatever they take; none: those that the budget holds
+    only: Sequence[str]  # sections as `Asked` reads them, whatever they take; none: those that the budget holds
     options: Options  # parameters of the notebooks
 
     @classmethod
@@ -67,9 +68,9 @@ class ReportRequest:
                 raise StrataError(f"a model is named twice: {', '.join(models)}")
         if self.compared:
             groups(self.compared, zoo_facts())
-        questions = [section.question for section in SECTIONS]
-        if wrong := [name for name in self.only if name not in questions]:
-            raise unknown("section", wrong[0], questions)
+        for one in self.asked:
+            if one.model and one.model not in self.models:
+                raise unknown("model of the report", one.model, self.models)
         if "tasks" in self.options:
             self._check_tasks()
 
@@ -77,8 +78,9 @@ class ReportRequest:
         """Reads a question of each. Raises StrataError for an unknown task, files that cannot be read, and where none is shown."""
         from analysis.tasks import load_tasks  # lm_eval is not needed where no task is named
 
-        sections = [NOTEBOOKS / s.notebook for s in SECTIONS if self.models and (not self.only or s.question in self.only)]
-        if not any("tasks" in parameters_of(notebook) for notebook in (*sections, *[COMPARISON] * bool(self.compared))):
+        questions = [one.question for one in self.asked]
+        sections = [NOTEBOOKS / s.notebook for s in SECTIONS if self.models and (not self.only or s.question in questions)]
+        if not any("tasks" in parameters_of(notebook) for notebook in (*sections, *[NOTEBOOKS / "comparison.ipynb"] * bool(self.compared))):
             raise StrataError(f"--tasks: {', '.join(self.only)} shows no benchmarks; name another section, such as depth, beside it")
         for name in Tasks(tasks=str(self.options["tasks"])).names:
             load_tasks(name, limit=1, data=Path(str(self.options["data"])).expanduser() if "data" in self.options else None)
@@ -88,13 +90,27 @@ class ReportRequest:
         return load(model, device=str(self.options["device"]), dtype=str(self.options["dtype"]))
 
     @property
+    def asked(self) -> list[Asked]:
+        """The sections that were named. Raises StrataError on one that is none."""
+        return [Asked.of(words) for words in self.only]
+
+    @property
+    def given(self) -> Size | None:
+        """How much text everything reads, where that was said."""
+        if "documents" not in self.options and "window" not in self.options:
+            return None
+        window = int(self.options.get("window", self.budget.window))
+        return Size(int(self.options.get("documents", max(MIN_DOCUMENTS_FOR_CI, self.budget.documents))), window)
+
+    @property
     def budget(self) -> Budget:
         return budget(self.size)
 
     @property
     def parameters(self) -> dict[str, str | int]:
-        """What every notebook is given beside its models."""
-        return {"budget": self.size, "out": str(self.out / "runs"), **self.options}
+        """What every notebook is given beside its models and how much text it reads."""
+        sizes = ("documents", "window")
+        return {"budget": self.size, "out": str(self.out / "runs"), **{k: v for k, v in self.options.items() if k not in sizes}}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -113,14 +129,34 @@ class ReportRequest:
     @property
     def command(self) -> str:
         """What makes the same again, as a shell reads it."""
-        also = ["--compare", ",".join(self.compared)] if self.compared and list(self.compared) != list(self.models) else []
-        also += ["--only", ",".join(self.only)] if self.only else []
+        return self._command(self.only)
+
+    def exactly(self, sections: Sequence[str]) -> str:
+        """The same with every section and how much text it reads named, so that another machine's speed changes nothing."""
+        return self._command(sections) if self.models else self.command
+
+    def one(self, choice: Choice) -> str:
+        """What makes one section of one model, in a folder of its own."""
+        only = f"{choice.question}={choice.size}" if choice.size else choice.question
+        target = self.out.with_name(f"{self.out.name}-{Path(choice.model).name}")
+        return shlex.join(["strata", "report", choice.model, "--only", only, *self.words, "--out", str(target)])
+
+    def _command(self, only: Sequence[str]) -> str:
+        also = ["--compare", ",".join(self.compared)] if self.compared and (only or list(self.compared) != list(self.models)) else []
+        also += ["--only", ",".join(only)] if only else []
         request = ["report", *self.models, *also] if self.models else ["compare", *self.compared]
         return shlex.join(["strata", *request, "--budget", self.size, *self.words])
 
     @property
-    def facts(self) -> dict[str, str]:
-        """What stands below the title."""
+    def question(self) -> str:
+        """What is asked of which models on what text, as Markdown."""
+        models = f"What can be removed from {_names(self.models)}, in depth or in width, and at what cost?" if self.models else ""
+        beside = f"{_names(self.compared)} are compared on the same bytes." if self.compared else ""
+        text = {"texts": "English prose"}.get(str(self.options["corpus"]), escape(Path(str(self.options["corpus"])).name))
+        return f"{models} {beside} All is measured on held-out documents of {text}.".strip()
+
+    def facts(self, exactly: str) -> dict[str, str]:
+        """How the report was made, which stands at its end."""
         size, cuda = self.budget, torch.cuda.is_available() and self.options["device"] != "cpu"
         limit = f", about {size.seconds / 60:.0f} minutes a sweep" if size.seconds else ""
         processor = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
@@ -131,8 +167,14 @@ class ReportRequest:
             "Budget": f"{self.size}: windows of {size.window} tokens from up to {size.documents} documents{limit}",
             "Machine": f"{platform.system()} {platform.machine()}, {processor}",
             "Command": self.command,
+            **({"Exactly this": exactly} if exactly != self.command else {}),
             "Versions": f"strata {version('llm-strata')}, torch {torch.__version__}, transformers {version('transformers')}",
         }
+
+
+def _names(models: Sequence[str]) -> str:
+    """As `names`, as Markdown; many are counted."""
+    return listed(escape(Path(model).name) for model in models) if len(models) <= 4 else f"{len(models)} models"
 
 
 def everything(models: Sequence[str]) -> list[str]:

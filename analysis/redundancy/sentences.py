@@ -45,7 +45,7 @@ def influence(f: Findings) -> str:
     if f.knows is None or f.influence is None:
         return ""
     tau = f"Kendall's tau {bounded(f.influence, hundredths)}"
-    return f"in {escape(f.model)} it {'does' if f.knows else 'is not shown to'} ({tau})"
+    return f"{'yes' if f.knows else 'not shown'} for {escape(f.model)} ({tau})"
 
 
 def removable_cell(f: Findings) -> str:
@@ -94,7 +94,7 @@ def answers(found: Sequence[Findings]) -> list[str]:
     return [
         _said(found, how_many, f"For {GAIN}, ", "how many blocks can go", "removable"),
         _said(found, depth_or_width, "At equal savings of block parameters, ", "whether depth or width is cheaper", "against", none),
-        _said(found, influence, "Block Influence should order blocks as the loss does: ", "whether Block Influence knows", "influence"),
+        _said(found, influence, "Does Block Influence order the blocks as the loss does: ", "whether Block Influence knows", "influence"),
     ]
 
 

@@ -23,7 +23,14 @@ Compared = Annotated[
     str,
     typer.Option("--compare", help="Models of the final comparison, separated by commas; all of the report by default, none with --only."),
 ]
-Only = Annotated[str, typer.Option(help="Only these sections, whatever time they take, separated by commas: depth,pruning.")]
+Only = Annotated[
+    str,
+    typer.Option(
+        help="Only these sections, whatever time they take, separated by commas: depth,pruning; of one model, on 12 documents of 32 "
+        "tokens: smollm2:width=12x32."
+    ),
+]
+Window = Annotated[int | None, typer.Option(min=2, help="Tokens of each document; by default the budget's.", show_default=False)]
 Size = Annotated[str, typer.Option("--budget", help="quick, or full (for conclusions).")]
 Folder = Annotated[Path, typer.Option("--out", help="Folder of the report and its runs; rerun the command to resume a stopped report.")]
 Documents = Annotated[
@@ -41,6 +48,7 @@ def report(
     out: Folder = Path("reports/out/report"),
     corpus: Corpus = "texts",
     documents: Documents = None,
+    window: Window = None,
     tasks: Tasks = "",
     data: Data = None,
     limit: Questions = 40,
@@ -55,7 +63,7 @@ def report(
     """
     from reports.request import ReportRequest
 
-    options = _options(tasks, data, limit, corpus=corpus, documents=documents, seed=seed, device=device, dtype=dtype)
+    options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, device=device, dtype=dtype)
     _make(ReportRequest.of(models, _split(compared), size, out, _split(only), options), dry_run)
 
 
@@ -65,6 +73,7 @@ def compare(
     out: Folder = Path("reports/out/compare"),
     corpus: Corpus = "texts",
     documents: Documents = None,
+    window: Window = None,
     tasks: Tasks = "",
     data: Data = None,
     limit: Questions = 40,
@@ -80,7 +89,7 @@ def compare(
     """
     from reports.request import ReportRequest
 
-    options = _options(tasks, data, limit, corpus=corpus, documents=documents, seed=seed, device=device, dtype=dtype)
+    options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, device=device, dtype=dtype)
     _make(ReportRequest.of([], models, size, out, [], options), dry_run)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from adapters import StrataError
-from analysis.parameters import Parameters, RankingParameters
+from analysis.parameters import Parameters, RankingParameters, progress_on_stderr
 from analysis.runs.budgets import BUDGETS
 
 
@@ -48,3 +48,15 @@ def test_an_unknown_budget_names_the_valid_ones() -> None:
 def test_a_window_replaces_the_budgets() -> None:
     assert Parameters.of({"model": "m", "budget": "full"}).sizes == BUDGETS["full"]
     assert Parameters.of({"model": "m", "budget": "full", "window": 64}).sizes == replace(BUDGETS["full"], window=64)
+
+
+def test_progress_is_one_line_that_is_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = progress_on_stderr()
+    tell("a sweep of many", 0.0)
+    tell("a sweep of many", 1.0)
+    tell("paths", 1.0)
+    said = capsys.readouterr().err
+    assert "\n" not in said
+    *_, last = said.split("\r")
+    assert last.rstrip() == "paths 100%"
+    assert len(last) >= len("a sweep of many 100%"), "nothing of the longer line stays"

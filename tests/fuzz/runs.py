@@ -35,7 +35,7 @@ from tests.reference.models import save_reader
 MODELS = ["smollm2", "zoo-llama-0"]
 REQUEST = {"models": MODELS, "seed": 0}
 KNOWN = [section.question for section in SECTIONS]
-CHOSEN = [Choice(model, question, 1.5, held=i < 2) for model in MODELS for i, question in enumerate(KNOWN)]
+CHOSEN = [Choice(model, question, 12, 128, 1.5, held=i < 2) for model in MODELS for i, question in enumerate(KNOWN)]
 
 Judge = Callable[[Path], tuple[str, str]]
 

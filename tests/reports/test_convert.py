@@ -11,7 +11,7 @@ import pytest
 
 from adapters.errors import StrataError
 from analysis.display.format import escape
-from reports.convert import convert
+from reports.convert import Chapter, Front, convert
 from reports.execute import execute
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +45,14 @@ show.table(rows, "The table of blocks.")
 print("plain \\x1b[31moutput\\x1b[0m")"""
 
 
+ICON = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><path d="M0 0h9v9z"/></svg>'
+
+
+def plain(paths: list[Path]) -> list[Chapter]:
+    """A chapter for each notebook, about nobody."""
+    return [Chapter([("", path)]) for path in paths]
+
+
 def notebook(path: Path, *cells: nbformat.NotebookNode) -> Path:
     nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
     return path
@@ -59,7 +67,9 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         executed = execute([notebook(folder / "question.ipynb", *cells)], folder, {"hostile": HOSTILE})
-    return convert(executed, folder, title=f"Report on {HOSTILE}", subtitle="= quick", facts={"Model": HOSTILE, "Date": "- today"})
+    front = Front("= asked", ICON, "What is seen.", "| a | b |\n| --- | --- |\n| 1 | 2 |", "**word**: meaning")
+    facts = {"Model": HOSTILE, "Date": "- today"}
+    return convert(plain(executed), folder, title=f"Report on {HOSTILE}", front=front, facts=facts)
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +112,16 @@ class Elements(HTMLParser):
 def test_pdf_shows_what_the_notebook_shows(pdf):
     text = pdf_text(pdf)
     for shown in (
-        "Figure1:Whatthelineof",
+        "Figure1:Whatisseen.",
+        "Figure2:Whatthelineof",
         "Table1:Thetableofblocks.",
+        "word:meaning",
         "去掉一层之后的困惑度",
         "55,097",
         "−0.500",
         "plainoutput",
         "Thepaper",
-        "Contents",
+        "Aquestion",
     ):
         assert shown in text
     for hidden in ("noise", "IntProgress", "importsys", "lineplot", "[31m"):
@@ -125,7 +137,7 @@ def test_chinese_text_has_an_embedded_font(pdf):
 def test_figures_stay_vector(pdf, html):
     assert not any(page.images for page in pdf.pages)
     pictures = [value for name, value in Elements(html).attributes if name == "src"]
-    assert [p.split(",")[0] for p in pictures] == ["data:image/svg+xml;base64"]
+    assert [p.split(",")[0] for p in pictures] == ["data:image/svg+xml;base64"] * 2
 
 
 def test_long_table_goes_over_pages_with_its_header(pdf):
@@ -136,7 +148,7 @@ def test_hostile_text_stays_text(pdf, html):
     hostile = squash(HOSTILE)
     assert pdf_text(pdf).count(hostile) >= 1 + 1 + 1 + 20  # title, fact, caption, cells
     assert squash(Elements(html).text).count(hostile) >= 1 + 1 + 1 + 20
-    assert "=quick" in pdf_text(pdf)
+    assert "=asked" in pdf_text(pdf)
     assert "-today" in pdf_text(pdf)
 
 
@@ -169,37 +181,65 @@ def test_escaped_names_stay_text_everywhere(tmp_path):
     table = "\n".join(["| a | b |", "|---|---|", *(f"| {escape(name)} | x |" for name in names)])
     sources = [form.format(escape(name)) for name in names for form in ("{}", "# {}", "- {}")] + [table]
     path = notebook(tmp_path / "names.ipynb", *map(nbformat.v4.new_markdown_cell, sources))
-    pdf, html = convert([path], tmp_path, title="names")
+    pdf, html = convert(plain([path]), tmp_path, title="names")
     in_pdf, in_html = pdf_text(pypdf.PdfReader(pdf)), squash(Elements(html.read_text()).text)
     counts = {name: (in_pdf.count(squash(name)), in_html.count(squash(name))) for name in names}
     assert counts == dict.fromkeys(names, (5, 5))  # paragraph, heading, contents, list, cell
 
 
 def test_pieces_without_caption_have_no_number(tmp_path):
-    data = {"image/svg+xml": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><path d="M0 0h9v9z"/></svg>'}
+    data, other = {"image/svg+xml": ICON}, {"image/svg+xml": ICON.replace("9", "8")}
     shown = (
-        nbformat.v4.new_output("display_data", data),
+        nbformat.v4.new_output("display_data", other),
         nbformat.v4.new_output("display_data", data, metadata={"strata": {"caption": "Seen."}}),
     )
-    _, html = convert([notebook(tmp_path / "a.ipynb", nbformat.v4.new_code_cell("x", outputs=list(shown)))], tmp_path, title="a")
+    _, html = convert(plain([notebook(tmp_path / "a.ipynb", nbformat.v4.new_code_cell("x", outputs=list(shown)))]), tmp_path, title="a")
     assert re.findall(r"Figure \d", html.read_text()) == ["Figure 1"]
 
 
-def test_headings_say_what_a_notebook_is_about(tmp_path):
-    cells = [nbformat.v4.new_markdown_cell("# Depth: which?"), nbformat.v4.new_markdown_cell("# Another")]
-    path = notebook(tmp_path / "a.ipynb", *cells)
-    _, html = convert([path], tmp_path, title="t", about={path: "<b>*x*"}, ending="# The end\n\n    a | b")
-    page = html.read_text()
-    assert "&lt;b&gt;*x*: Depth: which?" in page
-    assert "*x*: Another" not in page
-    assert "The end" in page
-    assert "a | b" in page
+def of_model(path: Path, text: str, fact: str, icon: str) -> Path:
+    """As an executed notebook: a title, what is explained, a figure, a sentence, what was measured."""
+    shown = [
+        nbformat.v4.new_output("display_data", {"text/markdown": "x"}, metadata={"strata": {"facts": [["Text", fact], ["Test", "t"]]}}),
+        nbformat.v4.new_output("display_data", {"image/svg+xml": icon}, metadata={"strata": {"caption": "Loss of it."}}),
+        nbformat.v4.new_output("display_data", {"text/markdown": text}),
+        nbformat.v4.new_output("display_data", {"text/markdown": "Limits of all."}),
+    ]
+    cells = [
+        nbformat.v4.new_markdown_cell("# Title"),
+        nbformat.v4.new_markdown_cell("Explained."),
+        nbformat.v4.new_code_cell("x", outputs=shown),
+    ]
+    return notebook(path, *cells)
+
+
+def test_models_stand_side_by_side(tmp_path):
+    """What is explained, and what is the same of all, once; the rest by name; the same picture once; what was measured at the end."""
+    paths = [
+        of_model(tmp_path / "a.ipynb", "Found one.", "12 documents", ICON),
+        of_model(tmp_path / "b.ipynb", "Found two.", "24 documents", ICON.replace("9", "7")),
+        of_model(tmp_path / "c.ipynb", "Found three.", "24 documents", ICON),
+    ]
+    chapter = Chapter(list(zip(("<b>*x*", "y", "z"), paths, strict=True)), "The question", "*Not for v.*")
+    _, html = convert([chapter], tmp_path, title="t", ending="# The end\n\n    a | b")
+    page = Elements(html.read_text()).text
+    for once in ("Explained.", "Limits of all.", "Not for v.", "Found one.", "12 documents", "a | b"):
+        assert page.count(once) == 1, once
+    assert "*x*: loss of it." in page
+    assert "*x*. Found one." in page
+    assert "Title" not in page
+    assert page.count("The question") == 3, "contents, heading, what was measured"
+    assert html.read_text().count("<img") == 2
+    assert "Shown above: z: loss of it." in page
+    assert "Test: t" in page
+    assert "y and z: 24 documents" in page
+    assert page.index("Found three.") > page.index("Found two.") > page.index("Shown above")
 
 
 def test_what_is_no_notebook_is_one_line_and_leaves_nothing(tmp_path):
     (tmp_path / "a.ipynb").write_text("{")
     with pytest.raises(StrataError, match=r"a\.ipynb cannot be read as a notebook"):
-        convert([tmp_path / "a.ipynb"], tmp_path / "out", title="a")
+        convert(plain([tmp_path / "a.ipynb"]), tmp_path / "out", title="a")
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -210,7 +250,7 @@ def test_control_characters_are_shown_and_reach_no_file(tmp_path):
         nbformat.v4.new_markdown_cell(f"# Head {name}\n\ntext {name}, `code {name}`"),
         nbformat.v4.new_code_cell("x", outputs=[stream]),
     ]
-    pdf, html = convert([notebook(tmp_path / "a.ipynb", *cells)], tmp_path, title=f"Title {name}", facts={"Model": name})
+    pdf, html = convert(plain([notebook(tmp_path / "a.ipynb", *cells)]), tmp_path, title=f"Title {name}", facts={"Model": name})
     page = html.read_text()
     assert not [char for char in page if unicodedata.category(char) in ("Cc", "Cf") and char not in "\n\t"]
     for text in (squash(Elements(page).text), pdf_text(pypdf.PdfReader(pdf))):

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from adapters.errors import StrataError
-from reports.execute import NotebookError, Progress, check_parameters, execute, parameters_of
+from reports.execute import NotebookError, Progress, check_parameters, execute, one_kernel, parameters_of
 
 ROOT = Path(__file__).parents[2]
 PARAMETERS = 'tokens = 4096  # a comment\nrate = 0.5\nname = "x # y"\nseed = None\nquick: bool = True'
@@ -50,6 +50,26 @@ def test_project_error_of_a_cell_is_passed_on(tmp_path):
     path = notebook(tmp_path / "a.ipynb", "from adapters.errors import StrataError\nraise StrataError('corpus too short')")
     with pytest.raises(StrataError, match=r"^corpus too short$"):
         execute([path], tmp_path / "out")
+
+
+def test_one_kernel_forgets_each_notebook(tmp_path):
+    first = notebook(tmp_path / "a.ipynb", "import os\nleft = 3\nprint(os.getpid())")
+    second = notebook(tmp_path / "b.ipynb", "import os\nprint(os.getpid())\nprint('left' in globals(), tokens)")
+    with one_kernel() as kernel:
+        made = [execute([path], tmp_path / "out", {"tokens": n}, kernel=kernel)[0] for n, path in enumerate((first, second))]
+        assert kernel.has_kernel
+    assert not kernel.has_kernel
+    (pid, _), (same, said, _) = (nbformat.read(path, as_version=4).cells[-1].outputs[0].text.split("\n") for path in made)
+    assert pid == same
+    assert said == "False 1"
+
+
+def test_an_error_of_the_user_is_one_line_in_a_notebook(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", "from adapters.errors import StrataError\nraise StrataError('corpus too short')")
+    with pytest.raises(StrataError):
+        execute([path], tmp_path / "out")
+    (error,) = nbformat.read(tmp_path / "out" / "a.ipynb", as_version=4).cells[-1].outputs
+    assert error.traceback == ["StrataError: corpus too short"]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_foreign_folder_does_not_name_the_notebook_that_runs(asked: ReportRequ
     nbformat.write(nbformat.v4.new_notebook(cells=cells), evil)
     key, known = Folder(out, asked.identity, "report", "request").key, [s.question for s in SECTIONS]
     for name in (str(evil), str(evil.with_suffix("")), "../" * 30 + str(evil)[1:], "compare"):
-        section = {"model": asked.models[0], "question": name, "seconds": 1.0, "held": True}
+        section = {"model": asked.models[0], "question": name, "documents": 12, "window": 32, "seconds": 1.0, "held": True}
         (out / "sections.json").write_text(json.dumps({"request": key, "known": known, "sections": [section]}))
         before = contents(out / "notebooks")
         with pytest.raises(StrataError, match="is not a section; remove it to choose the sections again"):

@@ -1,0 +1,80 @@
+"""The one figure of a report's first page: a small panel for each question, a row for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from analysis.display.show import WIDTH
+from analysis.redundancy.findings import PARAMETERS, AtEqual, Findings
+from analysis.stats.intervals import Interval
+
+DEPTH, WIDTH_COLOUR, OTHER = (sns.color_palette("colorblind")[i] for i in (0, 4, 7))
+
+
+def answers(found: Sequence[Findings]) -> Figure:
+    """How many blocks can go, whether blocks or heads are cheaper, over how many blocks the loss is spread, and Block Influence."""
+    figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 0.95 + 0.26 * len(found)), sharey=True)
+    questions = (
+        "blocks that can go",
+        "rise in loss by depth (●)\nand by width (■)",
+        "effective share\nof blocks",
+        "Block Influence:\nKendall's tau",
+    )
+    for ax, title in zip(axes, questions, strict=True):
+        ax.set_title(title, fontsize=8)
+        ax.tick_params(labelsize=7)
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+        ax.grid(axis="y", color="0.92", linewidth=0.8)
+        ax.set_axisbelow(True)
+        sns.despine(ax=ax, left=True)
+        ax.tick_params(left=False)
+    for row, f in enumerate(found):
+        n = f.n_blocks
+        unknown = bool(f.lacking)
+        _point(axes[0], row, None if unknown else _share(f.removable, n))
+        at = _equal(f)
+        _point(axes[1], row, None if unknown or at is None else at.depth, DEPTH, shift=-0.13)
+        if at is not None and not unknown:
+            _point(axes[1], row, at.width, WIDTH_COLOUR, "s", shift=0.13)
+        _point(axes[2], row, None if unknown else _share(f.effective, n))
+        _point(axes[3], row, None if unknown else f.influence)
+    for ax in (axes[0], axes[2]):
+        ax.set_xlim(0, 1)
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes[3].set_xlim(-1, 1)
+    axes[3].axvline(0, color="0.6", linewidth=0.7, zorder=0)
+    axes[0].set_yticks(range(len(found)), [f.model for f in found], fontsize=8)
+    axes[0].set_ylim(len(found) - 0.5, -0.5)
+    return figure
+
+
+def at_tenth(f: Findings) -> str:
+    """The share at which depth and width are drawn, as the smallest that both reach."""
+    at = _equal(f)
+    return "" if at is None else f"{100 * at.share:.0f} %"
+
+
+def _equal(f: Findings) -> AtEqual | None:
+    """Where blocks and heads save 10 % of the block parameters, or the smallest share that both can."""
+    points = [p for p in f.against if p.measure == PARAMETERS]
+    return min(points, key=lambda p: abs(p.share - 0.1), default=None)
+
+
+def _share(of: Interval | None, n: int) -> Interval | None:
+    return None if of is None else Interval(of.value / n, *(None if end is None else end / n for end in of[1:]))
+
+
+def _point(ax: Axes, row: int, at: Interval | None, colour: object = DEPTH, marker: str = "o", shift: float = 0.0) -> None:
+    """A value with its interval, or a question mark at the left."""
+    if at is None:
+        ax.text(0.04, row, "not known", transform=ax.get_yaxis_transform(), fontsize=7, color="0.45", va="center", style="italic")
+        return
+    if at.low is not None and at.high is not None:
+        ax.hlines(row + shift, at.low, at.high, color=colour, linewidth=1.4)
+    ax.plot(at.value, row + shift, marker=marker, markersize=4.5, color=colour, linestyle="")

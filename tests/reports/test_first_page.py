@@ -1,0 +1,73 @@
+"""The first page is made from what notebooks hand over, and says of pure noise that nothing is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from analysis.comparison.verdicts import Contrast
+from analysis.display import show
+from reports.first_page import Found, front, table, transformer_or_rwkv
+from tests.analysis.redundancy.test_sentences import NOISE, PLANTED, around
+
+OTHER = replace(PLANTED, model="b", architecture="RWKV", effective=around(10.4))
+CONTRAST = Contrast(("Llama", "RWKV-5.2"), ("Transformer", "RWKV"), ((2.7,), (10.4,)), (12, 12), True, "2.70 against 10.4.")
+
+
+def handed_over(path: Path, *things: object) -> Path:
+    """A notebook whose code ran `show.found`."""
+    outputs = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            show, "display", lambda data, metadata, raw: outputs.append(nbformat.v4.new_output("display_data", data, metadata=metadata))
+        )
+        show.found(*things)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)]), path)
+    return path
+
+
+def test_numbers_come_back_as_they_went(tmp_path: Path) -> None:
+    paths = [handed_over(tmp_path / "a.ipynb", PLANTED), handed_over(tmp_path / "b.ipynb", NOISE, CONTRAST)]
+    assert Found.of(paths) == Found([PLANTED, NOISE], [CONTRAST])
+
+
+def test_what_nobody_handed_over_is_refused(tmp_path: Path) -> None:
+    path = handed_over(tmp_path / "a.ipynb", PLANTED)
+    path.write_text(path.read_text().replace('\\"n_blocks\\": 12', '\\"n_blocks\\": \\"12\\"'))
+    with pytest.raises(ValueError, match="n_blocks"):
+        Found.of([path])
+
+
+def test_the_answer() -> None:
+    page = front("Asked.", Found([PLANTED, OTHER], [CONTRAST]))
+    assert page.above.startswith("Asked. The paper is *ShortGPT")
+    assert page.above.count("\n- ") == 5, "five sentences at most"
+    assert "Transformer or RWKV: 2.70 against 10.4." in page.above
+    assert page.below.count("\n") == 3, "one line a model"
+    assert "<svg" in page.picture
+    for word in ("mixer", "effective blocks", "gain over a byte unigram", "significant"):
+        assert f"**{word}" in page.words
+
+
+def test_pure_noise_is_not_known() -> None:
+    """No sentence, cell or panel of a model with random weights holds a number about its redundancy."""
+    page = front("", Found([NOISE], []))
+    assert set(table([NOISE]).iloc[0, 1:]) == {"not known"}
+    answers = page.above.split("\n")[:3]
+    assert all("not known" in sentence for sentence in answers)
+    assert "can lose" not in page.above
+
+
+def test_architectures_are_compared_without_a_comparison() -> None:
+    said = transformer_or_rwkv(Found([PLANTED, OTHER], []))
+    assert "2.70 against 10.4 effective blocks of 12" in said
+    assert transformer_or_rwkv(Found([PLANTED], [])) == ""
+
+
+def test_a_report_in_which_nothing_was_asked_that_it_answers() -> None:
+    page = front("Asked.", Found([], []))
+    assert (page.picture, page.below) == ("", "")
+    assert "not known" not in page.above
