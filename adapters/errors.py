@@ -52,6 +52,7 @@ EXTRAS = {  # modules that not every installation has -> the extra of pyproject.
     **dict.fromkeys(("matplotlib", "matplotlib_inline", "seaborn", "IPython", "tabulate", "papermill", "nbformat"), "notebooks"),
     **dict.fromkeys(("nbclient", "ipykernel", "jupyter_client", "pypandoc", "typst"), "notebooks"),
     "llmcompressor": "quantize",
+    "ray": "ray",
 }
 
 

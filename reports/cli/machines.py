@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from adapters.errors import StrataError, visible
+from analysis.display.format import count
 from reports.cli.options import bar
 
 if TYPE_CHECKING:
@@ -31,6 +33,18 @@ ShardOption = Annotated[
         show_default=False,
     ),
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="Score with Ray's workers: on this machine, or on the cluster whose head is at HOST:PORT. "
+        "One for each card, or for four cores where there are none.",
+        metavar="[HOST:PORT]",
+        show_default=False,
+    ),
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="How many of Ray's workers.", show_default=False)]
+HERE = "here"  # --ray without an address
 LEFT_OUT = ("--out", "--shard", "--device")  # of a command that is noted: they are of one machine, or said again
 
 
@@ -60,6 +74,14 @@ class Spread:
     """Over which machines."""
 
     shard: str | None = None
+    ray: str | None = None  # an address, or HERE
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shard is not None and self.ray is not None:
+            raise StrataError("--shard and --ray both say who scores what: give one of them")
+        if self.workers is not None and self.ray is None:
+            raise StrataError("--workers is of Ray: give --ray too")
 
 
 def job_of(model: str, device: str, dtype: str, revision: str | None, make: Callable[[BlockModel], Any]) -> Job:
@@ -98,6 +120,8 @@ def measure(
     if spread.shard is not None:
         _shard(job, out, Shard.parse(spread.shard), title, total, command)
         return None
+    if spread.ray is not None:
+        return _ray(job, out, spread, title, total)
     if "," in job.device:
         return _devices(job, out, title, total, command)
     plan = read_plan(out)
@@ -133,6 +157,31 @@ def _devices(job: Job, out: Path, title: str, total: Callable[[Any], int], comma
     with bar(f"{title} on {len(devices)} devices", total(shapes)) as advance:
         on_devices(job, devices, out, command, advance)
     return _merge(replace(job, device=devices[0]), out, False)
+
+
+def _ray(job: Job, out: Path, spread: Spread, title: str, total: Callable[[Any], int]) -> tuple[pd.DataFrame, Any]:
+    from analysis.runs.on_ray import workers
+    from analysis.runs.scoring import map_documents
+
+    job.shapes("cpu").open(out)  # errors come before Ray is started
+    with workers(job, None if spread.ray == HERE else spread.ray, spread.workers) as found:
+        study = job.reading(found.first["identity"])
+        with bar(f"{title} on {count(len(found.actors), 'worker')}", total(study)) as advance:
+            map_documents(study.open(out), study.scoring(advance), found)
+        if found.seconds:
+            print(found.rates, file=sys.stderr)
+    return study.run(out), study
+
+
+class WithRay(TyperCommand):
+    """A command whose --ray takes an address or none."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        for i, (word, value) in enumerate(zip(args, [*args[1:], "-"], strict=True)):
+            if word == "--ray" and not (":" in value and not Path(value).exists()):
+                given[i] = f"--ray={HERE}"
+        return super().parse_args(ctx, given)
 
 
 def _merge(job: Job, out: Path, allow_missing: bool) -> tuple[pd.DataFrame, Any]:

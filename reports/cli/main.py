@@ -46,7 +46,7 @@ def _app(stopping: Stopping) -> Callable[..., None]:
 
     from reports.cli import sweep as commands
     from reports.cli import tasks as task_commands
-    from reports.cli.machines import merge
+    from reports.cli.machines import WithRay, merge
     from reports.cli.prune import prune
     from reports.cli.report import compare, report
     from reports.cli.slurm import slurm
@@ -57,8 +57,10 @@ def _app(stopping: Stopping) -> Callable[..., None]:
         invoke_without_command=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
     app.callback()(options)
-    for command in (fetch, commands.models, commands.sweep, commands.importance, commands.spans, merge, slurm, prune, report, compare):
+    for command in (fetch, commands.models, merge, slurm, prune, report, compare):
         app.command()(stopping.command(command))
+    for command in (commands.sweep, commands.importance, commands.spans):
+        app.command(cls=WithRay)(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")
     return app
 

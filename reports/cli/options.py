@@ -34,7 +34,7 @@ Corpus = Annotated[
 Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
 WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed that chooses the documents and their windows.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda; sweep, importance and spans also take several, as cuda:0,cuda:1.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -11,7 +11,7 @@ import typer
 from adapters.catalogue import titles
 from adapters.errors import StrataError
 from reports.cli import names, studies
-from reports.cli.machines import ShardOption, Spread, job_of, measure
+from reports.cli.machines import RayOption, ShardOption, Spread, WorkersOption, job_of, measure
 from reports.cli.options import (
     AsJson,
     Corpus,
@@ -92,6 +92,8 @@ def sweep(
     dtype: Dtype = "auto",
     revision: Revision = None,
     shard: ShardOption = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -107,7 +109,7 @@ def sweep(
         chosen = names.SEED if seed is None else seed
         make = partial(studies.tasks, kinds=kinds, memory=room, task=task, shots=shots, limit=limit, seed=chosen, data=data)
         studies.task_set(task, shots, limit, chosen, data)  # the model is loaded when all else is known to be right
-        sweep_task(job_of(model, device, dtype, revision, make), task, out, Spread(shard), as_json)
+        sweep_task(job_of(model, device, dtype, revision, make), task, out, Spread(shard, ray, workers), as_json)
         return
     text = windows_of(corpus, tokens, window, seed or 0)
     job = job_of(model, device, dtype, revision, partial(studies.sweep, kinds=kinds, edits=edits, text=text, kl=kl, memory=room))
@@ -117,14 +119,14 @@ def sweep(
     if dry_run:
         output.work(job.study(), as_json)
     elif until_resolved is not None:
-        if shard is not None:
-            raise StrataError("--until-resolved takes its decisions over all documents: leave it out, or --shard")
+        if (shard, ray) != (None, None) or "," in device:
+            raise StrataError("--until-resolved takes its decisions over all documents, on one device: leave it out, or --shard and --ray")
         study = job.study()
         with bar(f"decisions on {model}", text.documents) as advance:
             outcome = sequential.until_resolved(study, until_resolved, out, advance)
         output.outcome(outcome, out, as_json)
         output.read(study, as_json)
-    elif found := measure(job, out, Spread(shard), f"sweep of {model}", lambda study: study.steps * study.text.documents):
+    elif found := measure(job, out, Spread(shard, ray, workers), f"sweep of {model}", lambda study: study.steps * study.text.documents):
         table, study = found
         output.effects(table, out, as_json)
         output.read(study, as_json)
@@ -147,6 +149,8 @@ def importance(
     dtype: Dtype = "auto",
     revision: Revision = None,
     shard: ShardOption = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -164,7 +168,7 @@ def importance(
     job = job_of(model, device, dtype, revision, make)
     if dry_run:
         output.reading(job.study(), as_json)
-    elif found := measure(job, out, Spread(shard), f"importance in {model}", lambda study: study.text.documents):
+    elif found := measure(job, out, Spread(shard, ray, workers), f"importance in {model}", lambda study: study.text.documents):
         table, study = found
         output.effects(table, out, as_json)
         output.read(study, as_json)
@@ -181,6 +185,8 @@ def spans(
     dtype: Dtype = "auto",
     revision: Revision = None,
     shard: ShardOption = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     as_json: AsJson = False,
 ) -> None:
     """How far each contiguous span of blocks turns the stream, on calibration text: the angle as a share of a half turn.
@@ -192,7 +198,7 @@ def spans(
     from reports.cli import output
 
     job = job_of(model, device, dtype, revision, partial(studies.spans, text=text))
-    if found := measure(job, out, Spread(shard), f"spans of {model}", lambda study: study.text.documents):
+    if found := measure(job, out, Spread(shard, ray, workers), f"spans of {model}", lambda study: study.text.documents):
         table, study = found
         output.spans(table, out, as_json)
         output.read(study, as_json)
