@@ -176,7 +176,7 @@ def _ray(job: Job, out: Path, spread: Spread, title: str, total: Callable[[Any],
 class WithRay(TyperCommand):
     """A command whose --ray takes an address or none."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
         for i, (word, value) in enumerate(zip(args, [*args[1:], "-"], strict=True)):
             if word == "--ray" and not (":" in value and not Path(value).exists()):

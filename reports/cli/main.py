@@ -57,10 +57,9 @@ def _app(stopping: Stopping) -> Callable[..., None]:
         invoke_without_command=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
     app.callback()(options)
-    for command in (fetch, commands.models, merge, slurm, prune, report, compare):
-        app.command()(stopping.command(command))
-    for command in (commands.sweep, commands.importance, commands.spans):
-        app.command(cls=WithRay)(stopping.command(command))
+    studies = (commands.sweep, commands.importance, commands.spans)
+    for command in (fetch, commands.models, *studies, merge, slurm, prune, report, compare):
+        app.command(cls=WithRay if command in studies else None)(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")
     return app
 

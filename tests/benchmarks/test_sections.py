@@ -9,13 +9,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adapters import load
-from tests.benchmarks import importance, removal, sweeps, tasks
+from tests.benchmarks import importance, removal, scaling, sweeps, tasks
 from tests.reference.models import save_reader
 from tests.shared_data import shared
 
 
 def section(module: object, folder: Path, **options: int) -> str:
-    save_reader(folder, num_hidden_layers=removal.ROUNDS + 2)
+    save_reader(folder, num_hidden_layers=removal.ROUNDS + 2, max_position_embeddings=256)
     foreign = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.randint(256, (32, 12), generator=torch.Generator().manual_seed(0))
     return module.section(load(folder, device="cpu", dtype="float32"), foreign, ids, **options)  # type: ignore[attr-defined]
@@ -26,6 +26,11 @@ def test_sections(module: object, tmp_path: Path) -> None:
     found = section(module, tmp_path)
     assert found.strip().startswith(f"## {module.TITLE}")  # type: ignore[attr-defined]
     assert "nan" not in found
+
+
+@pytest.mark.long
+def test_section_on_scaling(tmp_path: Path) -> None:
+    assert "| two workers on one sweep " in section(scaling, tmp_path, documents=4)
 
 
 @pytest.mark.long

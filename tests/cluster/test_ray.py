@@ -1,0 +1,148 @@
+"""A real Ray, with several nodes on this machine: workers, nodes and drivers are killed, and the table is that of one process."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.slurm import until
+
+pytestmark = pytest.mark.long
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'llm-strata[ray]'")
+ROOT = Path(__file__).parents[2]
+KILLS = 20
+FAST = {  # a node that is gone is noticed within seconds
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without cores, where nothing runs, and two nodes of one core each."""
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": FAST})
+    try:
+        found.nodes = [found.add_node(num_cpus=1, num_gpus=0) for _ in range(2)]
+        yield found
+    finally:
+        found.shutdown()
+
+
+def command(prose: Path, *words: object) -> list[str]:
+    sweep = ["sweep", "zoo-llama-0", "--kind", "heads", "--corpus", prose, "--tokens", 64 * 96, "--window", 64, "--device", "cpu"]
+    return [sys.executable, "-m", "reports.cli.main", *map(str, [*sweep, *words])]
+
+
+def score(prose: Path, out: Path, *words: object) -> bytes:
+    """The table of a run to its end."""
+    done = subprocess.run(command(prose, "--out", out, *words), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (out / "summary.csv").read_bytes()
+
+
+def workers() -> list[int]:
+    """Processes of Ray's that are scoring."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::Worker.score"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_workers_of_this_machine(prose: Path, tmp_path: Path, n: int) -> None:
+    one = score(prose, tmp_path / "one")
+    assert score(prose, tmp_path / "ray", "--ray", "--workers", n) == one
+
+
+def test_a_worker_and_a_node_are_lost(cluster: Any, prose: Path, tmp_path: Path) -> None:
+    """Their units are scored by others; a node that comes later takes part."""
+    out, one = tmp_path / "ray", score(prose, tmp_path / "one")
+    process = subprocess.Popen(command(prose, "--out", out, "--ray", cluster.address, "--workers", 2), cwd=ROOT, stderr=subprocess.PIPE)
+    assert until(lambda: bool(workers()) or process.poll() is not None, 180)
+    os.kill(workers()[0], signal.SIGKILL)
+    assert until(lambda: any(out.glob("scores/*.jsonl")), 120)
+    cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+    cluster.nodes.append(cluster.add_node(num_cpus=1, num_gpus=0))
+    assert process.wait(400) == 0, process.stderr and process.stderr.read()
+    assert (out / "summary.csv").read_bytes() == one
+
+
+def test_a_driver_is_killed_and_started_again(cluster: Any, prose: Path, tmp_path: Path) -> None:
+    """What it had written stays; orphans write nothing."""
+    out, one = tmp_path / "ray", score(prose, tmp_path / "one")
+    words = command(prose, "--out", out, "--ray", cluster.address, "--workers", 2)
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        assert until(lambda: any(out.glob("scores/*.jsonl")), 240)
+        process.kill()
+    (kept,) = out.glob("scores/*.jsonl")
+    before = kept.read_bytes()
+    time.sleep(3)
+    assert kept.read_bytes() == before
+    assert score(prose, out, "--ray", cluster.address, "--workers", 2) == one
+    assert kept.read_bytes().startswith(before)
+
+
+def test_twenty_kills(cluster: Any, prose: Path, tmp_path: Path) -> None:
+    """At random moments, of workers or of the driver."""
+    out, one = tmp_path / "ray", score(prose, tmp_path / "one")
+    chance, killed, process = random.Random(0), 0, None
+    try:
+        while killed < KILLS or not (out / "summary.csv").exists():
+            if process is None or process.poll() is not None:
+                if (out / "summary.csv").exists():
+                    break
+                words = command(prose, "--out", out, "--ray", cluster.address, "--workers", 2)
+                process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            time.sleep(chance.uniform(0.5, 4))
+            found = workers()
+            if killed < KILLS and found:
+                victim = process.pid if chance.random() < 0.2 else chance.choice(found)
+                try:
+                    os.kill(victim, signal.SIGKILL)
+                    killed += 1
+                except ProcessLookupError:
+                    continue
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+    assert score(prose, out, "--ray", cluster.address, "--workers", 2) == one
+    assert killed > KILLS // 4, "the run was over before it was disturbed"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ray", "127.0.0.1:9"], "no Ray cluster answers at 127.0.0.1:9"),
+        (["--ray", "ray://127.0.0.1:9"], "is no address of a cluster"),
+        (["--ray", "--shard", "0/2"], "--shard and --ray both say who scores what"),
+        (["--ray", "--workers", "2", "--until-resolved", "0.1"], "--until-resolved takes its decisions"),
+    ],
+)
+def test_what_is_wrong_with_a_command(prose: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    done = subprocess.run(command(prose, "--out", tmp_path / "out", *words), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / "out").exists()
