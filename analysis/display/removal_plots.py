@@ -30,7 +30,7 @@ class Panel(NamedTuple):
 def distinct(table: pd.DataFrame, panels: Sequence[Panel], before: Sequence[Panel] = ()) -> list[Panel]:
     """The panels that do not look like another, nor like one shown `before`: what saves as much by two measures is drawn once.
 
-    `table`: as `Scored.table`. The label of a panel says for which others it stands: "all parameters 0.79, FLOPs 0.92 times that".
+    `table`: as `Scored.table`. The label of a panel says for which others it stands: "all parameters 0.79 times that".
     """
     kept: dict[Panel, list[str]] = {}
     for panel in panels:
@@ -40,8 +40,10 @@ def distinct(table: pd.DataFrame, panels: Sequence[Panel], before: Sequence[Pane
         if twin is None:
             kept[panel] = []
         else:
-            kept[twin].append(f"{panel.column} {_factor(table, twin, panel):.2g}")
-    return [p._replace(label=f"{p.label}\n({', '.join(same)} times that)") if same else p for p, same in kept.items()]
+            factor = _factor(table, twin, panel) or 0.0
+            each = f"each {100 * factor:.2g} % of {panel.column}"
+            kept[twin].append(each if twin.column == "removed" else f"{panel.column} {factor:.2g} times that")
+    return [panel._replace(label=f"{panel.label}\n({', '.join(same)})") if same else panel for panel, same in kept.items()]
 
 
 def _factor(table: pd.DataFrame, a: Panel, b: Panel) -> float | None:

@@ -21,7 +21,7 @@ from analysis.depth.study import Depth, depth
 from analysis.depth_vs_width import study as depth_vs_width
 from analysis.depth_vs_width.study import DepthWidth, depth_width
 from analysis.display.format import INTERVALS, count, minutes
-from analysis.display.removal_plots import Panel
+from analysis.display.removal_plots import Panel, distinct
 from analysis.display.result import Result, read
 from analysis.engine.cost import cost, speed
 from analysis.pruning.findings import contest
@@ -100,7 +100,8 @@ class Redundancy(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return [Panel("removed", "blocks removed", tuple(self.titles)), Panel(PARAMETERS, f"{PARAMETERS} removed", tuple(self.titles))]
+        names = tuple(self.titles)
+        return distinct(self.table, [Panel("removed", "blocks removed", names), Panel(PARAMETERS, f"{PARAMETERS} removed", names)])
 
     @cached_property
     def best_order(self) -> str:

@@ -96,5 +96,7 @@ def test_what_looks_the_same_is_drawn_once() -> None:
     panels = [Panel(column, f"{column} saved", ("x", "y")) for column in "abc"]
     assert [panel.label for panel in distinct(table, panels)] == ["a saved\n(b 0.5 times that)", "c saved"]
     assert [panel.column for panel in distinct(table, panels, [Panel("removed", "blocks removed", ("x", "y"))])] == ["c"]
+    both = distinct(table, [Panel("removed", "blocks removed", ("x", "y")), panels[0]])
+    assert [panel.label for panel in both] == ["blocks removed\n(each 10 % of a)"]
     other = [Panel("removed", "blocks removed", ("x",))]
     assert [panel.column for panel in distinct(table, panels, other)] == ["a", "c"], "other orders are another panel"
