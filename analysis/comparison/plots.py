@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.comparison.redundancy import LIMIT
@@ -79,12 +78,6 @@ def curves(rows: pd.DataFrame) -> Figure:
     The axis ends where the data do, or at TOP, and a triangle marks a line that leaves it.
     """
     figure, ((ax,),) = canvas()
-    draw_curves(ax, rows)
-    return finished(figure, ax)
-
-
-def draw_curves(ax: Axes, rows: pd.DataFrame) -> None:
-    """As `curves`, into a figure of others."""
     lines(ax, rows, "share", styles_of(rows))
     ax.axhline(LIMIT, **LEVEL, label=f"{LIMIT:.0%} of the gain".replace("%", " %"))
     highest = float(np.nanmax([1.5 * LIMIT, *rows["value"], *rows["ci_high"]]))
@@ -93,6 +86,7 @@ def draw_curves(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set(xlabel="share of blocks removed", ylabel=f"rise in loss ({UNITS['share']})", xlim=(0, 1.02))
     ax.set_ylim(bottom=min(0.0, float(np.nanmin([0.0, *rows["value"]])) * 1.1))
     clip(ax, min(TOP, 1.05 * highest))
+    return finished(figure, ax)
 
 
 def training(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
-from analysis.display.model_lines import lines, styles_of
+from analysis.display.model_lines import lines, scale, styles_of
 from analysis.display.style import LEVEL, NAMES, PARTS, axis_scale, canvas, clip
 
 THIRD = 2.05  # inches
@@ -33,7 +33,7 @@ def removal_thumbnail(rows: pd.DataFrame, limit: float | None = 0.1, title: str 
     if limit is not None:
         ax.axhline(limit, **LEVEL)
         ax.annotate(f"{limit:.0%}".replace("%", " %"), (1, limit), (-1, 1), ha="right", textcoords="offset points", fontsize=LETTERS - 1)
-        clip(ax, min(TOP, 1.05 * float(np.nanmax([3 * limit, *rows["value"]]))))
+        clip(ax, min(TOP, 1.05 * float(np.nanmax([3 * limit, *rows["value"], *rows["ci_high"]]))))
     ax.set(xlabel="blocks removed", ylabel=ylabel, xlim=(0, 1.02))
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     return _done(figure, ax)
@@ -83,7 +83,7 @@ def comparison_thumbnail(rows: pd.DataFrame, title: str = "") -> Figure:
     lines(ax, part, "depth", styles_of(rows), markers=False)
     ax.set(xlabel="depth (0: first block, 1: last)", xlim=(-0.02, 1.02))
     ax.set_ylabel("rise (share of the gain)" if unit == "share" else "rise (bits per byte)")
-    axis_scale(ax, "y", part["value"].to_numpy(dtype=float))
+    scale(ax, part)
     return _done(figure, ax)
 
 
