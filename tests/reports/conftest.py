@@ -8,14 +8,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tests.reference.hf import tiny
 
 
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+def save_tiny(folder: Path, prose: Path, model_type: str = "llama", **config: object) -> Path:
+    """A model of transformers that reads `prose`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train([str(prose)], trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False))
-    tiny("llama", vocab_size=400, max_position_embeddings=256).save_pretrained(folder)
+    tiny(model_type, vocab_size=400, max_position_embeddings=256, **config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama", prose)
