@@ -19,6 +19,7 @@ from reports.sections import COMPARISON, SECTIONS, Choice
 
 KERNEL = 3.0  # seconds to hand a notebook to a kernel that runs, and to read its model
 COMPARISON_BESIDE = 2.0  # seconds for each model that is compared, of reading and resampling
+NEEDED, BUSY = ("depth", "width"), 2.5  # what every model should have, like every question once: also on a machine that is so much slower
 COMPARED = 0.25  # at most this share of the time, for more than the fewest documents
 Load = Callable[[str], BlockModel]
 
@@ -115,17 +116,21 @@ def choose(
 
     With `asked` those sections alone, all held. `given` is how much text every section reads where that was said. Otherwise a section
     first gets the fewest documents that have intervals, on shorter windows if need be; what is left buys more documents, model by model.
+    A busy hour costs a report its length, and not its contents.
     """
     if asked:
         return _named(candidates, budget, ledger, asked, given)
     held: dict[tuple[str, str], tuple[Size, float]] = {}
+    once = len(SECTIONS) * len({model.architecture for model in candidates})
     for i, (model, question) in enumerate(rounds(candidates)):
         takes = model.takes[question]
         if isinstance(takes, str):
             continue
         sizes = [given] if given else _sizes(model, budget)
-        fitting = [size for size in sizes if ledger.cost(model, takes, size) <= ledger.left]
-        if fitting or i == 0:  # the first also on a busy machine
+        needed = i < once or question in NEEDED
+        left = ledger.left + (BUSY - 1) * (budget.report or 0) * needed
+        fitting = [size for size in sizes if ledger.cost(model, takes, size) <= left]
+        if fitting or i == 0:
             size = (fitting or sizes)[0]
             held[model.name, question] = size, ledger.hold(model, takes, size)
     if not given:

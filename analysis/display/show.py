@@ -56,6 +56,7 @@ def setup(out: str | Path | None = None, *about: str) -> None:
     _places[:] = [] if out is None else [Place(Path(out).expanduser(), about)]
     rules = {
         "svg.fonttype": "path",
+        "svg.hashsalt": "strata",  # the same picture is the same file, which a report shows once
         "text.parse_math": False,
         "figure.figsize": (WIDTH, 3.1),
         "figure.constrained_layout.use": True,

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from analysis.display.show import WIDTH
+from analysis.display.style import GREY, HUES, MARKERS, PARTS, canvas
 from analysis.redundancy.findings import PARAMETERS, AtEqual, Findings
 from analysis.stats.intervals import Interval
 
-DEPTH, WIDTH_COLOUR, OTHER = (sns.color_palette("colorblind")[i] for i in (0, 4, 7))
+ARCHITECTURES = {"Transformer": "Transformers", "RWKV": "RWKVs", "Mamba": "state-space models"}  # as HUES calls them
 
 
 def answers(found: Sequence[Findings]) -> Figure:
     """How many blocks can go, whether blocks or heads are cheaper, over how many blocks the loss is spread, and Block Influence."""
-    figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 0.95 + 0.26 * len(found)), sharey=True)
+    figure, grid = canvas(1, 4, height=0.95 + 0.26 * len(found), sharey=True)
+    axes = grid[0]
     questions = (
         "blocks that can go",
-        "rise in loss by depth (●)\nand by width (■)",
+        "rise in loss of depth (●)\nand of width (◆)",
         "effective share\nof blocks",
         "Block Influence:\nKendall's tau",
     )
@@ -37,18 +37,19 @@ def answers(found: Sequence[Findings]) -> Figure:
     for row, f in enumerate(found):
         n = f.n_blocks
         unknown = bool(f.lacking)
-        _point(axes[0], row, None if unknown else _share(f.removable, n))
+        hue = HUES[ARCHITECTURES.get(f.architecture, "others")][0]
+        _point(axes[0], row, None if unknown else _share(f.removable, n), hue)
         at = _equal(f)
-        _point(axes[1], row, None if unknown or at is None else at.depth, DEPTH, shift=-0.13)
+        _point(axes[1], row, None if unknown or at is None else at.depth, PARTS["blocks"], MARKERS["blocks"], shift=-0.13)
         if at is not None and not unknown:
-            _point(axes[1], row, at.width, WIDTH_COLOUR, "s", shift=0.13)
-        _point(axes[2], row, None if unknown else _share(f.effective, n))
-        _point(axes[3], row, None if unknown else f.influence)
+            _point(axes[1], row, at.width, PARTS["heads"], MARKERS["heads"], shift=0.13)
+        _point(axes[2], row, None if unknown else _share(f.effective, n), hue)
+        _point(axes[3], row, None if unknown else f.influence, hue)
     for ax in (axes[0], axes[2]):
         ax.set_xlim(0, 1)
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[3].set_xlim(-1, 1)
-    axes[3].axvline(0, color="0.6", linewidth=0.7, zorder=0)
+    axes[3].axvline(0, color=GREY, linewidth=0.7, zorder=0)
     axes[0].set_yticks(range(len(found)), [f.model for f in found], fontsize=8)
     axes[0].set_ylim(len(found) - 0.5, -0.5)
     return figure
@@ -70,10 +71,10 @@ def _share(of: Interval | None, n: int) -> Interval | None:
     return None if of is None else Interval(of.value / n, *(None if end is None else end / n for end in of[1:]))
 
 
-def _point(ax: Axes, row: int, at: Interval | None, colour: object = DEPTH, marker: str = "o", shift: float = 0.0) -> None:
+def _point(ax: Axes, row: int, at: Interval | None, colour: str, marker: str = "o", shift: float = 0.0) -> None:
     """A value with its interval, or a question mark at the left."""
     if at is None:
-        ax.text(0.04, row, "not known", transform=ax.get_yaxis_transform(), fontsize=7, color="0.45", va="center", style="italic")
+        ax.text(0.04, row, "not known", transform=ax.get_yaxis_transform(), fontsize=7, color=GREY, va="center", style="italic")
         return
     if at.low is not None and at.high is not None:
         ax.hlines(row + shift, at.low, at.high, color=colour, linewidth=1.4)

@@ -42,14 +42,25 @@ def test_every_question_on_each_architecture_comes_before_a_second_model() -> No
 
 def test_a_large_model_gets_what_is_left() -> None:
     small = len(QUESTIONS) * (1 + 2 + 2 * planner.KERNEL)
-    found = held([LARGE, SMALL, RECURRENT], small + 1)
-    assert found == {"large": set(), "small": set(QUESTIONS), "recurrent": set(QUESTIONS)}
-    assert held([LARGE, SMALL, RECURRENT], small + 105)["large"] == {"depth"}
-    assert held([LARGE], 1.0)["large"] == {"depth"}, "the first also on a busy machine"
+    huge = candidate("large", "Transformer", 10_000.0)
+    assert held([huge, SMALL, RECURRENT], small + 1) == {"large": set(), "small": set(QUESTIONS), "recurrent": set(QUESTIONS)}
+    assert held([huge], 1.0)["large"] == {"depth"}, "the first in any case"
+    assert held([LARGE, SMALL, RECURRENT], small + 110)["large"] >= {"depth", "width"}
+
+
+def test_a_busy_machine_costs_time_and_not_contents() -> None:
+    """All that every report should hold is there on a machine that is BUSY times as slow, and nothing more."""
+    models = [candidate("large", "Transformer", 80.0, redundancy="none"), SMALL, RECURRENT]
+    small = len(QUESTIONS) * (1 + 2 + 2 * planner.KERNEL)
+    seconds = small + 2 * 83 + 1
+    wanted = {"large": {"depth", "width"}, "small": set(QUESTIONS), "recurrent": set(QUESTIONS)}
+    assert {name: got & wanted[name] for name, got in held(models, seconds).items()} == wanted
+    slow = [m._replace(rate=m.rate / planner.BUSY) for m in models]
+    assert held(slow, seconds) == wanted
 
 
 def test_what_does_not_fit_is_read_on_shorter_windows() -> None:
-    budget = replace(QUICK, report=100 + 25 + 2 * planner.KERNEL + 1)
+    budget = replace(QUICK, report=(100 + 25 + 2 * planner.KERNEL + 1) / planner.BUSY)
     found = {c.question: c for c in choose([LARGE], budget, Ledger.of(budget))}
     assert [q for q, c in found.items() if c.held] == ["depth", "redundancy"]
     assert (found["depth"].size, found["redundancy"].size) == ("12x128", "12x32")
