@@ -133,7 +133,11 @@ class ReportRequest:
 
     def exactly(self, sections: Sequence[str]) -> str:
         """The same with every section and how much text it reads named, so that another machine's speed changes nothing."""
-        return self._command(sections) if self.models else self.command
+        if self.models:
+            return self._command(sections)
+        size = Asked.of(sections[0]).size
+        given = "documents" in self.options or "window" in self.options
+        return self.command if size is None or given else f"{self.command} --documents {size.documents} --window {size.window}"
 
     def one(self, choice: Choice) -> str:
         """What makes one section of one model, in a folder of its own."""

@@ -216,13 +216,15 @@ class Comparison:
     def sentence(self, a: str, b: str) -> str:
         """Two groups: the effect in blocks first, then the area under the removal curve."""
         gaps, matched = self.gaps[a, b], self._matched(a, b)
+        if not np.isfinite([*self._values(a, LEAD), *self._values(b, LEAD)]).all():
+            return f"{escape(a)} and {escape(b)} cannot be compared: {verdicts.NO_GAIN}."
         said = []
         for name, n_blocks in ((LEAD, (self._blocks(a), self._blocks(b))), (MAIN, None)):
             gap = Effect(gaps[name][0].interval, gaps[name][1], self.n_documents)
             said.append(
                 verdicts.difference(SUMMARIES[name], self._side(a, name), self._side(b, name), gap, matched=matched, n_blocks=n_blocks)
             )
-        return " ".join(dict.fromkeys(said))
+        return " ".join(said)
 
     @cached_property
     def contrasts(self) -> list[Contrast]:

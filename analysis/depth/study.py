@@ -74,10 +74,10 @@ class Depth(Result):
     def blocks(self) -> pd.DataFrame:
         """One line a block: perplexity without it, what that costs in nats per token, by part, and its Block Influence."""
         rise = self.sweep[(self.sweep["metric"] == "delta_nll") & (self.sweep["kind"] == "blocks")]
-        table = pd.DataFrame({"ppl without": self.column("ppl"), "Δnll block": self.column("delta_nll")})
+        table = pd.DataFrame({"perplexity": self.column("ppl"), "rise in loss": self.column("delta_nll")})
         table["95 % interval"] = [_bounds(low, high) for low, high in zip(rise["ci_low"], rise["ci_high"], strict=True)]
-        table["Δnll mixer"], table["Δnll ffn"] = self.column("delta_nll", "mixers"), self.column("delta_nll", "ffns")
-        table["KL block"], table["BI"] = self.column("kl"), self.column("bi")
+        table["rise, mixer"], table["rise, ffn"] = self.column("delta_nll", "mixers"), self.column("delta_nll", "ffns")
+        table["KL"], table["Block Influence"] = self.column("kl"), self.column("bi")
         table["significant"] = np.where(self.column("significant") == 1, "yes", "no")
         return table.rename_axis("block").reset_index()
 

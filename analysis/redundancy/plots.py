@@ -22,7 +22,7 @@ def answers(found: Sequence[Findings]) -> Figure:
     axes = grid[0]
     questions = (
         "blocks that can go",
-        "rise in loss of depth (●)\nand of width (◆)",
+        "rise in loss without\nblocks (●), heads (◆)",
         "effective share\nof blocks",
         "Block Influence:\nKendall's tau",
     )

@@ -90,6 +90,9 @@ def _said(found: Sequence[Findings], say: Say, opening: str, question: str, fiel
 
 def answers(found: Sequence[Findings]) -> list[str]:
     """The sentences of a report's first page on single models: how many blocks, depth or width, and Block Influence."""
+    if all(f.lacking for f in found):
+        asked = "How many blocks can go, whether depth or width is cheaper, and whether Block Influence knows"
+        return [f"{asked}: not known ({_unknown(found, '', '')})."]
     none = "heads and blocks do not differ significantly where they save as much"
     return [
         _said(found, how_many, f"For {GAIN}, ", "how many blocks can go", "removable"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -23,6 +24,9 @@ def with_options(message: str) -> str:
 
 def main() -> None:
     """Entry point: bad input ends with one line on stderr and exit code 2, a bug with its traceback and 1, Ctrl-C as `Stopping` says."""
+    # Threads that wait must not spin, here and in kernels: where others keep the cores busy, a small model takes fifty times as long
+    # on two spinning threads as on two that sleep. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with Stopping() as stopping:
         require_own_packages()
         from adapters.errors import EXTRAS, StrataError, missing_extra

@@ -72,8 +72,11 @@ def test_pure_noise_is_not_known() -> None:
         "it predicts the text no better than the frequencies of single bytes do."
     )
     assert {removable_cell(NOISE), depth_or_width_cell(NOISE), influence_cell(NOISE)} == {"not known"}
-    said = answers([NOISE])
-    assert all("not known" in sentence and "lose 8" not in sentence for sentence in said)
+    (said,) = answers([NOISE])
+    assert said.startswith(
+        "How many blocks can go, whether depth or width is cheaper, and whether Block Influence knows: not known (noise: it"
+    )
+    assert "lose 8" not in said
     unsure = replace(PLANTED, gain=Interval(0.1, -0.1, 0.3))
     assert "its gain over a byte unigram is not significant" in conclusion(unsure)
 

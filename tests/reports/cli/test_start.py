@@ -1,5 +1,6 @@
 """What needs no model starts without the libraries that models need."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,11 @@ def test_layouts_of_task_files_are_in_the_help_that_asks_for_them() -> None:
     done = subprocess.run([sys.executable, "-m", "reports.cli.main", "tasks", "show", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert "A folder for --data holds" in done.stdout
     assert "hellaswag/" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_waiting_threads_sleep_unless_something_else_was_said(given: dict[str, str], found: str) -> None:
+    code = "import atexit, os\natexit.register(lambda: print(os.environ['OMP_WAIT_POLICY']))\nfrom reports.cli.main import main\nmain()"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    done = subprocess.run([sys.executable, "-c", code, "--version"], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == found
