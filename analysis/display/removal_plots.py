@@ -89,8 +89,10 @@ def removal_curves(
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
     drawn = [points["value"].to_numpy(dtype=float) for points in (table, random) if points is not None]
-    axis_scale(axes[0, 0], "y", np.concatenate(drawn), usual=0.25)
-    figure.legend(shown.values(), shown, loc="outside upper center", ncols=4 if columns > 1 else 3, fontsize=8, handlelength=2.4)
+    axis_scale(axes[0, 0], "y", np.concatenate(drawn), usual=0.25, also=table[["ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
+    figure.legend(
+        shown.values(), shown, loc="outside upper center", ncols=4 if columns > 1 or len(shown) < 5 else 3, fontsize=8, handlelength=2.4
+    )
     sns.despine(figure)
     return figure
 

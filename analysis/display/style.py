@@ -72,9 +72,9 @@ def scale_of(values: Iterable[float], usual: float = 0.5) -> Scale:
     return ("symlog", {"linthresh": 10.0 ** math.floor(math.log10(typical))}) if np.abs(v).max() > 10 * typical else ("linear", {})
 
 
-def axis_scale(ax: Axes, axis: str, values: np.ndarray, *, usual: float = 0.5, margin: float = 0.05) -> Scale:
+def axis_scale(ax: Axes, axis: str, values: np.ndarray, *, usual: float = 0.5, margin: float = 0.05, also: Iterable[float] = ()) -> Scale:
     """Sets the axis that shows every value and ends with them, with plain numbers at its ticks; its label, set before, says where it
-    is logarithmic."""
+    is logarithmic. `also`: values that are shown and have no say in the scale, as ends of intervals."""
     name, options = scale_of(values, usual)
     if name == "linear":
         return name, options
@@ -83,7 +83,8 @@ def axis_scale(ax: Axes, axis: str, values: np.ndarray, *, usual: float = 0.5, m
     ticks.set_major_formatter(PLAIN)
     ticks.set_minor_formatter(NullFormatter())
     transform = ticks.get_transform()
-    low, high = transform.transform(np.array([np.nanmin(values), np.nanmax(values)], dtype=float))
+    shown = np.append(values, list(also) if name == "symlog" else [])
+    low, high = transform.transform(np.array([np.nanmin(shown), np.nanmax(shown)], dtype=float))
     pad = margin * (high - low)
     getattr(ax, f"set_{axis}lim")(*transform.inverted().transform(np.array([low - pad, high + pad])))
     if name == "log" and np.nanmax(values) < 100 * np.nanmin(values):

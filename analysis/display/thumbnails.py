@@ -51,7 +51,7 @@ def depth_width_thumbnail(losses: pd.DataFrame, title: str = "") -> Figure:
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
     values = losses.loc[losses["block parameters"] > 0, "value"].to_numpy(dtype=float)
-    axis_scale(ax, "y", np.append(values, 0.0), usual=0.25)
+    axis_scale(ax, "y", np.append(values, 0.0), usual=0.25, also=losses[["ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
     return _done(figure, ax)
 
 
