@@ -98,7 +98,7 @@ def load(
     `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
     Raises StrataError, with what was found and how to fix it, whatever the files hold.
     """
-    where, width = _device(str(device)), str(dtype).removeprefix("torch.")
+    where, width = device_of(str(device)), str(dtype).removeprefix("torch.")
     if width not in ("auto", *DTYPES):
         raise unknown("dtype", width, ("auto", *DTYPES))
     if family not in ("auto", *FAMILIES):
@@ -210,7 +210,8 @@ def _family(config: dict, name: str, store: Store) -> str:
     raise unknown(f"model_type of {name}", model_type, [known for entry in FAMILIES.values() for known in entry.model_types])
 
 
-def _device(device: str) -> torch.device:
+def device_of(device: str) -> torch.device:
+    """Raises StrataError where torch has none of this name."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -173,19 +173,21 @@ def merge(study: Study, folder: Path, *, allow_missing: bool = False) -> tuple[p
     `allow_missing`: a table of the documents that are whole.
     """
     plan, run, scoring = read_plan(folder), study.open(folder), study.scoring()
-    if plan is None:
-        raise StrataError(f"{folder} holds no shards: there is no {FILE}")
-    _require_same(folder, plan.asked, asked(scoring))
-    _require_whole(folder, plan, len(scoring.asked.documents))
-    run.ask(scoring.asked.ablations, scoring.asked.documents)
+    documents = len(scoring.asked.documents)
     missing = sorted({d for which in scoring.todo(run.records()).values() for d in which})
-    if missing and not (allow_missing and len(missing) < len(scoring.asked.documents)):
+    if plan is None:  # where all was known before it was dealt out
+        if missing:
+            raise StrataError(f"{folder} holds no shards: there is no {FILE}")
+        return study.run(folder), study
+    _require_same(folder, plan.asked, asked(scoring))
+    _require_whole(folder, plan, documents)
+    if missing and not (allow_missing and len(missing) < documents):
         raise StrataError(_lacking(folder, plan, missing))
     if missing:
-        study = study.only([d for d in range(len(scoring.asked.documents)) if d not in set(missing)])
+        part = study.only([d for d in range(documents) if d not in set(missing)])
+        return part.run(folder), part
     table = study.run(folder)
-    if not missing:
-        run.write_json(FILE, plan.model_copy(update={"merged": True}).model_dump())
+    run.write_json(FILE, plan.model_copy(update={"merged": True}).model_dump())
     return table, study
 
 

@@ -145,12 +145,15 @@ def _shard(job: Job, out: Path, shard: Any, title: str, total: Callable[[Any], i
 
 
 def _devices(job: Job, out: Path, title: str, total: Callable[[Any], int], command: Sequence[str]) -> tuple[pd.DataFrame, Any]:
+    from adapters.registry import device_of
     from analysis.runs.processes import on_devices
     from analysis.runs.shards import FILE, read_plan
 
     devices = [device.strip() for device in job.device.split(",")]
     if not all(devices):
         raise StrataError(f"--device {job.device} names a device without a name: give for example cuda:0,cuda:1")
+    for device in devices:
+        device_of(device)
     if (plan := read_plan(out)) and plan.command == command:
         (out / FILE).unlink()  # dealt out anew, to these devices
     shapes = job.shapes(devices[0])  # errors come before anything is begun

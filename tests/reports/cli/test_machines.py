@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from reports.cli import main as cli
 from reports.cli.machines import noted_command
 from tests.cluster.slurm import until
 
@@ -35,14 +36,19 @@ Strata = Callable[..., Done]
 
 
 @pytest.fixture
-def strata() -> Strata:
-    """In a process of its own, as on a machine of its own."""
-
+def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Strata:
     def run(*words: object, **environment: str) -> Done:
-        command = [sys.executable, "-m", "reports.cli.main", *map(str, words)]
-        given = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-        done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
-        return Done(done.returncode, done.stdout, done.stderr)
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["strata", *map(str, words)])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                cli.main()
+                code = 0
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return Done(code, *capfd.readouterr())
 
     return run
 
@@ -71,7 +77,7 @@ def test_an_array_and_its_merge(strata: Strata, sweep: list[object], tmp_path: P
 @pytest.mark.parametrize("words", [["sweep", "--kind", "heads,blocks"], ["importance", "--metric", "bi,taylor"], ["spans"]])
 def test_two_devices(strata: Strata, tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str]) -> None:
     """As processes, with the table of one; and again, when all is there."""
-    given = [words[0], tiny_folder, *words[1:], "--corpus", prose, "--tokens", 48 * 32, "--window", 32]
+    given = [words[0], tiny_folder, *words[1:], "--corpus", prose, "--tokens", 40 * 32, "--window", 32]
     assert strata(*given, "--out", tmp_path / "one", "--device", "cpu").code == 0
     for _ in range(2):
         done = strata(*given, "--out", tmp_path / "two", "--device", "cpu,cpu")
