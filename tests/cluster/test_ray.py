@@ -47,7 +47,7 @@ def cluster() -> Iterator[Any]:
 
 
 def command(prose: Path, *words: object) -> list[str]:
-    sweep = ["sweep", "zoo-llama-0", "--kind", "heads", "--corpus", prose, "--tokens", 64 * 96, "--window", 64, "--device", "cpu"]
+    sweep = ["sweep", "zoo-llama-0", "--kind", "heads", "--corpus", prose, "--tokens", 64 * 72, "--window", 64, "--device", "cpu"]
     return [sys.executable, "-m", "reports.cli.main", *map(str, [*sweep, *words])]
 
 
