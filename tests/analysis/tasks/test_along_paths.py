@@ -64,7 +64,7 @@ def test_figures_and_tables_show_every_order(removed: RemovalResult, found: tupl
     spec = removed.model.spec  # of blocks that are all of one size: one panel says all
     of_all, of_flops = spec.block_params / spec.n_params, 1 - spec.unembed_flops / spec.flops_per_token
     assert piqa.figures["accuracy against what is saved"].axes[0].get_xlabel() == (
-        f"the blocks' parameters removed\n(all parameters {of_all:.2f}, FLOPs {of_flops:.2f} times that)"
+        f"the blocks' parameters removed\n(all parameters {of_all:.2g} times that, FLOPs {of_flops:.2g} times that)"
     )
     greedy = removed.scored.paths["greedy"]
     lines = {str(line.get_label()): line for line in piqa.figures["accuracy against blocks removed"].axes[1].lines}
