@@ -19,7 +19,10 @@ from reports.sections import COMPARISON, SECTIONS, Choice
 
 KERNEL = 3.0  # seconds to hand a notebook to a kernel that runs, and to read its model
 COMPARISON_BESIDE = 2.0  # seconds for each model that is compared, of reading and resampling
-NEEDED, BUSY = ("depth", "width"), 2.5  # what every model should have, like every question once: also on a machine that is so much slower
+NEEDED, BUSY = (
+    ("depth", "redundancy", "width"),
+    2.5,
+)  # what every model should have, like every question once: also on a machine that is so much slower
 COMPARED = 0.25  # at most this share of the time, for more than the fewest documents
 Load = Callable[[str], BlockModel]
 
@@ -127,11 +130,12 @@ def choose(
         if isinstance(takes, str):
             continue
         sizes = [given] if given else _sizes(model, budget)
-        needed = i < once or question in NEEDED
-        left = ledger.left + (BUSY - 1) * (budget.report or 0) * needed
-        fitting = [size for size in sizes if ledger.cost(model, takes, size) <= left]
-        if fitting or i == 0:
-            size = (fitting or sizes)[0]
+        allowed = ledger.left + (BUSY - 1) * (budget.report or 0)
+        most = allowed if question == SECTIONS[0].question else ledger.left
+        size = next((size for size in sizes if ledger.cost(model, takes, size) <= most), None)
+        if size is None and (i == 0 or ((i < once or question in NEEDED) and ledger.cost(model, takes, sizes[-1]) <= allowed)):
+            size = sizes[-1]
+        if size is not None:
             held[model.name, question] = size, ledger.hold(model, takes, size)
     if not given:
         _more(candidates, budget, ledger, held)

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 
 from adapters.errors import unwritable
-from analysis.display.format import escape, minutes
+from analysis.display.format import escape, listed, minutes
 from analysis.runs.folder import Folder
 from reports.collect import collect
 from reports.convert import Chapter, convert
@@ -47,7 +47,9 @@ def make(request: ReportRequest) -> tuple[Path, Path]:
         collect(notebooks, request.out / "runs", request.out)
         found = Found.of(notebooks)
         facts = request.facts(request.exactly(words(choices, request.models)))
-        return convert(chapters, request.out, title=request.title, facts=facts, front=front(request.question, found))
+        left = [escape(Path(c.model).name) for c in choices if c.question == FIRST and c.model and not c.held and not c.impossible]
+        asked = f"{request.question} {listed(left)}: not within this budget, see the first chapter." if left else request.question
+        return convert(chapters, request.out, title=request.title, facts=facts, front=front(asked, found))
 
 
 def _place(question: str) -> int:
