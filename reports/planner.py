@@ -17,10 +17,10 @@ from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.width.study import SHORT
 from reports.sections import COMPARISON, SECTIONS, Choice
 
-KERNEL = 3.0  # seconds to hand a notebook to a kernel that runs, and to read its model
-COMPARISON_BESIDE = 2.0  # seconds for each model that is compared, of reading and resampling
+KERNEL = 1.5  # seconds to hand a notebook to a kernel that runs, and to read its model
+COMPARISON_BESIDE = 1.0  # seconds for each model that is compared, of reading and resampling
 NEEDED, BUSY = (
-    ("depth", "redundancy", "width"),
+    ("depth", "width"),
     2.5,
 )  # what every model should have, like every question once: also on a machine that is so much slower
 COMPARED = 0.25  # at most this share of the time, for more than the fewest documents

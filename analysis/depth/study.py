@@ -146,7 +146,7 @@ def _interval(rows: pd.DataFrame, metric: str) -> str:
 
 def takes(spec: ModelSpec) -> Takes:
     """The sweep of blocks, mixers and ffns, and Block Influence."""
-    return Takes({SWEEP: plan(spec, single_ablations(spec, KINDS)).flops_per_token, "Block Influence": spec.flops_per_token}, 4)
+    return Takes({SWEEP: plan(spec, single_ablations(spec, KINDS)).flops_per_token, "Block Influence": spec.flops_per_token}, 2)
 
 
 def depth(model: BlockModel, config: RunConfig) -> Depth:

@@ -124,7 +124,7 @@ def takes(spec: ModelSpec) -> Takes:
     sets = sum(min(POINTS, ceil(LIMIT * len(single_ablations(spec, [kind])))) for kind in kinds)
     orders = plan(spec, single_ablations(spec, KINDS)).flops_per_token + (heads_flops(spec) if spec.has_heads else 0)
     passes = {ORDER_OF_KINDS: orders, "importance of all parts": 4.0 * spec.flops_per_token}
-    return Takes({**passes, PATHS_OF_KINDS: sets * (1 - LIMIT / 2) * spec.flops_per_token}, 5, {ORDER_OF_KINDS: ORDER})
+    return Takes({**passes, PATHS_OF_KINDS: sets * (1 - LIMIT / 2) * spec.flops_per_token}, 2, {ORDER_OF_KINDS: ORDER})
 
 
 def depth_width(model: BlockModel, config: RunConfig) -> DepthWidth:

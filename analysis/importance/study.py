@@ -32,7 +32,7 @@ def takes(spec: ModelSpec) -> Takes:
     _check(spec)
     texts = 2 + len(PARTS) + SAMPLES  # with first tokens and without
     gradients, spans = 3, 4  # in passes
-    return Takes({SWEEP: depth.takes(spec).passes[SWEEP], "metrics": (texts + gradients + spans) * spec.flops_per_token}, 10)
+    return Takes({SWEEP: depth.takes(spec).passes[SWEEP], "metrics": (texts + gradients + spans) * spec.flops_per_token}, 4)
 
 
 def _check(spec: ModelSpec) -> None:

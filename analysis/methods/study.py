@@ -208,7 +208,7 @@ def targets_of(model: BlockModel) -> tuple[float, ...]:
 def takes(spec: ModelSpec) -> Takes:
     """Single blocks on calibration text, and every method at four sizes: about seven passes each, and what solving takes."""
     singles = plan(spec, single_ablations(spec, ["blocks"])).flops_per_token
-    return Takes({"single blocks, calibration": singles, "pruned models": 7 * 4 * len(METHODS) * spec.flops_per_token}, 15)
+    return Takes({"single blocks, calibration": singles, "pruned models": 7 * 4 * len(METHODS) * spec.flops_per_token}, 6)
 
 
 def compare_methods(

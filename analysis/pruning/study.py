@@ -22,7 +22,7 @@ from analysis.runs.settings import RunConfig, progress_fraction
 
 def takes(spec: ModelSpec) -> Takes:
     """Every order, and sets of each; those that are found by trying blocks read few documents."""
-    return Takes({"removal orders and their sets": 8 * len(spec.blocks) * spec.flops_per_token}, 12)
+    return Takes({"removal orders and their sets": 8 * len(spec.blocks) * spec.flops_per_token}, 5)
 
 
 def removal(model: BlockModel, config: RunConfig, source: Source | None = None) -> RemovalResult:

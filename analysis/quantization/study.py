@@ -151,7 +151,7 @@ def takes(spec: ModelSpec) -> Takes:
     widths = sorted({w for b in spec.blocks for w in (spec.d_model, b.d_ffn, (b.n_heads or 0) * (b.head_dim or 0))})
     if any(width % min(GROUPS) for width in widths):
         raise StrataError(f"its rows have {', '.join(map(str, widths))} weights, which groups of {min(GROUPS)} do not divide")
-    return Takes({"quantised models": 80 * spec.flops_per_token}, 20)
+    return Takes({"quantised models": 80 * spec.flops_per_token}, 8)
 
 
 def quantization(source: str, model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = ()) -> Quantised:

@@ -188,11 +188,11 @@ def takes(spec: ModelSpec) -> Takes:
     against = depth_vs_width.takes(spec)
     passes = {**depth_study.takes(spec).passes, **against.passes}
     n = len(spec.blocks)
-    orders = (
-        (len(SEARCHED) + RANDOM) * POINTS * (1 - CONTEST / 2) + REACH * (1 - REACH / 2) * n + 8 * n / 3
-    )  # a third of the documents try blocks one by one
+    sets = (len(SEARCHED) + RANDOM) * POINTS * (1 - CONTEST / 2) + REACH * (1 - REACH / 2) * n
+    orders = {"sets of blocks by order": sets * spec.flops_per_token, "greedy order": 8 * n / 3 * spec.flops_per_token}  # of few documents
     heads = {HEADS: heads_flops(spec)} if spec.has_heads else {}
-    return Takes({**passes, **heads, "sets of blocks by order": orders * spec.flops_per_token}, 8, {**against.within, HEADS: 1.0})
+    within = {**against.within, "greedy order": ORDERS_TIME, HEADS: 1.0}
+    return Takes({**passes, **heads, **orders}, 3, within)
 
 
 def redundancy(model: BlockModel, config: RunConfig) -> Redundancy:

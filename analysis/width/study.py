@@ -178,7 +178,7 @@ def takes(spec: ModelSpec) -> Takes:
     """Single heads, again on calibration text for their causal order, and the sets of each order. Raises StrataError without heads."""
     heads, sets = heads_flops(spec), POINTS * (1 + len(CHEAP)) * (1 - LIMIT / 4)
     orders = {"order of heads": heads, "importance of heads": 4 * spec.flops_per_token}
-    return Takes({HEADS: heads, **orders, "heads removed": sets * spec.flops_per_token}, 8, {"order of heads": ORDER})
+    return Takes({HEADS: heads, **orders, "heads removed": sets * spec.flops_per_token}, 3, {"order of heads": ORDER})
 
 
 def heads_flops(spec: ModelSpec) -> float:
