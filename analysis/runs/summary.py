@@ -14,7 +14,8 @@ from analysis.stats.intervals import RATE
 def merged(old: str, new: str) -> str:
     """Two tables as CSV as one: of rows that agree in all columns before `value`, that of more documents, or else the new one.
 
-    The new table, when their columns differ. What is adjusted for a family of tests is so for all that the table then holds.
+    The new table, when their columns differ, and its order, when the old one has no other rows. What is adjusted for a family of
+    tests is so for all that the table then holds.
     """
     (head, *rows), (other, *more) = (list(csv.reader(io.StringIO(text))) for text in (old, new))
     if head != other:
@@ -25,6 +26,9 @@ def merged(old: str, new: str) -> str:
         known = found.get(tuple(row[:end]))
         if known is None or int(row[n]) >= int(known[n]):
             found[tuple(row[:end])] = row
+    names = [tuple(row[:end]) for row in more]
+    if found.keys() == set(names):
+        found = {name: found[name] for name in names}
     if "ablation" in head:
         _adjust(head, list(found.values()))
     text = io.StringIO()

@@ -7,13 +7,13 @@ import platform
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel", "squeue", "runuser")
-PORTS = (16817, 16818)
 SETTINGS = """
 ClusterName=sandbox
 SlurmctldHost={host}(127.0.0.1)
@@ -77,15 +77,22 @@ class Slurm:
         self._run("runuser", "-u", "munge", "--", "munged", *at.values())
         self._run("slurmctld", "-c", "-f", str(self.folder / "slurm.conf"))
         self._run("slurmd", "-f", str(self.folder / "slurm.conf"), "-N", self.host)
-        if not until(lambda: "idle" in self._run("sinfo", "-h", "-o", "%T"), 30):
+        if not until(self._idle, 60):
             raise RuntimeError("\n".join(path.read_text()[-1500:] for path in self.folder.glob("slurm*.log")))
+
+    def _idle(self) -> bool:
+        try:
+            return "idle" in self._run("sinfo", "-h", "-o", "%T")
+        except RuntimeError:  # it does not answer yet
+            return False
 
     def _files(self) -> None:
         for name in ("state", "spool"):
             (self.folder / name).mkdir(parents=True)
         (self.folder / "munge.key-file").write_bytes(os.urandom(128))
         (self.folder / "munge.key-file").chmod(0o400)
-        places = {"folder": self.folder, "host": self.host, "port": PORTS[0], "node_port": PORTS[1]}
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            places = {"folder": self.folder, "host": self.host, "port": one.getsockname()[1], "node_port": other.getsockname()[1]}
         (self.folder / "slurm.conf").write_text(SETTINGS.format(**places))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
         for path in (self.folder, self.folder / "munge.key-file"):

@@ -74,6 +74,7 @@ def test_an_array_and_its_merge(strata: Strata, sweep: list[object], tmp_path: P
     assert strata(*sweep, "--out", out).stdout == strata("merge", out).stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [["sweep", "--kind", "heads,blocks"], ["importance", "--metric", "bi,taylor"], ["spans"]])
 def test_two_devices(strata: Strata, tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str]) -> None:
     """As processes, with the table of one; and again, when all is there."""

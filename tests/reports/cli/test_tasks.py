@@ -105,3 +105,19 @@ def test_bad_input_is_one_line_and_exit_code_2(
     code, _, err = strata(*(paths.get(word, word) for word in words))
     assert code == 2
     assert says in " ".join(err.split())
+
+
+def test_a_benchmark_in_shards(strata: Strata, files: Path, reader: Path, tmp_path: Path) -> None:
+    """Together they are the benchmark; where one is missing, that is said, or the table is of the other's questions."""
+    words = ["sweep", reader, "--kind", "blocks", "--task", "piqa", "--data", files, "--device", "cpu", "--dtype", "float64"]
+    assert strata(*words, "--out", tmp_path / "one")[0] == 0
+    out, table = tmp_path / "dealt", tmp_path / "dealt" / "summary.csv"
+    assert strata(*words, "--out", out, "--shard", "0/2")[0] == 0
+    code, _, said = strata("merge", out)
+    assert (code, "those of shard 1 of 2: run `strata sweep" in said) == (2, True), said
+    assert strata("merge", out, "--allow-missing")[0] == 0
+    one, part = pd.read_csv(tmp_path / "one" / "summary.csv"), pd.read_csv(table)
+    assert 0 < part["n_documents"].max() < one["n_documents"].max()
+    assert strata(*words, "--out", out, "--shard", "1/2")[0] == 0
+    assert strata("merge", out)[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv(table), one, rtol=1e-9, atol=1e-9)
