@@ -34,7 +34,7 @@ ROLES: dict[str, Role] = {
     # attention
     "q_bias": Role("mixer", heads=0),
     **dict.fromkeys(("k_bias", "v_bias"), Role("mixer", heads=0, grouped=True)),
-    **dict.fromkeys(("o_bias", "q_norm", "k_norm"), Role("mixer")),
+    **dict.fromkeys(("o_bias", "q_norm", "q_norm_bias", "k_norm", "k_norm_bias"), Role("mixer")),
     # time-mix
     **dict.fromkeys(("head_norm", "head_norm_bias", "decay", "bonus", "log_bonus"), Role("mixer", heads=0)),
     **dict.fromkeys(("w0", "a0", "v0", "k_k", "k_a", "r_k"), Role("mixer", heads=0)),

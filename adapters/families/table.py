@@ -53,6 +53,7 @@ class Decoder:
     vectors: Callable[[Config], Mapping[str, int]] = lambda cfg: {}  # roles of norms beside those on the stream -> their length
     norms: tuple[str, ...] = ("mixer_norm", "ffn_norm")  # roles of norms on the stream
     norm_bias: bool = False
+    unembed_bias: bool = False
     gated: bool = True
     biased: Callable[[Config], Iterable[str]] = lambda cfg: ()  # roles of matrices with a bias
     parallel: Callable[[Config], bool] = lambda cfg: False
@@ -71,6 +72,7 @@ class Decoder:
         return (
             shapes
             | ({"norm_bias": (n.d,)} if self.norm_bias else {})
+            | ({"unembed_bias": (n.vocab,)} if self.unembed_bias else {})
             | ({} if self.learned_positions is None else {"positions": (self.learned_positions + n.max_len, n.d)})
         )
 

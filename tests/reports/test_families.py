@@ -17,6 +17,7 @@ TYPES: dict[str, dict] = {
     "olmo2": {},
     "gemma2": GEMMA,
     "gemma3_text": GEMMA,
+    "phi": {},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
 }
 
