@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.comparison import plots as comparison
-from analysis.display import head_plots, overview, plots, removal_plots, show, thumbnails
+from analysis.display import head_plots, overview, plots, removal_plots, show
 from analysis.display.removal_plots import Panel
 from analysis.importance import grids
 from analysis.metrics.spans import all_spans
@@ -187,10 +187,6 @@ def every() -> dict[str, Callable[[], Figure]]:
         "comparison-curves": lambda: comparison.curves(curve),
         "comparison-influence": lambda: comparison.influence(models("depth", lambda d, s: 0.05 + s * (d == 0))),
         "comparison-training": lambda: comparison.training(*training()),
-        "thumbnail-removal": lambda: thumbnails.removal_thumbnail(curve[curve["model"].isin(["zoo-llama-0", "zoo-rwkv5-0"])]),
-        "thumbnail-depth-width": lambda: thumbnails.depth_width_thumbnail(width, "zoo-llama-0"),
-        "thumbnail-influence": lambda: thumbnails.block_influence_thumbnail(bi, cost, "zoo-llama-0"),
-        "thumbnail-comparison": lambda: thumbnails.comparison_thumbnail(alone()[alone()["model"].isin(["zoo-llama-0", "zoo-rwkv5-0"])]),
     }
 
 

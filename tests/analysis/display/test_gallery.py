@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from adapters.registry import FAMILIES
-from analysis.display import model_lines, show, style, thumbnails
+from analysis.display import model_lines, show, style
 from tests.analysis.display import gallery
 
 FIGURES = gallery.every()
@@ -160,12 +160,6 @@ def test_ticks_stand_at_whole_blocks(n: int, most: int, ticks: list[int]) -> Non
     ax.set_xlim(0, n - 1)
     style.block_ticks(ax.xaxis, n, most)
     assert [tick for tick in ax.get_xticks() if tick >= 0][:3] == ticks
-
-
-def test_thumbnails_have_a_third_of_the_page() -> None:
-    for name, make in FIGURES.items():
-        if name.startswith("thumbnail"):
-            assert make().get_figwidth() == thumbnails.THIRD <= show.WIDTH / 3
 
 
 def test_the_axis_says_where_it_is_logarithmic_and_ends_with_the_data() -> None:
