@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.base import Context
+from adapters.live_past import LivePast
 
 SCORES = 1 << 24  # masks or scores that exist at once where they are written out: 64 MB; of 40 heads x 4096 x 4096 it would be 2.7 GB
 
@@ -24,6 +26,21 @@ class KeyValuePast:
 
     def rows(self, index: Tensor) -> KeyValuePast:
         return KeyValuePast(self.k[index], self.v[index], self.lengths[index])
+
+    def joined(self, others: Sequence[KeyValuePast]) -> KeyValuePast:
+        """All of one length."""
+        parts = [self, *others]
+        return KeyValuePast(*(torch.cat([getattr(part, name) for part in parts]) for name in ("k", "v", "lengths")))
+
+    def behind(self, beginnings: KeyValuePast, owner: Tensor) -> LivePast:
+        return self.live(0).behind(beginnings, owner)
+
+    def live(self, skip: int) -> LivePast:
+        longest = int(self.lengths.max())
+        return LivePast(self.k[:, :, skip:longest], self.v[:, :, skip:longest], self.lengths - skip, longest - skip)
+
+
+AnyPast = KeyValuePast | LivePast
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +57,13 @@ class Attention:
 PLAIN = Attention()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, ctx: Context, past: KeyValuePast | None, how: Attention = PLAIN) -> tuple[Tensor, KeyValuePast]:
+def attend(q: Tensor, k: Tensor, v: Tensor, ctx: Context, past: AnyPast | None, how: Attention = PLAIN) -> tuple[Tensor, AnyPast]:
     """softmax(q k^T * scale) v for q (rows, n_heads, T, head_dim) and grouped k, v, with what else `how` says; the kernel is torch's.
 
     Without a past no mask is needed: real tokens stand left of the padding and look only to the left.
     """
+    if isinstance(past, LivePast):
+        return past.attend(q, k, v, how)
     k, v, after = join(k, v, ctx, past)
     if how.reads is not None:
         reads = torch.tensor(how.reads, device=k.device)
@@ -101,8 +120,11 @@ def join(k: Tensor, v: Tensor, ctx: Context, past: KeyValuePast | None) -> tuple
     new = _lengths(ctx, k.shape[0], k.shape[2], k.device)
     if past is None:
         return k, v, KeyValuePast(k, v, new)
+    old = past.k.shape[2]
     k, v = torch.cat([past.k, k], 2), torch.cat([past.v, v], 2)
-    return k, v, _compact(k, v, past.lengths, new, past.k.shape[2])
+    if ctx.lengths is None and bool((past.lengths == old).all()):  # no padding between them
+        return k, v, KeyValuePast(k, v, past.lengths + new)
+    return k, v, _compact(k, v, past.lengths, new, old)
 
 
 def positions(time: int, past: KeyValuePast | None, device: torch.device) -> tuple[Tensor, Tensor]:

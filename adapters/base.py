@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,18 @@ class Past(Protocol):
 
     def rows(self, index: Tensor) -> Past:
         """The past of rows `index`: parent -> children, prompt -> options, variant -> variants."""
+        ...
+
+    def live(self, skip: int) -> Past:
+        """For calls of one token a row, which use up the past they are given: without the first `skip` tokens, where it holds them."""
+        ...
+
+    def joined(self, others: Sequence[Any]) -> Past:
+        """With the rows of `others`, of its kind, behind its own. Those that are not live are all of one length."""
+        ...
+
+    def behind(self, beginnings: Any, owner: Tensor) -> Past:
+        """Of one that is live, whose rows go on from rows `owner` (rows,) of another past, all of it skipped tokens."""
         ...
 
 
@@ -74,8 +86,15 @@ class Advance(NamedTuple):
 class Context:
     """What blocks need to know about the documents of a batch; families add to it. One entry per document."""
 
+    PER_DOCUMENT: ClassVar[tuple[str, ...]] = ("lengths",)  # fields (D, ...)
+
     documents: int
     lengths: Tensor | None = None  # (D,) real tokens of right-padded rows; None: all are real
+
+    def rows(self, index: Tensor) -> Self:
+        """That of documents `index`, which `begin` was given the `start` of."""
+        parts = {name: getattr(self, name) for name in self.PER_DOCUMENT}
+        return replace(self, documents=len(index), **{name: None if t is None else t[index] for name, t in parts.items()})
 
 
 def right_padded(ids: Tensor, lengths: Tensor | None) -> Tensor | None:
@@ -147,6 +166,8 @@ class BlockModel(ABC):
     tokenizer: Tokenizer | None
     layout: Layout | None = None  # of its checkpoint, where it has one
     means: Sequence[Means] = ()  # of each block, where ablations to means are asked for
+    end_tokens: tuple[int, ...] = ()  # tokens that end a text that the model writes
+    alters: tuple[str, ...] = ()  # settings of its files that change even the likeliest text
     origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
     stand_in_for: str = ""  # a type of device: this has shapes alone, and reads what a model there has scored
 

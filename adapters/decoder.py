@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from adapters.attention import Attention, KeyValuePast, attend
+from adapters.attention import AnyPast, Attention, attend
 from adapters.base import Block, BlockModel, Context, MixerOutput, right_padded
 from adapters.checkpoints.layout import Layout
 from adapters.errors import StrataError
@@ -27,6 +27,10 @@ from adapters.specs import BlockSpec, ModelSpec
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderContext(Context):
     rotations: Mapping[str, Rotation]  # by kind; of the documents' positions
+
+    def rows(self, index: Tensor) -> DecoderContext:
+        rotations = {kind: Rotation(*(t[index] for t in rotation)) for kind, rotation in self.rotations.items()}
+        return replace(Context.rows(self, index), rotations=rotations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class DecoderBlock:
         norms = [self.weights[role] for role in ("q_norm", "k_norm") if role in self.weights]
         return any(t.numel() > (self.spec.head_dim or 0) for t in norms)
 
-    def mix(self, x: Tensor, ctx: DecoderContext, past: KeyValuePast | None = None) -> MixerOutput:
+    def mix(self, x: Tensor, ctx: DecoderContext, past: AnyPast | None = None) -> MixerOutput:
         h = self._norm(x, "mixer_norm")
         q, k = (self._heads(self._by_heads_normed(self._linear(h, role), role + "_norm")) for role in "qk")
         v = self._heads(self._linear(h, "v"))  # (rows, heads, T, head_dim)

@@ -35,6 +35,7 @@ class EmbeddedTokenizer:
             raise StrataError(f"the tokenizer of {name} is of another model ({wrong}): use the one that came with the weights")
         self.bos_id, self.top, self.size = tokenizer.bos_id, tokenizer.top, tokenizer.size
         self.prefix_id = next((i for i in (tokenizer.prefix_id, self.bos_id) if i is not None and 0 <= i < rows), None)
+        self.eos_id = tokenizer.eos_id if tokenizer.eos_id is not None and 0 <= tokenizer.eos_id < rows else None
 
     def encode(self, text: str) -> Encoding:
         try:
@@ -55,5 +56,5 @@ class EmbeddedTokenizer:
             )
         return found
 
-    def decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids)
+    def decode(self, ids: list[int], special: bool = False) -> str:
+        return self._tokenizer.decode(ids, special)

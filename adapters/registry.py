@@ -18,6 +18,7 @@ from adapters.checkpoints.gguf.header import name_of
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.quantised import as_floats, config_of
 from adapters.embedded import EmbeddedTokenizer
+from adapters.endings import endings
 from adapters.errors import StrataError, foreign, one_line, unknown, visible
 from adapters.plugins import Table
 from adapters.tokenizers import find_tokenizer
@@ -130,6 +131,7 @@ def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) 
     model.spec = replace(model.spec, quantised=store.quantised)
     if tokenizer := model.tokenizer or find_tokenizer(folder):
         model.tokenizer = EmbeddedTokenizer(tokenizer, model.spec.vocab_size, name)
+    model.end_tokens, model.alters = endings(folder, config)
     self_check(model)
     return model
 

@@ -70,6 +70,10 @@ class TokenNotes:
         found = (self.id_of(name, find) if self.tokens.get(name) else self.model.get(name) for name in NAMES)
         return next((i for i in found if i is not None), otherwise)
 
+    def eos(self, find: Find) -> int | None:
+        """The token that ends a text: of tokenizer_config.json, else of config.json."""
+        return self.id_of("eos_token", find) if self.tokens.get("eos_token") else self.model.get("eos_token")
+
     def unread(self, knows: Callable[[str], bool]) -> tuple[str, ...]:
         """Added tokens that are words, and that the vocabulary does not know."""
         return tuple(token for token in self.added if token and token not in self.special and not knows(token))

@@ -27,6 +27,7 @@ class Encoding(NamedTuple):
 class Tokenizer(Protocol):
     bos_id: int | None  # the token that this model expects in front of a text; None: it expects none
     prefix_id: int | None  # a token to stand for an empty context: BOS, which need not be expected, or end of text
+    eos_id: int | None  # the token that ends a text; None: nothing says so
     top: int  # above all ids of the vocabulary itself, without special and added tokens
     size: int  # tokens, special and added ones counted
 
@@ -34,7 +35,9 @@ class Tokenizer(Protocol):
         """Plain text without special tokens. Raises StrataError, or what a backend raises, on a text that it cannot read."""
         ...
 
-    def decode(self, ids: list[int]) -> str: ...
+    def decode(self, ids: list[int], special: bool = False) -> str:
+        """The text of tokens; with `special`, that of special ones too, where they have one."""
+        ...
 
 
 class JsonTokenizer:
@@ -58,6 +61,7 @@ class JsonTokenizer:
             raise StrataError(f"it puts {len(front)} tokens in front of a text (ids {', '.join(map(str, front))}), expected one or none")
         self.bos_id = front[0] if front else None
         self.prefix_id = notes.prefix(backend.token_to_id, self.bos_id)
+        self.eos_id = notes.eos(backend.token_to_id)
         self._leave_as_it_is(backend)
         added = backend.get_added_tokens_decoder()
         own = backend.get_vocab(with_added_tokens=False)
@@ -85,8 +89,8 @@ class JsonTokenizer:
             ends[-1] = int(bytes_before[-1])
         return Encoding(encoding.ids, ends)
 
-    def decode(self, ids: list[int]) -> str:
-        return self._backend.decode(ids)
+    def decode(self, ids: list[int], special: bool = False) -> str:
+        return self._backend.decode(ids, skip_special_tokens=not special)
 
 
 class SentencePieceTokenizer:
@@ -106,6 +110,7 @@ class SentencePieceTokenizer:
         self.bos_id = None if notes.adds_bos is False else notes.bos(self._find, bos)
         said = (notes.id_of(name, self._find) if name in notes.tokens else i for name, i in (("bos_token", bos), ("eos_token", eos)))
         self.prefix_id = next((i for i in said if i is not None), None)
+        self.eos_id = notes.eos(self._find) if "eos_token" in notes.tokens else eos
         ids = list(range(backend.get_piece_size()))
         special = np.array(backend.is_control(ids)) | np.array(backend.is_unused(ids))
         self.top = 1 + int(np.flatnonzero(~special).max(initial=-1))
@@ -125,7 +130,8 @@ class SentencePieceTokenizer:
         ends = np.minimum.accumulate(ends[::-1])[::-1].tolist() if ends else []
         return Encoding(encoding["ids"], [*ends[:-1], len(data)] if ends else [])  # it may drop spaces at the end
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int], special: bool = False) -> str:
+        """Control tokens have no text."""
         return self._backend.decode(ids)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
 from analysis.engine.plan import Plan, Stream
@@ -73,7 +74,7 @@ def _with_reference(model: BlockModel, plan: Plan, scores: TextScores, limit: in
 
 
 class Reading(Protocol):
-    """What all streams read: windows of text, or a tree of prompts (`analysis.tasks.prompts`). A stream is one tensor."""
+    """What all streams read: windows of text, or a tree of prompts (`analysis.engine.prompts`). A stream is one tensor."""
 
     edges: int  # that share a call of a block, at most; those of one stream always do
 
@@ -81,8 +82,8 @@ class Reading(Protocol):
         """The stream that enters the first block."""
         ...
 
-    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge]) -> list[Tensor]:
-        """Block `i` on the streams `xs`: a new stream for each edge."""
+    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge], owners: Sequence[Stream]) -> list[Tensor]:
+        """Block `i` on the streams `xs`: a new stream for each edge, which is that of the ablations `owners`."""
         ...
 
 
@@ -97,7 +98,7 @@ class Windows:
         x, self.ctx = self.model.begin(self.ids, lengths=self.lengths)
         return x
 
-    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge]) -> list[Tensor]:
+    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge], owners: Sequence[Stream]) -> list[Tensor]:
         x = self.model.advance(i, torch.cat(list(xs)), self.ctx, edges).x
         return [stream.clone() for stream in x.unflatten(0, (-1, len(self.ids)))]
 
@@ -129,7 +130,7 @@ class Executor:
             if held + max(len(streams) + len(children), self.plan.peak(i + 1, children)) > self.limit:
                 self._halves(i, streams, xs, held)
                 return
-            xs = self._advance(i, xs, [list(split) for split in splits])
+            xs = self._advance(i, xs, splits)
             streams, i = children, i + 1
         self.scores.add([ablation for stream in streams for ablation in stream], xs)
 
@@ -141,17 +142,17 @@ class Executor:
         for half, waiting in ((order[:middle], len(order) - middle), (order[middle:], 0)):
             self._descend(i, half, [x_of.pop(stream) for stream in half], held + waiting)
 
-    def _advance(self, i: int, xs: list[Tensor], actions: Sequence[Sequence]) -> list[Tensor]:
+    def _advance(self, i: int, xs: list[Tensor], splits: Sequence[Mapping[Action, Stream]]) -> list[Tensor]:
         """Block `i` on all streams, in calls of a bounded number of edges; the branches of a stream share a call."""
         out: list[Tensor] = []
         first = 0
-        while first < len(actions):
+        while first < len(splits):
             last, n = first, 0
-            while last < len(actions) and (n == 0 or n + len(actions[last]) <= self.reading.edges):
-                n += len(actions[last])
+            while last < len(splits) and (n == 0 or n + len(splits[last]) <= self.reading.edges):
+                n += len(splits[last])
                 last += 1
-            edges = [(v - first, action) for v in range(first, last) for action in actions[v]]
-            out += self.reading.advance(i, xs[first:last], edges)
+            edges = [(v - first, action) for v in range(first, last) for action in splits[v]]
+            out += self.reading.advance(i, xs[first:last], edges, [stream for split in splits[first:last] for stream in split.values()])
             first = last
             self.progress(n)
         xs.clear()

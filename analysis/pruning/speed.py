@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapters.base import BlockModel
-from analysis.engine.generation import tokens
+from analysis.engine.decoding import tokens
 
 ROUNDS = 5  # in which the models take turns
 ROWS = 4  # sequences in one pass over a prompt

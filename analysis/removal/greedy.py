@@ -13,7 +13,7 @@ from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
 from adapters.specs import ModelSpec
 from analysis.data.batches import Batch
-from analysis.engine.plan import Plan
+from analysis.engine.plan import Plan, Stream
 from analysis.engine.sweep import Executor, Windows, default_memory, stream_bytes, streams_within
 from analysis.engine.text_scores import TextScores
 from analysis.removal.paths import RemovalPath
@@ -101,16 +101,16 @@ class Continued(Windows):
         self.known[0] = super().begin()
         return self.known[0]
 
-    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge]) -> list[Tensor]:
+    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge], owners: Sequence[Stream]) -> list[Tensor]:
         base = next((v for v, x in enumerate(xs) if x is self.known.get(i)), None)
         if base is None:  # the base is in another call
-            return super().advance(i, xs, edges)
+            return super().advance(i, xs, edges, owners)
         place = list(edges).index((base, self.actions[i]))
         if i + 1 not in self.known:
-            out = super().advance(i, xs, edges)
+            out = super().advance(i, xs, edges, owners)
             self.known[i + 1] = out[place]
             return out
-        others = [edge for e, edge in enumerate(edges) if e != place]
-        out = super().advance(i, xs, others) if others else []
+        others = [e for e in range(len(edges)) if e != place]
+        out = super().advance(i, xs, [edges[e] for e in others], [owners[e] for e in others]) if others else []
         out.insert(place, self.known[i + 1])
         return out

@@ -11,11 +11,11 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.engine.plan import Plan
+from analysis.engine.prompts import PAST_BYTES, Prompts
 from analysis.engine.sweep import Executor, call_tokens, default_memory, inner_bytes, require_plan_of, room, where_not_finite
 from analysis.engine.text_scores import ROWS, of_device, score_bytes, slices, vocabulary
-from analysis.tasks.prompts import PAST_BYTES, Prompts
+from analysis.engine.tree import Tree
 from analysis.tasks.requests import Request
-from analysis.tasks.tree import Tree
 
 BATCH_TOKENS = {"cpu": 16384, "cuda": 65536}  # nodes of one tree, when memory holds the streams
 

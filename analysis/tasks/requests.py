@@ -5,12 +5,14 @@ But special tokens that a question spells out are text here, as everywhere (adap
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.tokenizers import Tokenizer
 from analysis.data.batches import tokenizer_of
+from analysis.engine.tree import Tree
 
 
 class Request(NamedTuple):
@@ -65,3 +67,11 @@ def _prefix(model: BlockModel) -> int:
     if prefix is None:
         raise StrataError(f"the tokenizer of {model.spec.name} has no BOS or end-of-text token, which an empty context asks for")
     return prefix
+
+
+def tree_size(requests: Iterable[Request], max_len: int) -> int:
+    """Tokens that go through the blocks for one ablation."""
+    tree = Tree()
+    for request in requests:
+        tree.add(request.inputs(max_len))
+    return len(tree)

@@ -26,8 +26,7 @@ from analysis.stats.intervals import Interval, Significance, accuracy, differs_b
 from analysis.tasks import Item, Metric, TaskSet
 from analysis.tasks.chances import METRICS, chance_free
 from analysis.tasks.likelihoods import Likelihoods, batches, likelihoods
-from analysis.tasks.requests import Request
-from analysis.tasks.tree import tree_size
+from analysis.tasks.requests import Request, tree_size
 
 PAIRED = ("acc", "acc_norm", "log_loss", "brier", "nll")  # metrics whose difference from the dense model is given
 

@@ -25,6 +25,8 @@ class RwkvContext(Context):
     """`v_first` is the first block's value of every token, without the part of the token before the batch's first;
     `v_carry` is that part for the token behind each document's last. None unless blocks read them (RWKV-7)."""
 
+    PER_DOCUMENT = ("lengths", "real", "v_first", "v_carry")
+
     real: Tensor | None = None  # (D, T) False on padding; None: all are real
     v_first: Tensor | None = None  # (D, T, d)
     v_carry: Tensor | None = None  # (D, d)
@@ -41,6 +43,19 @@ class RwkvPast:
     def rows(self, index: Tensor) -> RwkvPast:
         state, v_carry = (None if t is None else t[index] for t in (self.state, self.v_carry))
         return RwkvPast(self.shift[index], state, v_carry)
+
+    def live(self, skip: int) -> RwkvPast:
+        """As it is: a state holds no tokens."""
+        return self
+
+    def joined(self, others: Sequence[RwkvPast]) -> RwkvPast:
+        parts = [(past.shift, past.state, past.v_carry) for past in (self, *others)]
+        shift, state, v_carry = (None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True))
+        assert shift is not None
+        return RwkvPast(shift, state, v_carry)
+
+    def behind(self, beginnings: RwkvPast, owner: Tensor) -> RwkvPast:
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,14 @@ class ByteTokenizer:
 
     bos_id: int | None = None
     prefix_id: int | None = None
+    eos_id: int | None = None
     top = size = BYTES_SIZE
 
     def encode(self, text: str) -> Encoding:
         data = text.encode()
         return Encoding(list(data), list(range(1, len(data) + 1)))
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int], special: bool = False) -> str:
         return bytes(ids).decode(errors="replace")
 
 
@@ -42,6 +43,7 @@ class WorldTokenizer:
 
     bos_id: int | None = 0
     prefix_id: int | None = 0
+    eos_id: int | None = 0
     top = size = 65530  # the embedding has six rows more
 
     def encode(self, text: str) -> Encoding:
@@ -56,7 +58,7 @@ class WorldTokenizer:
             ends.append(at)
         return Encoding(ids, ends)
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int], special: bool = False) -> str:
         return b"".join(self._bytes.get(i, b"") for i in ids).decode(errors="replace")
 
     @cached_property

@@ -22,7 +22,7 @@ from adapters.contract import Recorder
 from analysis.engine import sweep as sweep_module
 from analysis.engine import text_scores as scores_module
 from analysis.engine.ablations import single_ablations
-from analysis.engine.generation import generate
+from analysis.engine.decoding import generate
 from analysis.engine.plan import Plan, plan
 from analysis.engine.sweep import call_bytes, documents_per_batch, stream_bytes, sweep
 from tests.reference.ablations import ablations

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from adapters import Ablation, BlockModel, StrataError
 from adapters.contract import Recorder
+from analysis.engine import prompts as prompts_module
 from analysis.engine import text_scores as scores_module
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.tasks import likelihoods as likelihoods_module
-from analysis.tasks import prompts as prompts_module
 from analysis.tasks.likelihoods import batches, call_bytes, likelihoods
-from analysis.tasks.requests import Request
-from analysis.tasks.tree import tree_size
+from analysis.tasks.requests import Request, tree_size
 from tests.reference import variants
 from tests.reference.ablations import ablations
 from tests.reference.models import pair

@@ -6,17 +6,19 @@ code for attention and for recurrences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from adapters.base import BlockModel, BlockPast, Context, Edge, Past
+from analysis.engine.pasts import Pasts, Runs, runs
+from analysis.engine.plan import Stream
 from analysis.engine.sweep import call_tokens
 from analysis.engine.text_scores import of_device
-from analysis.tasks.tree import Segment, Tree, ends
+from analysis.engine.tree import Segment, Tree, ends
 
 STREAMS = 16  # that share a call at most: segments are short, and a call should have tokens enough
 PAST_BYTES = {"cpu": 64 << 20, "cuda": 4 << 30}  # of one call of one block
@@ -30,15 +32,29 @@ class Step:
     parents: Tensor | None  # (D,) their parents' places in the step before; None for roots
     ctx: Context
     children: list[Step]
+    ends: list[tuple[int, int]]  # which of them end a prompt, and its number
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is read behind a beginning of `start` tokens, and which prompts are kept at their ends."""
+
+    before: Pasts | None = None
+    start: int = 0
+    kept: Pasts | None = None
+    ends: Mapping[int, Sequence[int]] = field(default_factory=dict)  # by node: the numbers of the prompts that end there
+
+
+NOTHING = Memory()
 
 
 class Prompts:
     """Reads a tree; a stream is (nodes, d), without padding."""
 
-    def __init__(self, model: BlockModel, tree: Tree, branches: int = 1) -> None:
-        self.model, self.tree = model, tree
-        roots = tree.segments()
-        row = _past_bytes(model, max(ends(roots)))
+    def __init__(self, model: BlockModel, tree: Tree, branches: int = 1, memory: Memory = NOTHING) -> None:
+        self.model, self.tree, self.memory = model, tree, memory
+        roots = tree.segments(memory.ends)
+        row = _past_bytes(model, memory.start + max(ends(roots)))
         self.edges = max(branches, min(STREAMS, of_device(PAST_BYTES, model.device) // row), 1)
         self._start = torch.empty(len(tree), model.spec.d_model, dtype=model.dtype, device=model.device)
         self.steps = self._steps([(segment, None) for segment in roots])
@@ -48,7 +64,7 @@ class Prompts:
         steps = []
         for time, group in groupby(sorted(segments, key=lambda s: (len(s[0].nodes), s[0].start)), key=lambda s: len(s[0].nodes)):
             found = list(group)
-            longest = max(segment.start for segment, _ in found) + time
+            longest = self.memory.start + max(segment.start for segment, _ in found) + time
             by_past = of_device(PAST_BYTES, self.model.device) // (self.edges * _past_bytes(self.model, longest))
             size = max(1, min(call_tokens(self.model.device) // (self.edges * time), by_past))
             steps += [self._step(found[first : first + size]) for first in range(0, len(found), size)]
@@ -58,39 +74,52 @@ class Prompts:
         device = self.model.device
         nodes = torch.tensor([segment.nodes for segment, _ in segments], device=device)
         places = [place for _, place in segments if place is not None]
-        start = torch.tensor([segment.start for segment, _ in segments], device=device)
+        start = torch.tensor([self.memory.start + segment.start for segment, _ in segments], device=device)
         ids = torch.tensor(self.tree.tokens, device=device)[nodes]
         self._start[nodes], ctx = self.model.begin(ids, start=start)
         children = self._steps([(child, place) for place, (segment, _) in enumerate(segments) for child in segment.children])
-        return Step(nodes, torch.tensor(places, device=device) if places else None, ctx, children)
+        ended = [(d, prompt) for d, (segment, _) in enumerate(segments) for prompt in self.memory.ends.get(segment.nodes[-1], ())]
+        return Step(nodes, torch.tensor(places, device=device) if places else None, ctx, children, ended)
 
     def begin(self) -> Tensor:
         return self._start
 
-    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge]) -> list[Tensor]:
+    def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge], owners: Sequence[Stream]) -> list[Tensor]:
         """Streams that a block leaves as they are are passed on; nothing writes to a stream that has been given out."""
-        kept = [(v, action) for v, action in edges if not action.adds_nothing]
+        kept = [(edge, stream) for edge, stream in zip(edges, owners, strict=True) if not edge[1].adds_nothing]
         outs = [torch.empty_like(xs[0]) for _ in kept]
-        for step in self.steps:
-            self._visit(i, xs, kept, outs, step, None)
+        if kept:
+            running, streams = zip(*kept, strict=True)
+            each = runs(self.model.blocks[i].spec, running, streams)
+            for step in self.steps:
+                self._visit(i, xs, running, each, outs, step, self._before(i, each, len(step.nodes)))
         made = iter(outs)
         return [xs[v] if action.adds_nothing else next(made) for v, action in edges]
 
-    def _visit(self, i: int, xs: Sequence[Tensor], edges: list[Edge], outs: list[Tensor], step: Step, past: BlockPast | None) -> None:
-        """One step and all below it. Pasts alive are those of the steps on the way here, of one block."""
-        if not edges:
-            return
+    def _visit(
+        self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge], each: Runs, outs: list[Tensor], step: Step, past: BlockPast | None
+    ) -> None:
+        """One step and all below it. Pasts alive are those of the steps on the way here, of one block, and those that are kept."""
         rows, _, after = self.model.advance(i, torch.cat([x[step.nodes] for x in xs]), step.ctx, edges, past)
         for out, x in zip(outs, rows.unflatten(0, (-1, len(step.nodes))), strict=True):
             out[step.nodes] = x
         del rows, past
+        if self.memory.kept is not None and step.ends:
+            for part, of in after._asdict().items():
+                if of is not None:
+                    self.memory.kept.keep(i, part, of, each[part], step.ends, len(step.nodes))
         for child in step.children:
-            self._visit(i, xs, edges, outs, child, self._past_of(i, after, edges, child, len(step.nodes)))
+            self._visit(i, xs, edges, each, outs, child, self._past_of(after, each, child, len(step.nodes)))
 
-    def _past_of(self, i: int, past: BlockPast, edges: Sequence[Edge], step: Step, documents: int) -> BlockPast:
-        """The rows of the parents: of each variant that the mixer, and the ffn, of block `i` ran on."""
-        mixers = {v for v, action in edges if action.mixer}
-        ffns = {(v, self.model.blocks[i].spec.read_by_ffn(action)) for v, action in edges if action.ffn}
+    def _before(self, i: int, each: Runs, documents: int) -> BlockPast | None:
+        """The beginning that roots go on from, for every run and document."""
+        if (before := self.memory.before) is None:
+            return None
+        wanted = {part: [(stream[0], 0) for stream in streams for _ in range(documents)] for part, streams in each.items()}
+        return BlockPast(**{part: before.rows(i, part, rows) if rows else None for part, rows in wanted.items()})
+
+    def _past_of(self, past: BlockPast, each: Runs, step: Step, documents: int) -> BlockPast:
+        """The rows of the parents: of each run of a mixer and an ffn."""
         parents = step.parents
         assert parents is not None
 
@@ -100,7 +129,7 @@ class Prompts:
             index = torch.arange(variants, device=parents.device)[:, None] * documents + parents
             return part.rows(index.flatten())
 
-        return BlockPast(rows(past.mixer, len(mixers)), rows(past.ffn, len(ffns)))
+        return BlockPast(rows(past.mixer, len(each["mixer"])), rows(past.ffn, len(each["ffn"])))
 
 
 def _past_bytes(model: BlockModel, tokens: int) -> int:

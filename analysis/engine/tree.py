@@ -5,10 +5,8 @@ The k-shot prefix of a subject, then the question, then the options; nodes witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-
-from analysis.tasks.requests import Request
 
 
 @dataclass
@@ -34,8 +32,8 @@ class Tree:
             path.append(node)
         return path
 
-    def segments(self) -> list[Segment]:
-        """The roots of the tree of segments."""
+    def segments(self, ends: Collection[int] = ()) -> list[Segment]:
+        """The roots of the tree of segments, which also end at the nodes `ends`."""
         children = [0] * len(self)
         for parent in self.parents:
             if parent >= 0:
@@ -43,7 +41,7 @@ class Tree:
         roots: list[Segment] = []
         of: list[Segment] = []
         for node, parent in enumerate(self.parents):
-            if parent >= 0 and children[parent] == 1:
+            if parent >= 0 and children[parent] == 1 and parent not in ends:
                 of.append(of[parent])
                 of[parent].nodes.append(node)
                 continue
@@ -65,11 +63,3 @@ def ends(segments: Iterable[Segment]) -> Iterator[int]:
     for segment in segments:
         yield segment.start + len(segment.nodes)
         yield from ends(segment.children)
-
-
-def tree_size(requests: Iterable[Request], max_len: int) -> int:
-    """Tokens that go through the blocks for one ablation."""
-    tree = Tree()
-    for request in requests:
-        tree.add(request.inputs(max_len))
-    return len(tree)

@@ -1,0 +1,167 @@
+"""Keys and values of rows that are read one token at a time: their own in place, those of a beginning that many share once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NOTHING = -1e30
+ROOM = 64  # tokens by which the room of all rows grows
+
+
+class How(Protocol):
+    """As `adapters.attention.Attention`."""
+
+    @property
+    def scale(self) -> float | None: ...
+    @property
+    def window(self) -> int | None: ...
+    @property
+    def cap(self) -> float | None: ...
+    @property
+    def slopes(self) -> Tensor | None: ...
+    @property
+    def reads(self) -> tuple[int, ...] | None: ...
+
+
+class KeyValues(Protocol):
+    """A past of keys and values, (rows, n_kv_heads, T, head_dim)."""
+
+    @property
+    def k(self) -> Tensor: ...
+
+    @property
+    def v(self) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Beginnings that rows go on from, and where each row's query stands in a grid of them: (beginning, number there)."""
+
+    k: Tensor  # (beginnings, n_kv_heads, S, head_dim)
+    v: Tensor
+    place: Tensor  # (rows,) beginning * most + number
+    most: int  # rows of one beginning
+
+    @classmethod
+    def of(cls, k: Tensor, v: Tensor, owner: Tensor) -> Shared:
+        """`owner` (rows,): the beginning of each row."""
+        same = F.one_hot(owner, len(k))
+        number = (same.cumsum(0) * same).sum(1) - 1
+        most = int(number.max()) + 1
+        return cls(k, v, owner * most + number, most)
+
+    def attend(self, q: Tensor, at: Tensor, how: How) -> tuple[Tensor, ...]:
+        """Of queries (rows, heads of keys, group, head_dim), scaled, behind `at` (rows,) own tokens: as `_mixed`.
+
+        All queries of a beginning and a head of keys are one matrix, so that its keys are read once for them.
+        """
+        grid, k, v = self._grid(q), _read(self.k, how), _read(self.v, how)  # grid: (beginnings, heads of keys, most, group, head_dim)
+        distance = self._grid(at[:, None, None] + k.shape[2]) - torch.arange(k.shape[2], device=q.device)  # (beginnings, 1, most, S)
+        scores = (grid.flatten(2, 3) @ k.mT).unflatten(2, grid.shape[2:4])
+        slopes = None if how.slopes is None else how.slopes.view(grid.shape[1], 1, -1, 1)
+        scores = _scored(scores, distance[:, :, :, None], how, slopes)
+        out, log_z = _mixed(scores.flatten(2, 3), v)
+        return tuple(self._rows(t.unflatten(2, grid.shape[2:4])) for t in (out, log_z))
+
+    def _grid(self, x: Tensor) -> Tensor:
+        """(rows, n_kv_heads or 1, ...) -> (beginnings, n_kv_heads or 1, most, ...), places without a row being zero."""
+        grid = x.new_zeros(len(self.k) * self.most, *x.shape[1:])
+        grid[self.place] = x
+        return grid.unflatten(0, (-1, self.most)).transpose(1, 2)
+
+    def _rows(self, grid: Tensor) -> Tensor:
+        return grid.transpose(1, 2).flatten(0, 1)[self.place]
+
+
+@dataclass(frozen=True, slots=True)
+class LivePast:
+    """A `Past` that is used up: a call writes behind what it holds, and what it gives back holds the same storage."""
+
+    k: Tensor  # (rows, n_kv_heads, room, head_dim), what lies behind a row's length is ignored
+    v: Tensor
+    lengths: Tensor  # (rows,) own tokens
+    longest: int  # of `lengths`, or more
+    shared: Shared | None = None
+
+    def rows(self, index: Tensor) -> LivePast:
+        lengths = self.lengths[index]
+        longest = int(lengths.max()) if len(index) else 0
+        return LivePast(self.k[index, :, :longest], self.v[index, :, :longest], lengths, longest)
+
+    def live(self, skip: int) -> LivePast:
+        return self
+
+    def joined(self, others: Sequence[LivePast]) -> LivePast:
+        """With the rows of `others` behind its own, in storage with room for more tokens."""
+        parts = [self, *others]
+        longest = max(part.longest for part in parts)
+        sizes = (sum(len(part.k) for part in parts), self.k.shape[1], longest + ROOM, self.k.shape[3])
+        k, v = self.k.new_empty(sizes), self.v.new_zeros(sizes)  # values behind a length are multiplied with zero
+        first = 0
+        for part in parts:
+            where = (slice(first, first + len(part.k)), slice(None), slice(0, part.longest))
+            k[where], v[where] = part.k[:, :, : part.longest], part.v[:, :, : part.longest]
+            first += len(part.k)
+        return LivePast(k, v, torch.cat([part.lengths for part in parts]), longest)
+
+    def behind(self, beginnings: KeyValues, owner: Tensor) -> LivePast:
+        """Its rows go on from rows `owner` of a past without padding."""
+        return replace(self, shared=Shared.of(beginnings.k, beginnings.v, owner))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, how: How) -> tuple[Tensor, LivePast]:
+        """Attention of one token of each row over all tokens so far, as `adapters.attention.attend`; scores are in fp32 at least.
+
+        q (rows, n_heads, 1, head_dim), k and v (rows, n_kv_heads, 1, head_dim).
+        """
+        after, at = self._written(k, v), self.lengths
+        keys, values = (_read(t[:, :, : after.longest], how) for t in (after.k, after.v))
+        scale = q.shape[-1] ** -0.5 if how.scale is None else how.scale
+        grouped = q.unflatten(1, (keys.shape[1], -1))[:, :, :, 0] * scale  # (rows, heads of keys, group, head_dim)
+        distance = at[:, None] - torch.arange(after.longest, device=q.device)  # (rows, longest)
+        slopes = None if how.slopes is None else how.slopes.view(keys.shape[1], -1, 1)
+        scores = _scored(grouped @ keys.mT, distance[:, None, None], how, slopes)  # (rows, heads of keys, group, longest)
+        out, log_z = _mixed(scores, values)
+        if self.shared is not None:
+            out_before, log_z_before = self.shared.attend(grouped, at, how)
+            share = torch.sigmoid(log_z - log_z_before)[..., None]  # of the row's own tokens
+            out = torch.lerp(out_before, out, share.to(out.dtype))
+        return out.flatten(1, 2)[:, :, None].to(q.dtype), after
+
+    def _written(self, k: Tensor, v: Tensor) -> LivePast:
+        old_k, old_v = self.k, self.v
+        if self.longest == old_k.shape[2]:
+            old_k, old_v = (F.pad(t, (0, 0, 0, ROOM)) for t in (old_k, old_v))
+        row = torch.arange(len(k), device=k.device)
+        old_k[row, :, self.lengths], old_v[row, :, self.lengths] = k[:, :, 0], v[:, :, 0]
+        return LivePast(old_k, old_v, self.lengths + 1, self.longest + 1, self.shared)
+
+
+def _read(t: Tensor, how: How) -> Tensor:
+    """Keys or values (rows, n_kv_heads, T, head_dim) as query heads read them: where groups are not of one size, each for itself."""
+    return t if how.reads is None else t[:, list(how.reads)]
+
+
+def _scored(scores: Tensor, distance: Tensor, how: How, slopes: Tensor | None) -> Tensor:
+    """Scores of scaled products, in fp32 at least: -inf where the key stands behind the query, or before its window."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if how.cap is not None:
+        scores = how.cap * torch.tanh(scores / how.cap)
+    if slopes is not None:
+        scores = scores - slopes * distance
+    return scores.masked_fill((distance < 0) | (distance >= (how.window or math.inf)), -math.inf)
+
+
+def _mixed(scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(scores) v (..., queries, head_dim), and the logarithm of what its sum is over (..., queries).
+
+    Queries that see nothing have zeros, and a logarithm that is very small.
+    """
+    log_z = scores.logsumexp(-1).clamp(min=NOTHING)
+    return (scores - log_z[..., None]).exp().to(v.dtype) @ v, log_z

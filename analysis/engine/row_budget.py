@@ -1,0 +1,91 @@
+"""Prompts, which of them are decoded together, and how many rows memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adapters.action import KEEP
+from adapters.base import BlockModel
+from adapters.errors import StrataError
+from analysis.engine.sampling import Sampling
+from analysis.engine.sweep import default_memory
+from analysis.engine.text_scores import of_device
+
+ROWS = {"cpu": 192, "cuda": 1024}  # that are read together: a CPU's products are at their best from 64 on
+MEMORY = {"cpu": 4 << 30}  # bytes of pasts; on a GPU half of what is free
+SHARED = 64  # tokens from which on a beginning that prompts share is read once for them
+
+
+class Prompt(NamedTuple):
+    """Token ids, and where the text behind them ends: behind `most` tokens, or with one of the strings `until`."""
+
+    tokens: tuple[int, ...]
+    most: int
+    until: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+
+
+def chunks(prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], int]]:
+    """Numbers of prompts that are decoded together, and how many tokens they share that are read once for them.
+
+    Prompts that share no long beginning with another are one chunk, the longest first, since their rows are as long as the longest.
+    """
+    order = sorted(range(len(prompts)), key=lambda n: prompts[n].tokens)
+    found: list[tuple[list[int], int]] = []
+    for n in order:
+        tokens = prompts[n].tokens
+        same = _common(prompts[found[-1][0][0]].tokens[: found[-1][1]], tokens[:-1]) if found else 0
+        if found and same >= SHARED and 2 * same >= found[-1][1]:
+            found[-1] = ([*found[-1][0], n], same)
+        else:
+            found.append(([n], len(tokens) - 1))
+    yield from (chunk for chunk in found if len(chunk[0]) > 1)
+    alone = [numbers[0] for numbers, _ in found if len(numbers) == 1]
+    if alone:
+        yield sorted(alone, key=lambda n: -len(prompts[n].tokens)), 0
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def rows_within(memory: int | None, model: BlockModel, n_ablations: int, prompts: Sequence[Prompt], start: int) -> tuple[int, int]:
+    """How many ablations are decoded together, and how many rows, in `memory` bytes of pasts: those of prompts that share `start` tokens.
+
+    Raises StrataError when not even one row fits.
+    """
+    default = MEMORY.get(model.device.type)
+    allowed = memory or default or default_memory(model.device)
+    fixed, each = past_bytes(model)
+    longest = max(len(prompt.tokens) - start + prompt.most for prompt in prompts)
+    row, beginning = fixed + longest * each, (fixed + start * each if start else 0)
+    if row + beginning > allowed:
+        raise StrataError(
+            f"decoding needs {(row + beginning) / 2**20:,.0f} MB for one text of {start + longest} tokens, {allowed / 2**20:,.0f} MB are "
+            "allowed: give it more memory, shorter prompts or fewer new tokens"
+        )
+    most = of_device(ROWS, model.device)
+    together = min(n_ablations, most, int(allowed // (row + beginning)))
+    return together, max(together, min(most, int((allowed - together * beginning) // row)))
+
+
+def past_bytes(model: BlockModel) -> tuple[int, int]:
+    """What all blocks keep of a row beside its tokens, and of each token: measured."""
+    one, two = (_kept(model, n) for n in (1, 2))
+    return 2 * one - two, two - one
+
+
+def _kept(model: BlockModel, n: int) -> int:
+    x, ctx = model.begin(torch.zeros(1, n, dtype=torch.long, device=model.device))
+    total = 0
+    for i in range(len(model.blocks)):
+        step = model.advance(i, x, ctx, [(0, KEEP)])
+        x = step.x
+        pasts: list[Any] = [past for past in step.past if past is not None]
+        total += sum(t.nbytes for past in pasts for field in fields(past) if isinstance(t := getattr(past, field.name), Tensor))
+    return total
