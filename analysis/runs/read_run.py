@@ -17,7 +17,7 @@ from adapters.ablation import NONE, Ablation
 from adapters.errors import StrataError, unknown
 from analysis.runs import files
 from analysis.runs.folder import Manifest
-from analysis.runs.records import COUNTS, Records
+from analysis.runs.records import COUNTS, TEXTS, Records
 from analysis.runs.run import Run
 from analysis.runs.tables import COLUMNS, TYPES
 
@@ -50,7 +50,7 @@ class RunResult:
         `delta_nll` is `nll` less that of the dense model, nats. Means over tokens are the quotient with `tokens`. What was not asked
         of a document is NaN. Raises StrataError on a metric that the run does not hold for each document.
         """
-        known = [name for name in self._metrics if name not in (*COUNTS, "greedy", "nats")]
+        known = [name for name in self._metrics if name not in (*COUNTS, *TEXTS, "greedy", "nats")]
         known += [name for name, of in DERIVED.items() if of in known]
         if metric not in known:
             if not known:

@@ -14,6 +14,8 @@ from adapters.errors import StrataError
 
 COUNTS = ("tokens", "bytes", "real")  # metrics that are positive whole numbers, one for each document and every ablation
 FLAGS = ("greedy",)  # metrics that are true or false
+TEXTS = ("written",)  # what a model wrote behind a prompt: objects of TEXT_FIELDS, of which `why` says why it ends
+TEXT_FIELDS, WHYS = {"tokens", "text", "why"}, ("end", "stop", "length")
 FIELDS = {"key", "ablations", "documents", "scores"}
 
 Scores = dict[str, np.ndarray]  # by metric: (ablations, documents), of COUNTS (documents,)
@@ -43,6 +45,11 @@ class Work(NamedTuple):
     def metrics(self) -> list[str]:
         """That any of them lacks."""
         return list(dict.fromkeys(metric for _, metrics in self.lacks for metric in metrics))
+
+    def parts(self, size: int | None) -> Iterator[Work]:
+        """The same, `size` ablations at once (None: all)."""
+        step = size or len(self.lacks)
+        return (Work(self.lacks[first : first + step]) for first in range(0, len(self.lacks), step))
 
     def split(self, scores: Mapping[str, np.ndarray]) -> Iterator[tuple[list[Ablation], Scores]]:
         """Scores of `ablations` without what was known, as records hold them: ablations that lack the same, and that."""
@@ -79,6 +86,8 @@ def _ablation(data: object) -> Ablation:
 
 
 def _array(name: str, values: object, ablations: int, documents: int) -> np.ndarray:
+    if name in TEXTS:
+        return _texts(name, values, ablations, documents)
     found = np.array(values)
     shape = (documents,) if name in COUNTS else (ablations, documents)
     flags = name not in FLAGS and any(type(value) is bool for value in np.array(values, dtype=object).flat)  # numbers to numpy
@@ -86,6 +95,23 @@ def _array(name: str, values: object, ablations: int, documents: int) -> np.ndar
         raise ValueError(f"{name} is not {' x '.join(map(str, shape))} numbers")
     if not np.isfinite(found).all() or (name in COUNTS and not (found > 0).all()):
         raise ValueError(f"{name} is not {'positive' if name in COUNTS else 'finite'} everywhere")
+    return found
+
+
+def _texts(name: str, values: object, ablations: int, documents: int) -> np.ndarray:
+    if (
+        not isinstance(values, list)
+        or not all(isinstance(row, list) and len(row) == documents for row in values)
+        or len(values) != ablations
+    ):
+        raise ValueError(f"{name} is not {ablations} x {documents} texts")
+    found = np.empty((ablations, documents), dtype=object)
+    for (a, d), text in ((place, values[place[0]][place[1]]) for place in np.ndindex(found.shape)):
+        if not isinstance(text, dict) or text.keys() != TEXT_FIELDS or not isinstance(text["text"], str) or text["why"] not in WHYS:
+            raise ValueError(f"{name} holds what is no text")
+        if not isinstance(text["tokens"], list) or not all(type(token) is int and token >= 0 for token in text["tokens"]):
+            raise ValueError(f"{name} holds what are no tokens")
+        found[a, d] = text
     return found
 
 
@@ -99,7 +125,7 @@ class Records:
         """Values (ablations, documents), of COUNTS (documents,), and which of them are known; the others are zero."""
         columns, rows = _places(documents), _places(ablations)
         shape = (len(columns),) if metric in COUNTS else (len(rows), len(columns))
-        values, known = np.zeros(shape, bool if metric in FLAGS else int if metric in COUNTS else float), np.zeros(shape, bool)
+        values, known = np.zeros(shape, _type(metric)), np.zeros(shape, bool)
         for record in reversed(self.records):
             if metric not in record.scores:
                 continue
@@ -130,6 +156,10 @@ class Records:
             if lacks := tuple((ablation, lacking) for ablation, lacking in zip(ablations, each, strict=True) if lacking):
                 todo.setdefault(Work(lacks), []).append(d)
         return todo
+
+
+def _type(metric: str) -> type:
+    return bool if metric in FLAGS else int if metric in COUNTS else object if metric in TEXTS else float
 
 
 def _places(keys: Sequence[Hashable]) -> dict[Hashable, int]:

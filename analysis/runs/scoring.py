@@ -26,6 +26,7 @@ class Question:
     metrics: Sequence[str]
     documents: Sequence[str]
     keys: Sequence[Sequence[str]]  # of each document, what its scores are kept under: itself, or each of its requests
+    at_once: int | None = None  # ablations that are scored together, so that others need not wait for their record; None: all
 
     @classmethod
     def of(cls, ablations: Sequence[Ablation], metrics: Sequence[str], windows: Sequence[Window]) -> Question:
@@ -53,8 +54,12 @@ class Scoring:
         return Work.of(self.asked.ablations, self.asked.metrics)
 
     def todo(self, held: Records) -> dict[Work, list[int]]:
-        """Documents by what they lack."""
-        return held.missing(self.asked.metrics, self.asked.ablations, self.asked.keys)
+        """Documents by what they lack, of as many ablations as are scored together."""
+        found: dict[Work, list[int]] = {}
+        for work, which in held.missing(self.asked.metrics, self.asked.ablations, self.asked.keys).items():
+            for part in work.parts(self.asked.at_once):
+                found.setdefault(part, []).extend(which)
+        return found
 
     def pieces(self, work: Work, which: Sequence[int], least: int) -> list[Sequence[int]]:
         """The units, as they are where there are `least` of them, else cut so that there are, as far as documents go."""
@@ -86,7 +91,7 @@ def map_documents(run: Run, scoring: Scoring, backend: Backend = local) -> Recor
     run.ask(asked.ablations, asked.documents)
     held = run.records()
     todo = scoring.todo(held)
-    scoring.done(len(asked.documents) - sum(map(len, todo.values())))
+    scoring.done(len(asked.documents) - len({d for which in todo.values() for d in which}))
     if not todo:
         return held
     backend(run, scoring, todo)
