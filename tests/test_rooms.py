@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MACHINERY = ("stats", "paper", "display", "data", "engine", "runs", "metrics", "removal", "tasks", "zoo", "checkpoints", "parameters")
+MACHINERY = (
+    "stats",
+    "paper",
+    "display",
+    "data",
+    "engine",
+    "runs",
+    "metrics",
+    "removal",
+    "tasks",
+    "writing",
+    "zoo",
+    "checkpoints",
+    "parameters",
+)
 NOTEBOOKS = (
     "depth",
     "importance",
@@ -19,6 +33,7 @@ NOTEBOOKS = (
     "quantization",
     "comparison",
     "redundancy",
+    "generation",
 )  # a folder for each
 FLOORS = (
     "adapters",

@@ -56,6 +56,12 @@ def rolling(model: BlockModel, text: str) -> list[Request]:
     return [Request(*map(tuple, make_disjoint_window(window))) for window in windows]
 
 
+def prompt_ids(model: BlockModel, text: str, most: int | None = None) -> tuple[int, ...]:
+    """What a model goes on from: `text`, its last `most` tokens; of an empty one the model's prefix token, as `pair`."""
+    ids = _encode(tokenizer_of(model), text)
+    return tuple(ids[-most:] if most else ids) or (_prefix(model),)
+
+
 def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """With the BOS token that the tokenizer puts in front, unless the text begins with it."""
     ids = tokenizer.encode(text).ids

@@ -1,0 +1,98 @@
+"""What every ablation wrote behind the same prompts, as a tidy table with paired intervals over prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from adapters.ablation import NONE
+from analysis.data.hashes import content_hash
+from analysis.engine.ablations import row_key
+from analysis.engine.plan import plan
+from analysis.runs.records import Work
+from analysis.runs.run import Run
+from analysis.runs.scoring import Question, Scoring, map_documents
+from analysis.runs.tables import COLUMNS, key, tidy
+from analysis.runs.writing import WritingStudy
+from analysis.stats.intervals import Array, Interval, differs_by_family, ratio
+from analysis.tasks.likelihoods import batches, likelihoods
+from analysis.tasks.requests import Request
+from analysis.writing.measures import agreement, distinct, first_difference, longest_loop
+
+NGRAM = 3
+TITLES = {
+    "agreement": "share of tokens that agree with the unpruned model's text",
+    "first_difference": "tokens until the first difference from the unpruned model's text",
+    "loop": "share of tokens in the longest loop",
+    f"distinct_{NGRAM}": f"share of distinct {NGRAM}-grams",
+    "dense_nll": "loss of the text under the unpruned model (nats per token)",
+    "stopped": "share of texts that end before the limit",
+}
+PAIRED = ("loop", f"distinct_{NGRAM}", "dense_nll", "stopped")  # whose difference from the dense model's texts is given
+
+
+def dense_losses(study: WritingStudy, texts: np.ndarray, folder: Path) -> Array:
+    """Loss in nats of every text (ablations, prompts) behind its prompt under the dense model; equal texts are read once, and kept."""
+    model = study.model
+    requests = [[Request(prompt.tokens, tuple(text["tokens"])) for prompt, text in zip(study.prompts, row, strict=True)] for row in texts]
+    distinct_ones = list(dict.fromkeys(request for row in requests for request in row))
+
+    def units(work: Work, which: Sequence[int]) -> list[Sequence[int]]:
+        return [which[where] for where in batches(model, plan(model.spec, []), [[distinct_ones[r]] for r in which])]
+
+    def answer(work: Work, which: Sequence[int]) -> Iterator[tuple[Sequence[int], Mapping[str, np.ndarray]]]:
+        dense = plan(model.spec, [])
+        for unit in units(work, which):
+            yield unit, {"nats": likelihoods(model, dense, [distinct_ones[r] for r in unit]).nats.numpy()}
+
+    names = [content_hash(request) for request in distinct_ones]
+    scoring = Scoring(Question([NONE], ("nats",), names, [[name] for name in names]), {}, units, answer)
+    run = Run(folder, study.identity | {"scores": "texts"}, ("nats",))
+    nats = dict(zip(distinct_ones, -scoring.asked.answer(map_documents(run, scoring))["nats"][0], strict=True))
+    return np.array([[nats[request] for request in row] for row in requests])
+
+
+def by_prompt(texts: np.ndarray, losses: Array) -> dict[str, tuple[Array, Array]]:
+    """Sums and counts of each metric of TITLES, (ablations, prompts) each; the first ablation is the dense model."""
+    tokens = np.vectorize(lambda text: len(text["tokens"]), otypes=[float])(texts)
+    ones = np.ones(texts.shape)
+
+    def each(measure: Callable[[list[int], list[int]], float]) -> Array:
+        pairs = [[measure(text["tokens"], dense["tokens"]) for text, dense in zip(row, texts[0], strict=True)] for row in texts]
+        return np.array(pairs, dtype=float)
+
+    return {
+        "agreement": (each(agreement), ones),
+        "first_difference": (each(first_difference), ones),
+        "loop": (each(lambda text, dense: longest_loop(text)), tokens),
+        f"distinct_{NGRAM}": (each(lambda text, dense: distinct(text, NGRAM)), ones),
+        "dense_nll": (losses, tokens),
+        "stopped": (np.vectorize(lambda text: text["why"] != "length", otypes=[float])(texts), ones),
+    }
+
+
+def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array, dataset: str) -> pd.DataFrame:
+    """Rows in the order of the plan: the metrics of TITLES, `delta_...` of PAIRED against the dense model, and a test of its loss.
+
+    `p_value`, `p_adjusted` and `significant` are of the loss per token being other than that of the dense model's texts; ablations of
+    the same kind are a family.
+    """
+    metrics, spec = by_prompt(texts, losses), study.model.spec
+    rates = losses / metrics["dense_nll"][1]  # of each text: texts differ in length, and are compared by prompt
+    test = differs_by_family([row_key(spec, a).kind for a in study.plan.ablations], rates - rates[0], np.ones(rates.shape[1]))
+    rows = []
+    for a, ablation in enumerate(study.plan.ablations):
+        values = {}
+        for metric, (sums, counts) in metrics.items():
+            values[metric] = ratio(sums[a], counts[a])
+            if a and metric in PAIRED:
+                means = sums / counts
+                values[f"delta_{metric}"] = ratio(means[a] - means[0], np.ones(means.shape[1]))
+        if a:
+            values |= {name: Interval(value, None, None) for name, value in test.of(a).items()}
+        n_tokens = int(metrics["dense_nll"][1][a].sum())
+        rows += [(*key(spec, ablation), dataset, metric, *found, len(study.prompts), n_tokens) for metric, found in values.items()]
+    return tidy(rows, COLUMNS)
