@@ -125,7 +125,8 @@ class Records:
         """Values (ablations, documents), of COUNTS (documents,), and which of them are known; the others are zero."""
         columns, rows = _places(documents), _places(ablations)
         shape = (len(columns),) if metric in COUNTS else (len(rows), len(columns))
-        values, known = np.zeros(shape, _type(metric)), np.zeros(shape, bool)
+        values: np.ndarray = np.zeros(shape, _type(metric))
+        known = np.zeros(shape, bool)
         for record in reversed(self.records):
             if metric not in record.scores:
                 continue
