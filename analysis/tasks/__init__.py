@@ -18,12 +18,14 @@ import numpy as np
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError, one_line
-from analysis.tasks.index import folders_of, writing
+from analysis.tasks.code_eval import CODE_EVAL, own_code_eval
+from analysis.tasks.index import folders_of
 from analysis.tasks.local import reading_from
 from analysis.tasks.requests import Request, pair, rolling
 
+WRITTEN = "generate_until"  # lm_eval's type of tasks whose answers a model writes
 SEED = 1234  # lm_eval's own, of the few-shot examples
-Outcome = tuple[float, bool] | float  # of one instance, as an lm_eval model gives it
+Outcome = tuple[float, bool] | float | list[str]  # of one instance, as an lm_eval model gives it; texts of all repeats
 
 
 class Item(NamedTuple):
@@ -49,6 +51,11 @@ class TaskSet:
     groups: dict[str, Any]
     items: list[Item]
 
+    @property
+    def written(self) -> bool:
+        """Whether a model writes the answers."""
+        return any(task.OUTPUT_TYPE == WRITTEN for task in self.tasks.values())
+
     def requests(self, model: BlockModel) -> list[list[Request]]:
         """Of each item. Raises StrataError when the model has no tokenizer, or no token to stand for an empty context."""
         return [[request for instance in item.instances for request in _encode(model, instance)] for item in self.items]
@@ -68,7 +75,7 @@ class TaskSet:
         """By task or group, then by metric: lm_eval's `process_results` and aggregation on the outcomes of each item."""
         for item, found in zip(self.items, outcomes, strict=True):
             for instance, outcome in zip(item.instances, found, strict=True):
-                instance.resps = [outcome] * (instance.repeats or 1)
+                instance.resps = outcome if isinstance(outcome, list) else [outcome] * (instance.repeats or 1)
                 instance.filtered_resps = {}
         out = {name: _task_metrics(task, [item for item in self.items if item.task == name]) for name, task in self.tasks.items()}
         flat = {name: _as_lm_eval(out[name], sum(item.task == name for item in self.items)) for name in self.tasks}
@@ -95,21 +102,31 @@ class TaskSet:
         return [a for a in found if isinstance(a, int) and 0 <= a < len(choices)], len(choices)
 
 
-def load_tasks(name: str, *, shots: int | None = None, limit: int | None = None, seed: int = SEED, data: Path | None = None) -> TaskSet:
+def load_tasks(
+    name: str,
+    *,
+    shots: int | None = None,
+    limit: int | None = None,
+    seed: int = SEED,
+    data: Path | None = None,
+    run_code: bool = False,
+) -> TaskSet:
     """Documents and requests of a task, group or tag by lm_eval's own code, as `lm_eval.simple_evaluate` makes them.
 
     `limit` documents of each task. With `data`, rows come from files in that folder instead of the hub (`analysis.tasks.local`).
-    Raises StrataError on an unknown name, on tasks that generate text, on documents without a right answer, when the hub
-    cannot be reached and when files are missing or malformed.
+    With `run_code`, programs that a model writes are run, in a sandbox (`analysis.tasks.sandbox`).
+    Raises StrataError on an unknown name, on tasks that run programs without `run_code` or where they cannot be isolated, on tasks of
+    which some are written and some are not, on documents without a right answer, when the hub cannot be reached and when files are
+    missing or malformed.
     """
     folders = folders_of(name)
-    if found := writing(name):
-        raise StrataError(f"{name} generates text, which is not supported yet: {', '.join(found[:5])} ({len(found)} in all); choose others")
-    with _quiet(), reading_from(data, name):
+    if run_code:
+        CODE_EVAL.allow()
+    with _quiet(), own_code_eval(), reading_from(data, name):
         from lm_eval.tasks import TaskManager
 
         loaded = TaskManager(include_path=folders, include_defaults=False).load([name])
-        _refuse(loaded["tasks"])
+        _refuse(loaded["tasks"], run_code)
         items = [item for task_name, task in loaded["tasks"].items() for item in _items(task_name, task, shots, limit, seed)]
     tasks = TaskSet(name, dict(loaded["tasks"]), dict(loaded["groups"]), items)
     for task_name, task in tasks.tasks.items():
@@ -141,10 +158,15 @@ def _items(name: str, task: Any, shots: int | None, limit: int | None, seed: int
     return [Item(name, n, found[0].doc, sorted(found, key=lambda i: i.idx)) for n, found in by_document.items()]
 
 
-def _refuse(tasks: Mapping[str, Any]) -> None:
+def _refuse(tasks: Mapping[str, Any], run_code: bool) -> None:
     for task_name, task in tasks.items():
-        if getattr(task, "MULTIMODAL", False) or getattr(task, "UNSAFE_CODE", False):
-            raise StrataError(f"{task_name} needs pictures, sound or code that runs by itself: choose a task of text")
+        if getattr(task, "MULTIMODAL", False):
+            raise StrataError(f"{task_name} needs pictures or sound: choose a task of text")
+        if getattr(task, "UNSAFE_CODE", False) and not run_code:
+            raise StrataError(f"{task_name} runs programs that the model writes: allow it with `run_code`, which runs them in a sandbox")
+    kinds = {task.OUTPUT_TYPE == WRITTEN for task in tasks.values()}
+    if len(kinds) > 1:
+        raise StrataError("of these tasks some have text written and others options scored: choose the one kind or the other")
 
 
 def _encode(model: BlockModel, instance: Any) -> list[Request]:

@@ -9,14 +9,15 @@ from lm_eval.api.model import LM
 
 from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
-from adapters.errors import StrataError
-from analysis.engine.plan import plan
+from analysis.engine.decoding import decode
+from analysis.engine.plan import Plan, plan
 from analysis.tasks.likelihoods import batches, likelihoods
 from analysis.tasks.requests import Request, pair, rolling
+from analysis.tasks.written import prompt_of
 
 
 class HarnessModel(LM):
-    """Scores requests with one ablation of `model`; prompts that begin alike are read once. Generation is not there yet."""
+    """Scores requests with one ablation of `model`; prompts that begin alike are read once, and all texts are written together."""
 
     def __init__(self, model: BlockModel, ablation: Ablation = NONE) -> None:
         super().__init__()
@@ -29,8 +30,10 @@ class HarnessModel(LM):
         return [sum(nats for nats, _ in found) for found in self._score([rolling(self.model, *request.args) for request in requests])]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Raises StrataError."""
-        raise StrataError("tasks that generate text are not supported yet: choose tasks of multiple choice or log-likelihood")
+        """Raises StrataError as `analysis.engine.decoding.decode` does."""
+        alone = Plan(self.plan.spec, self.plan.ablations[-1:], self.plan.actions[-1:])
+        prompts = [prompt_of(self.model, *request.args) for request in requests]
+        return [written.text for written in sorted(decode(self.model, alone, prompts), key=lambda written: written.prompt)]
 
     def _score(self, documents: Sequence[Sequence[Request]]) -> list[list[tuple[float, bool]]]:
         """Of the requests of each document, under the last ablation of the plan: the dense model comes first."""

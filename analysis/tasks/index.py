@@ -41,11 +41,6 @@ def folders_of(name: str) -> list[Path]:
     return sorted({folder for one in _closure(name) for folder in names()[one].folders})
 
 
-def writing(name: str) -> list[str]:
-    """Those of the tasks that a name stands for that ask the model to write text."""
-    return sorted(one for one in _closure(name) if any(_output_type(path) == "generate_until" for path in names()[one].files))
-
-
 def _closure(name: str) -> set[str]:
     if name not in names():
         near = unknown("task", name, names())
@@ -57,15 +52,6 @@ def _closure(name: str) -> set[str]:
             seen.add(one)
             waiting += names()[one].members
     return seen
-
-
-def _output_type(path: Path) -> str | None:
-    """As a file says, or the one that it includes."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if found := re.search(r"""^["']?output_type["']?\s*:\s*["']?(\w+)""", text, re.MULTILINE):
-        return found[1]
-    included = re.search(r"""^["']?include["']?\s*:\s*["']?([^\s"']+)""", text, re.MULTILINE)
-    return _output_type(path.parent / included[1]) if included and (path.parent / included[1]).is_file() else None
 
 
 def _declare(found: dict[str, Named], folder: Path, path: Path, entries: list[tuple[str, str]]) -> None:

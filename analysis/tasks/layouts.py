@@ -173,6 +173,41 @@ def _winogrande(folder: Path, name: str) -> Splits:
     return jsonl(folder / "winogrande", lambda row: {k: str(row[k]) for k in keys}, VALIDATION)
 
 
+def _gsm8k(folder: Path, name: str) -> Splits:
+    return jsonl(folder / "gsm8k", lambda row: {key: str(row[key]) for key in ("question", "answer")}, TEST)
+
+
+def _humaneval(folder: Path, name: str) -> Splits:
+    keys = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
+    return jsonl(folder / "humaneval", lambda row: {key: row[key] for key in keys}, TEST, "*.jsonl*")
+
+
+def _mbpp(folder: Path, name: str) -> Splits:
+    """Numbers say what a problem is for: 1 to 10 examples, up to 510 the test, up to 600 validation, the rest training."""
+    keys = ("text", "code", "test_list", "test_setup_code", "challenge_test_list")
+    found = files.rows(
+        files.found(folder / "mbpp", "*.jsonl*"), lambda row: {"task_id": int(row["task_id"])} | {k: row[k] for k in keys}, files.objects
+    )
+    ends = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}
+    return {split: [row for row in found if first <= row["task_id"] <= last] for split, (first, last) in ends.items()}
+
+
+def _triviaqa(folder: Path, name: str) -> Splits:
+    def make(row: Row) -> Row:
+        aliases = list(dict.fromkeys([row["Answer"]["Value"], *row["Answer"]["Aliases"]]))
+        return {"question": row["Question"].removesuffix("?"), "answer": {"aliases": aliases, "value": row["Answer"]["Value"]}}
+
+    def read(split: str) -> list[Row]:
+        return files.rows(files.found(folder / "triviaqa", f"*{split}*.json"), make, lambda path: files.items(path, "Data"))
+
+    return files.splits(read("dev"), read("train"))
+
+
+def _bbh(folder: Path, name: str) -> Splits:
+    paths = files.found(folder / "bbh", f"{name}.json")
+    return files.splits(files.rows(paths, lambda row: {k: row[k] for k in ("input", "target")}, lambda path: files.items(path, "examples")))
+
+
 LAYOUTS: Mapping[str, Layout] = {
     "cais/mmlu": Layout("mmlu/{dev,test}/SUBJECT_{dev,test}.csv: question, four choices, answer (A to D, or 0 to 3)", _mmlu),
     "haonan-li/cmmlu": Layout("cmmlu/{dev,test}/SUBJECT.csv: number, Question, A, B, C, D, Answer", _cmmlu),
@@ -192,6 +227,11 @@ LAYOUTS: Mapping[str, Layout] = {
     ),
     "ehovy/race": Layout("race/: as for EleutherAI/race", _race),
     "EleutherAI/coqa": Layout("coqa/coqa-dev-v1.0.json: data (story, questions, answers)", _coqa),
+    "openai/gsm8k": Layout("gsm8k/test.jsonl, gsm8k/train.jsonl: question, answer", _gsm8k),
+    "openai/openai_humaneval": Layout("humaneval/HumanEval.jsonl.gz: task_id, prompt, canonical_solution, test, entry_point", _humaneval),
+    "google-research-datasets/mbpp": Layout("mbpp/mbpp.jsonl: task_id, text, code, test_list, ...", _mbpp),
+    "mandarjoshi/trivia_qa": Layout("triviaqa/*-dev.json: Data (Question, Answer)", _triviaqa),
+    "SaylorTwift/bbh": Layout("bbh/NAME.json: examples (input, target)", _bbh),
     "EdinburghNLP/xsum": Layout("xsum/*.jsonl: document, summary", _xsum),
     "clue/clue": Layout(
         "c3/*{d,m}-dev.json: [texts, questions, id]; chid/*.json (FewCLUE): content, candidates, answer; "

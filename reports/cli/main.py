@@ -14,12 +14,12 @@ from reports.packages import require_own_packages
 OPTIONS = {
     name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "edit", "shard")
 }
-OPTIONS |= {"kinds": "--kind", "n": "--remove"}
+OPTIONS |= {"kinds": "--kind", "n": "--remove", "run_code": "--run-code", "max_tokens": "--max-tokens"}
 
 
 def with_options(message: str) -> str:
     """An error of the library in the words of the command line."""
-    return re.sub(r"`([a-z]+)`", lambda found: OPTIONS.get(found[1], found[0]), message)
+    return re.sub(r"`([a-z_]+)`", lambda found: OPTIONS.get(found[1], found[0]), message)
 
 
 def main() -> None:

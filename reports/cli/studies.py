@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adapters.base import BlockModel
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from analysis.runs.sweep_run import SweepStudy
     from analysis.tasks import TaskSet
     from analysis.tasks.study import TaskStudy
+    from analysis.tasks.written import WrittenTaskStudy
 
 
 def sweep(model: BlockModel, *, kinds: Sequence[str], edits: Sequence[str], text: Text, kl: bool, memory: int | None) -> SweepStudy:
@@ -41,25 +42,22 @@ def spans(model: BlockModel, *, text: Text) -> SpanStudy:
 
 
 @cache
-def task_set(task: str, shots: int | None, limit: int | None, seed: int, data: Path | None) -> TaskSet:
+def task_set(*, task: str, shots: int | None, limit: int | None, seed: int, data: Path | None, run_code: bool) -> TaskSet:
     """Read once in a process."""
     from analysis.tasks import load_tasks
 
-    return load_tasks(task, shots=shots, limit=limit, seed=seed, data=data)
+    return load_tasks(task, shots=shots, limit=limit, seed=seed, data=data, run_code=run_code)
 
 
 def tasks(
-    model: BlockModel,
-    *,
-    kinds: Sequence[str],
-    memory: int | None,
-    task: str,
-    shots: int | None,
-    limit: int | None,
-    seed: int,
-    data: Path | None,
-) -> TaskStudy:
+    model: BlockModel, *, kinds: Sequence[str], memory: int | None, max_tokens: int | None, **asked: Any
+) -> TaskStudy | WrittenTaskStudy:
+    """`asked`: as `task_set` takes it."""
     from analysis.engine.ablations import single_ablations
     from analysis.tasks.study import TaskStudy
+    from analysis.tasks.written import WrittenTaskStudy
 
-    return TaskStudy.of(model, single_ablations(model.spec, kinds), task_set(task, shots, limit, seed, data), memory=memory)
+    ablations, found = single_ablations(model.spec, kinds), task_set(**asked)
+    if found.written:
+        return WrittenTaskStudy.of(model, ablations, found, memory=memory, most=max_tokens)
+    return TaskStudy.of(model, ablations, found, memory=memory)

@@ -29,7 +29,7 @@ from reports.cli.options import (
     required,
     windows_of,
 )
-from reports.cli.tasks import Data, Limit, Shots, sweep_task
+from reports.cli.tasks import Data, Limit, MaxTokens, RunCode, Shots, sweep_task
 
 Swept = Annotated[
     str,
@@ -88,6 +88,8 @@ def sweep(
     shots: Shots = None,
     limit: Limit = None,
     data: Data = None,
+    run_code: RunCode = False,
+    max_tokens: MaxTokens = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
@@ -107,8 +109,9 @@ def sweep(
         if dry_run or edit != "zero" or until_resolved is not None:
             raise StrataError("--dry-run, --edit and --until-resolved are for text only: leave them out, or --task")
         chosen = names.SEED if seed is None else seed
-        make = partial(studies.tasks, kinds=kinds, memory=room, task=task, shots=shots, limit=limit, seed=chosen, data=data)
-        studies.task_set(task, shots, limit, chosen, data)  # the model is loaded when all else is known to be right
+        asked = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
+        make = partial(studies.tasks, kinds=kinds, memory=room, max_tokens=max_tokens, **asked)
+        studies.task_set(**asked)  # the model is loaded when all else is known to be right
         sweep_task(job_of(model, device, dtype, revision, make), task, out, Spread(shard, ray, workers), as_json)
         return
     text = windows_of(corpus, tokens, window, seed or 0)

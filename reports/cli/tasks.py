@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from adapters.base import BlockModel
     from analysis.runs.jobs import Job
-    from analysis.tasks import TaskSet
+    from analysis.tasks import Item, TaskSet
 
 Name = Annotated[str, typer.Argument(help="A task or group of lm_eval, or one of `strata tasks list`.", show_default=False)]
 Shots = Annotated[
@@ -33,6 +33,14 @@ Data = Annotated[
         "offline texts; the hub by default. `strata tasks show --help` has the layout.",
         show_default=False,
     ),
+]
+
+
+RunCode = Annotated[
+    bool, typer.Option("--run-code", help="Run programs that the model writes, as HumanEval asks, in a sandbox (Linux, bubblewrap).")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="New tokens of each text; the task's own number by default.", show_default=False)
 ]
 
 
@@ -73,6 +81,7 @@ def show(
     data: Data = None,
     model: Annotated[str | None, typer.Option(help="Also the tokens, as this model reads them.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the examples.")] = SEED,
+    run_code: RunCode = False,
 ) -> None:
     """The exact prompt, the continuations that are scored, and the right answer of one document.
 
@@ -80,14 +89,17 @@ def show(
     """
     from analysis.tasks import load_tasks
 
-    found = load_tasks(name, shots=shots, limit=doc + 1, seed=seed, data=data)
+    found = load_tasks(name, shots=shots, limit=doc + 1, seed=seed, data=data, run_code=run_code)
     items = [item for item in found.items if item.number == doc]
     if not items:
         raise StrataError(f"{name} has no document {doc}: it has {len(found.items)}")
     item = items[0]
     right, options = found.gold(item)
-    print(f"{item.task}, document {doc}, {len(item.instances)} continuations")
     loaded = reader(model, "auto", "auto")() if model else None
+    if found.written:
+        _show_written(found, item, loaded)
+        return
+    print(f"{item.task}, document {doc}, {len(item.instances)} continuations")
     for i, instance in enumerate(item.instances):
         *context, continuation = instance.args
         if i == 0 or context != list(item.instances[0].args[:-1]):
@@ -97,6 +109,19 @@ def show(
         print(f"--- right: {found.tasks[item.task].doc_to_target(item.doc)!r}")
     if loaded:
         _show_tokens(found, loaded, found.items.index(item))
+
+
+def _show_written(tasks: TaskSet, item: Item, model: BlockModel | None) -> None:
+    context, options = item.instances[0].args
+    print(f"{item.task}, document {item.number}, the answer is written")
+    print("--- context", visible(context, keep="\n"), sep="\n")
+    print(f"--- how: {json.dumps(options)}")
+    print(f"--- right: {tasks.tasks[item.task].doc_to_target(item.doc)!r}")
+    if model:
+        from analysis.tasks.written import prompt_of
+
+        tokens = prompt_of(model, context, options).tokens
+        print(f"--- tokens: {len(tokens)}", list(tokens), sep="\n")
 
 
 def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
@@ -129,7 +154,8 @@ def _show(table: pd.DataFrame, task: str) -> None:
     from reports.cli import output
 
     rows = table[table["dataset"] == task]
-    loss = next(metric for metric in ("log_loss", "nll") if metric in set(rows["metric"]))
+    first = next(metric.removeprefix("delta_") for metric in rows["metric"] if metric.startswith("delta_"))
+    loss = next((metric for metric in ("log_loss", "nll") if metric in set(rows["metric"])), first)
     dense = rows[rows["kind"] == "dense"].set_index("metric")
     for metric in [m for m in dense.index if m != "beats_chance"]:
         print(f"unpruned {task} {metric} {output.interval(dense.loc[metric])}")

@@ -12,7 +12,7 @@ from lm_eval.tasks.race import preprocess_race as race
 
 Row = Mapping[str, Any]
 race_text, race_choices, race_answer = race.doc_to_text, race.doc_to_choice, race.doc_to_target
-coqa_text = coqa.doc_to_text
+coqa_text, coqa_answers, coqa_results = coqa.doc_to_text, coqa.doc_to_target, coqa.process_results
 
 
 def race_articles(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -30,6 +30,29 @@ def race_documents(rows: Dataset) -> Dataset:
 def coqa_answer(row: Row) -> str:
     """The first of those that lm_eval's coqa takes for right, as it goes on behind `A:`."""
     return f" {coqa.doc_to_target(row)[0]}"
+
+
+def coqa_turns(rows: Dataset) -> Dataset:
+    """A row for each question of a conversation: the story, and the questions and answers up to it."""
+    return Dataset.from_list([_up_to(row, turn) for row in rows for turn in range(1, len(row["questions"]["input_text"]) + 1)])
+
+
+def _up_to(row: Row, turn: int) -> dict[str, Any]:
+    def cut(listed: Mapping[str, Any]) -> dict[str, Any]:
+        return {"input_text": listed["input_text"][:turn]}
+
+    more = {name: cut(found) for name, found in (row.get("additional_answers") or {}).items()}
+    kept = {"id": row["id"], "story": row["story"], "questions": cut(row["questions"]), "answers": cut(row["answers"])}
+    return kept | ({"additional_answers": more} if more else {})
+
+
+def rouge(row: Row, results: list[str]) -> dict[str, float]:
+    """F1 of words, of pairs of them and of the longest common subsequence, of stems (Lin 2004), as OpenCompass' RougeEvaluator has it."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    names = ["rouge1", "rouge2", "rougeL"]
+    found = RougeScorer(names, use_stemmer=True).score(row["summary"], results[0].strip())
+    return {name: found[name].fmeasure for name in names}
 
 
 def chid_documents(rows: Dataset) -> Dataset:

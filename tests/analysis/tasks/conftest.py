@@ -18,7 +18,23 @@ from tests.analysis.tasks.makers import sentence, write_lines
 from tests.analysis.tasks.oracle import Both, twin
 from tests.shared_data import shared
 
-FOLDERS = ("piqa", "hellaswag", "mmlu", "cmmlu", "lambada", "coqa", "race", "super_glue", "arc", "wikitext")  # of lm_eval's tasks
+FOLDERS = (
+    "piqa",
+    "hellaswag",
+    "mmlu",
+    "cmmlu",
+    "lambada",
+    "coqa",
+    "race",
+    "super_glue",
+    "arc",
+    "wikitext",
+    "gsm8k",
+    "humaneval",
+    "mbpp",
+    "triviaqa",
+    "bbh",
+)  # of lm_eval's tasks
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from reports.cli import main as cli
+from tests.analysis.tasks import written_files
 from tests.analysis.tasks.makers import table_1, write_lines
 from tests.reference.models import save_reader
 
@@ -85,12 +86,28 @@ def test_what_is_cut_is_counted(strata: Strata, files: Path, reader: Path, tmp_p
     assert "12 requests exceed the context of 128 tokens and were truncated on the left, as by lm_eval" in done[1]
 
 
+def test_a_task_is_written(strata: Strata, reader: Path, tmp_path: Path) -> None:
+    written_files.write(tmp_path)
+    more = ("--limit", 4, "--max-tokens", 6, "--data", tmp_path)
+    done = strata("sweep", reader, "--task", "gsm8k", "--shots", 0, *more, "--out", tmp_path / "run")
+    assert done[0] == 0, done[2]
+    assert "unpruned gsm8k exact_match,strict-match 0" in done[1]
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert {"delta_exact_match,flexible-extract", "exact_match,strict-match"} <= set(table["metric"])
+    done = strata("tasks", "show", "coqa_turns", "--doc", 1, "--data", tmp_path, "--model", reader)
+    assert "Who sat 2?" in done[1]
+    assert "--- right: ['the cat 2']" in done[1]
+    assert "--- tokens: " in done[1]
+    done = strata("tasks", "show", "humaneval", "--data", tmp_path)
+    assert (done[0], "humaneval runs programs that the model writes: allow it with --run-code" in done[2]) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["tasks", "show", "piqqa"], "did you mean piqa"),
         (["tasks", "show", "piqa"], "cannot read baber/piqa for piqa"),
-        (["tasks", "show", "coqa"], "coqa generates text, which is not supported yet"),
+        (["tasks", "show", "coqa", "--data", "EMPTY"], "holds no rows of EleutherAI/coqa: expected coqa/coqa-dev-v1.0.json"),
         (["tasks", "show", "piqa", "--doc", "99", "--data", "FILES"], "piqa has no document 99: it has 13"),
         (["sweep", "MODEL", "--task", "piqa", "--data", "EMPTY", "--out", "RUN"], "holds no rows of baber/piqa: expected piqa/valid.jsonl"),
         (["sweep", "MODEL", "--task", "boolq", "--data", "BROKEN", "--out", "RUN"], "dev.jsonl, line 2: "),

@@ -1,0 +1,170 @@
+"""Tasks whose answers a model writes: every layout and metric, and whole runs against lm_eval's own harness on Hugging Face's model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapters import Ablation, StrataError
+from analysis.engine.ablations import single_ablations
+from analysis.tasks import code_eval, load_tasks
+from analysis.tasks.code_eval import CodeEval, pass_at
+from analysis.tasks.harness import HarnessModel
+from analysis.tasks.study import TaskStudy
+from analysis.tasks.written import WrittenTaskStudy, prompt_of
+from tests.analysis.tasks import written_files
+from tests.analysis.tasks.oracle import Both, twin
+from tests.analysis.tasks.written_files import DOCUMENTS, RIGHT
+from tests.reference.naive import without
+
+CODE = ("humaneval", "mbpp")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    written_files.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    """Its token in front of a text also ends one."""
+    both = twin(tmp_path_factory.mktemp("writer"), eos_token_id=256)
+    both.tokenizer.eos_token = both.tokenizer.pad_token = "<s>"
+    return both
+
+
+def texts(*each: str) -> np.ndarray:
+    return np.array([{"text": text, "tokens": [1], "why": "stop"} for text in each], dtype=object)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_answers_are_right_and_wrong_ones_wrong(name: str, files: Path, tiny: Both) -> None:
+    if name in CODE and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    tasks = load_tasks(name, data=files, run_code=name in CODE)
+    assert (tasks.written, len(tasks.items)) == (True, DOCUMENTS.get(name, 10))
+    study, (right, metric) = WrittenTaskStudy.of(tiny.model, [], tasks, most=8), RIGHT[name]
+    found = study.metrics(texts(*(right(item.doc) for item in tasks.items)))[name]
+    assert found[metric].value == pytest.approx(1)
+    assert found[metric].documents is not None
+    wrong = study.metrics(texts(*[" 999999 zz."] * len(tasks.items)))[name]
+    assert wrong[metric].value == pytest.approx(0)
+
+
+def test_groups_are_read_as_a_whole(files: Path, tiny: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of BBH's subtasks the folder holds one: what is missing is named."""
+    with pytest.raises(StrataError, match="holds no rows of SaylorTwift/bbh"):
+        load_tasks("bbh_cot_fewshot", data=files)
+
+
+def test_programs_need_to_be_allowed(files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in CODE:
+        with pytest.raises(StrataError, match=f"{name} runs programs that the model writes: allow it with `run_code`"):
+            load_tasks(name, data=files)
+    monkeypatch.setattr(code_eval.CODE_EVAL, "sandbox", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StrataError, match="install it with `apt-get install bubblewrap`"):
+        load_tasks("humaneval", data=files, run_code=True)
+
+
+def test_pass_at_k() -> None:
+    assert [pass_at(n, right, k) for n, right, k in ((5, 0, 1), (5, 5, 3), (4, 1, 1), (4, 2, 2))] == [0, 1, 0.25, pytest.approx(5 / 6)]
+    refusing = CodeEval()
+    assert refusing.compute(["assert True"], [["x = 1"]], [1])[0] == {"pass@1": 0}
+
+
+def harness_texts(both: Both, ablation: Ablation, name: str, files: Path, limit: int, **generation: object) -> list[str]:
+    """What lm_eval's own `hf` model at batch size 1 writes."""
+    from lm_eval.models.huggingface import HFLM
+
+    tasks = load_tasks(name, limit=limit, data=files)
+    lm = HFLM(pretrained=without(both.reference, ablation), tokenizer=both.tokenizer, batch_size=1, device="cpu")
+    instances = [item.instances[0] for item in tasks.items]
+    for instance in instances:
+        instance.arguments = (instance.args[0], instance.args[1] | generation)
+    return lm.generate_until(instances, disable_tqdm=True)
+
+
+def assert_as_harness(both: Both, chosen: list[Ablation], name: str, files: Path, folder: Path, limit: int, most: int) -> None:
+    tasks = load_tasks(name, limit=limit, data=files)
+    study = WrittenTaskStudy.of(both.model, chosen, tasks, most=most)
+    found = study.writing.texts(folder / name)
+    assert len({text["text"] for text in found.flat}) > 2, "texts that are all the same show nothing"
+    for a, ablation in enumerate(study.plan.ablations):
+        expected = harness_texts(both, ablation, name, files, limit, max_gen_toks=most)
+        assert [text["text"] for text in found[a]] == expected
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "coqa_turns", "xsum_rouge", "triviaqa"])
+def test_texts_of_a_tiny_model_are_those_of_lm_eval(name: str, writer: Both, files: Path, tmp_path: Path) -> None:
+    """Prompts of the five examples of gsm8k are cut on the left."""
+    assert_as_harness(writer, [Ablation(blocks={0}), Ablation(blocks={1, 2})], name, files, tmp_path, 6, 24)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["gsm8k", "coqa_turns", "xsum_rouge"])
+def test_texts_of_stories_are_those_of_lm_eval(name: str, stories: Both, files: Path, tmp_path: Path) -> None:
+    assert_as_harness(stories, [Ablation(blocks={1}), Ablation(blocks={3})], name, files, tmp_path, 10, 40)
+
+
+def test_a_run_has_a_table_and_goes_on(tiny: Both, files: Path, tmp_path: Path) -> None:
+    tasks = load_tasks("coqa_turns", limit=14, data=files)
+    study = WrittenTaskStudy.of(tiny.model, single_ablations(tiny.model.spec, ["blocks"]), tasks, most=6)
+    counted: list[int] = []
+    table = study.run(tmp_path / "run", counted.append)
+    assert sum(counted) == study.steps
+    dense = table[table["kind"] == "dense"].set_index("metric")
+    assert {"f1", "em"} <= set(dense.index)
+    assert not {"delta_f1"} & set(dense.index)
+    blocks = table[table["kind"] == "blocks"]
+    assert set(blocks["metric"]) >= {"f1", "delta_f1", "significant"}
+    assert blocks["n_documents"].eq(14).all()
+    again = study.run(tmp_path / "run")
+    assert again.equals(table)
+
+
+def test_our_harness_model_writes_the_same(writer: Both, files: Path) -> None:
+    ablation = Ablation(blocks={1})
+    tasks = load_tasks("triviaqa", limit=4, data=files)
+    instances = [item.instances[0] for item in tasks.items]
+    for instance in instances:
+        instance.arguments = (instance.args[0], instance.args[1] | {"max_gen_toks": 10})
+    found = HarnessModel(writer.model, ablation).generate_until(instances)
+    assert found == harness_texts(writer, ablation, "triviaqa", files, 4, max_gen_toks=10)
+
+
+def test_repeats_are_sampled_apart(tiny: Both, files: Path, tmp_path: Path) -> None:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    tasks = load_tasks("humaneval_64", limit=1, data=files, run_code=True)
+    study = WrittenTaskStudy.of(tiny.model, [], tasks, most=4)
+    found = study.writing.texts(tmp_path / "run")
+    assert found.shape == (1, 64)
+    assert len({text["text"] for text in found[0]}) > 1
+    right = texts(*["    return x + 0\n"] * 32, *["    return 7\n"] * 32)
+    assert study.metrics(right)["humaneval_64"]["pass@2,create_test"].value == pytest.approx(1 - 31 / 63 / 2)
+
+
+def test_what_cannot_be_written(tiny: Both, files: Path) -> None:
+    model = tiny.model
+    with pytest.raises(StrataError, match=r"asks for 256 new tokens, and .* reads 128 with its prompt: ask for fewer \(`max_tokens`\)"):
+        prompt_of(model, "a", {"until": ["b"]})
+    with pytest.raises(StrataError, match="asks for num_beams of generation"):
+        prompt_of(model, "a", {"num_beams": 3, "max_gen_toks": 3})
+    with pytest.raises(StrataError, match="are written, not scored"):
+        TaskStudy.of(model, [], load_tasks("triviaqa", data=files))
+
+
+def test_prompts_are_lm_evals(tiny: Both, files: Path) -> None:
+    prompt = prompt_of(tiny.model, "ab", {"until": "x", "do_sample": True, "temperature": 0.2, "max_gen_toks": 5})
+    assert (prompt.tokens, prompt.most, prompt.until) == ((256, 97, 98), 5, ("x",))
+    assert (prompt.sampling.temperature, prompt.sampling.top_k) == (0.2, 50)
+    long = prompt_of(tiny.model, "a" * 200, {"max_gen_toks": 28})
+    assert long.tokens == (97,) * 100
+    assert json.dumps(prompt_of(tiny.model, "", {"max_gen_toks": 5}).tokens) == "[256]"
