@@ -81,12 +81,17 @@ class Tasks(BaseModel):
     def names(self) -> list[str]:
         return [name.strip() for name in self.tasks.split(",") if name.strip()]
 
+    @property
+    def allows_code(self) -> bool:
+        """Whether programs that a model writes are run."""
+        return False
+
     @cached_property
     def task_sets(self) -> list[TaskSet]:
         from analysis.tasks import load_tasks  # lm_eval's tables are not needed where no task is named
 
         data = Path(self.data).expanduser() if self.data else None
-        return [load_tasks(name, shots=self.shots, limit=self.limit, data=data) for name in self.names]
+        return [load_tasks(name, shots=self.shots, limit=self.limit, data=data, run_code=self.allows_code) for name in self.names]
 
 
 class Parameters(Common):
@@ -100,6 +105,16 @@ class Parameters(Common):
 
 class TaskParameters(Parameters, Tasks):
     """Parameters of a notebook about one model that shows benchmarks too."""
+
+
+class GenerationParameters(TaskParameters):
+    """Parameters of the notebook on generation."""
+
+    run_code: bool = False  # run programs that the model writes, in a sandbox
+
+    @property
+    def allows_code(self) -> bool:
+        return self.run_code
 
 
 class RankingParameters(Parameters):

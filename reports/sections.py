@@ -12,6 +12,7 @@ from adapters.errors import StrataError, unknown
 from adapters.specs import ModelSpec
 from analysis.depth import study as depth
 from analysis.depth_vs_width import study as depth_vs_width
+from analysis.generation import study as generation
 from analysis.importance import study as importance
 from analysis.methods import study as methods
 from analysis.pruning import study as pruning
@@ -42,6 +43,7 @@ SECTIONS = (
     Section("depth_vs_width", depth_vs_width.takes),
     Section("pruning", pruning.takes),
     Section("importance", importance.takes),
+    Section("generation", generation.takes),
     Section("methods", methods.takes),
     Section("quantization", quantization.takes),
 )

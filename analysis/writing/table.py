@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from analysis.runs.run import Run
 from analysis.runs.scoring import Question, Scoring, map_documents
 from analysis.runs.tables import COLUMNS, key, tidy
 from analysis.runs.writing import WritingStudy
-from analysis.stats.intervals import Array, Interval, differs_by_family, ratio
+from analysis.stats.intervals import Array, Interval, accuracy, differs_by_family, ratio
 from analysis.tasks.likelihoods import batches, likelihoods
 from analysis.tasks.requests import Request
 from analysis.writing.measures import agreement, distinct, first_difference, longest_loop
@@ -31,6 +32,7 @@ TITLES = {
     "dense_nll": "loss of the text under the unpruned model (nats per token)",
     "stopped": "share of texts that end before the limit",
 }
+BOUNDS = {"first_difference": math.inf, "dense_nll": math.inf}  # that no interval goes beyond; shares end at 1
 PAIRED = ("loop", f"distinct_{NGRAM}", "dense_nll", "stopped")  # whose difference from the dense model's texts is given
 
 
@@ -87,10 +89,12 @@ def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array, dataset
     for a, ablation in enumerate(study.plan.ablations):
         values = {}
         for metric, (sums, counts) in metrics.items():
-            values[metric] = ratio(sums[a], counts[a])
+            means, bounds = sums / counts, (0.0, BOUNDS.get(metric, 1.0))
+            shares = metric == "stopped"  # of right or wrong, as answers are
+            values[metric] = (accuracy(sums[a]) if shares else ratio(sums[a], counts[a])).within(*bounds)
             if a and metric in PAIRED:
-                means = sums / counts
-                values[f"delta_{metric}"] = ratio(means[a] - means[0], np.ones(means.shape[1]))
+                paired = accuracy(sums[a], sums[0]) if shares else ratio(means[a] - means[0], np.ones(means.shape[1]))
+                values[f"delta_{metric}"] = paired.within(-bounds[1], bounds[1])
         if a:
             values |= {name: Interval(value, None, None) for name, value in test.of(a).items()}
         n_tokens = int(metrics["dense_nll"][1][a].sum())

@@ -1,6 +1,6 @@
-"""Logits of the `rwkv` package, in a process of its own: its version and options are globals of the module.
+"""Logits of the `rwkv` package, and its likeliest tokens, in a process of its own: its version and options are globals of the module.
 
-Run as a script on paths without suffix: PATH.pth and PATH.ids become PATH.logits.
+Run as a script on paths without suffix: PATH.pth and PATH.ids become PATH.logits, or with PATH.new, their number, PATH.tokens.
 """
 
 from __future__ import annotations
@@ -17,16 +17,29 @@ from torch import Tensor
 
 def package_logits(jobs: list[tuple[dict[str, Tensor], Tensor]], folder: Path) -> list[Tensor]:
     """Logits (T, vocab) of each (native weights, ids (T,)); all weights of one version, 7 or before 7."""
-    seven = {"blocks.0.att.r_k" in weights for weights, _ in jobs}
-    assert len(seven) == 1, "the package cannot hold RWKV-7 and an earlier version in one process"
     for i, (weights, ids) in enumerate(jobs):
         torch.save(weights, folder / f"{i}.pth")
         torch.save(ids, folder / f"{i}.ids")
+    _run([weights for weights, _ in jobs], folder)
+    return [torch.load(folder / f"{i}.logits") for i in range(len(jobs))]
+
+
+def package_tokens(weights: dict[str, Tensor], prompts: list[tuple[int, ...]], n: int, folder: Path) -> list[list[int]]:
+    """The `n` likeliest tokens behind each prompt, one after the other."""
+    torch.save(weights, folder / "0.pth")
+    torch.save(prompts, folder / "0.ids")
+    torch.save(n, folder / "0.new")
+    _run([weights], folder)
+    return torch.load(folder / "0.tokens")
+
+
+def _run(weights: list[dict[str, Tensor]], folder: Path) -> None:
+    seven = {"blocks.0.att.r_k" in each for each in weights}
+    assert len(seven) == 1, "the package cannot hold RWKV-7 and an earlier version in one process"
     environment = os.environ | {"RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0", "RWKV_V7_ON": str(int(seven.pop()))}
-    command = [sys.executable, __file__, *(str(folder / str(i)) for i in range(len(jobs)))]
+    command = [sys.executable, __file__, *(str(folder / str(i)) for i in range(len(weights)))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"{i}.logits") for i in range(len(jobs))]
 
 
 if __name__ == "__main__":
@@ -37,6 +50,16 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with torch.inference_mode():
         for path in paths:
+            if Path(path + ".new").exists():
+                model, tokens = RWKV(model=path, strategy="cpu fp32"), []
+                for prompt in torch.load(path + ".ids"):
+                    logits, state = model.forward(list(prompt), None)
+                    tokens.append([int(logits.argmax())])
+                    for _ in range(torch.load(path + ".new") - 1):
+                        logits, state = model.forward(tokens[-1][-1:], state)
+                        tokens[-1].append(int(logits.argmax()))
+                torch.save(tokens, path + ".tokens")
+                continue
             ids = torch.load(path + ".ids").tolist()
             logits, _ = RWKV(model=path, strategy="cpu fp32").forward(ids, None, full_output=True)
             torch.save(logits.float().clone(), path + ".logits")

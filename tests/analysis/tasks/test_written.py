@@ -8,9 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adapters import Ablation, StrataError
+from adapters import Ablation, BlockModel, StrataError, load
+from adapters.checkpoints.export import Source
+from adapters.registry import locate
 from analysis.engine.ablations import single_ablations
+from analysis.engine.endings import Endings
+from analysis.engine.row_budget import Prompt
 from analysis.tasks import code_eval, load_tasks
 from analysis.tasks.code_eval import CodeEval, pass_at
 from analysis.tasks.harness import HarnessModel
@@ -20,6 +26,8 @@ from tests.analysis.tasks import written_files
 from tests.analysis.tasks.oracle import Both, twin
 from tests.analysis.tasks.written_files import DOCUMENTS, RIGHT
 from tests.reference.naive import without
+from tests.reference.rwkv_package import package_tokens
+from tests.shared_data import shared
 
 CODE = ("humaneval", "mbpp")
 
@@ -111,6 +119,53 @@ def test_texts_of_a_tiny_model_are_those_of_lm_eval(name: str, writer: Both, fil
 @pytest.mark.parametrize("name", ["gsm8k", "coqa_turns", "xsum_rouge"])
 def test_texts_of_stories_are_those_of_lm_eval(name: str, stories: Both, files: Path, tmp_path: Path) -> None:
     assert_as_harness(stories, [Ablation(blocks={1}), Ablation(blocks={3})], name, files, tmp_path, 10, 40)
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Both:
+    """Both in fp32, in which the texts are compared."""
+    try:
+        _, folder = locate("smollm2", None)
+    except StrataError as error:
+        pytest.skip(str(error))
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return Both(model=load("smollm2", device="cpu", dtype="float32"), reference=reference, tokenizer=AutoTokenizer.from_pretrained(folder))
+
+
+TWO = [Ablation(blocks={10}), Ablation(blocks={20})]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "limit", "most"), [("gsm8k_cot", 20, 24), ("xsum_rouge", 20, 30), ("coqa_turns", 10, 24)])
+def test_texts_of_smollm2_are_those_of_lm_eval(name: str, limit: int, most: int, smollm2: Both, files: Path, tmp_path: Path) -> None:
+    """The eight examples of gsm8k_cot are read once for all its prompts."""
+    data = files if name == "coqa_turns" else shared("bench/gsm8k").parent
+    assert_as_harness(smollm2, TWO, name, data, tmp_path, limit, most)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "limit", "most"), [("gsm8k", 20, 48), ("xsum_rouge", 20, 30), ("coqa_turns", 10, 48)])
+@pytest.mark.parametrize("source", ["zoo-rwkv7-0", "zoo-rwkv5-0"])
+def test_texts_of_rwkv_are_those_of_the_package(source: str, name: str, limit: int, most: int, files: Path, tmp_path: Path) -> None:
+    """Without examples, for its context holds 256 tokens; two blocks are really deleted, each alone."""
+    data = files if name == "coqa_turns" else shared("bench/gsm8k").parent
+    model, chosen = load(source, device="cpu", dtype="float32"), [Ablation(blocks={3}), Ablation(blocks={7})]
+    study = WrittenTaskStudy.of(model, chosen, load_tasks(name, shots=0, limit=limit, data=data), most=most)
+    found = study.writing.texts(tmp_path / "run")
+    prompts, end = study.writing.prompts, Endings(model)
+    for a, ablation in enumerate(study.plan.ablations):
+        store = Source.of(source, model.spec).without(ablation.blocks)
+        weights = {key: store.read(key).float() for key in store.shapes}
+        expected = package_tokens(weights, [prompt.tokens for prompt in prompts], most, tmp_path)
+        assert [text["text"] for text in found[a]] == [written_by(model, end, *both) for both in zip(expected, prompts, strict=True)]
+
+
+def written_by(model: BlockModel, end: Endings, tokens: list[int], prompt: Prompt) -> str:
+    """The text of tokens up to one that ends it, and up to the first stop string."""
+    ends = [i for i, token in enumerate(tokens) if token in end.ids]
+    assert model.tokenizer is not None
+    text = model.tokenizer.decode(tokens[: ends[0]] if ends else tokens)
+    return min((text.split(stop)[0] for stop in prompt.until), key=len, default=text)
 
 
 def test_a_run_has_a_table_and_goes_on(tiny: Both, files: Path, tmp_path: Path) -> None:

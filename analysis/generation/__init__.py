@@ -1,0 +1,1 @@
+"""What a model writes as its blocks are removed."""

@@ -1,0 +1,102 @@
+"""Generation: what a model writes without single parts and as blocks are removed (paper, section 5 and Figure 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adapters.ablation import NONE, Ablation
+from adapters.base import BlockModel
+from adapters.specs import ModelSpec
+from analysis.data.batches import batches, tokenizer_of
+from analysis.engine.ablations import single_ablations
+from analysis.engine.plan import plan
+from analysis.engine.row_budget import Prompt
+from analysis.generation.results import Generation, TaskPath
+from analysis.removal.orders import ORDERS, Calibration
+from analysis.removal.paths import RemovalPath
+from analysis.runs.budgets import Takes
+from analysis.runs.settings import RunConfig, progress_fraction, run_folder
+from analysis.runs.sweep_run import SweepStudy, sweep_table
+from analysis.runs.writing import WritingStudy
+from analysis.tasks.requests import prompt_ids
+from analysis.writing.table import dense_losses, writing_table
+
+if TYPE_CHECKING:
+    from analysis.tasks import TaskSet
+
+USED = ("bi", "nll")  # orders: from one plain pass, and from the loss without each block
+TOKENS = 64  # of a prompt, and of the text behind it, at most
+
+
+def takes(spec: ModelSpec) -> Takes:
+    """Single blocks and sets of them: their loss, and texts, of which a token takes about three times what one takes that is read."""
+    singles = plan(spec, single_ablations(spec, ["blocks"])).flops_per_token + 2 * len(sizes(len(spec.blocks))) * spec.flops_per_token
+    return Takes({"loss without blocks": singles, "texts": 4 * singles}, 6)
+
+
+def generation(model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = ()) -> Generation:
+    """Text behind held-out prompts without each block, without sets of blocks and, where the budget holds it, without each head."""
+    length = min(TOKENS, model.spec.max_len // 2 - 1, config.budget.window)
+    config = replace(config, budget=replace(config.budget, window=length)).within(model)
+    held = config.text()
+    calibration = held.at_most(config.documents or config.budget.documents, model).calibration(model)
+    paths = _paths(model, calibration.windows(model), config)
+    ablations = [*single_ablations(model.spec, ["blocks"]), *(a for path in paths.values() for a in path)]
+    if model.spec.has_heads and config.budget.seconds is None:
+        ablations += single_ablations(model.spec, ["heads"])
+    work = plan(model.spec, ablations)
+    planned = SweepStudy.of(model, ablations, held, kl=False)
+    text = held.at_most(config.size(model, work, planned.planned(run_folder(config.out, planned.identity))), model)
+    prompts = [Prompt(prompt_ids(model, window.text)[:length], length) for window in text.windows(model)]
+    study = WritingStudy(model, work, prompts)
+    folder = run_folder(config.out, study.identity)
+    texts = study.texts(folder, progress_fraction(config.progress, "texts", study.steps))
+    losses = dense_losses(study, texts, run_folder(config.out, study.identity | {"scores": "texts"}))
+    swept = SweepStudy.of(model, ablations, text, kl=False)
+    sums = swept.scores(run_folder(config.out, swept.identity), progress_fraction(config.progress, "loss", swept.steps * text.documents))
+    found = writing_table(study, texts, losses, text.corpus)
+    read = [tokenizer_of(model).decode(list(prompt.tokens)) for prompt in prompts]
+    along = [_along(model, task, paths, config) for task in tasks]
+    return Generation(model, text, paths, work, found, sweep_table(work, sums, text), texts, read, length, along)
+
+
+def sizes(n_blocks: int) -> list[int]:
+    """How many blocks are removed: 1, 2, 4 and so on, up to half of them, and all but one."""
+    found = [1 << i for i in range(n_blocks.bit_length()) if 1 << i <= n_blocks // 2]
+    return sorted({*found, *range(0, n_blocks // 2, max(1, n_blocks // 8)), n_blocks // 2} - {0})
+
+
+def _paths(model: BlockModel, windows: Sequence, config: RunConfig) -> dict[str, RemovalPath]:
+    """Sets of blocks by order, none removed first."""
+    found_on = Calibration(model, list(batches(windows, model)))
+    most = sizes(len(model.spec.blocks))
+    whole = {name: ORDERS[name].find(found_on, most[-1]) for name in USED}
+    return {name: (NONE, *(path[n] for n in most)) for name, path in whole.items()}
+
+
+def _along(model: BlockModel, tasks: TaskSet, paths: dict[str, RemovalPath], config: RunConfig) -> TaskPath:
+    """A benchmark along the orders: its score, and what guessing gives."""
+    from analysis.tasks.study import TaskStudy, by_ablation
+    from analysis.tasks.written import WrittenTaskStudy
+
+    sets: list[Ablation] = list(dict.fromkeys(a for path in paths.values() for a in path))
+    if tasks.written:
+        written = WrittenTaskStudy.of(model, sets, tasks)
+        folder = run_folder(config.out, written.writing.identity)
+        table = written.run(folder, progress_fraction(config.progress, tasks.name, written.steps))
+        metric = next(name for name in table["metric"] if f"delta_{name}" in set(table["metric"]))
+        rows = table[table["metric"] == metric].drop_duplicates("ablation").set_index("ablation")
+        return TaskPath(
+            tasks.name, metric, True, 0.0, {a: float(rows.loc[str(a), "value"]) for a in sets}, int(rows["n_documents"].iloc[0])
+        )
+    scored = TaskStudy.of(model, sets, tasks)
+    nats, greedy = scored.scores(run_folder(config.out, scored.identity), progress_fraction(config.progress, tasks.name, scored.steps))
+    table = by_ablation(scored, nats, greedy, ["set"] * len(scored.plan.ablations))
+    rows = table[table["metric"] == "acc"].drop_duplicates("ablation").set_index("ablation")
+    chance = float(np.mean([len(right) / options for right, options in map(tasks.gold, tasks.items) if options] or [0.0]))
+    values = {a: float(rows.loc[i, "value"]) for i, a in enumerate(scored.plan.ablations)}
+    return TaskPath(tasks.name, "acc", False, chance, values, int(rows["n_documents"].iloc[0]))
