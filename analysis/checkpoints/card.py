@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.checkpoints.prune import PruningJob
+from analysis.checkpoints.samples import Samples
 from analysis.display.format import bounded, capital, count, escape, named, number
 from analysis.display.sentences import too_few
 
@@ -20,7 +21,7 @@ REROOTED = (
 )
 
 
-def card(pruning: PruningJob, record: dict[str, Any]) -> str:
+def card(pruning: PruningJob, record: dict[str, Any], samples: Samples | str) -> str:
     """README.md of the checkpoint; `record` is what strata.json says."""
     spec, source, loss, removed = pruning.model.spec, pruning.source, pruning.loss, pruning.removed
     n, parameters, files = len(loss.tokens), record["parameters"], record["files"]
@@ -46,7 +47,8 @@ def card(pruning: PruningJob, record: dict[str, Any]) -> str:
     for out, row, rise in zip(loss.path, loss.nll, loss.rises, strict=True):
         said = ", ".join(map(str, sorted(out.blocks))) or "none"
         lines.append(f"| {len(out.blocks)} | {said} | {number(float(row.sum() / loss.tokens.sum()))} | {bounded(rise)} |")
-    lines += ["", "The loss says little about generation and tasks, which can suffer more. Details are in strata.json.", ""]
+    wrote = samples.lines() if isinstance(samples, Samples) else [f"No text was written: {escape(samples)}."]
+    lines += ["", *wrote, "Tasks can suffer more than the loss. Details are in strata.json.", ""]
     return "\n".join(lines)
 
 

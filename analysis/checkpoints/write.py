@@ -19,6 +19,7 @@ from adapters.checkpoints.stock import reader_of, stock_logits
 from adapters.errors import StrataError
 from analysis.checkpoints.card import card
 from analysis.checkpoints.prune import PruningJob
+from analysis.checkpoints.samples import samples
 from analysis.stats.intervals import Interval
 
 
@@ -56,9 +57,11 @@ def write(job: PruningJob, out: Path, format: str) -> dict[str, Any]:
         error = verify(job.model, job.removed, folder, reader, written_hash, job.rewritten.model if job.rewritten else None)
         written = {"hash": written_hash, "read_by": reader, "error": tolerance(reader, job.model.dtype).name, "error_over_std": error}
         record = job.record(written, {"dense": job.source.without([]).nbytes, "pruned": file_bytes(folder)})
+        found = samples(job)
         with writing(out):
+            record["generation"] = {"none": found} if isinstance(found, str) else found.to_json()
             write_json(folder / "strata.json", record)
-            (folder / "README.md").write_text(card(job, record), encoding="utf-8")
+            (folder / "README.md").write_text(card(job, record, found), encoding="utf-8")
     return record
 
 

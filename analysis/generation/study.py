@@ -98,5 +98,5 @@ def _along(model: BlockModel, tasks: TaskSet, paths: dict[str, RemovalPath], con
     table = by_ablation(scored, nats, greedy, ["set"] * len(scored.plan.ablations))
     rows = table[table["metric"] == "acc"].drop_duplicates("ablation").set_index("ablation")
     chance = float(np.mean([len(right) / options for right, options in map(tasks.gold, tasks.items) if options] or [0.0]))
-    values = {a: float(rows.loc[i, "value"]) for i, a in enumerate(scored.plan.ablations)}
+    values = dict(zip(scored.plan.ablations, rows.sort_index()["value"].astype(float).tolist(), strict=True))
     return TaskPath(tasks.name, "acc", False, chance, values, int(rows["n_documents"].iloc[0]))

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adapters import load
-from tests.benchmarks import importance, removal, scaling, sweeps, tasks
+from tests.benchmarks import generation, importance, removal, scaling, sweeps, tasks
 from tests.reference.models import save_reader
 from tests.shared_data import shared
 
@@ -37,3 +37,12 @@ def test_section_on_scaling(tmp_path: Path) -> None:
 def test_section_on_tasks(tmp_path: Path) -> None:
     shared("bench/piqa")
     assert "| PIQA, 2 questions" in section(tasks, tmp_path, limit=2)
+
+
+@pytest.mark.long
+def test_section_on_generation(tmp_path: Path) -> None:
+    shared("bench/gsm8k")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<s>"}')
+    found = section(generation, tmp_path, limit=2)
+    assert "| 2, gsm8k_cot, its eight examples" in found
+    assert "times the matrix products of the blocks alone" in " ".join(found.split())

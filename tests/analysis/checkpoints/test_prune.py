@@ -23,9 +23,10 @@ from analysis.checkpoints import write
 from analysis.checkpoints.prune import count_of, measure_loss
 from analysis.checkpoints.write import tolerance, verify
 from analysis.data.batches import Batch, Text, batches, tokenizer_of
-from analysis.display.format import capital, named
+from analysis.display.format import capital, escape, named
 from analysis.metrics.metrics import measure
 from analysis.removal.paths import nested
+from analysis.tasks.requests import prompt_ids
 from reports.cli import main as cli
 from tests.reference import variants
 from tests.reference.models import save_reader
@@ -95,6 +96,13 @@ def test_prune_by_bi_is_read_by_transformers(prune: Callable, folder: Path, pros
     assert ", in the precision of the source. `AutoModelForCausalLM" in card
     assert (out / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert model.tokenizer is not None
+    window = Text(corpus=str(prose), window=32, documents=14).windows(model)[0]
+    ids = torch.tensor([prompt_ids(model, window.text)[:32]])
+    for name, source in (("source", AutoModelForCausalLM.from_pretrained(folder)), ("this", reloaded)):
+        new = source.generate(ids, max_new_tokens=32, do_sample=False, pad_token_id=0)[0, ids.shape[1] :].tolist()
+        assert f"- {name} model: {escape(model.tokenizer.decode(new))}\n" in card
+    assert record["generation"]["scores"]["agreement"]["dense"] == 1
 
 
 @torch.no_grad()
