@@ -17,6 +17,7 @@ from adapters import BlockModel, StrataError, load
 from adapters.errors import visible
 from analysis.display.format import minutes
 from analysis.runs.budgets import Budget, budget
+from analysis.runs.files import say
 from analysis.runs.settings import ProgressCallback, RunConfig
 
 if TYPE_CHECKING:
@@ -86,12 +87,22 @@ class Tasks(BaseModel):
         """Whether programs that a model writes are run."""
         return False
 
+    @property
+    def shows_written(self) -> bool:
+        """Whether tasks whose answers a model writes are shown."""
+        return False
+
     @cached_property
     def task_sets(self) -> list[TaskSet]:
+        """Those that the notebook shows; of others it is said that the notebook on generation does."""
         from analysis.tasks import load_tasks  # lm_eval's tables are not needed where no task is named
 
         data = Path(self.data).expanduser() if self.data else None
-        return [load_tasks(name, shots=self.shots, limit=self.limit, data=data, run_code=self.allows_code) for name in self.names]
+        found = [load_tasks(name, shots=self.shots, limit=self.limit, data=data, run_code=self.allows_code) for name in self.names]
+        for task in found:
+            if task.written and not self.shows_written:
+                say(f"the answers of {task.name} are written: notebooks/generation.ipynb shows it")
+        return [task for task in found if self.shows_written or not task.written]
 
 
 class Parameters(Common):
@@ -115,6 +126,10 @@ class GenerationParameters(TaskParameters):
     @property
     def allows_code(self) -> bool:
         return self.run_code
+
+    @property
+    def shows_written(self) -> bool:
+        return True
 
 
 class RankingParameters(Parameters):
