@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -109,7 +109,7 @@ def sweep(
         if dry_run or edit != "zero" or until_resolved is not None:
             raise StrataError("--dry-run, --edit and --until-resolved are for text only: leave them out, or --task")
         chosen = names.SEED if seed is None else seed
-        asked = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
+        asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
         make = partial(studies.tasks, kinds=kinds, memory=room, max_tokens=max_tokens, **asked)
         studies.task_set(**asked)  # the model is loaded when all else is known to be right
         sweep_task(job_of(model, device, dtype, revision, make), task, out, Spread(shard, ray, workers), as_json)
