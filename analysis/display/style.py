@@ -40,6 +40,8 @@ NAMES = {
     "delta_nll": "rise in loss (nats per token)",
     "kl": "KL divergence (nats per token)",
     "bi": "Block Influence",
+    "agreement": "share of tokens that agree",
+    "delta_dense_nll": "rise in the text's loss (nats per token)",
 }
 Scale = tuple[str, dict[str, float]]  # matplotlib's name of it, and options
 DEPTH = "relative depth (0: first block, 1: last)"

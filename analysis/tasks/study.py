@@ -43,10 +43,10 @@ class TaskStudy:
     memory: int | None = None  # bytes
 
     def __post_init__(self) -> None:
-        if self.tasks.written:
-            raise StrataError(f"the answers of {self.tasks.name} are written, not scored: choose tasks of options or log-likelihood here")
         if bad := next((a for a in self.plan.ablations if a.edit != "zero"), None):
             raise StrataError(f"benchmarks are scored without parts that leave nothing behind, not {bad}: take the edit zero")
+        if self.tasks.written:
+            raise StrataError(f"the answers of {self.tasks.name} are written, not scored: choose tasks of options or log-likelihood here")
 
     @classmethod
     def of(cls, model: BlockModel, ablations: Sequence[Ablation], tasks: TaskSet, **options: Any) -> TaskStudy:

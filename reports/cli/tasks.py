@@ -118,9 +118,9 @@ def _show_written(tasks: TaskSet, item: Item, model: BlockModel | None) -> None:
     print(f"--- how: {json.dumps(options)}")
     print(f"--- right: {tasks.tasks[item.task].doc_to_target(item.doc)!r}")
     if model:
-        from analysis.tasks.written import prompt_of
+        from analysis.tasks.requests import prompt_ids
 
-        tokens = prompt_of(model, context, options).tokens
+        tokens = prompt_ids(model, context)
         print(f"--- tokens: {len(tokens)}", list(tokens), sep="\n")
 
 

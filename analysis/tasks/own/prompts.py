@@ -47,11 +47,11 @@ def _up_to(row: Row, turn: int) -> dict[str, Any]:
 
 
 def rouge(row: Row, results: list[str]) -> dict[str, float]:
-    """F1 of words, of pairs of them and of the longest common subsequence, of stems (Lin 2004), as OpenCompass' RougeEvaluator has it."""
+    """F1 of words, of pairs of them and of the longest common subsequence, of stems (Lin 2004), in the first line."""
     from rouge_score.rouge_scorer import RougeScorer
 
     names = ["rouge1", "rouge2", "rougeL"]
-    found = RougeScorer(names, use_stemmer=True).score(row["summary"], results[0].strip())
+    found = RougeScorer(names, use_stemmer=True).score(row["summary"], results[0].strip().split("\n")[0])
     return {name: found[name].fmeasure for name in names}
 
 
