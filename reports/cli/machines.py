@@ -15,7 +15,6 @@ import typer
 from typer.core import TyperCommand
 
 from adapters.errors import StrataError, visible
-from analysis.display.format import count
 from reports.cli.options import bar
 
 if TYPE_CHECKING:
@@ -163,6 +162,7 @@ def _devices(job: Job, out: Path, title: str, total: Callable[[Any], int], comma
 
 
 def _ray(job: Job, out: Path, spread: Spread, title: str, total: Callable[[Any], int]) -> tuple[pd.DataFrame, Any]:
+    from analysis.display.format import count
     from analysis.runs.on_ray import workers
     from analysis.runs.scoring import map_documents
 
