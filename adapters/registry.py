@@ -73,6 +73,7 @@ FAMILIES = Table(
         "gemma": Family("adapters.families.gemma", ("gemma2", "gemma3_text"), stock=True),
         "gpt2": Family("adapters.families.gpt2", ("gpt2",), stock=True),
         "phi": Family("adapters.families.phi", ("phi",), stock=True),
+        "opt": Family("adapters.families.opt", ("opt",), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
     },

@@ -33,6 +33,8 @@ NEUTRAL: dict[str, tuple] = (  # keys that change what a block computes -> value
     | dict.fromkeys(("alibi", "parallel_attn", "use_parallel_residual", "use_qk_norm", "qk_layernorm"), (False,))
     | dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), (0, 1))
     | dict.fromkeys(("scale_attn_by_inverse_layer_idx", "add_cross_attention"), (False,))
+    | dict.fromkeys(("do_layer_norm_before", "layer_norm_elementwise_affine"), (True,))
+    | {"word_embed_proj_dim": (), "_remove_final_layer_norm": (False,)}
     | {"is_causal": (True,), "use_bidirectional_attention": (False,), "scale_attn_weights": (True,)}
 )
 

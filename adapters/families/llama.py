@@ -29,7 +29,7 @@ def _biased(cfg: Config) -> list[str]:
     return [*("qkvo" if cfg.attention_bias else ""), *(("gate", "up", "down") if getattr(cfg, "mlp_bias", False) else ())]
 
 
-def _window_of_all(cfg: Config) -> list[Layer]:
+def window_of_all(cfg: Config) -> list[Layer]:
     return [Layer(cfg.sliding_window)] * cfg.num_hidden_layers
 
 
@@ -48,7 +48,7 @@ FAMILY = DecoderFamily(
     {
         "llama": LLAMA,
         "smollm3": Decoder(layout=LAYOUT, biased=_biased, layers=_some_rotate, reads=("no_rope_layers",)),
-        "mistral": Decoder(layout=LAYOUT, layers=_window_of_all),
+        "mistral": Decoder(layout=LAYOUT, layers=window_of_all),
         "qwen2": Decoder(layout=LAYOUT, biased=lambda cfg: "qkv"),
         "qwen3": Decoder(layout=LAYOUT, biased=_biased, vectors=lambda cfg: dict.fromkeys(("q_norm", "k_norm"), cfg.head_dim)),
     },

@@ -125,7 +125,7 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
         raise StrataError(f"{store.path} lacks the weight {head}, the head: {tied}")
     weights, blocks = layout.read(store, shapes, [block] * n.blocks)
     # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
-    if cfg.tie_word_embeddings and "unembed" in weights and weights["unembed"].equal(weights["embed"]):
+    if cfg.tie_word_embeddings and "unembed" in weights and store.read(head).equal(store.read(embed)):  # on any device
         del weights["unembed"]
     limit = table.limit(cfg) if table.learned_positions is None else n.max_len
     slopes, cap = table.slopes(cfg), table.cap(cfg)

@@ -18,6 +18,7 @@ TYPES: dict[str, dict] = {
     "gemma2": GEMMA,
     "gemma3_text": GEMMA,
     "phi": {},
+    "opt": {"ffn_dim": 80},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
 }
 

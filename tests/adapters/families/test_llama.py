@@ -172,6 +172,7 @@ def test_a_head_beside_tied_embeddings(differs: bool, tmp_path: Path) -> None:
     model = load(tmp_path, dtype="float32", device="cpu")
     assert_same(model, reference, tokens())
     assert model.spec.n_params == reference.num_parameters()
+    assert load(tmp_path, dtype="float32", device="meta").spec == model.spec
 
 
 def test_hash_tells_weights_apart(tmp_path: Path) -> None:
