@@ -20,7 +20,7 @@ from adapters.checkpoints.layout import Layout
 from adapters.errors import StrataError
 from adapters.norms import Norm
 from adapters.roles import shapes_by_role, spec_of, with_heads
-from adapters.rotary import Rotation, kinds_of, rotary, rotate
+from adapters.rotary import Rotation, kinds_of, rotary, rotate, rotation
 from adapters.specs import BlockSpec, ModelSpec
 
 
@@ -151,9 +151,9 @@ class DecoderModel(BlockModel):
         lengths = right_padded(ids, lengths)
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
         positions = positions if start is None else positions + start[:, None]
+        ends = (0 if start is None else start) + (torch.tensor(ids.shape[1]) if lengths is None else lengths)
         if self.ends.limit is not None:
-            ends = (0 if start is None else start) + (torch.tensor(ids.shape[1]) if lengths is None else lengths)
-            if (last := int(torch.as_tensor(ends).max())) > self.ends.limit:
+            if (last := int(ends.max())) > self.ends.limit:
                 raise StrataError(f"{self.spec.name} is read at {last} tokens, and goes up to {self.ends.limit}: give it shorter texts")
             positions = positions.clamp(max=self.ends.limit - 1)  # of padding
         x = F.embedding(ids, self.weights["embed"])
@@ -161,7 +161,7 @@ class DecoderModel(BlockModel):
             x = x * torch.tensor(self.ends.embed_scale, dtype=x.dtype, device=x.device)  # rounded as the embeddings are
         if "positions" in self.weights:
             x = x + F.embedding(positions + self.ends.first_position, self.weights["positions"])
-        rotations = {kind: Rotation(*module(x, positions)) for kind, module in self._rotary.items()}
+        rotations = {kind: rotation(module, x, positions, ends) for kind, module in self._rotary.items()}
         return x, DecoderContext(documents=ids.shape[0], lengths=lengths, rotations=rotations)
 
     def norm(self, x: Tensor) -> Tensor:

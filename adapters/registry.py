@@ -74,6 +74,7 @@ FAMILIES = Table(
         "gpt2": Family("adapters.families.gpt2", ("gpt2",), stock=True),
         "phi": Family("adapters.families.phi", ("phi",), stock=True),
         "opt": Family("adapters.families.opt", ("opt",), stock=True),
+        "phi3": Family("adapters.families.phi3", ("phi3",), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
     },

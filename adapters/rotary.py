@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbedding
+
+from adapters.errors import StrataError
 
 ONE = "all"  # kind of rotation where all layers have the same
 
@@ -30,7 +33,37 @@ def rotary(cfg: PreTrainedConfig, parameters: dict[str, Any]) -> nn.Module:
     """A module from (x, positions) to cosines and sines (positions, T, rotated channels): GPT-NeoX's, which knows partial rotation."""
     own = copy.copy(cfg)
     own.rope_parameters = parameters
-    return GPTNeoXRotaryEmbedding(own)
+    return LongRope(own) if parameters.get("rope_type") == "longrope" else GPTNeoXRotaryEmbedding(own)
+
+
+class LongRope(nn.Module):
+    """Texts that go beyond the original context rotate otherwise, from their first token on (Ding et al. 2024, arXiv:2402.13753).
+
+    transformers goes by the longest text of a batch; here it is each by itself, for scores do not depend on what is beside a text.
+    """
+
+    def __init__(self, cfg: PreTrainedConfig) -> None:
+        super().__init__()
+        self.bound = cfg.rope_parameters["original_max_position_embeddings"]
+        self.short, self.long = GPTNeoXRotaryEmbedding(cfg), GPTNeoXRotaryEmbedding(cfg)
+        self.long.inv_freq = ROPE_INIT_FUNCTIONS["longrope"](cfg, None, seq_len=self.bound + 1)[0]
+        self.short.rope_type = self.long.rope_type = "default"  # no change of frequencies while it runs
+
+    def forward(self, x: Tensor, positions: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+        """`ends` () or (D,): how long each text is up to here. Raises StrataError where one passes the bound behind a past."""
+        long, starts = ends.to(x.device) > self.bound, positions[:, 0]
+        if x.device.type != "meta" and ((starts > 0) & (starts <= self.bound) & long).any():
+            raise StrataError(
+                f"a text goes on beyond {self.bound} tokens, where all of it rotates otherwise (longrope): read it whole, or give less"
+            )
+        (cos, sin), (long_cos, long_sin) = self.short(x, positions), self.long(x, positions)
+        long = long[..., None, None]
+        return torch.where(long, long_cos, cos), torch.where(long, long_sin, sin)
+
+
+def rotation(module: nn.Module, x: Tensor, positions: Tensor, ends: Tensor) -> Rotation:
+    """Of a module of `rotary`, at positions (1 or D, T) of texts that are `ends` () or (D,) tokens long up to here."""
+    return Rotation(*(module(x, positions, ends) if isinstance(module, LongRope) else module(x, positions)))
 
 
 def rotate(q: Tensor, rotation: Rotation) -> Tensor:

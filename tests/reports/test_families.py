@@ -19,6 +19,7 @@ TYPES: dict[str, dict] = {
     "gemma3_text": GEMMA,
     "phi": {},
     "opt": {"ffn_dim": 80},
+    "phi3": {"sliding_window": 9},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
 }
 
