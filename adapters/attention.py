@@ -51,6 +51,7 @@ class Attention:
     window: int | None = None  # so many tokens are seen, the last of them the query's own; None: all up to it
     cap: float | None = None  # a score s becomes cap * tanh(s / cap)
     slopes: Tensor | None = None  # (n_heads,) of ALiBi: a score loses slope * distance
+    coarse: bool = False  # ALiBi as in Falcon's code: slope * position of the key in bf16, added before scores are scaled
     reads: tuple[int, ...] | None = None  # the key-value head of each query head, where groups are not of one size
 
 
@@ -96,10 +97,17 @@ def _by_slices(q: Tensor, k: Tensor, v: Tensor, past: KeyValuePast | None, how: 
         distance = now[:, None, first:last, None] - there[:, None, None, :seen]  # (1 or rows, 1, slice, seen)
         mask = (distance >= 0) & (distance < (how.window or math.inf))
         if how.slopes is not None:
-            bias = -how.slopes.to(wide)[:, None, None] * distance
-            mask = bias.masked_fill(~mask, -math.inf)  # (1 or rows, n_heads, slice, seen)
+            bias = _coarse(how, there[:, :seen], q) if how.coarse else -how.slopes.to(wide)[:, None, None] * distance
+            mask = torch.where(mask, bias, -math.inf)  # (1 or rows, n_heads, slice, seen)
         outs.append(_softmax(q[:, :, first:last], keys[:, :, :seen], values[:, :, :seen], how, mask))
     return torch.cat(outs, 2).to(v.dtype)
+
+
+def _coarse(how: Attention, there: Tensor, q: Tensor) -> Tensor:
+    """Biases (1 or rows, n_heads, 1, seen) of keys at positions (1 or rows, seen), which bf16 rounds in every dtype of the model."""
+    assert how.slopes is not None
+    scale = q.shape[-1] ** -0.5 if how.scale is None else how.scale
+    return (how.slopes.bfloat16()[:, None, None] * there[:, None, None]).to(q.dtype) * scale
 
 
 def _softmax(q: Tensor, k: Tensor, v: Tensor, how: Attention, mask: Tensor | None) -> Tensor:

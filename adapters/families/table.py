@@ -59,6 +59,7 @@ class Decoder:
     parallel: Callable[[Config], bool] = lambda cfg: False
     layers: Callable[[Config], Sequence[Layer]] = layers_of
     slopes: Callable[[Config], Tensor | None] = lambda cfg: None  # of ALiBi
+    coarse_slopes: bool = False  # as in Attention
     cap: Callable[[Config], float | None] = lambda cfg: None  # of attention scores
     learned_positions: int | None = None  # rows of their table in front of the first; None: positions are not learned
     embed_scale: Callable[[Config], float | None] = lambda cfg: None
@@ -87,10 +88,10 @@ class Decoder:
 
 
 class DecoderFamily(NamedTuple):
-    """The model_types of one layout, under the name that they have in the registry."""
+    """Model_types under the name that they have in the registry. What differs in its parts has a function from config.json to a table."""
 
     name: str
-    tables: Mapping[str, Decoder]
+    tables: Mapping[str, Decoder | Callable[[dict], Decoder]]
 
     def build(self, config: dict, store: Store, name: str) -> DecoderModel:
         """A model from the contents of config.json and its checkpoint. Raises StrataError by name of what differs."""
@@ -109,7 +110,8 @@ class DecoderFamily(NamedTuple):
         model_type = config.get("model_type", "")
         if model_type not in self.tables:
             raise unknown(f"model_type of {name}", str(model_type), self.tables)
-        table = self.tables[model_type]
+        found = self.tables[model_type]
+        table = found if isinstance(found, Decoder) else found(config)
         return table, config | table.fill(config)
 
 
@@ -132,7 +134,9 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
     slopes = None if slopes is None else slopes.to(store.device)
     spec, act = spec_of(block, n.heads, parallel=table.parallel(cfg)), ACT2FN[n.act]
     built = [
-        DecoderBlock(spec, w, table.norm, n.eps, act, Attention(layer.scale, layer.window, cap, slopes), layer.rotation)
+        DecoderBlock(
+            spec, w, table.norm, n.eps, act, Attention(layer.scale, layer.window, cap, slopes, table.coarse_slopes), layer.rotation
+        )
         for w, layer in zip(blocks, table.layers(cfg), strict=True)
     ]
     ends = Ends(

@@ -39,6 +39,7 @@ from tests.reference.hf import tiny
 from tests.reference.naive import _silence, _zero_columns
 
 LENGTHS = torch.tensor([37, 11, 20])
+GIVE_PAIRS = ("falcon",)  # model_types of which a block gives the stream and weights of attention
 MIXED = (
     Ablation(blocks={1}, heads={(0, 1), (2, 0)}),
     Ablation(mixers={0}, ffns={1}, heads={(2, 1), (2, 3)}),
@@ -69,7 +70,7 @@ class Pair:
     @torch.no_grad()
     def logits(self, ablation: Ablation) -> Tensor:
         """Of transformers' modules with parts taken out: projections that give nothing, blocks that pass on what they get."""
-        reference = copy.deepcopy(self.reference)
+        reference, pairs = copy.deepcopy(self.reference), self.model.spec.variant in GIVE_PAIRS
         for i, spec in enumerate(self.model.spec.blocks):
             o, down = (reference.get_submodule(self.key(role, i)) for role in ("o", "down"))
             if heads := [head for block, head in ablation.heads if block == i]:
@@ -79,7 +80,7 @@ class Pair:
             if i in ablation.ffns:
                 _silence(down)
             if i in ablation.blocks:
-                self.layer(reference, i).forward = lambda hidden_states, *args, **kwargs: hidden_states
+                self.layer(reference, i).forward = lambda hidden_states, *args, **kwargs: (hidden_states, None) if pairs else hidden_states
         return reference(self.ids, use_cache=False).logits
 
 
@@ -88,7 +89,9 @@ def check_forward(p: Pair) -> None:
     streams: list[Tensor] = []
     zs: list[Tensor] = []
     n = len(p.model.blocks)
-    handles = [p.layer(p.reference, n - 1).register_forward_hook(lambda _, args, out: streams.append(out))]
+    handles = [
+        p.layer(p.reference, n - 1).register_forward_hook(lambda _, args, out: streams.append(out[0] if isinstance(out, tuple) else out))
+    ]
     for i in reversed(range(n)):  # the pre-hooks run in the order of the blocks all the same
         handles.append(p.layer(p.reference, i).register_forward_pre_hook(_first(streams), with_kwargs=True))
         handles.append(p.reference.get_submodule(p.key("o", i)).register_forward_pre_hook(_first(zs), with_kwargs=True))
