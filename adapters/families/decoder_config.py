@@ -22,7 +22,14 @@ from adapters.rotary import ONE, kinds_of
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings")
 HEADS = ("num_attention_heads", "num_key_value_heads")
 OPTIONAL = ("head_dim", "sliding_window")  # sizes that may be missing
-MAY_BE_ZERO = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_parameters.mscale", "rope_parameters.mscale_all_dim")
+MAY_BE_ZERO = (
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "norm_epsilon",
+    "rope_parameters.mscale",
+    "rope_parameters.mscale_all_dim",
+)
 LARGEST = torch.finfo(torch.float32).max  # what is computed with may be no larger
 LAYERS = ("full_attention", "sliding_attention")
 PARTIAL = ("partial_rotary_factor", "rotary_pct")
