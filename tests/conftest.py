@@ -7,7 +7,32 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import record
+
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="write adapters/supported.json and docs/models.md from what passes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.record and (config.option.markexpr or config.option.keyword):
+        raise pytest.UsageError("--record takes all tests: add -m '', and no -k")
+    for item in items:
+        record.note(item)
+
+
+SHOWN: list[record.Shown] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    SHOWN.extend(record.of_report(report))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.option.record and not hasattr(session.config, "workerinput"):
+        record.write(SHOWN)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,9 @@
     def test_contract(check):
         check()
 
-A check takes a float32 model with a context of at least `TIME` tokens and at least two blocks, and raises
-AssertionError. Tiny models with random weights are enough, and better than trained ones: nothing in them is near zero.
+A check takes a float32 or float64 model with a context of at least `TIME` tokens and at least two blocks, and raises
+AssertionError. Tiny models with random weights are enough, and better than trained ones: nothing in them is near zero. Those are
+checked in float64, in which their largest channels leave room for the others.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def check_head_shares(model: BlockModel) -> None:
 
 def check_head_gradients(model: BlockModel) -> None:
     """The gradient that reaches z is the one that comes from x_mid, through what closes the mixer and the projection."""
-    model = cast(model, torch.float32)
+    model = cast(model, torch.promote_types(model.dtype, torch.float32))
     for table in (model.weights, *(block.weights for block in model.blocks)):
         for tensor in table.values():
             tensor.requires_grad_()

@@ -35,7 +35,7 @@ class Factors(TorchFunctionMode):
 def check_spec(model: BlockModel) -> None:
     """Every number of the spec is what the weights say: a part's parameters are those that its output has gradients to, its
     FLOPs those of the matrix products that they are factors of."""
-    model = cast(model, torch.float32)
+    model = cast(model, torch.promote_types(model.dtype, torch.float32))
     spec, tables = model.spec, [model.weights, *(block.weights for block in model.blocks)]
     _equal("n_params", spec.n_params, sum(_size(table.values()) for table in tables))
     _equal("vocab_size, d_model", (spec.vocab_size, spec.d_model), tuple(model.weights["embed"].shape))

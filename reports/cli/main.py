@@ -50,8 +50,10 @@ def _app(stopping: Stopping) -> Callable[..., None]:
 
     from reports.cli import sweep as commands
     from reports.cli import tasks as task_commands
+    from reports.cli.check import check
     from reports.cli.generate import generate
     from reports.cli.machines import WithRay, merge
+    from reports.cli.models import models
     from reports.cli.prune import prune
     from reports.cli.report import compare, report
     from reports.cli.slurm import slurm
@@ -63,7 +65,7 @@ def _app(stopping: Stopping) -> Callable[..., None]:
     )  # fmt: skip
     app.callback()(options)
     studies = (commands.sweep, commands.importance, commands.spans)
-    for command in (fetch, commands.models, *studies, generate, merge, slurm, prune, report, compare):
+    for command in (fetch, models, *studies, generate, merge, slurm, prune, check, report, compare):
         app.command(cls=WithRay if command in studies else None)(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")
     return app

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from adapters.catalogue import titles
 from adapters.errors import StrataError
 from reports.cli import names, studies
 from reports.cli.machines import RayOption, ShardOption, Spread, WorkersOption, job_of, measure
@@ -55,21 +53,6 @@ Margin = Annotated[
     ),
 ]
 Task = Annotated[str | None, typer.Option(help="A benchmark instead of a text: see `strata tasks list`.", show_default=False)]
-
-
-def models(as_json: AsJson = False) -> None:
-    """List the models that come without a hub.
-
-    Example: strata models
-    """
-    if as_json:
-        print(json.dumps(titles()))
-        return
-    from rich.console import Console
-
-    for name, title in titles().items():
-        Console().print(f"[bold]{name}[/]  {title}")
-    Console().print("Any Llama-like folder, .gguf file or hub id works too, for example HuggingFaceTB/SmolLM2-360M.")
 
 
 def sweep(

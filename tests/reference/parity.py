@@ -27,6 +27,7 @@ from adapters.checkpoints.export import Source, remove_blocks
 from adapters.checkpoints.files import open_store
 from adapters.checkpoints.stock import by_transformers
 from adapters.contract import CHECKS, Recorder, assert_close
+from adapters.contract.heads import check_kept_heads
 from adapters.registry import FAMILIES
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
@@ -210,6 +211,16 @@ def check_pruned_files(p: Pair) -> None:
             assert_close(remove_blocks(p.model, removed).run(p.ids), ablated)
 
 
+def check_deletion_of_heads(p: Pair) -> None:
+    """A block on the weights of fewer heads is what the contract says; a skip where heads do not go one by one."""
+    for block in p.model.blocks:
+        try:
+            block.keep_heads([0])
+        except StrataError as error:
+            pytest.skip(str(error))
+    check_kept_heads(p.model)
+
+
 def check_every_key(p: Pair) -> None:
     """Each is needed, and no other is taken."""
     config, adapter = Source.of(p.folder.name, p.model.spec).config, FAMILIES[p.model.spec.family].adapter
@@ -224,7 +235,16 @@ def check_every_key(p: Pair) -> None:
         adapter.build(config, whole, "tiny")
 
 
-PARITY = (check_forward, check_padding, check_ablations, check_means, check_taylor, check_pruned_files, check_every_key)
+PARITY = (
+    check_forward,
+    check_padding,
+    check_ablations,
+    check_means,
+    check_taylor,
+    check_pruned_files,
+    check_deletion_of_heads,
+    check_every_key,
+)
 
 
 def parametrize_against_hf(model_type: str, configs: Mapping[str, Mapping[str, Any]], *, long: bool = False) -> Any:
@@ -235,7 +255,7 @@ def parametrize_against_hf(model_type: str, configs: Mapping[str, Mapping[str, A
     cases = []
     for name, config in configs.items():
         make = functools.cache(functools.partial(Pair, model_type, config))
-        marks = [pytest.mark.long] * (long or bool(cases))
+        marks = [pytest.mark.shows(model_type, against="transformers"), *[pytest.mark.long] * (long or bool(cases))]
         cases += [pytest.param(functools.partial(_of_pair, c, make), id=f"{name}-{c.__name__}", marks=marks) for c in PARITY]
         cases += [pytest.param(functools.partial(_of_model, c, make), id=f"{name}-contract-{c.__name__}", marks=marks) for c in CHECKS]
     return pytest.mark.parametrize("check", cases)

@@ -129,6 +129,7 @@ def test_half_precision_stays_as_it_is(tmp_path: Path) -> None:
     assert torch.equal(written["model.layers.1.mlp.up_proj.weight"], dense["model.layers.2.mlp.up_proj.weight"])
 
 
+@pytest.mark.shows("baichuan", abilities=("export",))
 @pytest.mark.parametrize("variant", variants.BAICHUAN)
 def test_baichuan_keeps_its_fused_weights_and_its_head_as_published(tmp_path: Path, variant: str) -> None:
     (tmp_path / "dense").mkdir()
@@ -164,6 +165,7 @@ def test_code_on_the_hub_is_named_where_it_lies(tmp_path: Path, monkeypatch: pyt
     }
 
 
+@pytest.mark.shows("rwkv", against="rwkv", abilities=("export",))
 @pytest.mark.long  # two processes import the package and torch
 @pytest.mark.parametrize("versions", [variants.RWKV[:-1], variants.RWKV[-1:]], ids=["4-6", "7"])
 def test_every_version_of_native_rwkv_has_its_logits_in_the_rwkv_package(versions: tuple[str, ...], tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_equals_published_code(name: str) -> None:
     assert name.startswith(model.spec.variant)
 
 
+@pytest.mark.shows("baichuan", against="its published operations, written out in fp64")
 @pytest.mark.parametrize("heads", [4, 6])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_plain_operations(kind: str, heads: int) -> None:
@@ -194,6 +195,7 @@ def test_bfloat16_keeps_distances_apart() -> None:
     assert_close(found.float(), attention(q, k, v, alibi).float(), 0.03)  # the rounding of the result alone gives 0.02
 
 
+@pytest.mark.shows("baichuan")
 @parametrize_with_checks({kind: partial(loaded, kind) for kind in KINDS})
 def test_contract(check: Callable[[], None]) -> None:
     check()
@@ -246,6 +248,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.shows("baichuan", checkpoint="baichuan-inc/Baichuan-7B")
 @pytest.mark.parametrize("variant", PUBLISHED)
 def test_published_shapes(variant: str) -> None:
     config, block, n_params = PUBLISHED[variant]

@@ -131,7 +131,12 @@ GEMMA3_270M = {
 
 @pytest.mark.parametrize(
     ("config", "n_params", "windows"),
-    [(GEMMA2_2B, 2_614_341_888, [4096, None] * 13), (GEMMA3_270M, 268_098_176, ([512] * 5 + [None]) * 3)],
+    [
+        pytest.param(GEMMA2_2B, 2_614_341_888, [4096, None] * 13, marks=pytest.mark.shows("gemma2", checkpoint="google/gemma-2-2b")),
+        pytest.param(
+            GEMMA3_270M, 268_098_176, ([512] * 5 + [None]) * 3, marks=pytest.mark.shows("gemma3_text", checkpoint="google/gemma-3-270m")
+        ),
+    ],
     ids=["Gemma-2-2B", "Gemma-3-270M"],
 )
 def test_published_shapes(config: dict, n_params: int, windows: list) -> None:

@@ -86,6 +86,7 @@ SMALL = {
 }
 
 
+@pytest.mark.shows("gpt2", checkpoint="openai-community/gpt2")
 def test_published_shapes() -> None:
     d = 768
     block = {

@@ -74,6 +74,7 @@ def keys(d: int, ffn: int, vocab: int, blocks: int) -> dict[str, tuple[int, ...]
     return ends | {f"gpt_neox.layers.{i}.{key}": shape for i in range(blocks) for key, shape in block.items()}
 
 
+@pytest.mark.shows("gpt_neox", checkpoint="EleutherAI/pythia-160m")
 def test_published_shapes() -> None:
     model = meta(build, PYTHIA_160M, keys(768, 3072, 50304, 12))
     assert model.spec.n_params == 162_322_944

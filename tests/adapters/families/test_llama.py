@@ -20,6 +20,7 @@ from adapters.families.llama import build
 from tests.adapters.published import published
 from tests.reference.hf import observe, tiny
 from tests.reference.naive import naive_nll
+from tests.reference.parity import parametrize_against_hf
 from tests.shared_data import shared
 
 ODD = {"head_dim": 20, "num_attention_heads": 6, "num_key_value_heads": 3}
@@ -250,6 +251,23 @@ def test_contract(check: Callable[[], None]) -> None:
     check()
 
 
+@parametrize_against_hf(
+    "llama", {"plain": {}, "biases, tied": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}}, long=True
+)
+def test_llama_in_all_that_it_can(check) -> None:
+    check()
+
+
+@parametrize_against_hf("mistral", {"slides": {"sliding_window": 9}, "plain": {"sliding_window": None, "head_dim": 20}}, long=True)
+def test_mistral_in_all_that_it_can(check) -> None:
+    check()
+
+
+@parametrize_against_hf("qwen3", {"odd": {"head_dim": 20}, "biases": {"attention_bias": True, "num_key_value_heads": 4}}, long=True)
+def test_qwen3_in_all_that_it_can(check) -> None:
+    check()
+
+
 def block_shapes(d: int, kv: int, ffn: int, old: bool) -> dict[str, tuple[int, ...]]:
     return {
         "input_layernorm.weight": (d,),
@@ -309,6 +327,7 @@ LLAMA_3_8B = LLAMA_2_7B | {
 }
 
 
+@pytest.mark.shows("llama", checkpoint="meta-llama/Llama-2-7b-hf")
 @pytest.mark.parametrize(
     ("config", "block", "n_params", "n_heads", "n_kv_heads"),
     [

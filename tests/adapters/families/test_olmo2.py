@@ -57,6 +57,7 @@ OLMO2_1B = {
 }
 
 
+@pytest.mark.shows("olmo2", checkpoint="allenai/OLMo-2-0425-1B")
 def test_published_shapes() -> None:
     d, ffn, vocab = 2048, 8192, 100352
     block = {

@@ -124,6 +124,7 @@ def test_version_4_equals_transformers(saved: str, tmp_path: Path) -> None:
     assert_close(model.run(ids), model_of(native).run(ids), 1e-6)
 
 
+@pytest.mark.shows("rwkv7", against="the native layout of RWKV-7", abilities=("blocks",))
 @pytest.mark.parametrize(
     "said", [{"norm_eps": 1e-5}, {}, {"norm_eps": 1e-5, "layer_norm_epsilon": 0.1}], ids=["said", "default", "another"]
 )
@@ -149,6 +150,7 @@ def test_written_as_it_was_read(version: str) -> None:
 MODELS = {f"rwkv-{version}": lambda version=version: random_model(version) for version in VERSIONS}
 
 
+@pytest.mark.shows("rwkv")
 @parametrize_with_checks(MODELS)
 def test_contract(check: Callable[[], None]) -> None:
     with torch.inference_mode(False):
@@ -297,6 +299,7 @@ def test_bfloat16_keeps_decays_exact(tmp_path: Path) -> None:
     assert {role for role, t in model.blocks[0].weights.items() if t.dtype == torch.float32} == {"decay", "bonus"}
 
 
+@pytest.mark.shows("rwkv", checkpoint="BlinkDL/rwkv-7-world")
 @pytest.mark.parametrize(
     ("version", "sizes", "n_params"),
     [

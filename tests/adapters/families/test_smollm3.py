@@ -29,7 +29,14 @@ def test_smollm3(check) -> None:
     check()
 
 
-@parametrize_against_hf("qwen2", {"last slide": {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}}, long=True)
+@parametrize_against_hf(
+    "qwen2",
+    {
+        "last slide": {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1},
+        "tied": {"tie_word_embeddings": True, "num_key_value_heads": 4},
+    },
+    long=True,
+)
 def test_qwen2(check) -> None:
     check()
 
@@ -94,7 +101,12 @@ QWEN_1_5_05B = {
 
 
 @pytest.mark.parametrize(
-    ("config", "kv", "n_params"), [(SMOLLM3_3B, 512, 3_075_098_624), (QWEN_1_5_05B, 1024, 463_987_712)], ids=["SmolLM3-3B", "Qwen1.5-0.5B"]
+    ("config", "kv", "n_params"),
+    [
+        pytest.param(SMOLLM3_3B, 512, 3_075_098_624, marks=pytest.mark.shows("smollm3", checkpoint="HuggingFaceTB/SmolLM3-3B")),
+        pytest.param(QWEN_1_5_05B, 1024, 463_987_712, marks=pytest.mark.shows("qwen2", checkpoint="Qwen/Qwen1.5-0.5B")),
+    ],
+    ids=["SmolLM3-3B", "Qwen1.5-0.5B"],
 )
 def test_published_shapes(config: dict, kv: int, n_params: int) -> None:
     d = config["hidden_size"]

@@ -86,6 +86,7 @@ def test_random_sets_equal_the_loop(variant: str, data: st.DataObject) -> None:
     assert_equals_the_loop(m, chosen, lambda a, row: again(variant, a, row))
 
 
+@pytest.mark.shows("baichuan", abilities=("blocks", "heads"))
 @pytest.mark.parametrize("variant", BAICHUAN)
 def test_equals_the_loop_on_published_operations(variant: str) -> None:
     def logits(ablation: Ablation, row: Tensor) -> Tensor:
@@ -96,6 +97,7 @@ def test_equals_the_loop_on_published_operations(variant: str) -> None:
     assert_equals_the_loop(m, everything(m), logits)
 
 
+@pytest.mark.shows("rwkv", against="rwkv", abilities=("blocks", "heads"))
 @pytest.mark.parametrize("variants", [RWKV[:-1], RWKV[-1:]], ids=["4-6", "7"])
 def test_equals_the_loop_on_the_rwkv_package(variants: tuple[str, ...], tmp_path: Path) -> None:
     """One process for many runs, since the package takes seconds to import."""
