@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 RECORD = Path(__file__).with_name("supported.json")
-UNKNOWN = "not recorded"
+UNKNOWN = "–"  # not recorded
 ABILITIES = {  # of a model_type, and what the tests of it have shown
     "blocks": "logits, streams and every ablation of blocks, mixers and ffns",
     "heads": "ablations of heads, where there are any (RWKV-4 has none)",
@@ -73,6 +73,7 @@ def page(found: Sequence[Row]) -> str:
             *lines,
             "",
             *(f"- *{ability}*: {what}" for ability, what in ABILITIES.items()),
+            f"- {UNKNOWN}: not recorded",
             "- *equal to*: what computes the same numbers, and is not part of the project",
             "- *published keys*: a checkpoint whose list of keys, shapes and number of parameters are in the tests",
             *(["", "Where a cell says no:", "", *why] if why else []),

@@ -9,7 +9,7 @@ import typer
 
 from adapters.catalogue import titles
 from adapters.plugins import installed
-from adapters.supported import HEADER, cells, rows
+from adapters.supported import ABILITIES, rows
 from reports.cli.options import AsJson
 
 Supported = Annotated[bool, typer.Option("--supported", help="Which model_types are supported, and what of each is verified.")]
@@ -33,10 +33,12 @@ def models(supported: Supported = False, as_json: AsJson = False) -> None:
         console.print("Any folder, .gguf file or hub id of a model_type that `strata models --supported` lists works too,")
         console.print("for example HuggingFaceTB/SmolLM2-360M.")
         return
-    table = Table(*HEADER, title="by model_type of config.json; a cell is filled by tests that passed")
+    table = Table("model_type", *ABILITIES, "equal to", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for row in rows():
-        table.add_row(*cells(row))
+        table.add_row(row.model_type, *row.cells.values(), row.against)
     console.print(table)
+    console.print("By model_type of config.json. A cell is filled by tests that passed; variants and checkpoints: --json, docs/models.md.")
     for row in rows():
         for reason in row.reasons:
             console.print(f"{row.model_type}, {reason}")
