@@ -76,6 +76,7 @@ FAMILIES = Table(
         "opt": Family("adapters.families.opt", ("opt",), stock=True),
         "phi3": Family("adapters.families.phi3", ("phi3",), stock=True),
         "falcon": Family("adapters.families.falcon", ("falcon",), stock=True),
+        "stablelm": Family("adapters.families.stablelm", ("stablelm",), stock=True),
         "starcoder2": Family("adapters.families.starcoder2", ("starcoder2",), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),

@@ -20,6 +20,7 @@ TYPES: dict[str, dict] = {
     "phi": {},
     "opt": {"ffn_dim": 80},
     "phi3": {"sliding_window": 9},
+    "stablelm": {"use_parallel_residual": True},
     "starcoder2": {"sliding_window": 9},
     "falcon": {"ffn_hidden_size": 80, "alibi": True},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
