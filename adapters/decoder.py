@@ -59,7 +59,7 @@ class DecoderBlock:
 
     def mix(self, x: Tensor, ctx: DecoderContext, past: AnyPast | None = None) -> MixerOutput:
         h = self._norm(x, "mixer_norm")
-        q, k = (self._heads(self._by_heads_normed(self._linear(h, role), role + "_norm")) for role in "qk")
+        q, k = (self._heads(self._by_heads_normed(self._linear(h, role), role)) for role in "qk")
         v = self._heads(self._linear(h, "v"))  # (rows, heads, T, head_dim)
         if self.rotation is not None:
             q, k = (rotate(t, ctx.rotations[self.rotation]) for t in (q, k))
@@ -104,10 +104,9 @@ class DecoderBlock:
         return self.norm(x, self.weights[role], self.eps, self.weights.get(f"{role}_bias")) if role in self.weights else x
 
     def _by_heads_normed(self, x: Tensor, role: str) -> Tensor:
-        """x (rows, T, heads * head_dim) under a norm of each head, of all heads together, or none, as its weight is long."""
-        if role not in self.weights:
-            return x
-        return self._norm(x.unflatten(-1, (-1, self.weights[role].shape[-1])), role).flatten(-2)
+        """x (rows, T, heads * head_dim) under one norm of all heads (as its weight is long) or for each, under own ones, or none."""
+        norm = role + ("_norms" if role + "_norms" in self.weights else "_norm")
+        return self._norm(x.unflatten(-1, (-1, self.weights[norm].shape[-1])), norm).flatten(-2) if norm in self.weights else x
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.spec.head_dim)).transpose(1, 2)

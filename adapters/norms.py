@@ -23,7 +23,10 @@ def rms_norm_of_one_more(x: Tensor, weight: Tensor, eps: float, bias: Tensor | N
 
 
 def layer_norm(x: Tensor, weight: Tensor, eps: float, bias: Tensor | None = None) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    """`weight` may have axes in front: a norm for each head, (heads, d)."""
+    if weight.dim() == 1:
+        return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    return F.layer_norm(x, x.shape[-1:], None, None, eps) * weight
 
 
 def _unit(x: Tensor, eps: float) -> Tensor:

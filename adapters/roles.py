@@ -35,6 +35,8 @@ ROLES: dict[str, Role] = {
     "q_bias": Role("mixer", heads=0),
     **dict.fromkeys(("k_bias", "v_bias"), Role("mixer", heads=0, grouped=True)),
     **dict.fromkeys(("o_bias", "q_norm", "q_norm_bias", "k_norm", "k_norm_bias"), Role("mixer")),
+    "q_norms": Role("mixer", heads=0),  # a row for each head
+    "k_norms": Role("mixer", heads=0, grouped=True),
     # time-mix
     **dict.fromkeys(("head_norm", "head_norm_bias", "decay", "bonus", "log_bonus"), Role("mixer", heads=0)),
     **dict.fromkeys(("w0", "a0", "v0", "k_k", "k_a", "r_k"), Role("mixer", heads=0)),

@@ -74,11 +74,13 @@ class Source:
         """
         changed = changed or {}
         kept = remaining(self.spec, removed)
+        rows = max((block.n_heads or 1 for block in self.spec.blocks), default=1)  # at most, where each is a tensor of its own
         keys = {slot.key: slot.key for slot in self.layout.model.values()} | {
-            slot.key.format(i=new): slot.key.format(i=old)
+            there: here
             for new, old in enumerate(kept)
             for role, slot in self.layout.block.items()
             if new or role not in VALUE_RESIDUAL
+            for there, here in zip(slot.keys(new, rows), slot.keys(old, rows), strict=True)
         }
         keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}

@@ -17,15 +17,25 @@ from adapters.errors import StrataError
 class Slot:
     """Where a role's tensor stands: a key (with {i} for the block), and with which other roles its rows are in one tensor."""
 
-    key: str
+    key: str  # with {h} where each of its rows is a tensor of its own, of that number
     fused: tuple[str, ...] = ()  # roles whose rows are in one tensor, in their order; empty: it is alone there
     grouped: bool = False  # the order is repeated for each key-value head: its queries, its key, its value, then those of the next
     transposed: bool = False  # saved the other way round
     lead: int = 0  # axes of size one in front of it when it is saved; axes of size one do not matter when it is read
     exact: bool = False  # never held in less than fp32
 
+    def keys(self, i: int, rows: int) -> list[str]:
+        """Of its tensors in block `i`, when the role has so many rows."""
+        return [self.key.format(i=i, h=h) for h in range(rows if self.in_rows else 1)]
+
+    @property
+    def in_rows(self) -> bool:
+        return "{h}" in self.key
+
     def stored(self, shape: tuple[int, ...], rows: Sequence[int]) -> tuple[int, ...]:
-        """Shape on disk of a role's shape, where the tensor has `rows` of each role that is fused."""
+        """Shape on disk of a role's shape, where the tensor has `rows` of each role that is fused; of each tensor, if it has several."""
+        if self.in_rows:
+            return shape[1:]
         shape = (sum(rows), *shape[1:])
         return (1,) * self.lead + (shape[::-1] if self.transposed else shape)
 
@@ -60,7 +70,8 @@ class Layout:
         Raises StrataError on a missing key, an unknown key and a wrong shape, before any tensor is read.
         """
         slots = [self._slots(store, self.model, model, 0), *(self._slots(store, self.block, b, i) for i, b in enumerate(blocks))]
-        used = {slot.key for table in slots for slot in table.values()}
+        wanted = [(slot, shapes[role]) for table, shapes in zip(slots, (model, *blocks), strict=True) for role, slot in table.items()]
+        used = {key for slot, shape in wanted for key in slot.keys(0, shape[0])}
         extra = sorted(key for key in store.shapes if key not in used and not key.endswith(self.ignored or ("\0",)))
         if extra:
             raise StrataError(
@@ -72,16 +83,10 @@ class Layout:
     def _slots(self, store: Store, table: Mapping[str, Slot], shapes: Shapes, i: int) -> dict[str, Slot]:
         slots = {}
         for role, shape in shapes.items():
-            slot = replace(table[role], key=table[role].key.format(i=i))
-            found, expected = store.shapes.get(slot.key), slot.stored(shape, [shapes[other][0] for other in slot.fused or (role,)])
-            if found is None:
-                raise StrataError(f"{store.path} lacks the weight {slot.key}: it is incomplete, or config.json is of another model")
-            if 0 in found:
-                saved = "it was saved under DeepSpeed ZeRO-3, which leaves placeholders: gather the weights (zero_to_fp32.py)"
-                raise StrataError(f"{store.path}: {slot.key} is empty ({_size(found)}): {saved}")
-            if _squeezed(found) != _squeezed(expected):
-                sizes = f"is {_size(found)}, the configuration says {_size(expected)}"
-                raise StrataError(f"{store.path}: {slot.key} {sizes}: config.json is of another model")
+            slot = replace(table[role], key=table[role].key.format(i=i, h="{h}"))
+            expected = slot.stored(shape, [shapes[other][0] for other in slot.fused or (role,)])
+            for key in slot.keys(i, shape[0]):
+                _require(store, key, expected)
             slots[role] = slot
         return slots
 
@@ -94,7 +99,8 @@ class Layout:
                 if slot.fused and role != slot.fused[0]:
                     continue  # written with the first of them
                 whole = _joined([roles[other] for other in slot.fused or (role,)], self.groups if slot.grouped else 1)
-                tensors[slot.key.format(i=i)] = (whole.mT if slot.transposed else whole)[(None,) * slot.lead].contiguous()
+                pieces = whole.unbind() if slot.in_rows else [(whole.mT if slot.transposed else whole)[(None,) * slot.lead]]
+                tensors |= {key: t.contiguous() for key, t in zip(slot.keys(i, len(pieces)), pieces, strict=True)}
         return tensors
 
 
@@ -116,10 +122,8 @@ class Store:
         """Tensors by role on the device, in the dtype. Raises StrataError on a tensor of no floating-point type."""
         out = {}
         for role, slot in slots.items():
-            tensor = self.read(slot.key)
-            if not tensor.is_floating_point():
-                found = f"{slot.key} holds {str(tensor.dtype).removeprefix('torch.')} where floats are expected"
-                raise StrataError(f"{self.path}: {found}: use the checkpoint before it was quantised or converted")
+            pieces = [self._floats(key) for key in slot.keys(0, shapes[role][0])]
+            tensor = torch.stack(pieces) if slot.in_rows else pieces[0]
             tensor = tensor.mT if slot.transposed else tensor
             if slot.fused:
                 rows = [shapes[other][0] for other in slot.fused]
@@ -127,6 +131,13 @@ class Store:
             dtype = torch.promote_types(self.dtype, torch.float32) if slot.exact else self.dtype
             out[role] = tensor.reshape(shapes[role]).to(self.device, dtype, copy=True).contiguous()
         return out
+
+    def _floats(self, key: str) -> Tensor:
+        tensor = self.read(key)
+        if not tensor.is_floating_point():
+            found = f"{key} holds {str(tensor.dtype).removeprefix('torch.')} where floats are expected"
+            raise StrataError(f"{self.path}: {found}: use the checkpoint before it was quantised or converted")
+        return tensor
 
     @property
     def nbytes(self) -> int:
@@ -145,6 +156,19 @@ class Store:
             if tensor.device.type != "meta":
                 digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
+
+
+def _require(store: Store, key: str, expected: tuple[int, ...]) -> None:
+    """Raises StrataError when there is no tensor of this shape."""
+    found = store.shapes.get(key)
+    if found is None:
+        raise StrataError(f"{store.path} lacks the weight {key}: it is incomplete, or config.json is of another model")
+    if 0 in found:
+        saved = "it was saved under DeepSpeed ZeRO-3, which leaves placeholders: gather the weights (zero_to_fp32.py)"
+        raise StrataError(f"{store.path}: {key} is empty ({_size(found)}): {saved}")
+    if _squeezed(found) != _squeezed(expected):
+        sizes = f"is {_size(found)}, the configuration says {_size(expected)}"
+        raise StrataError(f"{store.path}: {key} {sizes}: config.json is of another model")
 
 
 def _joined(parts: Sequence[Tensor], groups: int) -> Tensor:

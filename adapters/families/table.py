@@ -50,7 +50,7 @@ class Decoder:
     reads: tuple[str, ...] = ()  # keys of config.json that are computed here, and refused elsewhere (`decoder_config.NEUTRAL`)
     fill: Callable[[dict], dict] = lambda config: {}  # keys that config.json leaves to a rule
     norm: Norm = rms_norm
-    vectors: Callable[[Config], Mapping[str, int]] = lambda cfg: {}  # roles of norms beside those on the stream -> their length
+    vectors: Callable[[Config], Mapping[str, int | tuple[int, ...]]] = lambda cfg: {}  # roles of norms beside those on the stream -> size
     norms: tuple[str, ...] = ("mixer_norm", "ffn_norm")  # roles of norms on the stream
     norm_bias: bool = False
     unembed_bias: bool = False
@@ -84,7 +84,7 @@ class Decoder:
         matrices |= ({"gate": (n.d_ffn, n.d)} if self.gated else {}) | {"up": (n.d_ffn, n.d), "down": (n.d, n.d_ffn)}
         norms: Shapes = {role + end: (n.d,) for role in self.norms for end in ("", "_bias")[: 1 + self.norm_bias]}
         biases = {f"{role}_bias": matrices[role][:1] for role in self.biased(cfg)}
-        return matrices | biases | norms | {role: (length,) for role, length in self.vectors(cfg).items()}
+        return matrices | biases | norms | {role: (size,) if isinstance(size, int) else size for role, size in self.vectors(cfg).items()}
 
 
 class DecoderFamily(NamedTuple):

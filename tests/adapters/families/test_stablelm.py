@@ -9,12 +9,13 @@ from tests.adapters.published import meta
 from tests.reference.parity import parametrize_against_hf, refuses
 
 VARIANTS = {
-    "biases": {"use_qkv_bias": True, "layer_norm_eps": 0.1, "num_key_value_heads": 4, "partial_rotary_factor": 0.5},
+    "norms of heads": {"qk_layernorm": True, "layer_norm_eps": 0.1, "partial_rotary_factor": 0.5},
+    "biases": {"use_qkv_bias": True, "num_key_value_heads": 4, "partial_rotary_factor": 0.5},
     "parallel": {"use_parallel_residual": True, "tie_word_embeddings": True, "partial_rotary_factor": 0.34},
 }
 
 
-@parametrize_against_hf("stablelm", VARIANTS, long=True)
+@parametrize_against_hf("stablelm", VARIANTS)
 def test_stablelm(check) -> None:
     check()
 
@@ -50,20 +51,42 @@ STABLELM_2_1_6B = {
     "use_qkv_bias": True,
     "vocab_size": 100352,
 }
+STABLELM_2_12B = STABLELM_2_1_6B | {
+    "head_dim": 160,
+    "hidden_size": 5120,
+    "intermediate_size": 13824,
+    "num_hidden_layers": 40,
+    "num_key_value_heads": 8,
+    "qk_layernorm": True,
+    "use_parallel_residual": True,
+    "use_qkv_bias": False,
+}
 
 
-def test_published_shapes() -> None:
-    d, ffn, vocab = 2048, 5632, 100352
+@pytest.mark.parametrize(
+    ("config", "n_params", "parallel"),
+    [(STABLELM_2_1_6B, 1_644_515_328, False), (STABLELM_2_12B, 12_143_185_920, True)],
+    ids=["StableLM-2-1.6B", "StableLM-2-12B"],
+)
+def test_published_shapes(config: dict, n_params: int, parallel: bool) -> None:
+    d, ffn, vocab, head_dim = config["hidden_size"], config["intermediate_size"], 100352, config["hidden_size"] // 32
+    rows = {"q": d, "k": config["num_key_value_heads"] * head_dim, "v": config["num_key_value_heads"] * head_dim}
     block = {
-        **{f"self_attn.{role}_proj.weight": (d, d) for role in "qkvo"},
-        **{f"self_attn.{role}_proj.bias": (d,) for role in "qkv"},
+        **{f"self_attn.{role}_proj.weight": (n, d) for role, n in rows.items()},
+        "self_attn.o_proj.weight": (d, d),
         **dict.fromkeys(("mlp.gate_proj.weight", "mlp.up_proj.weight"), (ffn, d)),
         "mlp.down_proj.weight": (d, ffn),
-        **{f"{norm}.{end}": (d,) for norm in ("input_layernorm", "post_attention_layernorm") for end in ("weight", "bias")},
+        **dict.fromkeys(("input_layernorm.weight", "input_layernorm.bias"), (d,)),
     }
+    if parallel:
+        block |= {f"self_attn.{role}_layernorm.norms.{h}.weight": (head_dim,) for role, n in (("q", 32), ("k", 8)) for h in range(n)}
+    else:
+        block |= {f"self_attn.{role}_proj.bias": (d,) for role in "qkv"}
+        block |= dict.fromkeys(("post_attention_layernorm.weight", "post_attention_layernorm.bias"), (d,))
     ends = {"model.embed_tokens.weight": (vocab, d), "lm_head.weight": (vocab, d)}
     ends |= dict.fromkeys(("model.norm.weight", "model.norm.bias"), (d,))
-    model = meta(build, STABLELM_2_1_6B, ends | {f"model.layers.{i}.{key}": shape for i in range(24) for key, shape in block.items()})
-    assert model.spec.n_params == 1_644_515_328
-    assert {(b.n_heads, b.head_dim, b.parallel) for b in model.spec.blocks} == {(32, 64, False)}
+    n = config["num_hidden_layers"]
+    model = meta(build, config, ends | {f"model.layers.{i}.{key}": shape for i in range(n) for key, shape in block.items()})
+    assert model.spec.n_params == n_params
+    assert {(b.n_heads, b.head_dim, b.parallel) for b in model.spec.blocks} == {(32, head_dim, parallel)}
     assert model.config.rope_parameters["partial_rotary_factor"] == pytest.approx(0.25)
