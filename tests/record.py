@@ -24,7 +24,7 @@ CHECKS = {  # of the contract and of parity -> the ability that they show
     "ablations": ("blocks", "heads"),
     **dict.fromkeys(("means", "taylor"), ("heads",)),
     "deletion_of_heads": ("deletion",),
-    **dict.fromkeys(("cut_in_two", "past_of_edges", "past_rows"), ("pasts",)),
+    **dict.fromkeys(("cut_in_two", "past_of_edges", "past_rows", "texts"), ("pasts",)),
     **dict.fromkeys(("pruned_files", "files", "every_key"), ("export",)),
 }
 CASE = re.compile(r"\[(?P<variant>.*?)(-contract)?-check_(?P<check>\w+)\]$")

@@ -28,9 +28,11 @@ from adapters.checkpoints.files import open_store
 from adapters.checkpoints.stock import by_transformers
 from adapters.contract import CHECKS, Recorder, assert_close
 from adapters.contract.heads import check_kept_heads
+from adapters.families.rwkv.tokenizers import ByteTokenizer
 from adapters.registry import FAMILIES
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
+from analysis.engine.decoding import Prompt, decode
 from analysis.engine.mean_ablation import part_means, with_means
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
@@ -69,7 +71,7 @@ class Pair:
         return reference.get_submodule(key[: key.index(f".{i}.") + len(f".{i}")])
 
     @torch.no_grad()
-    def logits(self, ablation: Ablation) -> Tensor:
+    def logits(self, ablation: Ablation, ids: Tensor | None = None) -> Tensor:
         """Of transformers' modules with parts taken out: projections that give nothing, blocks that pass on what they get."""
         reference, pairs = copy.deepcopy(self.reference), self.model.spec.variant in GIVE_PAIRS
         for i, spec in enumerate(self.model.spec.blocks):
@@ -82,7 +84,7 @@ class Pair:
                 _silence(down)
             if i in ablation.blocks:
                 self.layer(reference, i).forward = lambda hidden_states, *args, **kwargs: (hidden_states, None) if pairs else hidden_states
-        return reference(self.ids, use_cache=False).logits
+        return reference(self.ids if ids is None else ids, use_cache=False).logits
 
 
 def check_forward(p: Pair) -> None:
@@ -221,6 +223,19 @@ def check_deletion_of_heads(p: Pair) -> None:
     check_kept_heads(p.model)
 
 
+def check_texts(p: Pair) -> None:
+    """What is written under all ablations at once is what transformers' modules find likeliest, reading all of it for each token."""
+    model = copy.copy(p.model)
+    model.tokenizer, model.end_tokens = ByteTokenizer(), ()
+    lengths = (9, 4, 14)
+    prompts = [Prompt(tuple(p.ids[d, :n].tolist()), 5) for d, n in enumerate(lengths)]
+    chosen = plan(model.spec, [*MIXED, Ablation(blocks={1})])
+    for found in decode(model, chosen, prompts):
+        text = torch.cat([p.ids[found.prompt, : lengths[found.prompt]], torch.tensor(found.tokens)])
+        expected = p.logits(chosen.ablations[found.ablation], text[None])[0, lengths[found.prompt] - 1 : -1].argmax(-1)
+        assert found.tokens == expected.tolist()
+
+
 def check_every_key(p: Pair) -> None:
     """Each is needed, and no other is taken."""
     config, adapter = Source.of(p.folder.name, p.model.spec).config, FAMILIES[p.model.spec.family].adapter
@@ -243,6 +258,7 @@ PARITY = (
     check_taylor,
     check_pruned_files,
     check_deletion_of_heads,
+    check_texts,
     check_every_key,
 )
 
