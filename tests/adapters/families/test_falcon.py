@@ -13,11 +13,11 @@ from tests.reference.parity import Pair, parametrize_against_hf, refuses
 SIZES = {"ffn_hidden_size": 80}
 NEW = SIZES | {"new_decoder_architecture": True, "num_kv_heads": 2}
 VARIANTS = {
-    "groups, two norms": NEW,
+    "two norms": NEW,
     "multi-query": SIZES | {"bias": True, "layer_norm_epsilon": 0.1, "num_kv_heads": 4, "tie_word_embeddings": True},
-    "groups, one norm": NEW | {"num_ln_in_parallel_attn": 1, "activation": "gelu_new"},
-    "in sequence, linear biases": SIZES | {"parallel_attn": False, "multi_query": False, "alibi": True, "bias": True},
-    "parallel, linear biases": SIZES | {"alibi": True},
+    "one norm": NEW | {"num_ln_in_parallel_attn": 1, "activation": "gelu_new"},
+    "linear biases": SIZES | {"parallel_attn": False, "multi_query": False, "alibi": True, "bias": True},
+    "parallel linear biases": SIZES | {"alibi": True},
     "heads by themselves": SIZES | {"multi_query": False, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 100.0}},
 }
 
@@ -74,6 +74,7 @@ FALCON_40B = FALCON_7B | {
 }
 
 
+@pytest.mark.shows("falcon", checkpoint="tiiuae/falcon-7b")
 @pytest.mark.parametrize(
     ("config", "kv", "norms", "n_params"),
     [(FALCON_7B, 1, ["input_layernorm"], 6_921_720_704), (FALCON_40B, 8, ["ln_attn", "ln_mlp"], 41_303_293_952)],

@@ -85,6 +85,7 @@ OPT_125M = {
 }
 
 
+@pytest.mark.shows("opt", checkpoint="facebook/opt-125m")
 def test_published_shapes() -> None:
     d, ffn, vocab = 768, 3072, 50272
     block = {

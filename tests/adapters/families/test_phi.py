@@ -54,6 +54,7 @@ PHI_2 = {
 }
 
 
+@pytest.mark.shows("phi", checkpoint="microsoft/phi-2")
 def test_published_shapes() -> None:
     d, ffn, vocab = 2560, 10240, 51200
     block = {

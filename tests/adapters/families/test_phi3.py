@@ -98,6 +98,7 @@ PHI4_MINI = PHI3_MINI | {  # its 48 factors are other numbers
 }
 
 
+@pytest.mark.shows("phi3", checkpoint="microsoft/Phi-3-mini-4k-instruct")
 @pytest.mark.parametrize(
     ("config", "n_params", "rotated"), [(PHI3_MINI, 3_821_079_552, 96), (PHI4_MINI, 3_836_021_760, 96)], ids=["Phi-3-mini", "Phi-4-mini"]
 )

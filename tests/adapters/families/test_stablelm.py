@@ -63,6 +63,7 @@ STABLELM_2_12B = STABLELM_2_1_6B | {
 }
 
 
+@pytest.mark.shows("stablelm", checkpoint="stabilityai/stablelm-2-1_6b")
 @pytest.mark.parametrize(
     ("config", "n_params", "parallel"),
     [(STABLELM_2_1_6B, 1_644_515_328, False), (STABLELM_2_12B, 12_143_185_920, True)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adapters.families.starcoder2 import build
 from tests.adapters.published import meta
 from tests.reference.parity import parametrize_against_hf, refuses
@@ -56,6 +58,7 @@ STARCODER2_3B = {
 }
 
 
+@pytest.mark.shows("starcoder2", checkpoint="bigcode/starcoder2-3b")
 def test_published_shapes() -> None:
     d, ffn, kv = 3072, 12288, 256
     rows = {"self_attn.q_proj": (d, d), "self_attn.k_proj": (kv, d), "self_attn.v_proj": (kv, d), "self_attn.o_proj": (d, d)}
