@@ -47,6 +47,7 @@ class DecoderBlock:
     act: Callable[[Tensor], Tensor]
     attention: Attention
     rotation: str | None  # its kind; None: queries and keys do not rotate
+    residual: float | None = None  # by which is multiplied what a part gives
 
     def with_weights(self, weights: dict[str, Tensor]) -> DecoderBlock:
         return replace(self, weights=weights)
@@ -66,11 +67,11 @@ class DecoderBlock:
         out, after = attend(q, k, v, ctx, past, self.attention)
         z = out.transpose(1, 2)  # (rows, T, n_heads, head_dim)
         delta = self.project(z)
-        return MixerOutput(delta + self.weights["o_bias"] if "o_bias" in self.weights else delta, z, after)
+        return MixerOutput(delta + self._scaled(self.weights["o_bias"]) if "o_bias" in self.weights else delta, z, after)
 
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
-        return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+        return self._scaled(F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1)))
 
     def close(self, delta: Tensor) -> Tensor:
         return self._norm(delta, "mixer_post_norm")
@@ -79,7 +80,7 @@ class DecoderBlock:
         h = self._norm(x, "ffn_norm" if "ffn_norm" in self.weights else "mixer_norm")
         up = self._linear(h, "up")
         inner = self.act(self._linear(h, "gate")) * up if "gate" in self.weights else self.act(up)
-        return self._norm(self._linear(inner, "down"), "ffn_post_norm"), None
+        return self._norm(self._scaled(self._linear(inner, "down")), "ffn_post_norm"), None
 
     def keep_heads(self, kept: Sequence[int]) -> DecoderBlock:
         n = self.spec.n_heads or 0
@@ -96,6 +97,9 @@ class DecoderBlock:
         slopes = None if self.attention.slopes is None else self.attention.slopes[list(kept)]
         attention = replace(self.attention, reads=None if equal else reads, slopes=slopes)
         return replace(self, spec=spec if equal else replace(spec, n_kv_heads=None), weights=weights, attention=attention)
+
+    def _scaled(self, delta: Tensor) -> Tensor:
+        return delta if self.residual is None else delta * self.residual
 
     def _linear(self, x: Tensor, role: str) -> Tensor:
         return F.linear(x, self.weights[role], self.weights.get(f"{role}_bias"))

@@ -30,6 +30,7 @@ MAY_BE_ZERO = (
     "rope_parameters.mscale",
     "rope_parameters.mscale_all_dim",
 )
+FACTORS = ("embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling", "logit_scale", "clip_qkv")
 LARGEST = torch.finfo(torch.float32).max  # what is computed with may be no larger
 LAYERS = ("full_attention", "sliding_attention")
 PARTIAL = ("partial_rotary_factor", "rotary_pct")
@@ -94,7 +95,8 @@ def configuration(
         if said not in valid:
             raise unknown(f"{noun} of {name}", str(said), valid)
     _require_sizes(cfg, name, names)
-    _require_numbers({eps: getattr(cfg, eps)} | rope, name)
+    factors = {key: config[key] for key in reads if key in FACTORS and config.get(key) is not None}
+    _require_numbers({eps: getattr(cfg, eps)} | factors | rope, name)
     _require_layers(cfg, name)
     _refuse_others(config | rope, reads + (PARTIAL if "proportional" in types else ()), name)
     return cfg

@@ -61,6 +61,7 @@ class Decoder:
     slopes: Callable[[Config], Tensor | None] = lambda cfg: None  # of ALiBi
     coarse_slopes: bool = False  # as in Attention
     cap: Callable[[Config], float | None] = lambda cfg: None  # of attention scores
+    residual: Callable[[Config], float | None] = lambda cfg: None  # as in DecoderBlock
     learned_positions: int | None = None  # rows of their table in front of the first; None: positions are not learned
     embed_scale: Callable[[Config], float | None] = lambda cfg: None
     logit_scale: Callable[[Config], float | None] = lambda cfg: None
@@ -135,7 +136,14 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
     spec, act = spec_of(block, n.heads, parallel=table.parallel(cfg)), ACT2FN[n.act]
     built = [
         DecoderBlock(
-            spec, w, table.norm, n.eps, act, Attention(layer.scale, layer.window, cap, slopes, table.coarse_slopes), layer.rotation
+            spec,
+            w,
+            table.norm,
+            n.eps,
+            act,
+            Attention(layer.scale, layer.window, cap, slopes, table.coarse_slopes),
+            layer.rotation,
+            residual=table.residual(cfg),
         )
         for w, layer in zip(blocks, table.layers(cfg), strict=True)
     ]

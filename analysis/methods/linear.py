@@ -146,8 +146,8 @@ def prune(model: BlockModel, batches: Sequence[Batch], level: Level) -> BlockMod
 
 def lacks(model: BlockModel) -> str:
     """The map lies behind the down projection of an ffn, which has to be the last thing in front of the stream."""
-    direct = all(block.spec.has_ffn and "ffn_post_norm" not in block.weights for block in model.blocks)
-    return "" if direct else "an ffn in each block, and no norm behind it"
+    direct = all(b.spec.has_ffn and "ffn_post_norm" not in b.weights and getattr(b, "residual", None) is None for b in model.blocks)
+    return "" if direct else "an ffn in each block, and neither a norm nor a factor behind it"
 
 
 ABOUT = {"fitted": "all tokens"}  # runs before it left the first of each document out

@@ -245,7 +245,7 @@ def lacks(model: BlockModel) -> str:
 def _fits(block: Block) -> bool:
     roles, spec = block.weights.keys(), block.spec
     norms = {role for role in roles if role in ROLES and ROLES[role].norm}
-    one_kind = getattr(block, "norm", rms_norm) is rms_norm
+    one_kind = getattr(block, "norm", rms_norm) is rms_norm and getattr(block, "residual", None) is None
     return one_kind and norms == set(NORMS.values()) and "gate" in roles and not spec.parallel and spec.affine_heads
 
 
