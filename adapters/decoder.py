@@ -47,6 +47,7 @@ class DecoderBlock:
     act: Callable[[Tensor], Tensor]
     attention: Attention
     rotation: str | None  # its kind; None: queries and keys do not rotate
+    neighbours: bool = False  # as in `rotate`
     residual: float | None = None  # by which is multiplied what a part gives
 
     def with_weights(self, weights: dict[str, Tensor]) -> DecoderBlock:
@@ -63,7 +64,7 @@ class DecoderBlock:
         q, k = (self._heads(self._by_heads_normed(self._linear(h, role), role)) for role in "qk")
         v = self._heads(self._linear(h, "v"))  # (rows, heads, T, head_dim)
         if self.rotation is not None:
-            q, k = (rotate(t, ctx.rotations[self.rotation]) for t in (q, k))
+            q, k = (rotate(t, ctx.rotations[self.rotation], self.neighbours) for t in (q, k))
         out, after = attend(q, k, v, ctx, past, self.attention)
         z = out.transpose(1, 2)  # (rows, T, n_heads, head_dim)
         delta = self.project(z)

@@ -66,11 +66,16 @@ def rotation(module: nn.Module, x: Tensor, positions: Tensor, ends: Tensor) -> R
     return Rotation(*(module(x, positions, ends) if isinstance(module, LongRope) else module(x, positions)))
 
 
-def rotate(q: Tensor, rotation: Rotation) -> Tensor:
-    """Queries or keys q (V*D, heads, T, head_dim) with their first channels rotated by halves, as in Hugging Face's layout."""
+def rotate(q: Tensor, rotation: Rotation, neighbours: bool = False) -> Tensor:
+    """Queries or keys q (V*D, heads, T, head_dim) with their first channels rotated: each of the first half with its like in the
+    second, as in most of Hugging Face's layouts, or `neighbours` in pairs."""
     cos, sin = rotation.cos[:, None], rotation.sin[:, None]  # (1 or D, 1, T, rotated)
     n, per_document = cos.shape[-1], q.unflatten(0, (-1, cos.shape[0]))  # (V, D, ...) or (V*D, 1, ...)
     turned = per_document[..., :n]
-    a, b = turned.chunk(2, -1)
-    turned = turned * cos + torch.cat((-b, a), -1) * sin
+    if neighbours:
+        (a, b), cos, sin = turned.unflatten(-1, (-1, 2)).unbind(-1), cos[..., : n // 2], sin[..., : n // 2]
+        turned = torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2)
+    else:
+        a, b = turned.chunk(2, -1)
+        turned = turned * cos + torch.cat((-b, a), -1) * sin
     return (turned if n == q.shape[-1] else torch.cat((turned, per_document[..., n:]), -1)).flatten(0, 1)

@@ -61,6 +61,7 @@ class Decoder:
     slopes: Callable[[Config], Tensor | None] = lambda cfg: None  # of ALiBi
     coarse_slopes: bool = False  # as in Attention
     cap: Callable[[Config], float | None] = lambda cfg: None  # of attention scores
+    neighbours: bool = False  # as in DecoderBlock
     residual: Callable[[Config], float | None] = lambda cfg: None  # as in DecoderBlock
     learned_positions: int | None = None  # rows of their table in front of the first; None: positions are not learned
     embed_scale: Callable[[Config], float | None] = lambda cfg: None
@@ -143,6 +144,7 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
             act,
             Attention(layer.scale, layer.window, cap, slopes, table.coarse_slopes),
             layer.rotation,
+            neighbours=table.neighbours,
             residual=table.residual(cfg),
         )
         for w, layer in zip(blocks, table.layers(cfg), strict=True)

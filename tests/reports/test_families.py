@@ -23,6 +23,7 @@ TYPES: dict[str, dict] = {
     "stablelm": {"use_parallel_residual": True},
     "starcoder2": {"sliding_window": 9},
     "falcon": {"ffn_hidden_size": 80, "alibi": True},
+    "cohere": {"use_qk_norm": True},
     "granite": {"residual_multiplier": 0.4, "attention_multiplier": 0.3},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
 }
