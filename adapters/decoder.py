@@ -48,6 +48,8 @@ class DecoderBlock:
     attention: Attention
     rotation: str | None  # its kind; None: queries and keys do not rotate
     neighbours: bool = False  # as in `rotate`
+    bare: tuple[str, ...] = ()  # roles of norms without weights
+    clip: float | None = None  # queries, keys and values go no further from zero
     residual: float | None = None  # by which is multiplied what a part gives
 
     def with_weights(self, weights: dict[str, Tensor]) -> DecoderBlock:
@@ -61,8 +63,8 @@ class DecoderBlock:
 
     def mix(self, x: Tensor, ctx: DecoderContext, past: AnyPast | None = None) -> MixerOutput:
         h = self._norm(x, "mixer_norm")
-        q, k = (self._heads(self._by_heads_normed(self._linear(h, role), role)) for role in "qk")
-        v = self._heads(self._linear(h, "v"))  # (rows, heads, T, head_dim)
+        q, k = (self._heads(self._by_heads_normed(self._clipped(h, role), role)) for role in "qk")
+        v = self._heads(self._clipped(h, "v"))  # (rows, heads, T, head_dim)
         if self.rotation is not None:
             q, k = (rotate(t, ctx.rotations[self.rotation], self.neighbours) for t in (q, k))
         out, after = attend(q, k, v, ctx, past, self.attention)
@@ -78,7 +80,7 @@ class DecoderBlock:
         return self._norm(delta, "mixer_post_norm")
 
     def ffn(self, x: Tensor, ctx: Context, past: None = None) -> tuple[Tensor, None]:
-        h = self._norm(x, "ffn_norm" if "ffn_norm" in self.weights else "mixer_norm")
+        h = self._norm(x, "ffn_norm" if "ffn_norm" in (*self.weights, *self.bare) else "mixer_norm")
         up = self._linear(h, "up")
         inner = self.act(self._linear(h, "gate")) * up if "gate" in self.weights else self.act(up)
         return self._norm(self._scaled(self._linear(inner, "down")), "ffn_post_norm"), None
@@ -102,11 +104,16 @@ class DecoderBlock:
     def _scaled(self, delta: Tensor) -> Tensor:
         return delta if self.residual is None else delta * self.residual
 
+    def _clipped(self, x: Tensor, role: str) -> Tensor:
+        out = self._linear(x, role)
+        return out if self.clip is None else out.clamp(-self.clip, self.clip)
+
     def _linear(self, x: Tensor, role: str) -> Tensor:
         return F.linear(x, self.weights[role], self.weights.get(f"{role}_bias"))
 
     def _norm(self, x: Tensor, role: str) -> Tensor:
-        return self.norm(x, self.weights[role], self.eps, self.weights.get(f"{role}_bias")) if role in self.weights else x
+        weight = self.weights.get(role)
+        return x if weight is None and role not in self.bare else self.norm(x, weight, self.eps, self.weights.get(f"{role}_bias"))
 
     def _by_heads_normed(self, x: Tensor, role: str) -> Tensor:
         """x (rows, T, heads * head_dim) under one norm of all heads (as its weight is long) or for each, under own ones, or none."""
@@ -169,7 +176,7 @@ class DecoderModel(BlockModel):
         return x, DecoderContext(documents=ids.shape[0], lengths=lengths, rotations=rotations)
 
     def norm(self, x: Tensor) -> Tensor:
-        return self.ends.norm(x, self.weights["norm"], self.ends.eps, self.weights.get("norm_bias"))
+        return self.ends.norm(x, self.weights.get("norm"), self.ends.eps, self.weights.get("norm_bias"))
 
     def unembed(self, h: Tensor, tokens: slice | Tensor = slice(None)) -> Tensor:
         logits, ends = super().unembed(h, tokens), self.ends

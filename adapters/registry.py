@@ -79,6 +79,7 @@ FAMILIES = Table(
         "stablelm": Family("adapters.families.stablelm", ("stablelm",), stock=True),
         "starcoder2": Family("adapters.families.starcoder2", ("starcoder2",), stock=True),
         "granite": Family("adapters.families.granite", ("granite",), stock=True),
+        "olmo": Family("adapters.families.olmo", ("olmo",), stock=True),
         "cohere": Family("adapters.families.cohere", ("cohere",), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),

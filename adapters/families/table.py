@@ -52,6 +52,7 @@ class Decoder:
     norm: Norm = rms_norm
     vectors: Callable[[Config], Mapping[str, int | tuple[int, ...]]] = lambda cfg: {}  # roles of norms beside those on the stream -> size
     norms: tuple[str, ...] = ("mixer_norm", "ffn_norm")  # roles of norms on the stream
+    bare: bool = False  # norms on the stream have no weights
     norm_bias: bool = False
     unembed_bias: bool = False
     gated: bool = True
@@ -62,6 +63,7 @@ class Decoder:
     coarse_slopes: bool = False  # as in Attention
     cap: Callable[[Config], float | None] = lambda cfg: None  # of attention scores
     neighbours: bool = False  # as in DecoderBlock
+    clip: Callable[[Config], float | None] = lambda cfg: None  # ... too
     residual: Callable[[Config], float | None] = lambda cfg: None  # as in DecoderBlock
     learned_positions: int | None = None  # rows of their table in front of the first; None: positions are not learned
     embed_scale: Callable[[Config], float | None] = lambda cfg: None
@@ -71,7 +73,9 @@ class Decoder:
 
     def model_shapes(self, cfg: Config, n: Sizes) -> Shapes:
         embed = (n.vocab, n.d)
-        shapes: Shapes = {"embed": embed, "norm": (n.d,)} | ({} if cfg.tie_word_embeddings else {"unembed": embed})
+        shapes: Shapes = (
+            {"embed": embed} | ({} if self.bare else {"norm": (n.d,)}) | ({} if cfg.tie_word_embeddings else {"unembed": embed})
+        )
         return (
             shapes
             | ({"norm_bias": (n.d,)} if self.norm_bias else {})
@@ -84,7 +88,7 @@ class Decoder:
         q, kv = n.heads * n.head_dim, n.kv_heads * n.head_dim
         matrices: Shapes = {"q": (q, n.d), "k": (kv, n.d), "v": (kv, n.d), "o": (n.d, q)}
         matrices |= ({"gate": (n.d_ffn, n.d)} if self.gated else {}) | {"up": (n.d_ffn, n.d), "down": (n.d, n.d_ffn)}
-        norms: Shapes = {role + end: (n.d,) for role in self.norms for end in ("", "_bias")[: 1 + self.norm_bias]}
+        norms: Shapes = {role + end: (n.d,) for role in self.norms for end in ("", "_bias")[: 1 + self.norm_bias] if not self.bare}
         biases = {f"{role}_bias": matrices[role][:1] for role in self.biased(cfg)}
         return matrices | biases | norms | {role: (size,) if isinstance(size, int) else size for role, size in self.vectors(cfg).items()}
 
@@ -145,6 +149,8 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
             Attention(layer.scale, layer.window, cap, slopes, table.coarse_slopes),
             layer.rotation,
             neighbours=table.neighbours,
+            bare=table.norms if table.bare else (),
+            clip=table.clip(cfg),
             residual=table.residual(cfg),
         )
         for w, layer in zip(blocks, table.layers(cfg), strict=True)

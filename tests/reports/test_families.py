@@ -14,6 +14,7 @@ GEMMA = {"head_dim": 12, "query_pre_attn_scalar": 7, "sliding_window": 9}
 TYPES: dict[str, dict] = {
     "gpt_neox": {},
     "gpt2": {},
+    "olmo": {"clip_qkv": 0.7},
     "olmo2": {},
     "gemma2": GEMMA,
     "gemma3_text": GEMMA,
