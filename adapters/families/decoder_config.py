@@ -36,7 +36,7 @@ LAYERS = ("full_attention", "sliding_attention")
 PARTIAL = ("partial_rotary_factor", "rotary_pct")
 NEUTRAL: dict[str, tuple] = (  # keys that change what a block computes -> values with which they do not, beside null
     dict.fromkeys((*PARTIAL, "logit_scale", "logits_scaling", "embedding_multiplier", "residual_multiplier", "scale_emb"), (1,))
-    | dict.fromkeys(("attention_multiplier", "scale_depth", "query_pre_attn_scalar", "clip_qkv", "no_rope_layers"), ())
+    | dict.fromkeys(("attention_multiplier", "scale_depth", "query_pre_attn_scalar", "clip_qkv", "no_rope_layers", "rotary_dim"), ())
     | dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"), ())
     | dict.fromkeys(("alibi", "parallel_attn", "use_parallel_residual", "use_qk_norm", "qk_layernorm"), (False,))
     | dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), (0, 1))

@@ -42,7 +42,7 @@ from tests.reference.hf import tiny
 from tests.reference.naive import _silence, _zero_columns
 
 LENGTHS = torch.tensor([37, 11, 20])
-GIVE_PAIRS = ("falcon",)  # model_types of which a block gives the stream and weights of attention
+GIVE_PAIRS = ("falcon", "gptj")  # model_types of which a block gives the stream and weights of attention
 MIXED = (
     Ablation(blocks={1}, heads={(0, 1), (2, 0)}),
     Ablation(mixers={0}, ffns={1}, heads={(2, 1), (2, 3)}),
