@@ -72,16 +72,16 @@ class Decoder:
     limit: Callable[[Config], int | None] = lambda cfg: None  # no text may be longer
 
     def model_shapes(self, cfg: Config, n: Sizes) -> Shapes:
-        embed = (n.vocab, n.d)
-        shapes: Shapes = (
-            {"embed": embed} | ({} if self.bare else {"norm": (n.d,)}) | ({} if cfg.tie_word_embeddings else {"unembed": embed})
-        )
-        return (
-            shapes
-            | ({"norm_bias": (n.d,)} if self.norm_bias else {})
-            | ({"unembed_bias": (n.vocab,)} if self.unembed_bias else {})
-            | ({} if self.learned_positions is None else {"positions": (self.learned_positions + n.max_len, n.d)})
-        )
+        embed, vector = (n.vocab, n.d), (n.d,)
+        present: list[tuple[bool, str, tuple[int, ...]]] = [
+            (True, "embed", embed),
+            (not self.bare, "norm", vector),
+            (not cfg.tie_word_embeddings, "unembed", embed),
+            (self.norm_bias, "norm_bias", vector),
+            (self.unembed_bias, "unembed_bias", (n.vocab,)),
+            (self.learned_positions is not None, "positions", ((self.learned_positions or 0) + n.max_len, n.d)),
+        ]
+        return {role: shape for there, role, shape in present if there}
 
     def block_shapes(self, cfg: Config, n: Sizes) -> Shapes:
         """Shape of every role that the configuration asks for."""
