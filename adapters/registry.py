@@ -78,6 +78,7 @@ FAMILIES = Table(
         "falcon": Family("adapters.families.falcon", ("falcon",), stock=True),
         "stablelm": Family("adapters.families.stablelm", ("stablelm",), stock=True),
         "starcoder2": Family("adapters.families.starcoder2", ("starcoder2",), stock=True),
+        "glm": Family("adapters.families.glm", ("glm", "glm4"), stock=True),
         "gptj": Family("adapters.families.gptj", ("gptj",), stock=True),
         "granite": Family("adapters.families.granite", ("granite",), stock=True),
         "olmo": Family("adapters.families.olmo", ("olmo",), stock=True),

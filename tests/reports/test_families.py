@@ -26,6 +26,7 @@ TYPES: dict[str, dict] = {
     "falcon": {"ffn_hidden_size": 80, "alibi": True},
     "cohere": {"use_qk_norm": True},
     "gptj": {"rotary_dim": 8, "n_inner": 80},
+    "glm4": {"head_dim": 12},
     "granite": {"residual_multiplier": 0.4, "attention_multiplier": 0.3},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
 }
