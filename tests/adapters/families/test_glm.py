@@ -10,7 +10,7 @@ from tests.reference.parity import parametrize_against_hf
 
 VARIANTS = {
     "half rotate": {"head_dim": 12},
-    "other part, tied": {
+    "other part and tied": {
         "head_dim": 16,
         "attention_bias": False,
         "tie_word_embeddings": True,

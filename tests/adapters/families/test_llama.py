@@ -252,7 +252,7 @@ def test_contract(check: Callable[[], None]) -> None:
 
 
 @parametrize_against_hf(
-    "llama", {"plain": {}, "biases, tied": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}}, long=True
+    "llama", {"plain": {}, "biases and tied": {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}}, long=True
 )
 def test_llama_in_all_that_it_can(check) -> None:
     check()
