@@ -81,10 +81,13 @@ def _bullets(found: Found) -> list[str]:
 
 
 def transformer_or_rwkv(found: Found) -> str:
-    """The sentence that compares architectures: from the comparison on the same bytes where there is one, else from two models."""
+    """The sentence that compares architectures: from the comparison on the same bytes where there is one, else from two models.
+
+    Of several pairs that of most seeds speaks.
+    """
     pairs = [c for c in found.contrasts if {"Transformer", "RWKV"} == set(c.architectures)]
     if pairs:
-        return f"Transformer or RWKV: {pairs[0].sentence}"
+        return f"Transformer or RWKV: {max(pairs, key=lambda pair: sum(map(len, pair.effective))).sentence}"
     firsts = {kind: next((f for f in found.models if f.architecture == kind), None) for kind in ("Transformer", "RWKV")}
     a, b = firsts.values()
     return f"Transformer or RWKV: {sentences.effective(a, b)}" if a and b else ""

@@ -25,13 +25,15 @@ def depth_profile(
     kinds: Sequence[str] = ("blocks",),
     behind: Sequence[str] = (),
     perplexity: float | None = None,
+    linear: bool = False,
 ) -> Figure:
     """The metric when one part is taken out, against the 0-based index of its block, with 95 % intervals.
 
     `rows`: the tidy table of a sweep. An empty interval is a point without a bar. A column `significant` (bool), when there,
     leaves the points hollow that do not differ significantly from the dense model. The dashed line is the dense model: its row, or
     zero for a difference; importance has none. Kinds that were shown before stand `behind`, as a line alone. `perplexity`: of the
-    dense model, for a rise in loss; a second axis then says what a rise makes of it. Raises ValueError when a kind has no row.
+    dense model, for a rise in loss; a second axis then says what a rise makes of it. The axis of values is logarithmic where they
+    ask for it, unless it is to be `linear`. Raises ValueError when a kind has no row.
     """
     rows = rows[rows["metric"] == metric]
     figure, ((ax,),) = canvas()
@@ -51,7 +53,8 @@ def depth_profile(
     ax.set_xlim(-0.7, n - 0.3)
     block_ticks(ax.xaxis, n)
     shown = rows[rows["kind"].isin([*kinds, *behind])]
-    scale = axis_scale(ax, "y", np.append(shown[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base))
+    values = np.append(shown[["value", "ci_low", "ci_high"]].to_numpy(dtype=float), base)
+    scale: Scale = ("linear", {}) if linear else axis_scale(ax, "y", values)
     _legend(ax, hollow="significant" in rows and bool(drawn["significant"].eq(False).any()))
     if perplexity is not None:
         _perplexity_axis(figure, ax, scale, perplexity)

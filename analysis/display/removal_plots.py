@@ -63,12 +63,14 @@ def removal_curves(
     random: pd.DataFrame | None = None,
     ylabel: str = NAMES["delta_nll"],
     levels: Mapping[str, float] | None = None,
+    linear: bool = False,
 ) -> Figure:
     """The rise in loss along orders, in panels side by side, four and more in rows of two; an order looks the same in all of
     them. `titles`: by name.
 
     `table` and `random`: as `Scored.table`; orders of the latter become one band from the lowest to the highest of them.
     Intervals are bands of the lines' colours. Columns that are shares are shown in per cent. `levels`: heights of dotted lines.
+    The axis of values is logarithmic where they ask for it, unless it is to be `linear`.
     """
     columns = 2 if len(panels) > 3 else len(panels)
     rows = -(-len(panels) // columns)
@@ -89,10 +91,31 @@ def removal_curves(
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
     drawn = [points["value"].to_numpy(dtype=float) for points in (table, random) if points is not None]
-    axis_scale(axes[0, 0], "y", np.concatenate(drawn), usual=0.25, also=table[["ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
+    if not linear:
+        axis_scale(axes[0, 0], "y", np.concatenate(drawn), usual=0.25, also=table[["ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
     figure.legend(
         shown.values(), shown, loc="outside upper center", ncols=4 if columns > 1 or len(shown) < 5 else 3, fontsize=8, handlelength=2.4
     )
+    sns.despine(figure)
+    return figure
+
+
+def measures(tables: Mapping[str, pd.DataFrame], titles: Mapping[str, str]) -> Figure:
+    """Several measures along orders, a small panel with an axis of its own for each, by title. `tables`: as `Scored.table` each."""
+    columns = min(3, len(tables))
+    rows = -(-len(tables) // columns)
+    figure, axes = canvas(rows, columns, width=WIDTH, height=0.7 + 1.8 * rows)
+    for ax, (title, table) in zip(axes.flat, tables.items(), strict=False):
+        for place, name in enumerate(titles):
+            draw_order(ax, table[table["order"] == name], "removed", titles[name], look(name, place))
+        share_axis(ax, "removed", table, "blocks removed")
+        ax.set_title(title, fontsize=8)
+        ax.tick_params(labelsize=7)
+        ax.xaxis.label.set_fontsize(8)
+    for ax in axes.flat[len(tables) :]:
+        ax.remove()
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, handlelength=2.4)
     sns.despine(figure)
     return figure
 

@@ -18,7 +18,7 @@ from analysis.generation import findings
 from analysis.removal.orders import ORDERS
 from analysis.removal.paths import RemovalPath, size
 from analysis.stats.intervals import Interval
-from analysis.writing.table import TITLES
+from analysis.writing.table import SHORT, TITLES
 
 SAMPLED = (1, 2, 4, 8)  # blocks removed of which texts are shown
 SHOWN = 240  # characters of a text
@@ -95,6 +95,11 @@ class Generation(Result):
         rows = [(name, size(a), *self.value(metric, a)) for name, path in self.paths.items() for a in path]
         return pd.DataFrame(rows, columns=["order", "removed", "value", "ci_low", "ci_high"])
 
+    @property
+    def measures(self) -> dict[str, pd.DataFrame]:
+        """Every measure along the orders, by its short title."""
+        return {SHORT[metric]: self.along(metric) for metric in TITLES}
+
     @cached_property
     def kept(self) -> pd.DataFrame:
         """What is kept of the unpruned model as blocks go, on one axis: `order` names what is measured, along Block Influence's."""
@@ -136,7 +141,7 @@ class Generation(Result):
         for a in self.paths["bi"]:
             ppl = bounded(self._value(self.loss, "ppl", a))
             rows.append((f"{size(a):g}", *(bounded(self.value(metric, a)) for metric in TITLES), ppl))
-        return pd.DataFrame(rows, columns=["blocks removed", *TITLES, "perplexity"])
+        return pd.DataFrame(rows, columns=["blocks removed", *SHORT.values(), "perplexity"])
 
     def samples(self, prompt: int = 0) -> pd.DataFrame:
         """Texts behind one prompt side by side: unpruned, and without 1, 2, 4 and 8 blocks by Block Influence."""

@@ -32,6 +32,14 @@ TITLES = {
     "dense_nll": "loss of the text under the unpruned model (nats per token)",
     "stopped": "share of texts that end before the limit",
 }
+SHORT = {  # the same, where there is less room
+    "agreement": "tokens that agree",
+    "first_difference": "tokens until the first difference",
+    "loop": "tokens in the longest loop",
+    f"distinct_{NGRAM}": f"distinct {NGRAM}-grams",
+    "dense_nll": "loss under the unpruned model",
+    "stopped": "texts that end by themselves",
+}
 BOUNDS = {"first_difference": math.inf, "dense_nll": math.inf}  # that no interval goes beyond; shares end at 1
 PAIRED = ("loop", f"distinct_{NGRAM}", "dense_nll", "stopped")  # whose difference from the dense model's texts is given
 

@@ -60,6 +60,11 @@ def test_pure_noise_is_not_known() -> None:
     assert "can lose" not in page.above
 
 
+def test_the_pair_of_most_seeds_speaks() -> None:
+    more = replace(CONTRAST, effective=((2.7, 2.9), (10.4, 10.6)), sentence="Two seeds of each.")
+    assert transformer_or_rwkv(Found([], [CONTRAST, more, CONTRAST])) == "Transformer or RWKV: Two seeds of each."
+
+
 def test_architectures_are_compared_without_a_comparison() -> None:
     said = transformer_or_rwkv(Found([PLANTED, OTHER], []))
     assert "2.70 against 10.4 effective blocks of 12" in said

@@ -176,6 +176,7 @@ def every() -> dict[str, Callable[[], Figure]]:
         "spread": lambda: head_plots.spread(heads()),
         "removal": lambda: removal_plots.removal_curves(depth, ORDERS, halves, random=random),
         "savings": lambda: removal_plots.removal_curves(width, two, removal_plots.distinct(width, savings)),
+        "measures": lambda: removal_plots.measures({f"measure {n} of texts": depth for n in range(1, 7)}, dict([*ORDERS.items()][:2])),
         "removal-map": lambda: removal_plots.removed_map({t: [list(range(k)) for k in range(BLOCKS)] for t in ORDERS.values()}, BLOCKS),
         "profiles": lambda: grids.profiles(*profiled(), kinds=KINDS),
         "spans": lambda: grids.span_map(spans(), label="angle (share of a half turn)"),
