@@ -69,7 +69,7 @@ def _shortened(line: str) -> str:
 def unknown(noun: str, found: str, valid: Iterable[str]) -> StrataError:
     """The error for a name that is not in a table, with the nearest names first."""
     valid = sorted(valid)
-    near = difflib.get_close_matches(found[:100], valid, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(found[:100], valid, n=3) or difflib.get_close_matches(found[:100], valid, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     return StrataError(f"unknown {noun} {found[:100]!r}: {hint}valid: {', '.join(valid)}")
 
