@@ -27,6 +27,8 @@ class How(Protocol):
     @property
     def slopes(self) -> Tensor | None: ...
     @property
+    def coarse(self) -> bool: ...
+    @property
     def reads(self) -> tuple[int, ...] | None: ...
 
 
@@ -66,7 +68,8 @@ class Shared:
         distance = self._grid(at[:, None, None] + k.shape[2]) - torch.arange(k.shape[2], device=q.device)  # (beginnings, 1, most, S)
         scores = (grid.flatten(2, 3) @ k.mT).unflatten(2, grid.shape[2:4])
         slopes = None if how.slopes is None else how.slopes.view(grid.shape[1], 1, -1, 1)
-        scores = _scored(scores, distance[:, :, :, None], how, slopes)
+        there = torch.arange(k.shape[2], device=q.device)
+        scores = _scored(scores, distance[:, :, :, None], how, _biases(how, slopes, distance[:, :, :, None], there, q.shape[-1]))
         out, log_z = _mixed(scores.flatten(2, 3), v)
         return tuple(self._rows(t.unflatten(2, grid.shape[2:4])) for t in (out, log_z))
 
@@ -126,7 +129,9 @@ class LivePast:
         grouped = q.unflatten(1, (keys.shape[1], -1))[:, :, :, 0] * scale  # (rows, heads of keys, group, head_dim)
         distance = at[:, None] - torch.arange(after.longest, device=q.device)  # (rows, longest)
         slopes = None if how.slopes is None else how.slopes.view(keys.shape[1], -1, 1)
-        scores = _scored(grouped @ keys.mT, distance[:, None, None], how, slopes)  # (rows, heads of keys, group, longest)
+        there = torch.arange(after.longest, device=q.device) + (0 if self.shared is None else self.shared.k.shape[2])
+        biases = _biases(how, slopes, distance[:, None, None], there, q.shape[-1])
+        scores = _scored(grouped @ keys.mT, distance[:, None, None], how, biases)  # (rows, heads of keys, group, longest)
         out, log_z = _mixed(scores, values)
         if self.shared is not None:
             out_before, log_z_before = self.shared.attend(grouped, at, how)
@@ -148,13 +153,23 @@ def _read(t: Tensor, how: How) -> Tensor:
     return t if how.reads is None else t[:, list(how.reads)]
 
 
-def _scored(scores: Tensor, distance: Tensor, how: How, slopes: Tensor | None) -> Tensor:
+def _biases(how: How, slopes: Tensor | None, distance: Tensor, there: Tensor, head_dim: int) -> Tensor | None:
+    """Of ALiBi, by the distance of keys, or as `Attention.coarse` says by the position `there` of each."""
+    if slopes is None:
+        return None
+    if not how.coarse:
+        return -slopes * distance
+    scale = head_dim**-0.5 if how.scale is None else how.scale
+    return (slopes.bfloat16() * there).float() * scale
+
+
+def _scored(scores: Tensor, distance: Tensor, how: How, biases: Tensor | None) -> Tensor:
     """Scores of scaled products, in fp32 at least: -inf where the key stands behind the query, or before its window."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if how.cap is not None:
         scores = how.cap * torch.tanh(scores / how.cap)
-    if slopes is not None:
-        scores = scores - slopes * distance
+    if biases is not None:
+        scores = scores + biases
     return scores.masked_fill((distance < 0) | (distance >= (how.window or math.inf)), -math.inf)
 
 
