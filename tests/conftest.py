@@ -2,12 +2,14 @@
 
 import pydoc_data.topics
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests import record
+from tests.reference.command_line import Done, Strata
 
 torch.set_num_threads(1)
 
@@ -41,6 +43,26 @@ def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "topics.txt"
     path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Strata:
+    from reports.cli import main as cli
+
+    def run(*words: object, **environment: str) -> Done:
+        capfd.readouterr()
+        code = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["strata", *map(str, words)])
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                cli.main()
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return Done(code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -26,6 +26,18 @@ LAYOUT = Layout(
 )
 
 
+NAMES = {  # of GPT-2's configuration, which GPT-J's took over
+    "hidden_size": "n_embd",
+    "intermediate_size": "n_inner",
+    "num_hidden_layers": "n_layer",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_key_value_heads": "n_head",
+    "rms_norm_eps": "layer_norm_epsilon",
+    "hidden_act": "activation_function",
+}
+
+
 def _fill(config: dict) -> dict:
     width = config.get("n_embd", config.get("hidden_size", 768))
     return {} if config.get("n_inner") or not isinstance(width, int) else {"n_inner": 4 * width}
@@ -40,16 +52,7 @@ def _layers(cfg: Config) -> list[Layer]:
 
 GPT2 = Decoder(
     layout=LAYOUT,
-    names={
-        "hidden_size": "n_embd",
-        "intermediate_size": "n_inner",
-        "num_hidden_layers": "n_layer",
-        "max_position_embeddings": "n_positions",
-        "num_attention_heads": "n_head",
-        "num_key_value_heads": "n_head",
-        "rms_norm_eps": "layer_norm_epsilon",
-        "hidden_act": "activation_function",
-    },
+    names=NAMES,
     reads=("scale_attn_weights", "scale_attn_by_inverse_layer_idx"),
     fill=_fill,
     norm=layer_norm,

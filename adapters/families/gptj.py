@@ -6,6 +6,7 @@ import math
 
 from adapters.checkpoints.layout import Layout
 from adapters.errors import StrataError
+from adapters.families.gpt2 import NAMES
 from adapters.families.table import Decoder, DecoderFamily, modules
 from adapters.norms import layer_norm
 
@@ -41,16 +42,7 @@ def _fill(config: dict) -> dict:
 
 GPTJ = Decoder(
     layout=LAYOUT,
-    names={
-        "hidden_size": "n_embd",
-        "intermediate_size": "n_inner",
-        "num_hidden_layers": "n_layer",
-        "max_position_embeddings": "n_positions",
-        "num_attention_heads": "n_head",
-        "num_key_value_heads": "n_head",
-        "rms_norm_eps": "layer_norm_epsilon",
-        "hidden_act": "activation_function",
-    },
+    names=NAMES,
     reads=("rotary_dim", "partial_rotary_factor"),
     fill=_fill,
     norm=layer_norm,

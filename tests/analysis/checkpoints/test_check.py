@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from adapters.contract import CHECKS
 from adapters.decoder import DecoderBlock
 from analysis.checkpoints import check as module
 from analysis.checkpoints.check import Checked, check, some_blocks
-from reports.cli import main as cli
 from tests.reference import variants
+from tests.reference.command_line import Strata
 from tests.reference.hf import tiny
 
 PATTERN = {"num_hidden_layers": 6, "no_rope_layers": [1, 1, 1, 0, 1, 1]}
@@ -104,38 +103,27 @@ def test_kinds_of_blocks(tmp_path: Path) -> None:
     assert model.blocks[0].attention != Attention()
 
 
-def strata(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["strata", *map(str, words)])
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-def test_the_command_says_it_in_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_it_in_its_exit_code(strata: Strata, tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path / "right")
-    assert strata(monkeypatch, "check", tmp_path / "right") == 0
-    said = capfd.readouterr().out
+    code, said, _ = strata("check", tmp_path / "right")
+    assert code == 0
     assert f"{len(CHECKS)} of {len(CHECKS)} checks hold on blocks 0 and 1" in said
     assert "logits of 3 blocks as transformers computes them: error" in said
     path = tmp_path / "right" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"clip_qkv": 8.0}))
-    assert strata(monkeypatch, "check", tmp_path / "right") == 2
-    error = capfd.readouterr().err
+    code, _, error = strata("check", tmp_path / "right")
+    assert code == 2
     assert error.count("\n") == 1
     assert "clip_qkv 8.0, which is not supported" in error
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_command_fails_on_what_differs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], as_json: bool
-) -> None:
+def test_the_command_fails_on_what_differs(strata: Strata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool) -> None:
     right: Callable = DecoderBlock.ffn
     monkeypatch.setattr(DecoderBlock, "ffn", lambda self, x, ctx, past=None: (right(self, x, ctx)[0] * 1.01, None))
     tiny().save_pretrained(tmp_path)
-    assert strata(monkeypatch, "check", tmp_path, *["--json"] * as_json) == 1
-    said = capfd.readouterr().out
+    code, said, _ = strata("check", tmp_path, *["--json"] * as_json)
+    assert code == 1
     if as_json:
         found = json.loads(said)
         assert (found["same"], found["where"], found["failed"]) == (False, "block 0", {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,8 +26,8 @@ from analysis.display.format import capital, escape, named
 from analysis.metrics.metrics import measure
 from analysis.removal.paths import nested
 from analysis.tasks.requests import prompt_ids
-from reports.cli import main as cli
 from tests.reference import variants
+from tests.reference.command_line import Done, Strata
 from tests.reference.models import save_reader
 from tests.reference.rwkv_checkpoints import random_checkpoint
 
@@ -44,18 +43,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def prune(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path, prose: Path, tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: object, model: Path = folder) -> tuple[int, str, str]:
+def prune(strata: Strata, folder: Path, prose: Path, tmp_path: Path) -> Strata:
+    def run(*words: object, model: Path = folder) -> Done:
         given = ["--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--device", "cpu", "--out", tmp_path / "out"]
-        monkeypatch.setattr(sys, "argv", ["strata", "prune", *map(str, [model, *given, *words])])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
+        return strata("prune", model, *given, *words)
 
     return run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from analysis.methods import laco
 from analysis.methods.method import calibration_for, solve
 from analysis.methods.rewrite import bases
 from analysis.methods.table import METHODS
-from reports.cli import main as cli
 from tests.analysis.checkpoints.test_prune import here
 from tests.reference import baichuan
+from tests.reference.command_line import Done, Strata
 from tests.reference.models import save_reader
 from tests.reference.rwkv_checkpoints import random_checkpoint
 from tests.reference.variants import BAICHUAN
@@ -44,17 +43,10 @@ def saved(variant: str, folder: Path) -> Path:
 
 
 @pytest.fixture
-def prune(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], prose: Path, tmp_path: Path) -> Callable:
-    def run(model: Path, *words: object, out: bool = True) -> tuple[int, str, str]:
+def prune(strata: Strata, prose: Path, tmp_path: Path) -> Strata:
+    def run(model: Path, *words: object, out: bool = True) -> Done:
         given = ["--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--device", "cpu", "--json"]
-        given += ["--out", tmp_path / "out"] if out else []
-        monkeypatch.setattr(sys, "argv", ["strata", "prune", *map(str, [model, *given, *words])])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
+        return strata("prune", model, *given, *(["--out", tmp_path / "out"] if out else []), *words)
 
     return run
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -17,27 +15,7 @@ import typer
 from analysis.runs.tables import COLUMNS, KEY
 from reports.cli import main as cli
 from reports.cli.stopping import Stopping
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    def run(*words: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["strata", *map(str, words)])
-        capfd.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Done(code, *capfd.readouterr())
-
-    return run
+from tests.reference.command_line import Done
 
 
 @pytest.fixture

@@ -8,15 +8,13 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from reports.cli import main as cli
 from reports.cli.machines import noted_command
 from tests.cluster.slurm import until
+from tests.reference.command_line import Strata
 
 ROOT = Path(__file__).parents[3]
 SCHEDULERS = {  # what launchers leave in the environment of a process that is one of several
@@ -26,33 +24,6 @@ SCHEDULERS = {  # what launchers leave in the environment of a process that is o
 }  # fmt: skip
 
 
-class Done(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Strata = Callable[..., Done]
-
-
-@pytest.fixture
-def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Strata:
-    def run(*words: object, **environment: str) -> Done:
-        capfd.readouterr()
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["strata", *map(str, words)])
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            try:
-                cli.main()
-                code = 0
-            except SystemExit as stop:
-                code = int(stop.code or 0)
-        return Done(code, *capfd.readouterr())
-
-    return run
-
-
 @pytest.fixture
 def sweep(tiny_folder: Path, prose: Path) -> list[object]:
     return ["sweep", tiny_folder, "--kind", "heads,blocks", "--corpus", prose, "--tokens", 48 * 32, "--window", 32]
@@ -60,16 +31,16 @@ def sweep(tiny_folder: Path, prose: Path) -> list[object]:
 
 def test_an_array_and_its_merge(strata: Strata, sweep: list[object], tmp_path: Path) -> None:
     """The index is the scheduler's, the number is ours, and without --shard nobody cares who is one of how many."""
-    assert strata(*sweep, "--out", tmp_path / "one", **SCHEDULERS).code == 0
+    assert strata(*sweep, "--out", tmp_path / "one", **SCHEDULERS).returncode == 0
     out, first = tmp_path / "dealt", strata(*sweep, "--out", tmp_path / "dealt", "--shard", "slurm/2", SLURM_ARRAY_TASK_ID="1")
-    assert (first.code, first.stdout) == (0, "")
+    assert (first.returncode, first.stdout) == (0, "")
     assert "shard 1/2 is scored" in first.stderr
     missing = strata(*sweep, "--out", out)
     again = shlex.join(["strata", *map(str, sweep), "--out", str(out), "--shard", "0/2"])
-    assert (missing.code, missing.stderr.count("\n")) == (2, 1)
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
     assert f"those of shard 0 of 2: run `{again}`; " in missing.stderr
-    assert strata(*shlex.split(again)[1:]).code == 0
-    assert strata("merge", out).code == 0
+    assert strata(*shlex.split(again)[1:]).returncode == 0
+    assert strata("merge", out).returncode == 0
     assert (out / "summary.csv").read_bytes() == (tmp_path / "one" / "summary.csv").read_bytes()
     assert strata(*sweep, "--out", out).stdout == strata("merge", out).stdout
 
@@ -79,10 +50,10 @@ def test_an_array_and_its_merge(strata: Strata, sweep: list[object], tmp_path: P
 def test_two_devices(strata: Strata, tiny_folder: Path, prose: Path, tmp_path: Path, words: list[str]) -> None:
     """As processes, with the table of one; and again, when all is there."""
     given = [words[0], tiny_folder, *words[1:], "--corpus", prose, "--tokens", 40 * 32, "--window", 32]
-    assert strata(*given, "--out", tmp_path / "one", "--device", "cpu").code == 0
+    assert strata(*given, "--out", tmp_path / "one", "--device", "cpu").returncode == 0
     for _ in range(2):
         done = strata(*given, "--out", tmp_path / "two", "--device", "cpu,cpu")
-        assert done.code == 0, done.stderr
+        assert done.returncode == 0, done.stderr
     assert (tmp_path / "two" / "summary.csv").read_bytes() == (tmp_path / "one" / "summary.csv").read_bytes()
     assert len(list((tmp_path / "two" / "scores").glob("shard-*-of-2.jsonl"))) == 2
 
@@ -102,20 +73,23 @@ def test_two_devices(strata: Strata, tiny_folder: Path, prose: Path, tmp_path: P
 )
 def test_commands_that_are_wrong(strata: Strata, sweep: list[object], tmp_path: Path, words: list[str], said: str) -> None:
     done = strata(*sweep, "--out", tmp_path / "out", *words)
-    assert (done.code, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert said in done.stderr
 
 
 def test_a_folder_that_cannot_be_written(strata: Strata, sweep: list[object], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = strata(*sweep, "--out", tmp_path / "file" / "run", "--shard", "0/2")
-    assert (done.code, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "Not a directory" in done.stderr
 
 
 def test_a_folder_without_shards(strata: Strata, tmp_path: Path) -> None:
     done = strata("merge", tmp_path)
-    assert (done.code, done.stderr) == (2, f"strata: {tmp_path} holds no shards: shards.json is missing, or of no command that has any\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"strata: {tmp_path} holds no shards: shards.json is missing, or of no command that has any\n",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -146,7 +120,7 @@ def test_a_scheduler_stops_a_shard(strata: Strata, prose: Path, tmp_path: Path, 
     assert process.returncode == 128 + number, said
     assert said == f"strata: stopped; the scores so far are in {out}; rerun the command to resume\n"
     missing = strata("merge", out)
-    assert missing.code == 2
+    assert missing.returncode == 2
     assert "of shard 0 of 1" in missing.stderr
 
 
@@ -159,7 +133,7 @@ def test_a_job_script(strata: Strata, sweep: list[object], tmp_path: Path) -> No
     """bash takes it, every word of the command is as it was given, and it holds as many tasks as there is work for."""
     out = tmp_path / "o 'ut"
     done = strata("slurm", "--tasks", 100, "--hours", 1.5, "--sbatch=--gres=gpu:1", "--", *sweep, "--dtype", "float32", "--out", out)
-    assert done.code == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     script = tmp_path / "job.sh"
     script.write_text(done.stdout)
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
@@ -198,5 +172,5 @@ def test_a_job_script(strata: Strata, sweep: list[object], tmp_path: Path) -> No
 )
 def test_scripts_that_are_not_made(strata: Strata, words: list[str], said: str) -> None:
     done = strata("slurm", *words)
-    assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert said in done.stderr

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from reports.cli import main as cli
 from tests.analysis.tasks import written_files
 from tests.analysis.tasks.makers import table_1, write_lines
+from tests.reference.command_line import Strata
 from tests.reference.models import save_reader
-
-Strata = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def strata(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Strata:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["strata", *map(str, words)])
-        capfd.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return (code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")
