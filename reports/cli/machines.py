@@ -44,6 +44,7 @@ RayOption = Annotated[
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="How many of Ray's workers.", show_default=False)]
 HERE = "here"  # --ray without an address
+COMMANDS = ("sweep", "importance", "spans")  # whose work can be dealt out
 LEFT_OUT = ("--out", "--shard", "--device")  # of a command that is noted: they are of one machine, or said again
 
 
@@ -208,7 +209,7 @@ def merge(
 
     folder = folder.expanduser().absolute()
     plan = read_plan(folder)
-    if plan is None or plan.command[:1] not in (["sweep"], ["importance"], ["spans"]):
+    if plan is None or plan.command[:1] not in ([name] for name in COMMANDS):
         raise StrataError(f"{folder} holds no shards: {FILE} is missing, or of no command that has any")
     if Path(plan.place).is_dir():
         os.chdir(plan.place)  # where relative paths of the command begin

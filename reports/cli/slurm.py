@@ -11,9 +11,8 @@ from typing import Annotated
 import typer
 
 from adapters.errors import StrataError
-from reports.cli.machines import Intent, called_for, noted_command
+from reports.cli.machines import COMMANDS, Intent, called_for, noted_command
 
-COMMANDS = ("sweep", "importance", "spans")
 HOUR = 3600.0
 START = 600.0  # seconds that a task may take until its model is loaded
 SLACK = 2.0  # how much slower than expected a task may be
