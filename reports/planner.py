@@ -19,10 +19,8 @@ from reports.sections import COMPARISON, SECTIONS, Choice
 
 KERNEL = 1.5  # seconds to hand a notebook to a kernel that runs, and to read its model
 COMPARISON_BESIDE = 1.0  # seconds for each model that is compared, of reading and resampling
-NEEDED, BUSY = (
-    ("depth", "width"),
-    2.5,
-)  # what every model should have, like every question once: also on a machine that is so much slower
+NEEDED = ("depth", "width")  # what every model should have, like every question once: also on a machine that is ...
+BUSY = 2.5  # ... so much slower than planned
 COMPARED = 0.25  # at most this share of the time, for more than the fewest documents
 Load = Callable[[str], BlockModel]
 
