@@ -104,7 +104,10 @@ def accuracy(right: Array, dense: Array | None = None) -> Interval:
     else:  # half a question more on either side, and one without a difference
         centre = differences.sum() / (n + 2)
         half = np.sqrt((((differences**2).sum() + 1) / (n + 2) - centre**2) / (n + 2))
-    return Interval(value, float(centre - z * half), float(centre + z * half))
+    low, high = float(centre - z * half), float(centre + z * half)
+    if dense is None:  # Wilson's ends are the value itself where all answers are alike, but for rounding
+        low, high = (value if value == 0 else low), (value if value == 1 else high)
+    return Interval(value, low, high)
 
 
 def p_values(sums: Array, counts: Array) -> Array:

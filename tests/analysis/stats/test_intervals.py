@@ -78,6 +78,8 @@ def test_accuracies() -> None:
     for k, n in ((30, 40), (12, 12), (0, 100)):
         expected = stats.binomtest(k, n).proportion_ci(method="wilson")
         assert accuracy(np.repeat([1.0, 0.0], [k, n - k])) == pytest.approx((k / n, *expected), abs=1e-12)
+    assert [accuracy(np.zeros(n)).low for n in range(12, 40)] == [0] * 28, "no rounding below an end"
+    assert [accuracy(np.ones(n)).high for n in range(12, 40)] == [1] * 28
     dense, right = np.repeat([1.0, 0.0, 1.0], [8, 3, 9]), np.repeat([0.0, 1.0, 1.0], [8, 3, 9])
     centre = (3 - 8) / 22
     half = 1.959964 * np.sqrt((8.5 + 3.5) / 22 - centre**2) / np.sqrt(22)
