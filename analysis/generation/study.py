@@ -14,7 +14,6 @@ from adapters.specs import ModelSpec
 from analysis.data.batches import batches, tokenizer_of
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
-from analysis.engine.row_budget import Prompt
 from analysis.generation.results import Generation, TaskPath
 from analysis.removal.orders import ORDERS, Calibration
 from analysis.removal.paths import RemovalPath
@@ -22,7 +21,7 @@ from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.sweep_run import SweepStudy, sweep_table
 from analysis.runs.writing import WritingStudy
-from analysis.tasks.requests import prompt_ids
+from analysis.writing.study import beginnings
 from analysis.writing.table import dense_losses, writing_table
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def generation(model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = 
     work = plan(model.spec, ablations)
     planned = SweepStudy.of(model, ablations, held, kl=False)
     text = held.at_most(config.size(model, work, planned.planned(run_folder(config.out, planned.identity))), model)
-    prompts = [Prompt(prompt_ids(model, window.text)[:length], length) for window in text.windows(model)]
+    prompts = beginnings(model, text, length)
     study = WritingStudy(model, work, prompts)
     folder = run_folder(config.out, study.identity)
     texts = study.texts(folder, progress_fraction(config.progress, "texts", study.steps))

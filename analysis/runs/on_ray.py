@@ -61,10 +61,13 @@ class Worker:
         self.study = self.job.study()
         return self.study.scoring()
 
-    def describe(self) -> dict[str, Any]:
-        """With the model loaded: what scores must agree in, and where they are made."""
+    def describe(self, driver: Mapping[str, str | None]) -> dict[str, Any]:
+        """With the model loaded: what scores must agree in, and where they are made; without it where versions are not the driver's."""
+        about = {"versions": versions(), "host": platform.node()}
+        if about["versions"] != driver:  # files may not even be read alike
+            return about
         _ = self.scoring
-        return {"identity": self.study.identity, "versions": versions(), "host": platform.node()}
+        return about | {"identity": self.study.identity}
 
     def units(self, work: Work, which: Sequence[int], least: int) -> list[list[int]]:
         return [list(unit) for unit in self.scoring.pieces(work, which, least)]
@@ -115,7 +118,7 @@ class Workers:
     def begin(self) -> dict[str, Any]:
         """Waits until a worker has its model: what it says of itself."""
         for worker in range(len(self.actors)):
-            self._call(worker, "describe")
+            self._call(worker, "describe", versions())
         while not self.idle:
             self._answers()
         return self.first
@@ -142,7 +145,7 @@ class Workers:
         """Of the calls that are done, after a moment; None for one whose worker was lost. Raises StrataError when all are for too long."""
         for worker in [worker for worker, when in self.away.items() if when < time.monotonic()]:
             del self.away[worker]
-            self._call(worker, "describe")
+            self._call(worker, "describe", versions())
         done: list[Any] = []
         if self.calls:
             done, _ = self.ray.wait(list(self.calls), timeout=OFTEN)

@@ -25,6 +25,7 @@ from analysis.runs.scoring import Backend, Question, Scoring, local, map_documen
 from analysis.runs.sweep_run import identity, tokenization
 
 WRITTEN = "written"
+SLOWER = 3  # times what a token takes that is read: about what one takes that is written
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ class WritingStudy:
     def steps(self) -> int:
         """What `progress` counts up to: texts."""
         return len(self.plan.ablations) * len(self.prompts)
+
+    @property
+    def flops(self) -> int:
+        """As many as reading would take in the time that reading the prompts and writing as much as is allowed takes."""
+        tokens = sum(len(prompt.tokens) + SLOWER * prompt.most for prompt in self.prompts)
+        return self.model.spec.flops_per_token * len(self.plan.ablations) * tokens
+
+    @property
+    def window(self) -> int:
+        """Tokens of the longest prompt with its text."""
+        return max((len(prompt.tokens) + prompt.most for prompt in self.prompts), default=1)
 
     def open(self, folder: Path) -> Run:
         return Run(folder, self.identity, (WRITTEN,))

@@ -75,6 +75,14 @@ class WrittenTaskStudy:
         return self.writing.steps
 
     @property
+    def flops(self) -> int:
+        return self.writing.flops
+
+    @property
+    def window(self) -> int:
+        return self.writing.window
+
+    @property
     def documents(self) -> list[str]:
         """What the table calls the documents, in their order."""
         ends = np.cumsum([0, *self.repeats])

@@ -65,34 +65,41 @@ def dense_losses(study: WritingStudy, texts: np.ndarray, folder: Path) -> Array:
     return np.array([[nats[request] for request in row] for row in requests])
 
 
-def by_prompt(texts: np.ndarray, losses: Array) -> dict[str, tuple[Array, Array]]:
+def lengths(texts: np.ndarray) -> Array:
+    """Tokens of each text."""
+    return np.vectorize(lambda text: len(text["tokens"]), otypes=[float])(texts)
+
+
+def by_prompt(texts: np.ndarray, losses: Array | None) -> dict[str, tuple[Array, Array]]:
     """Sums and counts of each metric of TITLES, (ablations, prompts) each; the first ablation is the dense model."""
-    tokens = np.vectorize(lambda text: len(text["tokens"]), otypes=[float])(texts)
+    tokens = lengths(texts)
     ones = np.ones(texts.shape)
 
     def each(measure: Callable[[list[int], list[int]], float]) -> Array:
         pairs = [[measure(text["tokens"], dense["tokens"]) for text, dense in zip(row, texts[0], strict=True)] for row in texts]
         return np.array(pairs, dtype=float)
 
-    return {
+    found = {
         "agreement": (each(agreement), ones),
         "first_difference": (each(first_difference), ones),
         "loop": (each(lambda text, dense: longest_loop(text)), tokens),
         f"distinct_{NGRAM}": (each(lambda text, dense: distinct(text, NGRAM)), ones),
-        "dense_nll": (losses, tokens),
         "stopped": (np.vectorize(lambda text: text["why"] != "length", otypes=[float])(texts), ones),
     }
+    return found if losses is None else found | {"dense_nll": (losses, tokens)}
 
 
-def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array, dataset: str) -> pd.DataFrame:
+def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array | None, dataset: str) -> pd.DataFrame:
     """Rows in the order of the plan: the metrics of TITLES, `delta_...` of PAIRED against the dense model, and a test of its loss.
 
     `p_value`, `p_adjusted` and `significant` are of the loss per token being other than that of the dense model's texts; ablations of
-    the same kind are a family.
+    the same kind are a family. Without `losses` (of `dense_losses`) there is neither, and agreement says what has changed.
     """
-    metrics, spec = by_prompt(texts, losses), study.model.spec
-    rates = losses / metrics["dense_nll"][1]  # of each text: texts differ in length, and are compared by prompt
-    test = differs_by_family([row_key(spec, a).kind for a in study.plan.ablations], rates - rates[0], np.ones(rates.shape[1]))
+    metrics, spec, n_tokens = by_prompt(texts, losses), study.model.spec, lengths(texts).sum(1).astype(int)
+    test = None
+    if losses is not None:
+        rates = losses / lengths(texts)  # of each text: texts differ in length, and are compared by prompt
+        test = differs_by_family([row_key(spec, a).kind for a in study.plan.ablations], rates - rates[0], np.ones(rates.shape[1]))
     rows = []
     for a, ablation in enumerate(study.plan.ablations):
         values = {}
@@ -103,8 +110,7 @@ def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array, dataset
             if a and metric in PAIRED:
                 paired = accuracy(sums[a], sums[0]) if shares else ratio(means[a] - means[0], np.ones(means.shape[1]))
                 values[f"delta_{metric}"] = paired.within(-bounds[1], bounds[1])
-        if a:
+        if a and test is not None:
             values |= {name: Interval(value, None, None) for name, value in test.of(a).items()}
-        n_tokens = int(metrics["dense_nll"][1][a].sum())
-        rows += [(*key(spec, ablation), dataset, metric, *found, len(study.prompts), n_tokens) for metric, found in values.items()]
+        rows += [(*key(spec, ablation), dataset, metric, *found, len(study.prompts), int(n_tokens[a])) for metric, found in values.items()]
     return tidy(rows, COLUMNS)

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adapters.ablation import Ablation
 from adapters.errors import StrataError, visible
-from reports.cli.options import ALIASES, AsJson, Device, Dtype, Model, Revision, reader
+from reports.cli import studies
+from reports.cli.machines import RayOption, ShardOption, Spread, WorkersOption, job_of, measure
+from reports.cli.options import (
+    ALIASES,
+    AsJson,
+    Corpus,
+    Device,
+    Dtype,
+    Model,
+    Out,
+    Revision,
+    WindowSize,
+    kinds_of,
+    reader,
+    required,
+    windows_of,
+)
+
+if TYPE_CHECKING:
+    from adapters.base import BlockModel
+    from analysis.engine.sampling import Sampling
 
 Without = Annotated[
     str,
@@ -19,43 +40,81 @@ Without = Annotated[
         show_default=False,
     ),
 ]
-PromptText = Annotated[str, typer.Option("--prompt", help="The text that goes on.", show_default=False)]
+PromptText = Annotated[str | None, typer.Option("--prompt", help="The text that goes on.", show_default=False)]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="New tokens at most.")]
 Stop = Annotated[list[str] | None, typer.Option(help="A text that ends what is written; repeat it for several.", show_default=False)]
+Kind = Annotated[str | None, typer.Option(help="Parts that are removed one at a time, as by sweep: blocks where nothing is said.")]
+Documents = Annotated[int, typer.Option(min=1, help="Documents of the corpus whose beginnings go on.")]
 
 
 def generate(
     model: Model,
-    prompt: PromptText,
+    prompt: PromptText = None,
     without: Without = "",
     max_tokens: MaxTokens = 64,
     stop: Stop = None,
     temperature: Annotated[float, typer.Option(min=0, help="0: the likeliest tokens; else sampled.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens that together have this probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Sample from so many likeliest tokens, 0: all.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of sampled text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sampled text, and of the documents that are chosen.")] = 0,
+    out: Out = None,
+    kind: Kind = None,
+    documents: Documents = 12,
+    window: WindowSize = 64,
+    corpus: Corpus = "texts",
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    shard: ShardOption = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Text that a model writes, and what it writes without some of its blocks, heads or sublayers.
 
+    Behind one --prompt it is printed. With --out it is written behind the beginnings of documents, without each part of a --kind or
+    without what --without names, and a table says how far the texts agree with the unpruned model's and how they repeat themselves.
+
     Example: strata generate smollm2 --without 3,7 --prompt "Once upon a time" --max-tokens 64
+
+    Example: strata generate smollm2 --kind blocks --documents 12 --out runs/written
     """
-    out = parts(without)
-    read = reader(model, device, dtype, revision)
+    from analysis.engine.sampling import Sampling
+
+    removed, sampling, until = parts(without), Sampling(temperature, top_p, top_k, seed), tuple(stop or ())
+    if (prompt is None) == (out is None) or (prompt is not None and (kind, shard, ray) != (None, None, None)):
+        raise StrataError(
+            "text goes on behind one --prompt and is printed, or behind the beginnings of documents, into --out: give one of them "
+            "(--kind, --shard and --ray are for --out)"
+        )
+    if prompt is not None:
+        _print(reader(model, device, dtype, revision), prompt, removed, (max_tokens, until, sampling), as_json)
+        return
+    if without and kind is not None:
+        raise StrataError("--kind removes parts one at a time, and --without some together: give one of them")
+    from reports.cli import output
+
+    text = windows_of(corpus, documents * window, window, seed)
+    kinds = [] if without else kinds_of(kind or "blocks")
+    options: dict[str, Any] = {"most": max_tokens, "until": until, "sampling": sampling}
+    job = job_of(model, device, dtype, revision, partial(studies.beginnings, removed=removed, kinds=kinds, text=text, **options))
+    title = f"texts of {model}"
+    if found := measure(job, required(out, False).absolute(), Spread(shard, ray, workers), title, lambda study: study.steps):
+        output.texts(found[0], required(out, False), as_json)
+
+
+def _print(
+    read: Callable[[], BlockModel], prompt: str, removed: Ablation, asked: tuple[int, tuple[str, ...], Sampling], as_json: bool
+) -> None:
+    """What is written behind one prompt, with all parts and without the removed ones."""
     from analysis.engine.decoding import decode
     from analysis.engine.plan import plan
     from analysis.engine.row_budget import Prompt
-    from analysis.engine.sampling import Sampling
     from analysis.tasks.requests import prompt_ids
 
-    sampling = Sampling(temperature, top_p, top_k, seed)
     loaded = read()
-    work = plan(loaded.spec, [out])
-    asked = Prompt(prompt_ids(loaded, prompt), max_tokens, tuple(stop or ()), sampling)
-    found = sorted(decode(loaded, work, [asked], names=["the prompt"]))
+    work = plan(loaded.spec, [removed])
+    found = sorted(decode(loaded, work, [Prompt(prompt_ids(loaded, prompt), *asked)], names=["the prompt"]))
     if as_json:
         rows = [w._asdict() | {"ablation": work.ablations[w.ablation].to_json()} for w in found]
         print(json.dumps([{k: v for k, v in row.items() if k != "prompt"} for row in rows]))

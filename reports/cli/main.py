@@ -64,8 +64,8 @@ def _app(stopping: Stopping) -> Callable[..., None]:
         invoke_without_command=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
     app.callback()(options)
-    studies = (commands.sweep, commands.importance, commands.spans)
-    for command in (fetch, models, *studies, generate, merge, slurm, prune, check, report, compare):
+    studies = (commands.sweep, commands.importance, commands.spans, generate)
+    for command in (fetch, models, *studies, merge, slurm, prune, check, report, compare):
         app.command(cls=WithRay if command in studies else None)(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")
     return app

@@ -52,6 +52,15 @@ def spans(table: pd.DataFrame, out: Path, as_json: bool) -> None:
     where(out / "summary.csv")
 
 
+def texts(table: pd.DataFrame, out: Path, as_json: bool) -> None:
+    """How far what each ablation writes agrees with the unpruned model's text; the run in `out` holds the texts."""
+    if as_json:
+        records(table)
+        return
+    ranked(table, "agreement", least_first=True)
+    where(out / "summary.csv")
+
+
 def outcome(found: Outcome, out: Path, as_json: bool) -> None:
     """What a sweep decided, which also lies in `out`."""
     if as_json:
@@ -105,11 +114,12 @@ def where(path: Path) -> None:
     print(visible(f"table: {path}"))
 
 
-def ranked(table: pd.DataFrame, metric: str) -> None:
+def ranked(table: pd.DataFrame, metric: str, *, least_first: bool = False) -> None:
     """One metric of every part but the dense model, the most important first; of a long table both ends."""
-    rows = table[(table["metric"] == metric) & (table["kind"] != "dense")].sort_values("value", ascending=False)
+    rows = table[(table["metric"] == metric) & (table["kind"] != "dense")].sort_values("value", ascending=least_first)
     long = len(rows) > LINES
-    printed = Table("kind", "block", "head", metric, "95 % interval", title="most important first" + (", both ends" if long else ""))
+    title = "least first" if least_first else "most important first"
+    printed = Table("kind", "block", "head", metric, "95 % interval", title=title + (", both ends" if long else ""))
     for row in (pd.concat([rows.head(10), rows.tail(10)]) if long else rows).to_dict("records"):
         place = ("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head"))
         printed.add_row(f"{row['kind']}{' (mean)' * row['ablation'].endswith('(mean)')}", *place, number(row["value"]), _bounds(row))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adapters.ablation import Ablation
     from adapters.base import BlockModel
     from analysis.data.batches import Text
     from analysis.metrics.spans import SpanStudy
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from analysis.tasks import TaskSet
     from analysis.tasks.study import TaskStudy
     from analysis.tasks.written import WrittenTaskStudy
+    from analysis.writing.study import BeginningsStudy
 
 
 def sweep(model: BlockModel, *, kinds: Sequence[str], edits: Sequence[str], text: Text, kl: bool, memory: int | None) -> SweepStudy:
@@ -61,3 +63,12 @@ def tasks(
     if found.written:
         return WrittenTaskStudy.of(model, ablations, found, memory=memory, most=max_tokens)
     return TaskStudy.of(model, ablations, found, memory=memory)
+
+
+def beginnings(model: BlockModel, *, removed: Ablation, kinds: Sequence[str], text: Text, **options: Any) -> BeginningsStudy:
+    """`removed` together, or each part of the kinds by itself; `options` as BeginningsStudy takes them."""
+    from analysis.engine.ablations import single_ablations
+    from analysis.writing.study import BeginningsStudy
+
+    ablations = single_ablations(model.spec, kinds) if kinds else [removed]
+    return BeginningsStudy.of(model, ablations, text, **options)

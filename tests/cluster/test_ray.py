@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +36,22 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A head without cores, where nothing runs, and two nodes of one core each."""
+def head() -> Iterator[Any]:
+    """A cluster of a head without cores, where nothing runs."""
     from ray.cluster_utils import Cluster
 
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": FAST})
     try:
-        found.nodes = [found.add_node(num_cpus=1, num_gpus=0) for _ in range(2)]
         yield found
     finally:
         found.shutdown()
+
+
+@pytest.fixture
+def cluster(head: Any) -> Any:
+    """With two nodes of one core each."""
+    head.nodes = [head.add_node(num_cpus=1, num_gpus=0) for _ in range(2)]
+    return head
 
 
 def command(prose: Path, *words: object) -> list[str]:
@@ -128,6 +136,40 @@ def _disturbed(words: list[str], out: Path, chance: random.Random, most: int) ->
                         continue
                     killed += 1
     return killed
+
+
+@contextmanager
+def other_machine(address: str, *, without: Path, packages: Path) -> Iterator[None]:
+    """A node of the cluster whose file system lacks a folder, and where `packages` are found before all others."""
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={address}", "--num-cpus=1", "--num-gpus=0", "--block"]
+    box = ["bwrap", "--dev-bind", "/", "/", "--tmpfs", str(without), "--setenv", "PYTHONPATH", f"{packages}:{ROOT}"]
+    node = subprocess.Popen([*box, *start], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(node.pid, signal.SIGTERM)
+        node.wait(60)
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed: apt-get install bubblewrap")
+@pytest.mark.parametrize("differs", ["model", "versions"])
+def test_machines_that_differ(head: Any, prose: Path, tmp_path: Path, differs: str) -> None:
+    """A model that only the driver can read, and another torch on the machine of the worker: one line, and no table."""
+    model, packages, empty = tmp_path / "model", tmp_path / "packages", tmp_path / "empty"
+    shutil.copytree(ROOT / "adapters" / "zoo" / "llama-0", model)
+    empty.mkdir()
+    if differs == "versions":
+        (packages / "torch-0.1.dist-info").mkdir(parents=True)
+        (packages / "torch-0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
+    words = command(prose, "--out", tmp_path / "out", "--ray", head.address, "--workers", 1)
+    words[words.index("zoo-llama-0")] = str(model)
+    with other_machine(head.address, without=model if differs == "model" else empty, packages=packages):
+        assert until(lambda: sum(node["Alive"] for node in head.global_state.node_table()) == 2, 120)
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    says = {"model": "must lie on a disk of all machines", "versions": "has torch 0.1, and this machine has"}
+    assert says[differs] in done.stderr
+    assert not (tmp_path / "out" / "summary.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from adapters import Ablation, StrataError, load
+from analysis.data.batches import Text
 from analysis.engine.decoding import generate
+from analysis.writing.study import beginnings
 from reports.cli.generate import parts
-
-
-def strata(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "reports.cli.main", "generate", *words], capture_output=True, text=True)
+from tests.reference.command_line import Strata
 
 
 @pytest.mark.parametrize(
@@ -39,8 +37,8 @@ def test_anything_else_is_refused(words: str) -> None:
         parts(words)
 
 
-def test_text_with_and_without_a_block(tiny_folder: Path) -> None:
-    said = strata(str(tiny_folder), "--without", "1", "--prompt", "a cat", "--max-tokens", "5", "--json")
+def test_text_with_and_without_a_block(strata: Strata, tiny_folder: Path) -> None:
+    said = strata("generate", str(tiny_folder), "--without", "1", "--prompt", "a cat", "--max-tokens", "5", "--json")
     assert said.returncode == 0, said.stderr
     found = json.loads(said.stdout)
     model = load(tiny_folder, device="cpu")
@@ -52,14 +50,54 @@ def test_text_with_and_without_a_block(tiny_folder: Path) -> None:
         assert row["tokens"] == generate(model, ids, 5, ablation)[0].tolist()[: len(row["tokens"])]
 
 
-def test_bad_input_is_one_line(tiny_folder: Path) -> None:
+def test_bad_input_is_one_line(strata: Strata, tiny_folder: Path) -> None:
     for words, says in (
         (("--without", "99"), "block 99 is out of range"),
         (("--max-tokens", "100000"), "asks for 100000 new ones"),
         (("--stop", ""), "a stop string is empty"),
         (("--temperature", "1", "--top-p", "0"), "top_p above 0"),
     ):
-        said = strata(str(tiny_folder), "--prompt", "a cat", *words)
+        said = strata("generate", str(tiny_folder), "--prompt", "a cat", *words)
         assert (said.returncode, said.stdout) == (2, "")
         assert says in said.stderr
         assert said.stderr.count("\n") == 1
+
+
+def test_texts_behind_documents_are_those_of_one_prompt(strata: Strata, tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    """Of shards as of one run, and each text as the engine writes it alone."""
+    words = (str(tiny_folder), "--corpus", str(prose), "--documents", "13", "--window", "8", "--max-tokens", "5", "--device", "cpu")
+    one = strata("generate", *words, "--out", str(tmp_path / "one"), "--json")
+    assert one.returncode == 0, one.stderr
+    table = pd.DataFrame(json.loads(one.stdout))
+    for index in (0, 1):
+        assert strata("generate", *words, "--out", str(tmp_path / "two"), "--shard", f"{index}/2").returncode == 0
+    merged = strata("merge", str(tmp_path / "two"))
+    assert merged.returncode == 0, merged.stderr
+    assert (tmp_path / "one" / "summary.csv").read_bytes() == (tmp_path / "two" / "summary.csv").read_bytes()
+    model = load(tiny_folder, device="cpu")
+    agreement = []
+    for prompt in beginnings(model, Text(corpus=str(prose), documents=13, window=8), 5):
+        dense, ablated = (generate(model, torch.tensor([prompt.tokens]), 5, a)[0].tolist() for a in (Ablation(), Ablation(blocks={1})))
+        agreement.append(sum(a == b for a, b in zip(dense, ablated, strict=True)) / 5)
+    row = table[(table["ablation"] == "blocks 1") & (table["metric"] == "agreement")].iloc[0]
+    assert row["value"] == pytest.approx(sum(agreement) / 13)
+    assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    script = strata("slurm", "--tasks", "2", "--", "generate", *words, "--out", str(tmp_path / "three"))
+    assert script.returncode == 0
+    assert "#SBATCH --array=0-1" in script.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "give one of them"),
+        (("--prompt", "a", "--out", "x"), "give one of them"),
+        (("--prompt", "a", "--shard", "0/2"), "are for --out"),
+        (("--out", "x", "--kind", "blocks", "--without", "1"), "give one of them"),
+    ],
+)
+def test_a_prompt_or_documents(strata: Strata, tiny_folder: Path, words: tuple[str, ...], says: str) -> None:
+    said = strata("generate", str(tiny_folder), *words)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert says in said.stderr
+    assert said.stderr.count("\n") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -82,6 +83,16 @@ def test_a_folder_that_cannot_be_written(strata: Strata, sweep: list[object], tm
     done = strata(*sweep, "--out", tmp_path / "file" / "run", "--shard", "0/2")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "Not a directory" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed: apt-get install bubblewrap")
+def test_a_disk_that_is_read_only(sweep: list[object], tmp_path: Path) -> None:
+    """On a file system of its own, where even root cannot write."""
+    here = [sys.executable, "-m", "reports.cli.main", *map(str, sweep), "--out", str(tmp_path / "run"), "--shard", "0/2"]
+    words = ["bwrap", "--dev-bind", "/", "/", "--ro-bind", str(tmp_path), str(tmp_path), *here]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "Read-only file system; give another --out" in done.stderr
 
 
 def test_a_folder_without_shards(strata: Strata, tmp_path: Path) -> None:
@@ -163,7 +174,7 @@ def test_a_job_script(strata: Strata, sweep: list[object], tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--", "prune", "m"], "strata prune has no shards: give sweep, importance, spans behind --"),
+        (["--", "prune", "m"], "strata prune has no shards: give sweep, importance, spans, generate behind --"),
         (["--", "spans", "m"], "--out is missing: name a folder on a disk that all machines share"),
         (["--", "spans", "m", "--out", "x", "--shard", "0/2"], "leave out --shard"),
         (["--sbatch", "--gres=gpu:1\n#SBATCH --wrap=x", "--", "spans", "m", "--out", "x"], "is no option of sbatch"),

@@ -1,0 +1,86 @@
+"""What every ablation writes behind the beginnings of documents: a study that shards divide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adapters.ablation import Ablation
+from adapters.base import BlockModel
+from analysis.data.batches import Text
+from analysis.engine.plan import Plan, plan
+from analysis.engine.row_budget import Prompt
+from analysis.engine.sampling import Sampling
+from analysis.runs.run import Run
+from analysis.runs.scoring import Scoring
+from analysis.runs.tables import write_table
+from analysis.runs.writing import WritingStudy
+from analysis.tasks.requests import prompt_ids
+from analysis.writing.table import writing_table
+
+GREEDY = Sampling()
+
+
+def beginnings(model: BlockModel, text: Text, most: int, until: Sequence[str] = (), sampling: Sampling = GREEDY) -> list[Prompt]:
+    """The windows of a text as prompts, behind which at most `most` tokens are written."""
+    return [Prompt(prompt_ids(model, window.text)[: text.window], most, tuple(until), sampling) for window in text.windows(model)]
+
+
+@dataclass(frozen=True)
+class BeginningsStudy:
+    """Every ablation of a plan on prompts that are the beginnings of the documents of a text."""
+
+    plan: Plan
+    model: BlockModel
+    prompts: Sequence[Prompt]
+    dataset: str
+
+    @classmethod
+    def of(cls, model: BlockModel, ablations: Sequence[Ablation], text: Text, most: int, **options: Any) -> BeginningsStudy:
+        """`options`: as `beginnings` takes them."""
+        return cls(plan(model.spec, ablations), model, beginnings(model, text, most, **options), text.corpus)
+
+    @cached_property
+    def writing(self) -> WritingStudy:
+        return WritingStudy(self.model, self.plan, self.prompts)
+
+    @property
+    def documents(self) -> list[str]:
+        return self.writing.keys
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.writing.identity
+
+    @property
+    def steps(self) -> int:
+        return self.writing.steps
+
+    @property
+    def flops(self) -> int:
+        return self.writing.flops
+
+    @property
+    def window(self) -> int:
+        return self.writing.window
+
+    def only(self, documents: Sequence[int]) -> BeginningsStudy:
+        """The same on some of the documents, by number."""
+        return replace(self, prompts=[self.prompts[d] for d in documents])
+
+    def open(self, folder: Path) -> Run:
+        return self.writing.open(folder)
+
+    def scoring(self, progress: Callable[[int], None] = lambda n: None) -> Scoring:
+        return self.writing.scoring(progress)
+
+    def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
+        """Writes what the folder does not hold yet and returns the tidy table of texts, also written as summary.csv."""
+        table = writing_table(self.writing, self.writing.texts(folder, progress), None, self.dataset)
+        write_table(self.open(folder), table, self.documents)
+        return table
