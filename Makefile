@@ -38,6 +38,10 @@ bench: $(READY) ## how fast a sweep is
 	$(BIN)/strata fetch smollm2 texts
 	$(BIN)/python -m tests.benchmarks
 
+docs: $(READY) ## the site of the documentation, in reports/out/docs/site
+	$(BIN)/strata fetch texts
+	$(BIN)/python -m reports.site
+
 wheel: $(READY) ## a wheel in dist, with the zoo, the notebooks and the templates
 	$(PIP) -q 'setuptools>=77'
 	$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation -w dist .
@@ -65,4 +69,4 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) -q -c constraints.txt -e '.[dev]'
 	@echo '$(CURDIR)' > $@
 
-.PHONY: help report report-full test test-all lint bench wheel zoo lab
+.PHONY: help report report-full test test-all lint bench docs wheel zoo lab

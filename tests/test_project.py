@@ -26,7 +26,7 @@ def requirements(lines: Iterable[str]) -> list[Requirement]:
 
 
 REQUIREMENTS = requirements(
-    [*PROJECT["dependencies"], *(line for name in ("notebooks", "tasks", "quantize", "dev") for line in EXTRAS[name])]
+    [*PROJECT["dependencies"], *(line for name in ("notebooks", "tasks", "quantize", "docs", "dev") for line in EXTRAS[name])]
 )
 BARE = ("torch", "transformers", "safetensors", "numpy")  # all that a bare GPU machine has, with what these require
 RUNS_BARE = [*ROOT.glob("adapters/**/*.py"), *ROOT.glob("analysis/engine/*.py")]

@@ -41,7 +41,7 @@ def test_readme(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """With a smaller model of fewer blocks in the place of SmolLM2."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## From Python\n")[1]
     code = re.findall(r"```python\n(.*?)```", section, flags=re.S)[0]
-    assert 15 <= len(code.splitlines()) <= 25
+    assert len(code.splitlines()) <= 15
     exec(code.replace('"smollm2"', '"zoo-llama-0"'), {"__name__": "readme"})
     assert (tmp_path / "smollm2-without-3-blocks" / "config.json").is_file()
     assert "blocks 1" in capsys.readouterr().out
