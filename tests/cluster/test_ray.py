@@ -164,7 +164,7 @@ def test_machines_that_differ(head: Any, prose: Path, tmp_path: Path, differs: s
     words = command(prose, "--out", tmp_path / "out", "--ray", head.address, "--workers", 1)
     words[words.index("zoo-llama-0")] = str(model)
     with other_machine(head.address, without=model if differs == "model" else empty, packages=packages):
-        assert until(lambda: sum(node["Alive"] for node in head.global_state.node_table()) == 2, 120)
+        assert until(lambda: sum(node["Alive"] for node in head.global_state.node_table()) == 2, 300)
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     says = {"model": "must lie on a disk of all machines", "versions": "has torch 0.1, and this machine has"}
