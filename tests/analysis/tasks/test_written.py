@@ -65,6 +65,19 @@ def test_right_answers_are_right_and_wrong_ones_wrong(name: str, files: Path, ti
     assert wrong[metric].value == pytest.approx(0)
 
 
+@pytest.mark.long
+def test_human_eval_as_a_whole(tiny: Both) -> None:
+    """Its makers' file, the harness's prompts and filters, the sandbox and the table's metric: all of its solutions are right."""
+    bench = shared("bench/humaneval/HumanEval.jsonl.gz").parents[1]
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    tasks = load_tasks("humaneval", data=bench, run_code=True)
+    study = WrittenTaskStudy.of(tiny.model, [], tasks, most=8)
+    for answers, share in (([item.doc["canonical_solution"] for item in tasks.items], 1), (["    return None"] * 164, 0)):
+        assert len(answers) == 164
+        assert study.metrics(texts(*answers))["humaneval"]["pass@1,create_test"].value == share
+
+
 def test_groups_are_read_as_a_whole(files: Path, tiny: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of BBH's subtasks the folder holds one: what is missing is named."""
     with pytest.raises(StrataError, match="holds no rows of SaylorTwift/bbh"):
