@@ -264,6 +264,11 @@ class BlockModel(ABC):
     def dtype(self) -> torch.dtype:
         return self.weights["embed"].dtype
 
+    @property
+    def stream_dtype(self) -> torch.dtype:
+        """Of the stream between blocks."""
+        return self.dtype
+
 
 def _distinct(items: Iterable[Item]) -> list[Item]:
     return list(dict.fromkeys(items))

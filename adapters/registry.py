@@ -83,6 +83,7 @@ FAMILIES = Table(
         "granite": Family("adapters.families.granite", ("granite",), stock=True),
         "olmo": Family("adapters.families.olmo", ("olmo",), stock=True),
         "cohere": Family("adapters.families.cohere", ("cohere",), stock=True),
+        "mamba": Family("adapters.families.mamba", ("mamba", "mamba2", "falcon_mamba"), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),
     },

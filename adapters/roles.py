@@ -43,6 +43,9 @@ ROLES: dict[str, Role] = {
     **{f"mix_{c}": Role("mixer") for c in "xwkvrga"},
     **dict.fromkeys(("mix_w1", "mix_w2", "decay_w1", "w1", "a1", "v1", "g1"), Role("mixer", matrix=True)),
     **dict.fromkeys(("decay_w2", "w2", "a2", "v2", "g2"), Role("mixer", matrix=True, heads=1)),
+    # state-space mixers: channels, what is written to the state and read from it, and steps
+    **dict.fromkeys(("x", "b", "c", "step_in", "step"), Role("mixer", matrix=True)),
+    **dict.fromkeys(("x_bias", "g_bias", "b_bias", "c_bias", "step_in_bias", "step_bias", "conv", "conv_bias", "skip"), Role("mixer")),
     # ffn and channel-mix
     **dict.fromkeys(("gate", "up", "down", "receptance"), Role("ffn", matrix=True)),
     **dict.fromkeys(("gate_bias", "up_bias", "down_bias", "ffn_mix_k", "ffn_mix_r"), Role("ffn")),
@@ -72,7 +75,7 @@ def spec_of(table: Shapes, n_heads: int | None, *, parallel: bool = False) -> Bl
     head_dim = table["o"][1] // n_heads if n_heads else None
     return BlockSpec(
         n_heads=n_heads,
-        n_kv_heads=table["k"][0] // head_dim if head_dim else None,
+        n_kv_heads=table["k"][0] // head_dim if head_dim and "k" in table else None,
         head_dim=head_dim,
         d_ffn=table["up"][0] if "up" in table else 0,
         n_params=n_numbers(table),

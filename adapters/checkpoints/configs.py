@@ -38,7 +38,8 @@ def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: s
             "moved: remove the last blocks only, or measure without writing"
         )
     stock = stock_config(config)
-    known = {key: config.get(key) if stock is None else getattr(stock, key, None) for key in PER_BLOCK}
+    said = [key for key in PER_BLOCK if not isinstance(getattr(type(stock), key, None), property)]  # else it follows from other keys
+    known = {key: config.get(key) if stock is None else getattr(stock, key, None) for key in said}
     lists = {key: values for key, values in known.items() if isinstance(values, list) and len(values) >= n_blocks}
     depth = DEPTH if stock is None else stock.attribute_map.get(DEPTH, DEPTH)
     layers: dict[str, Any] = {key: [values[i] for i in kept] for key, values in lists.items()} | {depth: len(kept)}
@@ -53,9 +54,16 @@ def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: s
 def stock_config(config: Mapping) -> PreTrainedConfig | None:
     """As transformers reads it; None when it does not know the model_type."""
     model_type = str(config.get("model_type"))
-    return (
-        CONFIG_MAPPING[model_type].from_dict({k: v for k, v in config.items() if k not in LABELS}) if model_type in CONFIG_MAPPING else None
-    )
+    known = {key: _with_infinity(value) for key, value in config.items() if key not in LABELS}
+    return CONFIG_MAPPING[model_type].from_dict(known) if model_type in CONFIG_MAPPING else None
+
+
+def _with_infinity(value: Any) -> Any:
+    """`value` with the numbers that JSON lacks, which transformers writes as {"__float__": "Infinity"}."""
+    if isinstance(value, list):
+        return [_with_infinity(item) for item in value]
+    said = value.get("__float__") if isinstance(value, Mapping) else None
+    return float(said) if said in ("Infinity", "-Infinity", "NaN") else value
 
 
 def pruned_quantisation(config: Mapping, kept: Sequence[int], keys: Iterable[str]) -> dict:

@@ -55,7 +55,7 @@ def check_spec(model: BlockModel) -> None:
         _equal(where + "affine_heads", found.affine_heads, not found.has_mixer or torch.equal(block.close(x), x))
         z = block.mix(x, ctx).z if found.has_mixer else None
         _equal(where + "n_heads, head_dim", (found.n_heads, found.head_dim), (None, None) if z is None else tuple(z.shape[2:]))
-        _equal(where + "n_kv_heads", found.n_kv_heads, None if z is None else len(w["k"]) // z.shape[3])
+        _equal(where + "n_kv_heads", found.n_kv_heads, None if z is None or "k" not in w else len(w["k"]) // z.shape[3])
 
 
 def _mixed(block: Block) -> Run:

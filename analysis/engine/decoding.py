@@ -138,7 +138,7 @@ class _Ends:
 
     def __init__(self, model: BlockModel, nodes: Sequence[int], n_ablations: int) -> None:
         self._nodes = torch.tensor(nodes, device=model.device)
-        self.streams = torch.empty(n_ablations, len(nodes), model.spec.d_model, dtype=model.dtype, device=model.device)
+        self.streams = torch.empty(n_ablations, len(nodes), model.spec.d_model, dtype=model.stream_dtype, device=model.device)
 
     def add(self, ablations: Sequence[int], xs: Sequence[Tensor]) -> None:
         for ablation, x in zip(ablations, xs, strict=True):

@@ -56,7 +56,7 @@ class Prompts:
         roots = tree.segments(memory.ends)
         row = _past_bytes(model, memory.start + max(ends(roots)))
         self.edges = max(branches, min(STREAMS, of_device(PAST_BYTES, model.device) // row), 1)
-        self._start = torch.empty(len(tree), model.spec.d_model, dtype=model.dtype, device=model.device)
+        self._start = torch.empty(len(tree), model.spec.d_model, dtype=model.stream_dtype, device=model.device)
         self.steps = self._steps([(segment, None) for segment in roots])
 
     def _steps(self, segments: list[tuple[Segment, int | None]]) -> list[Step]:

@@ -164,7 +164,7 @@ def call_tokens(device: torch.device) -> int:
 
 
 def stream_bytes(model: BlockModel, documents: int, time: int) -> int:
-    return documents * time * model.spec.d_model * model.dtype.itemsize
+    return documents * time * model.spec.d_model * model.stream_dtype.itemsize
 
 
 def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents: int, time: int) -> int:
@@ -192,7 +192,8 @@ def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:
 
 def inner_bytes(model: BlockModel, tokens: int) -> int:
     """What a block needs inside for `tokens` tokens."""
-    inner = max(3 * b.d_ffn + 4 * model.spec.d_model for b in model.spec.blocks)
+    d = model.spec.d_model
+    inner = max(3 * b.d_ffn + max(4 * d, b.mixer_flops // d) for b in model.spec.blocks)  # of a mixer twice what its matrices give
     return tokens * inner * model.dtype.itemsize
 
 

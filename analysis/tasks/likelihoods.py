@@ -134,7 +134,7 @@ def call_bytes(model: BlockModel, plan: Plan) -> int:
 
 def _stream_bytes(model: BlockModel) -> int:
     """Of one node."""
-    return model.spec.d_model * model.dtype.itemsize
+    return model.spec.d_model * model.stream_dtype.itemsize
 
 
 def _check(model: BlockModel, requests: Sequence[Request], names: Sequence[str] | None) -> None:

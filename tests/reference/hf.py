@@ -31,7 +31,9 @@ def tiny(model_type: str = "llama", *, seed: int = 0, **config: object) -> PreTr
     generator = torch.Generator().manual_seed(seed)
     for name, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=generator)
-        if p.dim() == 2:
+        if name.endswith("conv1d.weight"):  # of one channel each
+            p.data = 0.25 * noise
+        elif p.dim() == 2:
             p.data = noise * (1.0 if "embed" in name else 1.5 * p.shape[1] ** -0.5)
         else:
             p.data = 0.3 * noise + (0.0 if name.endswith("bias") else 1.0)

@@ -30,6 +30,7 @@ from adapters.contract import CHECKS, Recorder, assert_close
 from adapters.contract.heads import check_kept_heads
 from adapters.families.rwkv.tokenizers import ByteTokenizer
 from adapters.registry import FAMILIES
+from adapters.specs import ModelSpec
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import Prompt, decode
@@ -50,12 +51,20 @@ MIXED = (
 )
 
 
+def mixed(spec: ModelSpec) -> list[Ablation]:
+    """Of MIXED what a model has, where it is anything."""
+    ffns, heads = all(block.has_ffn for block in spec.blocks), spec.has_heads
+    left = [Ablation(a.blocks, a.mixers, a.ffns if ffns else (), a.heads if heads else (), a.edit).canonical(spec) for a in MIXED]
+    return [ablation for ablation in left if ablation]
+
+
 class Pair:
     """A tiny random model as the project loads it, and transformers' own, whose attention is written out: other ones know no caps."""
 
     def __init__(self, model_type: str, config: Mapping[str, Any]) -> None:
         self.reference = tiny(model_type, **config)
-        self.reference.set_attn_implementation("eager")
+        if self.reference._supports_attention_backend or self.reference._supports_sdpa:
+            self.reference.set_attn_implementation("eager")
         self.folder = tempfile.TemporaryDirectory()
         self.reference.save_pretrained(self.folder.name)
         self.model = load(self.folder.name, dtype="float32", device="cpu")
@@ -75,13 +84,13 @@ class Pair:
         """Of transformers' modules with parts taken out: projections that give nothing, blocks that pass on what they get."""
         reference, pairs = copy.deepcopy(self.reference), self.model.spec.variant in GIVE_PAIRS
         for i, spec in enumerate(self.model.spec.blocks):
-            o, down = (reference.get_submodule(self.key(role, i)) for role in ("o", "down"))
+            o = reference.get_submodule(self.key("o", i))
             if heads := [head for block, head in ablation.heads if block == i]:
                 o.register_forward_pre_hook(_zero_columns(heads, spec.head_dim))
             if i in ablation.mixers:
                 _silence(o)
             if i in ablation.ffns:
-                _silence(down)
+                _silence(reference.get_submodule(self.key("down", i)))
             if i in ablation.blocks:
                 self.layer(reference, i).forward = lambda hidden_states, *args, **kwargs: (hidden_states, None) if pairs else hidden_states
         return reference(self.ids if ids is None else ids, use_cache=False).logits
@@ -111,7 +120,8 @@ def check_forward(p: Pair) -> None:
     for i, found in enumerate(parts):
         assert_close(found.x_in, streams[i])
         assert_close(found.x_out, streams[i + 1])
-        assert_close(found.z.flatten(-2), zs[i])
+        if found.z is not None:
+            assert_close(found.z.flatten(-2), zs[i])
     assert p.model.spec.n_params == p.reference.num_parameters()
     for i, spec in enumerate(p.model.spec.blocks):
         assert spec.n_params == sum(t.numel() for t in p.layer(p.reference, i).parameters())
@@ -131,27 +141,35 @@ def check_padding(p: Pair) -> None:
 
 def check_ablations(p: Pair) -> None:
     """Every block, mixer, ffn and head alone, and mixed sets; the sweep gives the same sums, and runs what the plan counts."""
-    every = plan(p.model.spec, [*single_ablations(p.model.spec, ["blocks", "mixers", "ffns", "heads"]), *MIXED])
+    spec, chosen = p.model.spec, mixed(p.model.spec)
+    kinds = ["blocks", "mixers", *["ffns"] * all(block.has_ffn for block in spec.blocks), *["heads"] * spec.has_heads]
+    every = plan(spec, [*single_ablations(spec, kinds), *chosen])
     recording = p.model.with_blocks([Recorder(block) for block in p.model.blocks])
     with torch.inference_mode():
         found = sweep(recording, every, p.ids, LENGTHS, kl=False)["nll"]
         for a, ablation in enumerate(every.ablations):
             logits = p.logits(ablation)
-            if ablation in MIXED or not ablation:
+            if ablation in chosen or not ablation:
                 assert_close(p.model.run(p.ids, ablation), logits)
             nll = -logits[:, :-1].double().log_softmax(-1).gather(-1, p.ids[:, 1:, None])[..., 0]
             for d, length in enumerate(LENGTHS.tolist()):
                 error = abs(float(found[a, d] - nll[d, : length - 1].sum())) / (length - 1)
                 assert error < 1e-5, f"{ablation}: the mean nll is off by {error:.1e}"
-    shapes = ["parallel" if spec.parallel else "sequence" for spec in p.model.spec.blocks]
+    shapes = ["parallel" if block.parallel else "sequence" if block.has_ffn else "mixer" for block in spec.blocks]
     assert sum(sum(block.mixed) for block in recording.blocks) == len(LENGTHS) * every.mixer_rows
     assert sum(sum(block.fed) for block in recording.blocks) == len(LENGTHS) * every.ffn_rows
     assert every.mixer_rows == mixer_runs(len(shapes), every.ablations, shapes)
     assert every.ffn_rows == ffn_runs(len(shapes), every.ablations, shapes)
 
 
+def _require_heads(p: Pair) -> None:
+    if not p.model.spec.has_heads:
+        pytest.skip("the architecture has no heads")
+
+
 def check_means(p: Pair) -> None:
     """Heads that leave their means behind, against columns that are overwritten at the output projections."""
+    _require_heads(p)
     real = torch.arange(p.ids.shape[1]) < LENGTHS[:, None]
     batch = Batch([], p.ids, LENGTHS, (LENGTHS - 1).numpy(), LENGTHS.numpy())
     model = with_means(p.model, part_means(p.model, [batch]))
@@ -181,6 +199,7 @@ def _overwritten(columns: slice, by: Tensor) -> Callable:
 
 def check_taylor(p: Pair) -> None:
     """Of heads, against masks on transformers' own projections and its autograd."""
+    _require_heads(p)
     length, spec = int(LENGTHS[1]), p.model.spec.blocks[0]
     reference = copy.deepcopy(p.reference).double()
     masks = torch.ones(len(p.model.blocks), spec.n_heads, 1, dtype=torch.float64, requires_grad=True)
@@ -229,7 +248,7 @@ def check_texts(p: Pair) -> None:
     model.tokenizer, model.end_tokens = ByteTokenizer(), ()
     lengths = (9, 4, 14)
     prompts = [Prompt(tuple(p.ids[d, :n].tolist()), 5) for d, n in enumerate(lengths)]
-    chosen = plan(model.spec, [*MIXED, Ablation(blocks={1})])
+    chosen = plan(model.spec, [*mixed(model.spec), Ablation(blocks={1})])
     for found in decode(model, chosen, prompts):
         text = torch.cat([p.ids[found.prompt, : lengths[found.prompt]], torch.tensor(found.tokens)])
         expected = p.logits(chosen.ablations[found.ablation], text[None])[0, lengths[found.prompt] - 1 : -1].argmax(-1)

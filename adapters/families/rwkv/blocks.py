@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,13 +11,12 @@ from torch import Tensor
 
 from adapters.base import Context, MixerOutput
 from adapters.errors import StrataError
-from adapters.families.rwkv.mixers import TIME_MIXES, Inputs, wide
+from adapters.families.rwkv.mixers import TIME_MIXES, Inputs
 from adapters.families.rwkv.wkv import EMPTY
+from adapters.recurrent import by_rows, repeated, wide
 from adapters.roles import shapes_by_role, spec_of, with_heads
 from adapters.specs import BlockSpec
 from adapters.wrapped import WrappedBlock
-
-CPU_TOKENS = 1024  # at a time on a CPU: more of them read their activations from memory, a seventh slower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +70,10 @@ class RwkvBlock:
 
     def mix(self, x: Tensor, ctx: RwkvContext, past: RwkvPast | None = None) -> MixerOutput:
         h, shifted, last = self._shifted(x, "mixer_norm", ctx, past)
-        real = None if ctx.real is None else _repeat(ctx.real, ctx, x)[..., None]
+        real = None if ctx.real is None else repeated(ctx.real, ctx, x)[..., None]
         state = self._empty(h) if past is None or past.state is None else past.state
         v_first, v_carry = (self._v_first(ctx, x, past), self._v_carry(ctx, x, past)) if "v1" in self.weights else (None, None)
-        z, state = _by_rows(self._time_mix, h, shifted, state, real, v_first)
+        z, state = by_rows(self._time_mix, h, shifted, state, real, v_first)
         after = RwkvPast(last, state, v_carry)
         if self.spec.n_heads is None:
             return MixerOutput(F.linear(z, self.weights["o"]), None, after)
@@ -101,7 +100,7 @@ class RwkvBlock:
 
     def ffn(self, x: Tensor, ctx: RwkvContext, past: RwkvPast | None = None) -> tuple[Tensor, RwkvPast]:
         h, shifted, last = self._shifted(x, "ffn_norm", ctx, past)
-        (out,) = _by_rows(self._channel_mix, h, shifted)
+        (out,) = by_rows(self._channel_mix, h, shifted)
         return out, RwkvPast(last)
 
     def _channel_mix(self, h: Tensor, shifted: Tensor) -> tuple[Tensor]:
@@ -139,7 +138,7 @@ class RwkvBlock:
         before = torch.cat([torch.zeros_like(h[:, :1]) if past is None else past.shift[:, None], h], 1)  # (rows, T + 1, d)
         if ctx.real is None:
             return h, before[:, :-1], before[:, -1]
-        ends = _repeat(ctx.real.sum(1), ctx, x)
+        ends = repeated(ctx.real.sum(1), ctx, x)
         return h, before[:, :-1], before[torch.arange(len(x), device=x.device), ends]
 
     def _empty(self, h: Tensor) -> Tensor:
@@ -151,7 +150,7 @@ class RwkvBlock:
 
     def _v_first(self, ctx: RwkvContext, x: Tensor, past: RwkvPast | None) -> Tensor:
         assert ctx.v_first is not None
-        v_first = _repeat(ctx.v_first, ctx, x)
+        v_first = repeated(ctx.v_first, ctx, x)
         if past is None or past.v_carry is None:
             return v_first
         return torch.cat([v_first[:, :1] + past.v_carry[:, None], v_first[:, 1:]], 1)
@@ -159,10 +158,10 @@ class RwkvBlock:
     def _v_carry(self, ctx: RwkvContext, x: Tensor, past: RwkvPast | None) -> Tensor:
         """That of this call, or of the past for rows without a real token."""
         assert ctx.v_carry is not None
-        carry = _repeat(ctx.v_carry, ctx, x)
+        carry = repeated(ctx.v_carry, ctx, x)
         if ctx.real is None or past is None or past.v_carry is None:
             return carry
-        return torch.where(_repeat(ctx.real[:, :1], ctx, x), carry, past.v_carry)
+        return torch.where(repeated(ctx.real[:, :1], ctx, x), carry, past.v_carry)
 
 
 @dataclass(eq=False)
@@ -178,19 +177,3 @@ class NarrowTimeMix(WrappedBlock):
 
     def _channels(self, v: Tensor) -> Tensor:
         return v.unflatten(-1, (-1, self.spec.head_dim))[..., list(self.kept), :].flatten(-2)
-
-
-def _by_rows(f: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
-    """f(x, ...) over rows; on a CPU by groups of rows whose activations stay in its caches."""
-    group = max(1, CPU_TOKENS // x.shape[1])
-    if len(x) <= group or x.device.type != "cpu":
-        return f(x, *others)
-    starts = range(0, len(x), group)
-    parts = [f(*(None if t is None else t[i : i + group] for t in (x, *others))) for i in starts]
-    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
-
-
-def _repeat(per_document: Tensor, ctx: Context, x: Tensor) -> Tensor:
-    """(D, ...) -> (rows of x, ...), variant-major."""
-    variants = len(x) // ctx.documents
-    return per_document.expand(variants, *per_document.shape).flatten(0, 1)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.families.rwkv.wkv import average, delta, linear
+from adapters.recurrent import wide
 
 Weights = dict[str, Tensor]
 
@@ -95,11 +96,6 @@ def goose(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     out, state = delta(r, x.masked(logw), x.masked(k), v, -removed, x.masked(removed * rate), x.state)
     bonus = (r * k * w["r_k"]).sum(-1, keepdim=True) * v
     return (_head_norm(w, out, x.eps) + bonus.flatten(-2)).to(x.h.dtype) * (torch.sigmoid(x_g @ w["g1"]) @ w["g2"]), state
-
-
-def wide(x: Tensor) -> Tensor:
-    """In fp32, or fp64 when it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _head_norm(w: Weights, out: Tensor, eps: float) -> Tensor:

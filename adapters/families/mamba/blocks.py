@@ -1,0 +1,81 @@
+"""One block of a state-space model: a mixer on a norm, and no ffn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adapters.base import Context, MixerOutput
+from adapters.errors import StrataError
+from adapters.families.mamba.mixers import How, Mixed, Mixer
+from adapters.norms import rms_norm
+from adapters.recurrent import by_rows, repeated
+from adapters.specs import BlockSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MambaPast:
+    """What a mixer keeps of each row, up to its last real token."""
+
+    conv: Tensor  # (rows, kernel - 1, channels), what the convolution read last
+    state: Tensor  # of the recurrence
+
+    def rows(self, index: Tensor) -> MambaPast:
+        return MambaPast(self.conv[index], self.state[index])
+
+    def live(self, skip: int) -> MambaPast:
+        """As it is: a state holds no tokens."""
+        return self
+
+    def joined(self, others: Sequence[MambaPast]) -> MambaPast:
+        pasts = [self, *others]
+        return MambaPast(torch.cat([past.conv for past in pasts]), torch.cat([past.state for past in pasts]))
+
+    def behind(self, beginnings: MambaPast, owner: Tensor) -> MambaPast:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class MambaBlock:
+    spec: BlockSpec
+    weights: dict[str, Tensor]  # by role
+    mixer: Mixer
+    how: How
+    eps: float
+
+    def with_weights(self, weights: dict[str, Tensor]) -> MambaBlock:
+        return replace(self, weights=weights)
+
+    def mix(self, x: Tensor, ctx: Context, past: MambaPast | None = None) -> MixerOutput:
+        h = rms_norm(x.to(self.weights["mixer_norm"].dtype), self.weights["mixer_norm"], self.eps)
+        lengths = None if ctx.lengths is None else repeated(ctx.lengths, ctx, x)
+        before = (None, None) if past is None else (past.conv, past.state)
+        z, conv, state = by_rows(self._mixed, h, lengths, *before)
+        if self.spec.n_heads is None:
+            return MixerOutput(F.linear(z, self.weights["o"], self.weights.get("o_bias")), None, MambaPast(conv, state))
+        z = z.unflatten(-1, (self.spec.n_heads, -1))  # (rows, T, n_heads, head_dim)
+        delta = self.project(z)
+        return MixerOutput(delta + self.weights["o_bias"] if "o_bias" in self.weights else delta, z, MambaPast(conv, state))
+
+    def _mixed(self, h: Tensor, lengths: Tensor | None, conv: Tensor | None, state: Tensor | None) -> Mixed:
+        return self.mixer(self.weights, self.how, h, lengths, (conv, state))
+
+    def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        if self.spec.n_heads is None:
+            raise StrataError("Mamba and Falcon-Mamba have no heads: ablate their blocks instead")
+        o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
+        return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+
+    def close(self, delta: Tensor) -> Tensor:
+        return delta
+
+    def keep_heads(self, kept: Sequence[int]) -> MambaBlock:
+        """Raises StrataError."""
+        raise StrataError("heads cannot be deleted where one norm is over all of them: ablate them, or a whole block")
+
+    def ffn(self, x: Tensor, ctx: Context, past: None = None) -> tuple[Tensor, None]:
+        raise NotImplementedError("a block of a state-space model has no ffn, and nothing calls it")
