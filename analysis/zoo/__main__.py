@@ -20,7 +20,7 @@ from analysis.zoo.release import release
 from analysis.zoo.texts import Texts, clean
 from analysis.zoo.training import BATCH, CONTEXT, STEPS, Plan, Training
 
-SEEDS = {"llama": 4, "rwkv5": 4, "rwkv7": 3, "baichuan": 3, "llama6": 1, "rwkv5x6": 1, "llama24": 1, "rwkv5x24": 1}
+SEEDS = {"llama": 4, "rwkv5": 4, "rwkv7": 3, "mamba2": 3, "baichuan": 3, "llama6": 1, "rwkv5x6": 1, "llama24": 1, "rwkv5x24": 1}
 RUNS = [(model, seed) for seed in range(max(SEEDS.values())) for model, seeds in SEEDS.items() if seed < seeds]
 EVERY = 60  # seconds between lines of progress
 

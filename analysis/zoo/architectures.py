@@ -13,7 +13,9 @@ from torch import Generator, Tensor
 
 from adapters.base import BlockModel
 from adapters.checkpoints.layout import Layout, Store
-from adapters.families import baichuan, llama
+from adapters.families import baichuan, llama, mamba
+from adapters.families.mamba.config import Sizes as MambaSizes
+from adapters.families.mamba.config import mixer_shapes
 from adapters.families.rwkv.layouts import FORMATS
 from adapters.families.rwkv.sizes import Sizes, block_shapes, model_shapes
 from adapters.registry import FAMILIES
@@ -22,12 +24,13 @@ Weights = dict[str, Tensor]  # by role
 Initial = Callable[[Generator], tuple[Weights, list[Weights]]]  # of the model, of each block
 
 VOCAB, HEADS, CONTEXT = 2048, 4, 256
+KERNEL = 4  # tokens of convolutions
 
 
 class Shape(NamedTuple):
     blocks: int
     d: int  # width of the stream
-    d_ffn: int
+    d_ffn: int  # of a block without an ffn: channels of its mixer
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,31 @@ def _goose(i: int, shape: Shape, shapes: Mapping[str, tuple[int, ...]], g: Gener
     }
 
 
+def mamba2(shape: Shape, sizes: MambaSizes) -> Initial:
+    """As the authors' code starts (state-spaces/mamba, mamba_ssm/modules/mamba2.py and models/mixer_seq_simple.py, Apache-2.0): steps
+    from 0.001 to 0.1 and decays from 1 to 16, each head its own, projections as torch's linear modules, what adds to the stream
+    divided by sqrt(blocks)."""
+    blocks, d, inner = shape
+    shapes = {"mixer_norm": (d,), **mixer_shapes(sizes, conv_bias=True, bias=False)}
+
+    def initial(g: Generator) -> tuple[Weights, list[Weights]]:
+        def uniform(shape: tuple[int, ...], width: float) -> Tensor:
+            return (torch.rand(shape, generator=g) * 2 - 1) * width
+
+        def block() -> Weights:
+            steps = torch.exp(torch.rand(HEADS, generator=g) * math.log(0.1 / 0.001) + math.log(0.001))
+            starts = {role: uniform(shapes[role], d**-0.5) for role in ("g", "x", "b", "c", "step_in")}
+            starts |= {role: uniform(shapes[role], sizes.kernel**-0.5) for role in ("conv", "conv_bias")}
+            starts |= {"o": uniform(shapes["o"], (inner * blocks) ** -0.5)}
+            starts |= {"step_bias": steps + torch.log(-torch.expm1(-steps)), "decay": torch.log(1 + 15 * torch.rand(HEADS, generator=g))}
+            return {role: starts.get(role, torch.ones(shape)) for role, shape in shapes.items()}
+
+        ends = {role: torch.randn((VOCAB, d), generator=g) * 0.02 for role in ("embed", "unembed")}
+        return ends | {"norm": torch.ones(d)}, [block() for _ in range(blocks)]
+
+    return initial
+
+
 _STARTS = {"5.2": _eagle, "7": _goose}
 _WIDTHS = {"r": 0.5, "k": 0.05, "v": 0.5, "up": 0.5}
 
@@ -166,12 +194,43 @@ def _rwkv(version: str, name: str, shape: Shape, depth: str = "", **ranks: int) 
     return Architecture(f"RWKV-{version}{depth} ({name})", "rwkv", _NATIVE[version], config, rwkv(version, shape, **ranks))
 
 
+def _mamba2(shape: Shape, state: int) -> Architecture:
+    """Its blocks are mixers alone, as wide inside as takes their parameters to those of the others. The stream is in the weights' dtype
+    in training, as it is there."""
+    blocks, d, inner = shape
+    config = {
+        "architectures": ["Mamba2ForCausalLM"],
+        "model_type": "mamba2",
+        "vocab_size": VOCAB,
+        "hidden_size": d,
+        "num_hidden_layers": blocks,
+        "expand": inner // d,
+        "num_heads": HEADS,
+        "head_dim": inner // HEADS,
+        "state_size": state,
+        "n_groups": 1,
+        "conv_kernel": KERNEL,
+        "chunk_size": 32,
+        "layer_norm_epsilon": 1e-5,
+        "residual_in_fp32": False,
+        "tie_word_embeddings": False,
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": None,
+        "eos_token_id": 0,
+        "pad_token_id": None,
+        "dtype": "float16",
+    }
+    sizes = MambaSizes(VOCAB, d, blocks, inner, state, KERNEL, CONTEXT, HEADS, HEADS)
+    return Architecture("Mamba-2 (state-space)", "mamba", mamba.LAYOUTS["mamba2"], config, mamba2(shape, sizes))
+
+
 _NATIVE = next(f.layouts for f in FORMATS if f.name == "native")
 ARCHITECTURES = {  # all with as many parameters, to one percent; the depths of one kind are compared with each other
     "llama": _llama(Shape(12, 96, 320)),
     "baichuan": _baichuan(Shape(12, 96, 288)),
     "rwkv5": _rwkv("5.2", "Eagle", Shape(12, 96, 336)),
     "rwkv7": _rwkv("7", "Goose", Shape(12, 96, 352), w1=16, a1=16, v1=16, g1=32),
+    "mamba2": _mamba2(Shape(12, 96, 384), state=36),
     "llama6": _llama(Shape(6, 128, 440), " of 6 blocks"),
     "llama24": _llama(Shape(24, 72, 224), " of 24 blocks"),
     "rwkv5x6": _rwkv("5.2", "Eagle", Shape(6, 128, 472), " of 6 blocks"),

@@ -29,7 +29,7 @@ EPS = 1e-18  # of Adam, as in training RWKV: gradients of what mixes and decays 
 DEVELOPMENT_ROWS = 64
 PART = {"cpu": 4, "cuda": 16}  # rows of a step that are computed at once: on a CPU their activations stay in its caches
 KEEP, SAVE = 100, 50  # steps between weights that are kept (the powers of two are kept as well), and between saves
-MATRICES = ("q", "k", "v", "o", "r", "g", "gate", "up", "down", "receptance")  # of blocks: Muon's; all else is Adam's
+MATRICES = ("q", "k", "v", "o", "r", "g", "x", "b", "c", "gate", "up", "down", "receptance")  # of blocks: Muon's; all else is Adam's
 COMPUTE = torch.bfloat16  # of forward and backward passes; weights and optimisers are fp32
 
 

@@ -95,7 +95,7 @@ def close(a: Tensor, b: Tensor, tolerance: float = 2e-5) -> bool:
 # architectures
 
 
-KINDS = {"llama": 12, "baichuan": 12, "rwkv5": 12, "rwkv7": 12}
+KINDS = {"llama": 12, "baichuan": 12, "rwkv5": 12, "rwkv7": 12, "mamba2": 12}
 DEPTHS = {"llama6": 6, "llama24": 24, "rwkv5x6": 6, "rwkv5x24": 24}
 
 
@@ -117,6 +117,7 @@ def test_variants_are_the_ones_that_are_named() -> None:
         "baichuan": "baichuan2-13b",
         "rwkv5": "5.2",
         "rwkv7": "7",
+        "mamba2": "mamba2",
     }
     block = built["llama"].spec.blocks[0]
     assert (block.n_heads, block.n_kv_heads) == (4, 2)
@@ -237,9 +238,16 @@ def test_learns_a_row_by_heart(name: str, texts: Texts, tmp_path: Path, monkeypa
     assert made.losses[-1] < made.losses[0] - 1
 
 
-def test_loss_and_gradients_are_those_of_hugging_face(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+GRADIENTS = {  # of two roles, by transformers' names
+    "llama": {"model.embed_tokens.weight": (0, "embed"), "model.layers.5.self_attn.k_proj.weight": (6, "k")},
+    "mamba2": {"backbone.embeddings.weight": (0, "embed"), "backbone.layers.5.mixer.dt_bias": (6, "step_bias")},
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_loss_and_gradients_are_those_of_hugging_face(name: str, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "COMPUTE", torch.float32)
-    made, folder = trained("llama")
+    made, folder = trained(name)
     rows = made.rows.take(0, 2)
     loss = made.loss(rows)
     loss.backward()
@@ -249,12 +257,12 @@ def test_loss_and_gradients_are_those_of_hugging_face(trained: Trained, monkeypa
     expected = F.cross_entropy(reference(rows[:, :-1]).logits.flatten(0, 1), rows[:, 1:].flatten())
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
-    for name, ours in (("model.embed_tokens", made.tables[0]["embed"]), ("model.layers.5.self_attn.k_proj", made.tables[6]["k"])):
-        assert close(ours.grad, reference.get_parameter(name + ".weight").grad, 1e-4)
+    for key, (table, role) in GRADIENTS[name].items():
+        assert close(made.tables[table][role].grad, reference.get_parameter(key).grad, 1e-4)
 
 
 def test_muon_has_the_matrices_and_adam_the_rest(texts: Texts, tmp_path: Path) -> None:
-    for name, count in (("llama", 7), ("baichuan", 7), ("rwkv5", 8), ("rwkv7", 6)):
+    for name, count in (("llama", 7), ("baichuan", 7), ("rwkv5", 8), ("rwkv7", 6), ("mamba2", 5)):
         muon, adam = (o.param_groups[0] for o in Training(plan(name), texts, tmp_path).optimizers)
         assert len(muon["params"]) == count * KINDS[name]
         assert all(p.dim() == 2 for p in muon["params"])
@@ -297,8 +305,9 @@ def test_a_loss_that_is_not_finite_stops_training(texts: Texts, tmp_path: Path) 
 # release
 
 
-def test_hugging_face_loads_the_llama(trained: Trained, texts: Texts) -> None:
-    _, folder = trained("llama")
+@pytest.mark.parametrize("name", ["llama", "mamba2"])
+def test_hugging_face_loads_it(name: str, trained: Trained, texts: Texts) -> None:
+    _, folder = trained(name)
     ids = ids_of(texts)
     with torch.inference_mode():
         expected = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids).logits
