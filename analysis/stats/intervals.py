@@ -138,20 +138,33 @@ def differs_from_zero(differences: Array, counts: Array, rate: float = RATE) -> 
 
     A t-test over documents for each row; the rows are the family. Not known below MIN_DOCUMENTS_FOR_CI.
     """
-    if len(differences) == 0 or differences.shape[1] < MIN_DOCUMENTS_FOR_CI:
-        unknown = np.full(len(differences), np.nan)
-        return Significance(unknown, unknown, np.zeros(len(differences), dtype=bool))
-    p = p_values(differences, counts)
-    adjusted = stats.false_discovery_control(p, method="bh")
-    return Significance(p, adjusted, adjusted <= rate)
+    return discoveries(_known_p(differences, counts), rate)
 
 
 def differs_by_family(families: Sequence[str], differences: Array, counts: Array) -> Significance:
     """As `differs_from_zero`; rows of equal `families` are one."""
-    names, test = np.array(families), differs_from_zero(differences[:0], counts)
-    found = Significance(*(np.zeros(len(names), dtype=column.dtype) for column in test))
+    return discoveries_by_family(families, _known_p(differences, counts))
+
+
+def _known_p(differences: Array, counts: Array) -> Array:
+    """`p_values`, NaN with too few documents."""
+    few = differences.shape[1] < MIN_DOCUMENTS_FOR_CI
+    return np.full(len(differences), np.nan) if few else p_values(differences, counts)
+
+
+def discoveries(p: Array, rate: float = RATE) -> Significance:
+    """Which of a family of tests (rows,) find something; none where they are NaN."""
+    if not len(p) or np.isnan(p).any():
+        return Significance(p * np.nan, p * np.nan, np.zeros(len(p), dtype=bool))
+    adjusted = stats.false_discovery_control(p, method="bh")
+    return Significance(p, adjusted, adjusted <= rate)
+
+
+def discoveries_by_family(families: Sequence[str], p: Array) -> Significance:
+    """As `discoveries`; tests of equal `families` are one."""
+    names, found = np.array(families), Significance(p * np.nan, p * np.nan, np.zeros(len(p), dtype=bool))
     for family in dict.fromkeys(families):
-        for column, values in zip(found, differs_from_zero(differences[names == family], counts), strict=True):
+        for column, values in zip(found, discoveries(p[names == family]), strict=True):
             column[names == family] = values
     return found
 
