@@ -16,6 +16,7 @@ MACHINERY = (
     "engine",
     "runs",
     "metrics",
+    "control",
     "removal",
     "tasks",
     "writing",

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from adapters.base import BlockModel, Parts, Past
-from adapters.errors import unknown
+from adapters.errors import StrataError, unknown
 from adapters.heads import gradient_of_heads
+from adapters.specs import BlockSpec
 from adapters.wrapped import WrappedBlock
 from analysis.engine.ablations import single_ablations
 from analysis.engine.loss_gradient import loss_gradient
@@ -29,6 +30,16 @@ TARGETS: dict[str, Callable[[Parts], tuple[Tensor | None, Tensor]]] = {
     "ffns": lambda p: (p.delta_ffn, p.x_out),
     "heads": lambda p: (p.z, p.x_mid),
 }
+HAS: dict[str, Callable[[BlockSpec], bool]] = {
+    "blocks": lambda spec: True,
+    "mixers": lambda spec: spec.has_mixer,
+    "ffns": lambda spec: spec.has_ffn,
+    "heads": lambda spec: spec.n_heads is not None,
+}
+
+
+class NoGradientsError(StrataError):
+    """Blocks that no gradient goes through."""
 
 
 @dataclass(eq=False)
@@ -75,26 +86,26 @@ def taylor(
             tracked.blocks = [ScaledBlock(block, scale) for block in model.blocks]
         each = max(1, GRAPH_BYTES // (len(model.blocks) * 2 * inner_bytes(model, ids.shape[1])))
         starts = torch.ones_like(lengths) if first is None else first
-        columns = [
-            _rises(tracked, *(t[at : at + each].to(model.device) for t in (ids, lengths, starts)), kinds)  # type: ignore[call-arg]
-            for at in range(0, len(ids), each)
-        ]
+        parts = [[t[at : at + each].to(model.device) for t in (ids, lengths, starts)] for at in range(0, len(ids), each)]
+        columns = [_rises(tracked, *part, kinds=kinds) for part in parts]
     rises = torch.cat(columns, -1)
     require_finite(rises, f"the Taylor estimate of {model.spec.name}")
     return (rises if signed else rises.abs()).numpy()
 
 
-def _rises(model: BlockModel, ids: Tensor, lengths: Tensor, first: Tensor, kinds: list[str]) -> Tensor:
+def _rises(model: BlockModel, ids: Tensor, lengths: Tensor, first: Tensor, *, kinds: list[str]) -> Tensor:
     """Estimated rises of documents (D, T): (parts, D)."""
     ids = ids[:, : int(lengths.max())]
     parts: list[Parts] = []
     ragged = bool((lengths < ids.shape[1]).any())
     h = model.norm(model.stream(ids, lengths=lengths if ragged else None, tap=lambda _, p: parts.append(p)))
+    if not h.requires_grad:
+        raise NoGradientsError(f"{model.spec.name} has no gradients: what its blocks compute is cut off from autograd; take another metric")
     target = torch.arange(1, ids.shape[1], device=ids.device)
     scored = ((target < lengths[:, None]) & (target >= first[:, None])).nonzero(as_tuple=True)  # of the tokens before
     at_head = torch.zeros_like(h)
     at_head[scored] = loss_gradient(model, h[scored], ids[:, 1:][scored]).to(h.dtype)
-    targets = [(kind, i, *TARGETS[kind](p)) for kind in kinds for i, p in enumerate(parts)]
+    targets = [(kind, i, *TARGETS[kind](p)) for kind in kinds for i, p in enumerate(parts) if HAS[kind](model.blocks[i].spec)]
     gradients = torch.autograd.grad(h, [stream for *_, stream in targets], at_head)
     rises = []
     for (kind, i, removed, _), gradient in zip(targets, gradients, strict=True):

@@ -27,8 +27,9 @@ from analysis.runs.records import Work
 from analysis.runs.run import Run
 from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
-from analysis.stats.intervals import Interval, differs_by_family, ratio
+from analysis.stats.intervals import Interval, Significance, differs_by_family, ratio
 
+FIRST_ORDER = "first_order"  # what records may hold beside scores: estimates of them (`analysis.control`)
 Progress = Callable[[int], None]  # told how many more steps are done
 
 
@@ -109,7 +110,7 @@ class SweepStudy:
         return replace(self, text=replace(self.text, only=tuple(documents)))
 
     def open(self, folder: Path) -> Run:
-        return Run(folder, self.identity, ("nll", "kl", *COUNTED))
+        return Run(folder, self.identity, ("nll", "kl", FIRST_ORDER, *COUNTED))
 
     def planned(self, folder: Path) -> int:
         """On how many documents the same was asked before."""
@@ -195,19 +196,37 @@ def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.Dat
     `p_value`, `p_adjusted` and `significant` are of delta_nll being other than 0, ablations of the same kind and edit being a family
     (see `analysis.stats.intervals.Significance`).
     """
+    return table_of(plan, sweep_values(plan, scores), scores["tokens"], text)
+
+
+def sweep_values(plan: Plan, scores: dict[str, np.ndarray]) -> list[dict[str, Interval]]:
+    """What `sweep_table` says of each ablation, by metric."""
     tokens, nll = scores["tokens"], scores["nll"]
-    rows = []
-    test = differs_by_family([f"{row_key(plan.spec, a).kind} {a.edit}" for a in plan.ablations], nll - nll[0], tokens)
-    for i, ablation in enumerate(plan.ablations):
+    found = []
+    test = differs_by_family(families(plan), nll - nll[0], tokens)
+    for i in range(len(plan.ablations)):
         values = {"ppl": ratio(nll[i], tokens, then=np.exp), "delta_nll": ratio(nll[i] - nll[0], tokens)}
         if "kl" in scores:
             values["kl"] = ratio(scores["kl"][i], tokens)
-        if i == 0:
-            values["bits_per_byte"] = ratio(nll[0] / np.log(2), scores["bytes"])
-        else:
-            values |= {name: Interval(value, None, None) for name, value in test.of(i).items()}
-        rows += [
-            (*key(plan.spec, ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum()))
-            for metric, interval in values.items()
-        ]
+        found.append(values | (tested(test, i) if i else {"bits_per_byte": ratio(nll[0] / np.log(2), scores["bytes"])}))
+    return found
+
+
+def tested(test: Significance, row: int) -> dict[str, Interval]:
+    """A test as what a table holds of it."""
+    return {name: Interval(value, None, None) for name, value in test.of(row).items()}
+
+
+def families(plan: Plan) -> list[str]:
+    """Of each ablation of a plan: those of the same kind and edit are tested together."""
+    return [f"{row_key(plan.spec, a).kind} {a.edit}" for a in plan.ablations]
+
+
+def table_of(plan: Plan, values: Sequence[dict[str, Interval]], tokens: np.ndarray, text: Text) -> pd.DataFrame:
+    """The tidy table of the values of each ablation."""
+    rows = [
+        (*key(plan.spec, ablation), text.corpus, metric, *interval, len(tokens), int(tokens.sum()))
+        for ablation, found in zip(plan.ablations, values, strict=True)
+        for metric, interval in found.items()
+    ]
     return tidy(rows, COLUMNS)

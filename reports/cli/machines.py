@@ -69,6 +69,12 @@ def called_for(intent: Intent) -> Iterator[None]:
         INTENT.reset(token)
 
 
+def handed_out() -> bool:
+    """Is the command given for other machines, or for what they have scored?"""
+    intent = INTENT.get(Intent())
+    return intent.planning is not None or intent.merging
+
+
 @dataclass(frozen=True)
 class Spread:
     """Over which machines."""

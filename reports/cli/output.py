@@ -19,6 +19,7 @@ from analysis.metrics.spans import straightest
 from analysis.stats.intervals import Interval
 
 if TYPE_CHECKING:
+    from analysis.control.study import ControlledSweep
     from analysis.metrics.spans import SpanStudy
     from analysis.metrics.study import ImportanceStudy
     from analysis.runs.sequential import Outcome
@@ -70,11 +71,14 @@ def outcome(found: Outcome, out: Path, as_json: bool) -> None:
     where(out / "decisions.csv")
 
 
-def work(study: SweepStudy, as_json: bool) -> None:
-    """Rows, tokens, memory and time of a sweep."""
+def work(study: SweepStudy | ControlledSweep, as_json: bool) -> None:
+    """Rows, tokens, memory and time of a sweep, and of gradients beside it."""
+    from analysis.control.study import ControlledSweep
+
+    control, study = (study.announced, study.sweep) if isinstance(study, ControlledSweep) else (None, study)
     found = cost(study.model, study.plan, study.text.documents, study.text.window, study.memory)
     if as_json:
-        print(json.dumps(asdict(found) | {"read": study.text.reading(study.model).to_json()}))
+        print(json.dumps(asdict(found) | {"read": study.text.reading(study.model).to_json()} | ({"control": control} if control else {})))
         return
     read(study, as_json)
     n = len(study.plan.ablations)
@@ -83,6 +87,20 @@ def work(study: SweepStudy, as_json: bool) -> None:
     print(f"{count(n - 1, 'ablation')} and the unpruned model on {documents}, {found.tokens:,} tokens")
     print(f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns per document, instead of {naive:,} one by one")
     print(f"up to {found.memory / 2**20:,.0f} MB beside the model, about {found.seconds:,.0f} s on this machine")
+    if control:
+        print(gradients(control, found.seconds))
+
+
+def gradients(control: Mapping[str, Any], seconds: float) -> str:
+    """What control variates will take beside `seconds` of a sweep, in words."""
+    if control["plain"]:
+        return f"no control variates: {control['plain']}"
+    (low, high), each = control["gradients"], control["price"] * seconds / control["swept"]
+    most, documents = seconds * control["pilot"] + each * high, f"{low} to {high}" if low != high else f"{high}"
+    return (
+        f"control variates: {count(control['swept'], 'document')} swept and gradients on {documents}, one of which takes "
+        f"{control['price']:.3f} of a sweep's time; with a pilot about {most:,.0f} s more"
+    )
 
 
 def reading(study: ImportanceStudy, as_json: bool) -> None:
@@ -98,7 +116,7 @@ def reading(study: ImportanceStudy, as_json: bool) -> None:
     print(f"{count(study.text.documents, 'document')}, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
 
 
-def read(study: SweepStudy | ImportanceStudy | SpanStudy, as_json: bool) -> None:
+def read(study: SweepStudy | ControlledSweep | ImportanceStudy | SpanStudy, as_json: bool) -> None:
     """What was read of the corpus, and what was skipped."""
     if not as_json:
         print(study.text.reading(study.model).sentence)

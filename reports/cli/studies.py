@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adapters.ablation import Ablation
     from adapters.base import BlockModel
+    from analysis.control.study import ControlledSweep
     from analysis.data.batches import Text
     from analysis.metrics.spans import SpanStudy
     from analysis.metrics.study import ImportanceStudy
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from analysis.writing.study import BeginningsStudy
 
 
-def sweep(model: BlockModel, *, kinds: Sequence[str], edits: Sequence[str], text: Text, kl: bool, memory: int | None) -> SweepStudy:
+def sweep(
+    model: BlockModel, *, kinds: Sequence[str], edits: Sequence[str], text: Text, kl: bool, memory: int | None, control: bool = False
+) -> SweepStudy | ControlledSweep:
+    from analysis.control.study import ControlledSweep
     from analysis.engine.ablations import single_ablations
     from analysis.runs.sweep_run import SweepStudy
 
     ablations = single_ablations(model.spec, kinds, edits)
     calibration = text.calibration(model) if any(ablation.edit == "mean" for ablation in ablations) else None
-    return SweepStudy.of(model, ablations, text, kl=kl, memory=memory, calibration=calibration)
+    study = SweepStudy.of(model, ablations, text, kl=kl, memory=memory, calibration=calibration)
+    return ControlledSweep(study) if control else study
 
 
 def importance(model: BlockModel, *, metrics: Sequence[str], kinds: Sequence[str], text: Text, first_token: bool) -> ImportanceStudy:

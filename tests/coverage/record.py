@@ -3,8 +3,9 @@
     python -m tests.coverage.record
 
 zoo-llama-0 and zoo-rwkv5-0 on 160 held-out documents of at most 96 tokens: tokens and bytes of each, bits of the dense model and
-of a byte unigram, bits more without each block, and without the first 1 to 12 blocks, the cheapest first; of the Llama also
-without each of eight heads, and Block Influence on as many calibration documents.
+of a byte unigram, bits more without each block, each of eight heads, and the first 1 to 12 blocks, the cheapest first; with the
+first-order effects of these blocks and heads, at the point where sweeps take them; of the Llama also Block Influence on as many
+calibration documents.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import torch
 
 from adapters import Ablation, load
 from adapters.base import BlockModel
-from analysis.data.batches import Text
+from analysis.control.covariates import first_order
+from analysis.data.batches import Text, batches
 from analysis.data.unigram import unigram_bits
 from analysis.engine.ablations import single_ablations
 from analysis.metrics.study import ImportanceStudy
@@ -39,9 +41,10 @@ def record(name: str, folder: Path) -> dict[str, Any]:
     cheapest_first = [blocks[i] for i in np.argsort(scores["rises"].sum(1))]
     path = _bits(model, list(accumulate(cheapest_first, or_)), folder / "path")
     unigram = unigram_bits(TEXT.corpus, TEXT.windows(model), scores["bytes"])
-    found = scores | {"unigram": unigram, "path": path["rises"]}
+    heads = _bits(model, HEADS, folder / "heads")["rises"]
+    found = scores | {"unigram": unigram, "path": path["rises"], "heads": heads}
+    found |= {f"{kind}_first_order": _first_order(model, parts) for kind, parts in (("blocks", blocks), ("heads", HEADS))}
     if name == "zoo-llama-0":
-        found["heads"] = _bits(model, HEADS, folder / "heads")["rises"]
         importance = ImportanceStudy(model, TEXT.calibration(model))
         importance.run(folder / "importance")
         influence = importance.scores(folder / "importance")
@@ -53,6 +56,11 @@ def _bits(model: BlockModel, ablations: list[Ablation], folder: Path) -> dict[st
     scores = SweepStudy.of(model, ablations, TEXT, kl=False).scores(folder)
     bits = scores["nll"] / np.log(2)
     return {"tokens": scores["tokens"], "bytes": scores["bytes"], "dense": bits[0], "rises": bits[1:] - bits[0]}
+
+
+def _first_order(model: BlockModel, parts: list[Ablation]) -> np.ndarray:
+    (batch,) = batches(TEXT.windows(model), model, TEXT.documents)
+    return first_order(model, parts, batch) / np.log(2)
 
 
 def main() -> None:

@@ -1,0 +1,186 @@
+"""A sweep of some documents that gradients on more of them make more precise: control variates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adapters.base import BlockModel
+from analysis.control import pilot
+from analysis.control.covariates import first_order, point
+from analysis.control.outcome import Outcome
+from analysis.control.pilot import Kind
+from analysis.data.batches import Batch, Text
+from analysis.data.documents import Window
+from analysis.engine.plan import Plan, plan
+from analysis.metrics.taylor import TARGETS, NoGradientsError
+from analysis.runs.records import Work
+from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
+from analysis.runs.sweep_run import FIRST_ORDER, Progress, SweepStudy, families, sweep_values, table_of, tested
+from analysis.runs.tables import write_table
+from analysis.stats.control_variates import controlled
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, Interval, discoveries_by_family
+
+AT_ONCE = 8  # documents whose gradients are one record
+
+
+@dataclass(frozen=True)
+class ControlledSweep:
+    """`sweep`, whose documents come first among those that gradients are taken on; a pilot on others decides for which kinds of parts."""
+
+    sweep: SweepStudy
+
+    @property
+    def model(self) -> BlockModel:
+        return self.sweep.model
+
+    @property
+    def plan(self) -> Plan:
+        return self.sweep.plan
+
+    @property
+    def text(self) -> Text:
+        return self.sweep.text
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Of the plan, those with a first-order effect: of parts that leave nothing behind."""
+        return [i for i, a in enumerate(self.plan.ablations) if a and a.edit == "zero" and a.parts.keys() <= TARGETS.keys()]
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """First those that are swept, then the pilot's, then all that gradients may be taken on."""
+        swept = len(self.sweep.documents)
+        most = swept * (pilot.MOST if swept >= pilot.FEW else pilot.MOST_OF_FEW) + pilot.DOCUMENTS
+        return replace(self.text.at_most(most, self.model), only=None).windows(self.model)
+
+    @cached_property
+    def trial(self) -> SweepStudy:
+        """The sweep of the pilot."""
+        parts = pilot.sampled(self.model.spec, [self.plan.ablations[i] for i in self.rows])
+        return replace(self.sweep, plan=plan(self.model.spec, parts), kl=False)
+
+    @property
+    def steps(self) -> int:
+        """What `progress` counts up to."""
+        return self.sweep.steps * len(self.sweep.documents) + (0 if self._why_plain() else self.trial.steps * pilot.DOCUMENTS)
+
+    @property
+    def announced(self) -> dict[str, Any]:
+        """What is known before it runs: documents that are swept, and on how many gradients are taken if these leave a half, or a tenth,
+        of the variance; `price` and `pilot` of a sweep's seconds on one document, and on all."""
+        swept, why, price = len(self.sweep.documents), self._why_plain(), pilot.price(self.plan)
+        if why:
+            return {"swept": swept, "gradients": [swept, swept], "price": price, "pilot": 0.0, "plain": why}
+        most, share = len(self.windows) - pilot.DOCUMENTS, self.trial.plan.flops_per_token / self.plan.flops_per_token
+        gradients = [min(pilot.enough(left, price, swept), most) for left in (0.5, 0.1)]
+        return {"swept": swept, "gradients": gradients, "price": price, "pilot": share * pilot.DOCUMENTS / swept, "plain": ""}
+
+    def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
+        """As SweepStudy.run; what was decided is noted in the manifest."""
+        found = self.outcome(folder, progress)
+        write_table(self.sweep.open(folder), found.table, self.sweep.documents)
+        return found.table
+
+    def outcome(self, folder: Path, progress: Progress = lambda n: None) -> Outcome:
+        """`delta_nll` with its test from the swept documents and from gradients on more, where that is narrower, and what it is from the
+        swept documents alone (`delta_nll_plain`); all else as in `sweep_table`. Beside it `variance_left` and `largest_residual`
+        (see `analysis.stats.control_variates.Controlled`)."""
+        swept, why = len(self.sweep.documents), self._why_plain()
+        kinds, documents = ({}, swept) if why else self._judged(folder, progress)
+        why = why or self._why_all_plain(kinds)
+        sums = self.sweep.scores(folder, progress)
+        values, estimates = sweep_values(self.plan, sums), np.full(len(self.plan.ablations), np.nan)
+        if not why:
+            estimates = self._corrected(values, sums, self._covariates(folder, documents), kinds)
+        table = table_of(self.plan, values, sums["tokens"], self.text)
+        found = Outcome(table, sums, estimates, kinds, swept, swept if why else documents, point(self.model), why)
+        run = self.sweep.open(folder)
+        if (manifest := run.manifest()) and (manifest.model_extra or {}).get("control") != (noted := found.to_json()):
+            run.note({"control": noted})
+        return found
+
+    def _why_plain(self) -> str:
+        """Before anything is computed; empty where a pilot is to say."""
+        swept = len(self.sweep.documents)
+        if swept < MIN_DOCUMENTS_FOR_CI:
+            return f"{swept} documents are too few for a slope, which takes {MIN_DOCUMENTS_FOR_CI}"
+        if not self.rows:
+            return "gradients are of blocks, mixers, ffns and heads that leave nothing behind"
+        if len(self.windows) < 2 * swept + pilot.DOCUMENTS:
+            return f"the corpus holds {len(self.windows)} such documents, and a pilot and gradients take {2 * swept + pilot.DOCUMENTS}"
+        return ""
+
+    def _judged(self, folder: Path, progress: Progress) -> tuple[dict[str, Kind], int]:
+        """What the pilot says of each kind, and on how many documents gradients are taken."""
+        swept = len(self.sweep.documents)
+        windows = self.windows[swept : swept + pilot.DOCUMENTS]
+        try:
+            g = self._first_order(folder, self.trial.plan, windows)
+        except NoGradientsError:
+            return {}, swept
+        sums = self.trial.scores_of(folder, windows, progress)
+        found = controlled(sums["nll"][1:] - sums["nll"][0], sums["tokens"], g[FIRST_ORDER][:, None])
+        kinds = pilot.judged(found, pilot.by_kind(self.model.spec, self.trial.plan.ablations[1:]))
+        sizes = {kind: len(rows) for kind, rows in self._groups.items()}
+        left = float(np.median(np.repeat([kinds[kind].left for kind in sizes], list(sizes.values()))))
+        price = pilot.price(self.plan)
+        documents = min(pilot.enough(left, price, swept), len(self.windows) - pilot.DOCUMENTS)
+        if pilot.gain(left, price, swept, documents) < pilot.WORTH:
+            return {kind: found._replace(plain="take gradients that cost what they save") for kind, found in kinds.items()}, swept
+        return kinds, documents
+
+    @staticmethod
+    def _why_all_plain(kinds: Mapping[str, Kind]) -> str:
+        if not kinds:
+            return "no gradient goes through this architecture"
+        return "" if any(not kind.plain for kind in kinds.values()) else "; ".join(f"{kind} {found.plain}" for kind, found in kinds.items())
+
+    @cached_property
+    def _groups(self) -> dict[str, list[int]]:
+        """Rows of the plan by the kind of their parts."""
+        groups = pilot.by_kind(self.model.spec, [self.plan.ablations[i] for i in self.rows])
+        return {kind: [self.rows[i] for i in found] for kind, found in groups.items()}
+
+    def _covariates(self, folder: Path, documents: int) -> dict[str, Array]:
+        """Of `documents` documents, the swept ones first: `first_order` (rows, N) and `tokens` (N,)."""
+        swept = len(self.sweep.documents)
+        windows = [*self.windows[:swept], *self.windows[swept + pilot.DOCUMENTS :]][:documents]
+        return self._first_order(folder, replace(self.plan, ablations=tuple(self.plan.ablations[i] for i in (0, *self.rows))), windows)
+
+    def _first_order(self, folder: Path, of: Plan, windows: Sequence[Window]) -> dict[str, Array]:
+        """Of the ablations of a plan but the dense model."""
+        scoring = self._scoring(of, windows)
+        return scoring.asked.answer(map_documents(self.sweep.open(folder), scoring), COUNTED)
+
+    def _scoring(self, of: Plan, windows: Sequence[Window]) -> Scoring:
+        def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
+            return {FIRST_ORDER: first_order(self.model, work.ablations, batch)}
+
+        asked = Question.of(of.ablations[1:], [FIRST_ORDER], windows)
+        return on_windows(asked, {"spec": asdict(self.model.spec)}, windows, self.model, lambda work: AT_ONCE, score)
+
+    def _corrected(
+        self, values: list[dict[str, Interval]], sums: Mapping[str, Array], g: Mapping[str, Array], kinds: Mapping[str, Kind]
+    ) -> Array:
+        """Puts estimates with covariates in the place of plain ones, which stay beside them. Their values (ablations,), else NaN."""
+        found = controlled(sums["nll"][self.rows] - sums["nll"][0], g["tokens"], g[FIRST_ORDER][:, None])
+        place = {row: i for i, row in enumerate(self.rows)}
+        rows = [row for kind, group in self._groups.items() if not kinds[kind].plain for row in group]
+        p = np.array([float(each["p_value"].value) if "p_value" in each else 1.0 for each in values])
+        estimates = np.full(len(values), np.nan)
+        for row in rows:
+            p[row], estimates[row] = found.p_value[place[row]], found.value[place[row]]
+        test = discoveries_by_family(families(self.plan), p)
+        for row in rows:
+            i, plain = place[row], values[row]
+            own = {"delta_nll": Interval(*(float(end[i]) for end in found[:3])), "delta_nll_plain": plain["delta_nll"]}
+            beside = {"variance_left": found.left[i], "largest_residual": found.residual[i]}
+            values[row] = plain | own | tested(test, row) | {name: Interval(float(value), None, None) for name, value in beside.items()}
+        return estimates
