@@ -1,13 +1,18 @@
-"""`python -m tests.coverage` writes reports/coverage.md: how often 95 % intervals hold the truth. Some minutes."""
+"""`python -m tests.coverage` writes reports/coverage.md: how often 95 % intervals hold the truth. Some minutes.
+
+`python -m tests.coverage control` writes reports/control.md instead.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import Pool
 from pathlib import Path
 
 from tabulate import tabulate
 
+from tests.coverage import control
 from tests.coverage.simulate import ANSWERS, FEW, INTERVALS, LAWS, REAL, REPEATS, SIZES, SOME, repeats, share
 
 OUT = Path(__file__).parents[2] / "reports" / "coverage.md"
@@ -61,6 +66,9 @@ def table(intervals: Iterable[str], laws: Sequence[str], size: str, run: Callabl
 
 def main() -> None:
     with Pool() as pool:
+        if sys.argv[1:] == ["control"]:
+            control.main(pool.map)
+            return
         intervals, answers = table(INTERVALS, [*LAWS, REAL], "documents", pool.map), table(ANSWERS, ["held"], "questions", pool.map)
     errors = {f"error_{name}": 100 * (0.95 * 0.05 / n) ** 0.5 for name, n in (("all", REPEATS), ("some", SOME), ("few", FEW))}
     OUT.write_text(PAGE.format(repeats=REPEATS, some=SOME, few=FEW, intervals=intervals, answers=answers, **errors))
