@@ -58,6 +58,12 @@ class Outcome:
         )
 
     @property
+    def caption(self) -> str:
+        """What stands under a figure; empty where gradients are used for nothing."""
+        swept, gradients = count(self.swept, "document"), count(self.documents, "document")
+        return f"Estimated with control variates: {swept} swept, gradients on {gradients}." if self.controlled else ""
+
+    @property
     def intervals(self) -> str:
         """How the intervals of what gradients are used for are made, as a table of facts says it."""
         if self.plain:

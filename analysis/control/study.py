@@ -22,6 +22,8 @@ from analysis.engine.plan import Plan, plan
 from analysis.metrics.taylor import TARGETS, NoGradientsError
 from analysis.runs.records import Work
 from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
+from analysis.runs.settings import ProgressCallback, no_progress, progress_fraction
+from analysis.runs.single_removals import SingleRemovals
 from analysis.runs.sweep_run import FIRST_ORDER, Progress, SweepStudy, families, sweep_values, table_of, tested
 from analysis.runs.tables import write_table
 from analysis.stats.control_variates import controlled
@@ -67,7 +69,7 @@ class ControlledSweep:
         return replace(self.sweep, plan=plan(self.model.spec, parts), kl=False)
 
     @property
-    def steps(self) -> int:
+    def total(self) -> int:
         """What `progress` counts up to."""
         return self.sweep.steps * len(self.sweep.documents) + (0 if self._why_plain() else self.trial.steps * pilot.DOCUMENTS)
 
@@ -84,9 +86,7 @@ class ControlledSweep:
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As SweepStudy.run; what was decided is noted in the manifest."""
-        found = self.outcome(folder, progress)
-        write_table(self.sweep.open(folder), found.table, self.sweep.documents)
-        return found.table
+        return self.outcome(folder, progress).table
 
     def outcome(self, folder: Path, progress: Progress = lambda n: None) -> Outcome:
         """`delta_nll` with its test from the swept documents and from gradients on more, where that is narrower, and what it is from the
@@ -104,6 +104,7 @@ class ControlledSweep:
         run = self.sweep.open(folder)
         if (manifest := run.manifest()) and (manifest.model_extra or {}).get("control") != (noted := found.to_json()):
             run.note({"control": noted})
+        write_table(run, table, self.sweep.documents)
         return found
 
     def _why_plain(self) -> str:
@@ -184,3 +185,9 @@ class ControlledSweep:
             beside = {"variance_left": found.left[i], "largest_residual": found.residual[i]}
             values[row] = plain | own | tested(test, row) | {name: Interval(float(value), None, None) for name, value in beside.items()}
         return estimates
+
+
+def effects_of(singles: SingleRemovals, progress: ProgressCallback = no_progress, what: str = "sweep") -> Outcome:
+    """What taking out single parts costs, by a sweep and by gradients on more documents."""
+    study = ControlledSweep(singles.study)
+    return study.outcome(singles.folder, progress_fraction(progress, what, study.total))

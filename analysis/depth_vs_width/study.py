@@ -25,7 +25,7 @@ from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.width.head_orders import NAMES, Removals
 from analysis.width.sentences import cheapest_kind, depth_or_width
-from analysis.width.study import heads_flops
+from analysis.width.study import gradients_flops, heads_flops
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
 LIMIT, POINTS = 0.3, 12  # of the blocks' parameters go along a path, in at most so many steps
@@ -52,9 +52,10 @@ class DepthWidth(Result):
     def measured(self) -> dict[str, str]:
         """What was measured and on what."""
         reach = {kind: percent(curve.shares["block parameters"][-1]) for kind, curve in self.curves.items()}
+        more = ", of heads with gradients on more" * (self.order == "causal" and "heads" in self.kinds)
         return {
-            "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({count(self.calibration.documents, 'document')}): the "
-            "least harm for what is saved first",
+            "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({count(self.calibration.documents, 'document')}{more}): "
+            "the least harm for what is saved first",
             "Losses": read(self.text, "held-out", self.n_documents),
             "Reach": "; ".join(f"{kind} up to {share} of the blocks' parameters" for kind, share in reach.items()),
             "Saved": "rows and columns of deleted heads, and keys and values with the last head that reads them; FLOPs per token, with "
@@ -122,7 +123,9 @@ def takes(spec: ModelSpec) -> Takes:
     """Orders of all kinds of parts on calibration text, and the sets of each."""
     kinds = [*KINDS, *(["heads"] * spec.has_heads)]
     sets = sum(min(POINTS, ceil(LIMIT * len(single_ablations(spec, [kind])))) for kind in kinds)
-    orders = plan(spec, single_ablations(spec, KINDS)).flops_per_token + (heads_flops(spec) if spec.has_heads else 0)
+    orders = plan(spec, single_ablations(spec, KINDS)).flops_per_token + (
+        heads_flops(spec) + gradients_flops(spec) if spec.has_heads else 0
+    )
     passes = {ORDER_OF_KINDS: orders, "importance of all parts": 4.0 * spec.flops_per_token}
     return Takes({**passes, PATHS_OF_KINDS: sets * (1 - LIMIT / 2) * spec.flops_per_token}, 2, {ORDER_OF_KINDS: ORDER})
 

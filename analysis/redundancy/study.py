@@ -14,6 +14,7 @@ from adapters.ablation import NONE
 from adapters.base import BlockModel
 from adapters.specs import ModelSpec
 from analysis.comparison.redundancy import LIMIT, effective_number, estimate
+from analysis.control.study import effects_of
 from analysis.data.unigram import unigram_bits
 from analysis.depth import study as depth_study
 from analysis.depth.findings import redundancy as single_parts
@@ -37,7 +38,7 @@ from analysis.stats.estimates import Estimate
 from analysis.stats.intervals import Array, ratio
 from analysis.stats.rank_agreement import Scores
 from analysis.width.head_orders import Removals
-from analysis.width.study import HEADS, heads_flops, single_heads
+from analysis.width.study import GRADIENTS, HEADS, gradients_flops, heads_flops, single_heads
 
 GRID = tuple(k / 50 for k in range(1, 51))  # shares at which depth and width are compared, as far as both reach
 OURS = "nll"  # the order that depth against width removes blocks in: by the loss without each alone
@@ -190,7 +191,7 @@ def takes(spec: ModelSpec) -> Takes:
     n = len(spec.blocks)
     sets = (len(SEARCHED) + RANDOM) * POINTS * (1 - CONTEST / 2) + REACH * (1 - REACH / 2) * n
     orders = {"sets of blocks by order": sets * spec.flops_per_token, "greedy order": 8 * n / 3 * spec.flops_per_token}  # of few documents
-    heads = {HEADS: heads_flops(spec)} if spec.has_heads else {}
+    heads = {HEADS: heads_flops(spec), GRADIENTS: gradients_flops(spec)} if spec.has_heads else {}
     within = {**against.within, "greedy order": ORDERS_TIME, HEADS: 1.0}
     return Takes({**passes, **heads, **orders}, 3, within)
 
@@ -225,4 +226,4 @@ def _heads(model: BlockModel, config: RunConfig) -> tuple[pd.DataFrame | None, s
     most = config.budget.seconds
     if most is not None and seconds > most and not singles.planned:
         return None, f"skipped, about {minutes(seconds)} on this machine: use the full budget"
-    return singles.run(config.progress, "single heads")[0], ""
+    return effects_of(singles, config.progress, HEADS).table, ""

@@ -11,6 +11,7 @@ import numpy as np
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
+from analysis.control.study import effects_of
 from analysis.data.batches import Text
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
@@ -38,7 +39,10 @@ class Removals:
         return replace(self, config=self.config.limited(share))
 
     def causal(self, kinds: Sequence[str], text: Text) -> dict[str, Scores] | None:
-        """Rise in loss without each single part, by kind; None when the budget does not hold these sweeps on `text`."""
+        """Rise in loss without each single part, by kind; None when the budget does not hold these sweeps on `text`.
+
+        Of heads, for which that pays, with gradients on more of it.
+        """
         singles = {kind: SingleRemovals(self.model, (kind,), text, self.config.out) for kind in kinds}
         todo = [removals for removals in singles.values() if not removals.planned]
         seconds = sum(cost(self.model, removals.plan, text.documents, text.window).seconds for removals in todo)
@@ -46,8 +50,12 @@ class Removals:
             return None
         found = {}
         for kind, removals in singles.items():
-            sums = removals.scores(self.config.progress, f"order of {kind}")
-            found[kind] = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
+            if kind == "heads":
+                effects = effects_of(removals, self.config.progress, "order of heads")
+                found[kind] = Scores(effects.rises, effects.sums["tokens"])
+            else:
+                sums = removals.scores(self.config.progress, f"order of {kind}")
+                found[kind] = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
         return found
 
     def metrics(self, kinds: Sequence[str], names: Sequence[str], text: Text) -> dict[str, dict[str, Scores]]:

@@ -10,6 +10,9 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from adapters.specs import ModelSpec
+from analysis.control import pilot
+from analysis.control.outcome import LIMITS, Outcome
+from analysis.control.study import effects_of
 from analysis.data.batches import Text
 from analysis.depth.findings import redundancy
 from analysis.display.format import INTERVALS, bounded, count
@@ -30,7 +33,7 @@ from analysis.width.head_orders import NAMES, Removals
 from analysis.width.pattern import patterns, places
 
 SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
-HEADS = "single heads"  # what is scored, by name
+HEADS, GRADIENTS = "single heads", "gradients of heads"  # what is scored, by name
 SHORT = 32  # tokens of a window, where longer ones take too long
 LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps
 CHEAP = ("l2", "bi", "taylor")  # importance of a head from passes over the dense model
@@ -44,7 +47,7 @@ class Width(Result):
     text: Text
     calibration: Text
     plan: Plan
-    sweep: pd.DataFrame
+    effects: Outcome  # of single heads
     rises: Scores  # of every head, on held-out text
     importance: dict[str, Scores]  # of every head, on calibration text, by name as in `removals.NAMES`
     scored: Scored  # paths by the same names
@@ -52,8 +55,27 @@ class Width(Result):
     seconds: float  # that a sweep of MIN_DOCUMENTS_FOR_CI documents takes on this machine
 
     @property
+    def sweep(self) -> pd.DataFrame:
+        """The tidy table of single heads."""
+        return self.effects.table
+
+    @property
     def n_documents(self) -> int:
         return len(self.rises.tokens)
+
+    @property
+    def bars(self) -> str:
+        return f"{super().bars}{self.estimated}"
+
+    @property
+    def estimated(self) -> str:
+        """How, as the end of a caption; empty where gradients are used for nothing."""
+        return f" {self.effects.caption}" if self.effects.controlled else ""
+
+    @property
+    def limits(self) -> str:
+        """What no number of gradients shows; empty where none are used."""
+        return LIMITS if self.effects.controlled else ""
 
     @property
     def n_heads(self) -> int:
@@ -92,7 +114,8 @@ class Width(Result):
             "A removed head": "contributes nothing (zero): the same as deleting its rows and columns",
             "Orders": f"{self.text.corpus}, calibration: {count(self.calibration.documents, 'document')}",
             "Removal paths": f"held-out: {count(self.path_text.documents, 'document')}",
-            "Intervals": INTERVALS,
+            "Intervals": f"{INTERVALS}{self.effects.intervals}",
+            "Effects of heads": self.effects.sentence,
             "Significance": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% among all heads",
         }
 
@@ -177,8 +200,18 @@ class Width(Result):
 def takes(spec: ModelSpec) -> Takes:
     """Single heads, again on calibration text for their causal order, and the sets of each order. Raises StrataError without heads."""
     heads, sets = heads_flops(spec), POINTS * (1 + len(CHEAP)) * (1 - LIMIT / 4)
-    orders = {"order of heads": heads, "importance of heads": 4 * spec.flops_per_token}
-    return Takes({HEADS: heads, **orders, "heads removed": sets * spec.flops_per_token}, 3, {"order of heads": ORDER})
+    orders = {"order of heads": heads + gradients_flops(spec), "importance of heads": 4 * spec.flops_per_token}
+    return Takes(
+        {HEADS: heads, GRADIENTS: gradients_flops(spec), **orders, "heads removed": sets * spec.flops_per_token},
+        3,
+        {"order of heads": ORDER},
+    )
+
+
+def gradients_flops(spec: ModelSpec) -> float:
+    """Of what narrows the intervals of heads, for each token that is swept: a pilot, and gradients."""
+    heads = single_ablations(spec, ["heads"])
+    return plan(spec, pilot.sampled(spec, heads)).flops_per_token + pilot.MOST_OF_FEW * pilot.PASSES * spec.flops_per_token
 
 
 def heads_flops(spec: ModelSpec) -> float:
@@ -206,7 +239,8 @@ def width(model: BlockModel, config: RunConfig) -> Width:
     singles = single_heads(model, removals.config)
     study, text = singles.study, singles.text
     calibration = removals.texts(max(config.documents or 0, MIN_DOCUMENTS_FOR_CI, text.documents))[1]
-    sweep, sums = singles.run(config.progress, "single heads")
+    effects = effects_of(singles, config.progress, HEADS)
+    sums = effects.sums
 
     causal = removals.limited(ORDER).causal(["heads"], calibration)
     importance = ({"causal": causal["heads"]} if causal else {}) | removals.metrics(["heads"], CHEAP, calibration)["heads"]
@@ -215,4 +249,4 @@ def width(model: BlockModel, config: RunConfig) -> Width:
     scored, path_text = removals.limited(PATHS).paths("heads removed", paths, text)
     rises = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
     seconds = cost(model, study.plan, MIN_DOCUMENTS_FOR_CI, text.window).seconds if text.documents < MIN_DOCUMENTS_FOR_CI else 0.0
-    return Width(model, text, calibration, study.plan, sweep, rises, importance, scored, path_text, seconds)
+    return Width(model, text, calibration, study.plan, effects, rises, importance, scored, path_text, seconds)

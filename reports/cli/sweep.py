@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,10 @@ from reports.cli.options import (
     windows_of,
 )
 from reports.cli.tasks import Data, Limit, MaxTokens, RunCode, Shots, sweep_task
+
+if TYPE_CHECKING:
+    from analysis.control.study import ControlledSweep
+    from analysis.runs.sweep_run import SweepStudy
 
 Swept = Annotated[
     str,
@@ -126,12 +130,19 @@ def sweep(
             outcome = sequential.until_resolved(study, until_resolved, out, advance)
         output.outcome(outcome, out, as_json)
         output.read(study, as_json)
-    elif found := measure(job, out, Spread(shard, ray, workers), f"sweep of {model}", lambda study: study.steps * study.text.documents):
+    elif found := measure(job, out, Spread(shard, ray, workers), f"sweep of {model}", _steps):
         table, study = found
         output.effects(table, out, as_json)
         if control and not as_json:
             print(study.outcome(out).sentence)
         output.read(study, as_json)
+
+
+def _steps(study: SweepStudy | ControlledSweep) -> int:
+    """What its progress counts up to."""
+    from analysis.runs.sweep_run import SweepStudy
+
+    return study.steps * study.text.documents if isinstance(study, SweepStudy) else study.total
 
 
 def importance(

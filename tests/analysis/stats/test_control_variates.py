@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats.control_variates import CLIP, SCALE, clipped, controlled
+from analysis.stats.control_variates import CLIP, clipped, controlled
 from analysis.stats.intervals import differs_by_family, discoveries_by_family, ratios
 from tests.reference import control_variates as reference
 
@@ -25,7 +25,7 @@ def test_as_in_loops_over_documents(n: int, every: int, k: int) -> None:
     sums, tokens, covariates = drawn(np.random.default_rng(n + k), n, every, k)
     found = controlled(sums, tokens, covariates)
     for row in range(len(sums)):
-        kept = [reference.clip(g, tokens.tolist(), CLIP * SCALE) for g in covariates[row].tolist()]
+        kept = [reference.clip(g, tokens.tolist(), CLIP) for g in covariates[row].tolist()]
         expected = reference.estimate(sums[row].tolist(), tokens.tolist(), kept)
         assert [column[row] for column in found] == pytest.approx(expected, rel=1e-9)
 
