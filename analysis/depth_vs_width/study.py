@@ -52,9 +52,10 @@ class DepthWidth(Result):
     def measured(self) -> dict[str, str]:
         """What was measured and on what."""
         reach = {kind: percent(curve.shares["block parameters"][-1]) for kind, curve in self.curves.items()}
+        documents = count(self.calibration.documents, "document")
         more = ", of heads with gradients on more" * (self.order == "causal" and "heads" in self.kinds)
         return {
-            "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({count(self.calibration.documents, 'document')}{more}): "
+            "Order": f"{NAMES[self.order]} of each part alone, on calibration text ({documents}{more}): "
             "the least harm for what is saved first",
             "Losses": read(self.text, "held-out", self.n_documents),
             "Reach": "; ".join(f"{kind} up to {share} of the blocks' parameters" for kind, share in reach.items()),

@@ -148,7 +148,7 @@ def differs_by_family(families: Sequence[str], differences: Array, counts: Array
 
 def _known_p(differences: Array, counts: Array) -> Array:
     """`p_values`, NaN with too few documents."""
-    few = differences.shape[1] < MIN_DOCUMENTS_FOR_CI
+    few = len(differences) == 0 or differences.shape[1] < MIN_DOCUMENTS_FOR_CI
     return np.full(len(differences), np.nan) if few else p_values(differences, counts)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis.stats.control_variates import CLIP, clipped, controlled
-from analysis.stats.intervals import differs_by_family, discoveries_by_family, ratios
+from analysis.stats.intervals import differs_by_family, differs_from_zero, discoveries_by_family, ratios
 from tests.reference import control_variates as reference
 
 
@@ -106,3 +106,4 @@ def test_families_of_tests() -> None:
     assert found.p_adjusted[::2] == pytest.approx(stats.false_discovery_control(p[::2]), rel=1e-9)
     assert found.p_adjusted == pytest.approx(other.p_adjusted, rel=1e-6)
     assert not discoveries_by_family(families, p * np.nan).significant.any()
+    assert len(differs_from_zero(np.array([]), tokens).significant) == 0
