@@ -103,7 +103,7 @@ def sweep(
     edits = [word.strip() for word in edit.split(",")]
     if task is not None:
         if dry_run or edit != "zero" or until_resolved is not None or control:
-            raise StrataError("--dry-run, --edit, --control and --until-resolved are for text only: leave them out, or --task")
+            raise StrataError("--dry-run, --control, --edit and --until-resolved are for text only: leave them out, or --task")
         chosen = names.SEED if seed is None else seed
         asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
         make = partial(studies.tasks, kinds=kinds, memory=room, max_tokens=max_tokens, **asked)

@@ -49,6 +49,26 @@ def test_a_second_run_goes_on_and_json_is_the_table(strata: Callable[..., Done],
     assert before == {path: path.read_bytes() for path in before}
 
 
+def test_control_variates(strata: Callable[..., Done], tmp_path: Path) -> None:
+    words = ["sweep", "zoo-llama-0", "--kind", "heads", "--tokens", 12 * 24, "--window", 24, "--no-kl", "--device", "cpu"]
+    dry = strata(*words, "--control", "--dry-run")
+    assert "control variates: 12 documents swept and gradients on" in dry.stdout
+    told = json.loads(strata(*words, "--control", "--dry-run", "--json").stdout)["control"]
+    assert (told["swept"], told["gradients"][1], told["plain"]) == (12, 60, "")
+    few = strata("sweep", "zoo-llama-0", "--tokens", 48, "--window", 24, "--control", "--dry-run")
+    assert "no control variates: 2 documents are too few for a slope, which takes 12" in few.stdout
+    done = strata(*words, "--control", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "Control variates: 12 documents swept, gradients on 60 documents" in " ".join(done.stdout.split())
+    plain = strata(*words, "--out", tmp_path / "plain")
+    assert "Control variates" not in plain.stdout
+    found, other = (pd.read_csv(tmp_path / name / "summary.csv").set_index("metric") for name in ("run", "plain"))
+    ends = ["value", "ci_low", "ci_high"]
+    assert (found.loc["delta_nll_plain", ends].to_numpy() == other.loc["delta_nll", ends].to_numpy()).all()
+    assert (found.loc["delta_nll", "value"].to_numpy() != other.loc["delta_nll", "value"].to_numpy()).all()
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["control"]["gradients"] == 60
+
+
 def test_importance_writes_bi(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
     done = strata("importance", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -227,6 +247,8 @@ def test_parts_with_either_edit(strata: Callable[..., Done], tiny_folder: Path, 
     [
         (["--edit", "median", "--kind", "heads"], "unknown edit 'median': did you mean mean"),
         (["--until-resolved", "0.01"], "2 documents are too few to decide: at least 12 are needed, that is 384 tokens or more"),
+        (["--until-resolved", "0.01", "--control"], "--control takes its decisions on one device: leave it out"),
+        (["--control", "--task", "piqa"], "--edit and --until-resolved are for text only"),
         (["--edit", "mean", "--task", "piqa"], "--edit and --until-resolved are for text only"),
     ],
 )

@@ -69,6 +69,8 @@ def test_two_devices(strata: Strata, tiny_folder: Path, prose: Path, tmp_path: P
         (["--device", "cpu,cuda"], "torch sees no CUDA device"),
         (["--device", "cpu,warp"], "unknown device 'warp'"),
         (["--workers", "2"], "--workers is of Ray"),
+        (["--control", "--shard", "0/2"], "--control takes its decisions on one device"),
+        (["--control", "--device", "cpu,cpu"], "--control takes its decisions on one device"),
         (["--until-resolved", "0.1", "--shard", "0/2"], "--until-resolved takes its decisions over all documents"),
     ],
 )
