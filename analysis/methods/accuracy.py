@@ -60,7 +60,7 @@ def answers(model: BlockModel, tasks: TaskSet, folder: Path, progress: Callable[
     if not accurate:
         tokens = [sum(len(request.continuation) for request in requests) for requests in study.requests]
         return Answers(np.array([-float(n[0].sum()) for n in nats]), np.array(tokens, dtype=float), None)
-    found = tasks.metrics([tasks.outcomes(model, item, nats[d][0], greedy[d][0]) for d, item in enumerate(tasks.items)])
+    found = tasks.metrics([tasks.outcomes(item, nats[d][0], greedy[d][0]) for d, item in enumerate(tasks.items)])
     right = np.concatenate([part for name in tasks.tasks if (part := found[name][METRIC].documents) is not None])
     return Answers(right, np.ones(len(right)), guessing([tasks.gold(item) for item in tasks.items])["accuracy"])
 

@@ -60,16 +60,12 @@ class TaskSet:
         """Of each item. Raises StrataError when the model has no tokenizer, or no token to stand for an empty context."""
         return [[request for instance in item.instances for request in _encode(model, instance)] for item in self.items]
 
-    def outcomes(self, model: BlockModel, item: Item, nats: np.ndarray, greedy: np.ndarray) -> list[Outcome]:
-        """Of the instances of an item, from what the requests of `requests` gave for one ablation."""
-        out: list[Outcome] = []
-        first = 0
-        for instance in item.instances:
-            last = first + len(_encode(model, instance))
-            is_text = instance.request_type == "loglikelihood_rolling"
-            out.append(float(nats[first:last].sum()) if is_text else (float(nats[first]), bool(greedy[first])))
-            first = last
-        return out
+    def outcomes(self, item: Item, nats: np.ndarray, greedy: np.ndarray) -> list[Outcome]:
+        """Of the instances of an item, from what the requests of `requests` gave for one ablation; nothing is encoded for it again."""
+        if item.instances[0].request_type == "loglikelihood_rolling":
+            (_,) = item.instances  # a whole text: the requests are its windows
+            return [float(nats.sum())]
+        return [(float(found), bool(likeliest)) for found, likeliest in zip(nats, greedy, strict=True)]
 
     def metrics(self, outcomes: Sequence[Sequence[Outcome]]) -> dict[str, dict[str, Metric]]:
         """By task or group, then by metric: lm_eval's `process_results` and aggregation on the outcomes of each item."""

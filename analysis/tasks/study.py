@@ -162,7 +162,7 @@ def by_ablation(
     """
     tasks = study.tasks
     found = [
-        tasks.metrics([tasks.outcomes(study.model, item, nats[d][a], greedy[d][a]) for d, item in enumerate(tasks.items)])
+        tasks.metrics([tasks.outcomes(item, nats[d][a], greedy[d][a]) for d, item in enumerate(tasks.items)])
         for a in range(len(study.plan.ablations))
     ]
     rows = []

@@ -61,7 +61,7 @@ def assert_as_harness(both: Both, name: str, shots: int, ablation: Ablation, dat
     tasks = load_tasks(name, shots=shots, limit=limit, data=data)
     study = TaskStudy.of(both.model, [ablation], tasks)
     nats, greedy = study.scores(folder / "run")
-    found = tasks.metrics([tasks.outcomes(both.model, item, nats[d][-1], greedy[d][-1]) for d, item in enumerate(tasks.items)])
+    found = tasks.metrics([tasks.outcomes(item, nats[d][-1], greedy[d][-1]) for d, item in enumerate(tasks.items)])
     expected = harness(both, without(both.reference, ablation), name, tasks, folder, shots, limit)
     assert len(expected["samples"][name]) == len(tasks.items)
     for d, sample in enumerate(sorted(expected["samples"][name], key=lambda s: s["doc_id"])):

@@ -59,7 +59,7 @@ def test_groups_are_pooled_as_lm_eval_pools_them(group: str, tasks_in: int, tiny
     tasks = load_tasks(group, shots=0, data=tmp_path)
     assert len(tasks.tasks) == tasks_in
     nats, greedy = TaskStudy.of(tiny.model, [], tasks).scores(tmp_path / "run")
-    found = tasks.metrics([tasks.outcomes(tiny.model, item, nats[d][0], greedy[d][0]) for d, item in enumerate(tasks.items)])
+    found = tasks.metrics([tasks.outcomes(item, nats[d][0], greedy[d][0]) for d, item in enumerate(tasks.items)])
     lm = HFLM(pretrained=tiny.reference, tokenizer=tiny.tokenizer, batch_size=8, device="cpu")
     with reading_from(tmp_path, group):
         manager = TaskManager(include_path=[str(f) for f in task_index.folders_of(group)], include_defaults=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -90,6 +91,34 @@ def test_a_study_is_a_table_and_goes_on(tiny: Both, data: Path, tmp_path: Path, 
     intervals = table[table["metric"] == "delta_log_loss"]
     assert (intervals["ci_low"] <= intervals["value"]).all()
     assert (intervals["value"] <= intervals["ci_high"]).all()
+
+
+@pytest.mark.parametrize("name", ["piqa", "lambada_openai"])
+def test_requests_are_encoded_once_whatever_is_taken_out(name: str, tiny: Both, data: Path, tmp_path: Path) -> None:
+    """For each question what its options and contexts take, and nothing for an ablation."""
+    given, texts = tiny.model.tokenizer, []
+
+    class Counting:
+        def __getattr__(self, name: str) -> object:
+            return getattr(given, name)
+
+        def encode(self, text: str) -> object:
+            texts.append(text)
+            return given.encode(text)
+
+    counts = []
+    for blocks in (range(1), range(3)):
+        model = copy.copy(tiny.model)
+        model.tokenizer = Counting()
+        study = TaskStudy.of(model, [Ablation(blocks={i}) for i in blocks], load_tasks(name, limit=3, data=data))
+        texts.clear()
+        study.run(tmp_path / str(len(blocks)))
+        asked = [
+            (context + continuation).strip() for context, continuation in (i.args for item in study.tasks.items for i in item.instances)
+        ]
+        counts.append(len(texts))
+        assert max(sum(text.strip() == whole for text in texts) for whole in asked) == 1
+    assert counts[0] == counts[1]
 
 
 def test_chance_free_numbers() -> None:
