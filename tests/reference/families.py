@@ -1,0 +1,57 @@
+"""A tiny random model of every model_type, as files: what runs wherever all of them should. Needs torch, transformers, safetensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from tests.reference import variants
+from tests.reference.hf import tiny
+from tests.reference.rwkv_checkpoints import flash_linear_attention_7, random_checkpoint
+
+GEMMA = {"head_dim": 12, "query_pre_attn_scalar": 7, "sliding_window": 9}
+DECODERS: dict[str, dict] = {  # what transformers has; a variant that differs much from Llama
+    "llama": {},
+    "mistral": {"sliding_window": 9},
+    "qwen2": {},
+    "qwen3": {"head_dim": 12},
+    "gpt_neox": {},
+    "gpt2": {},
+    "olmo": {"clip_qkv": 0.7},
+    "olmo2": {},
+    "gemma2": GEMMA,
+    "gemma3_text": GEMMA,
+    "phi": {},
+    "opt": {"ffn_dim": 80},
+    "phi3": {"sliding_window": 9},
+    "stablelm": {"use_parallel_residual": True},
+    "starcoder2": {"sliding_window": 9},
+    "falcon": {"ffn_hidden_size": 80, "alibi": True},
+    "cohere": {"use_qk_norm": True},
+    "gptj": {"rotary_dim": 8, "n_inner": 80},
+    "glm": {"head_dim": 12},
+    "glm4": {"head_dim": 12},
+    "granite": {"residual_multiplier": 0.4, "attention_multiplier": 0.3},
+    "smollm3": {"no_rope_layers": [1, 0, 1]},
+}
+FLASH = "rwkv7 (flash-linear-attention)"  # the other layout of RWKV-7
+FAMILIES = (*DECODERS, *variants.VARIANTS, FLASH)
+
+
+def save(name: str, folder: Path) -> Path:
+    """Writes the files of one of FAMILIES; returns what `load` takes."""
+    if name in DECODERS:
+        tiny(name, **DECODERS[name]).save_pretrained(folder)
+        return folder
+    if name == FLASH:
+        save_file(flash_linear_attention_7(random_checkpoint("7")), folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps({"model_type": "rwkv7", "hidden_size": 32, "head_dim": 16, "norm_eps": 1e-5}))
+        return folder
+    return variants.save(name, folder)
+
+
+def model_type(name: str) -> str:
+    """Of config.json, as `adapters.supported` has a row for it."""
+    return name if name in DECODERS else "rwkv7" if name == FLASH else "rwkv" if name in variants.RWKV else "baichuan"

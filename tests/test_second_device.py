@@ -1,0 +1,85 @@
+"""Every family on a pretended card: nothing is left on the CPU by mistake, and numbers are the same."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from adapters import Ablation, BlockModel, load
+from adapters.checkpoints.export import remove_blocks
+from adapters.families.rwkv.tokenizers import ByteTokenizer
+from analysis.data.batches import Batch
+from analysis.engine.ablations import single_ablations
+from analysis.engine.decoding import Prompt, decode
+from analysis.engine.mean_ablation import part_means, with_means
+from analysis.engine.plan import plan
+from analysis.engine.sweep import sweep
+from analysis.metrics.metrics import METRICS, measure
+from analysis.metrics.taylor import taylor
+from analysis.removal.greedy import greedy
+from analysis.tasks.likelihoods import likelihoods
+from analysis.tasks.requests import Request
+from tests.reference.families import FAMILIES, save
+from tests.reference.second_device import second_device
+
+LENGTHS = torch.tensor([19, 11])
+GB = 1 << 30
+EVERYWHERE = ("llama", "gpt2", "baichuan-13b", "rwkv-4", "rwkv-7")  # of families: what the others add is in long tests
+
+
+def cases(names: tuple[str, ...]) -> list[Any]:
+    return [pytest.param(name, marks=[] if name in EVERYWHERE else [pytest.mark.long]) for name in names]
+
+
+def numbers(model: BlockModel, folder: Path) -> dict[str, np.ndarray]:
+    """What studies say of a model, wherever it is."""
+    kinds = ["blocks", "mixers", "ffns", *(["heads"] if model.spec.has_heads else [])]
+    ids = torch.randint(model.spec.vocab_size, (2, 19), generator=torch.Generator().manual_seed(5))
+    batch = Batch([], ids, LENGTHS, (LENGTHS - 1).numpy(), LENGTHS.numpy())
+    every = plan(model.spec, single_ablations(model.spec, kinds))
+    sums = sweep(model, every, ids, LENGTHS)
+    means = with_means(model, part_means(model, [batch]))
+    left = plan(model.spec, single_ablations(model.spec, ["blocks"], ["mean"]))
+    requests = [Request(tuple(ids[0, :n].tolist()), tuple(ids[1, :2].tolist())) for n in (3, 3, 7)]
+    path = greedy(model, [batch], single_ablations(model.spec, ["blocks"]), 2)
+    model.tokenizer, model.end_tokens = ByteTokenizer(), ()
+    few = plan(model.spec, [Ablation(blocks={1})])
+    written = sorted(decode(model, few, [Prompt(tuple(ids[d, :n].tolist()), 4) for d, n in enumerate((9, 5))]))
+    found = {
+        "nll": sums["nll"],
+        "kl": sums["kl"],
+        "means": sweep(means, left, ids, LENGTHS, kl=False)["nll"],
+        "likelihoods": likelihoods(model, every, requests).nats,
+        "taylor": torch.from_numpy(taylor(model, ids, LENGTHS, kinds=kinds)),
+        "greedy": torch.tensor([sorted(step.blocks) for step in path[1:2]]),
+        "texts": torch.tensor([w.tokens for w in written]),
+        "pruned": remove_blocks(model, [1]).run(ids.to(model.device)).cpu(),
+    }
+    measured = measure(model, ids, LENGTHS, METRICS.own, kinds=kinds)
+    return {name: t.numpy() for name, t in found.items()} | measured
+
+
+@cache
+def on_cpu(name: str) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        return numbers(load(save(name, Path(folder)), device="cpu", dtype="float32"), Path(folder))
+
+
+@pytest.mark.parametrize("name", cases(FAMILIES))
+def test_a_family_gives_the_same_numbers_on_a_card(name: str, tmp_path: Path) -> None:
+    path = save(name, tmp_path)
+    with second_device(free=80 * GB) as card:
+        model = load(path, dtype="float32")
+        assert model.device == torch.device("cuda", 0)
+        found = numbers(model, tmp_path)
+        assert 0 < card.peak < GB
+        del model
+    for what, expected in on_cpu(name).items():
+        spread = np.abs(expected).max()
+        assert np.abs(found[what] - expected).max() <= 2e-5 * spread, what
