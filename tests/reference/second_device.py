@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-CPU = torch.device("cpu")
+CPU, META = torch.device("cpu"), torch.device("meta")
 TAG = "second_device"  # attribute of tensors that are on it
 T = Tensor
 MOVES = {T.to, T.cuda, T.cpu}
@@ -42,8 +42,8 @@ HOST = {T.numpy, T.__array__, T.__dlpack__}
 class Card:
     """What all cards together hold: storages of tensors that are alive, as far as calls of torch from Python show them."""
 
-    def __init__(self, free: int, count: int, real: torch.device) -> None:
-        self.free, self.count, self.real = free, count, real
+    def __init__(self, free: int, count: int, shapes: bool) -> None:
+        self.free, self.count, self.shapes = free, count, shapes
         self.peak, self._sizes = 0, dict[int, int]()
 
     @property
@@ -85,7 +85,13 @@ class SecondDevice(TorchFunctionMode):
         where = _device(kwargs.get("device")) or _result_of(func, args, inputs)
         if where.type == "cuda" and "device" in kwargs:
             self._require(where, kwargs)
-        out = func(*args, **kwargs | ({"device": self.card.real} if where.type == "cuda" and kwargs.get("device") is not None else {}))
+        if where.type == "cuda" and kwargs.get("device") is not None:
+            kwargs["device"] = META if self.card.shapes else CPU
+        if any(t.is_meta for t in inputs) and func not in (T.__getitem__, T.__setitem__):  # which take masks and places as numbers
+            args, kwargs = _shapes((args, kwargs))
+        out = func(*args, **kwargs)
+        if kwargs.get("device") is META and not out.is_floating_point():  # numbers that decide what is done are numbers
+            out = func(*args, **kwargs | {"device": CPU})
         if func == T.__iter__:
             out = list(out)
         if func is torch.autograd.grad:
@@ -119,7 +125,7 @@ class SecondDevice(TorchFunctionMode):
             like = [said[0].dtype] if isinstance(said[0], Tensor) else []
         if where.type == "cuda":
             self._require(where, {})
-        real = self.card.real if where.type == "cuda" else where
+        real = (META if self.card.shapes and x.is_floating_point() else CPU) if where.type == "cuda" else where
         out = T.to(x, real, *like, *rest, **kwargs)
         if where != place(x) and out.untyped_storage()._cdata == x.untyped_storage()._cdata:
             out = out.clone()
@@ -184,6 +190,15 @@ def _tensors(found: Any) -> Iterator[Tensor]:
         yield from _tensors(list(found.values()))
 
 
+def _shapes(found: Any) -> Any:
+    """The same arguments, all of them without numbers."""
+    if isinstance(found, Tensor):
+        return found.to(META)
+    if isinstance(found, dict):
+        return {key: _shapes(each) for key, each in found.items()}
+    return type(found)(map(_shapes, found)) if type(found) in (list, tuple) else found
+
+
 def _check(func: Callable, args: tuple, inputs: list[Tensor]) -> None:
     """Raises RuntimeError where CUDA does: tensors of two devices, but for numbers of the CPU, and indices that stand there."""
     if func in (T.__getitem__, T.__setitem__):
@@ -216,9 +231,9 @@ def _result_of(func: Callable, args: tuple, inputs: list[Tensor]) -> torch.devic
 def second_device(free: int = 80 << 30, *, count: int = 1, shapes: bool = False) -> Iterator[Card]:
     """A machine with `count` cards, of whose memory `free` bytes are free as long as nothing is on them.
 
-    With `shapes` its tensors have no numbers: models of any size fit into this process, and their plans can be seen.
+    With `shapes` its floats are shapes alone: models of any size fit into this process, and their plans can be seen.
     """
-    card, load_file = Card(free, count, torch.device("meta") if shapes else CPU), torch.load
+    card, load_file = Card(free, count, shapes), torch.load
 
     def load(file: Any, map_location: Any = None, **how: Any) -> Any:
         where = _device(map_location) if isinstance(map_location, str | torch.device) else None
