@@ -153,23 +153,26 @@ def compare(
 
 def evaluate(
     model: BlockModel,
-    task: str,
+    task: str | None = None,
     ablations: Sequence[Ablation] = (),
+    text: Text = FEW,
     *,
     shots: int | None = None,
     limit: int | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
 ) -> RunResult:
-    """A benchmark of lm-evaluation-harness, of the model as it is and under each ablation.
+    """Perplexity of the model as it is and under each ablation, or with `task` a benchmark of lm-evaluation-harness.
 
     `limit` questions of each task, with `shots` examples. `data` is a folder of benchmark files, or "texts" for the offline ones.
     """
+    if task is None:
+        return sweep(model, ablations, text, out=out, kl=False)
     from analysis.tasks import load_tasks
-    from analysis.tasks.study import TaskStudy
+    from analysis.tasks.written import study_of
 
     tasks = load_tasks(task, shots=shots, limit=limit, data=_folder(data))
-    return _run(TaskStudy.of(model, list(ablations), tasks), out)
+    return _run(study_of(model, list(ablations), tasks), out)
 
 
 def _run(study: Any, out: str | Path | None) -> RunResult:

@@ -81,20 +81,27 @@ def texts(reading: Reading, piece: int) -> Iterator[str]:
     if reading.kind == "text":
         for file in reading.selection.files:
             require_prose(file)
-            yield from _counted_pieces(blocks(file), piece, reading)
+            yield from _counted_file(blocks(file), piece, reading)
     else:
         held = hub_rows(source, reading) if source.is_hub else rows(source, reading)
         for part in _joined(_filled(held, reading)):
-            yield from _pieces(part, piece)
+            yield from _counted(part, piece, reading)
 
 
-def _counted_pieces(text: Iterable[str], piece: int, reading: Reading) -> Iterator[str]:
+def _counted_file(text: Iterable[str], piece: int, reading: Reading) -> Iterator[str]:
     reading.rows += 1
-    empty = True
-    for part in _pieces(text, piece):
-        empty = False
+    before = reading.pieces
+    yield from _counted(text, piece, reading)
+    reading.empty += reading.pieces == before
+
+
+def _counted(text: Iterable[str], piece: int, reading: Reading) -> Iterator[str]:
+    """The pieces of one text."""
+    reading.piece = piece
+    for n, part in enumerate(_pieces(text, piece)):
+        reading.texts += not n
+        reading.pieces += 1
         yield part
-    reading.empty += empty
 
 
 def _filled(rows: Iterable[str | None], reading: Reading) -> Iterator[str]:
@@ -125,7 +132,7 @@ def _offline_texts(reading: Reading) -> Iterator[str]:
     folder, seen = PACKAGES["texts"].folder("texts") / "data", set[bytes]()
     for file, column in [(file, column) for file, column in PROSE if not part or file.startswith(f"{part}/")]:
         for line in lines(folder / file):
-            reading.rows += 1
+            reading.rows, reading.texts, reading.pieces = (n + 1 for n in (reading.rows, reading.texts, reading.pieces))
             text = json.loads(line)[column].strip()  # one is empty: no window is found in it, and the zoo's hash of its text covers it
             if (start := opening(text)) in seen:
                 reading.repeated += 1

@@ -26,6 +26,7 @@ from analysis.runs.writing import WritingStudy
 from analysis.stats.intervals import Interval, accuracy, differs_by_family, ratio
 from analysis.tasks import Metric, TaskSet
 from analysis.tasks.requests import prompt_ids
+from analysis.tasks.study import TaskStudy
 
 MOST = 256  # new tokens where a task says nothing: HFLM's
 TOP_K = 50  # where a task samples and says nothing: transformers'
@@ -115,6 +116,15 @@ class WrittenTaskStudy:
         """lm_eval's, of the texts of one ablation (texts of all documents,)."""
         ends = np.cumsum(self.repeats)[:-1]
         return self.tasks.metrics([[[text["text"] for text in each]] for each in np.split(texts, ends)])
+
+
+def study_of(
+    model: BlockModel, ablations: Sequence[Ablation], tasks: TaskSet, *, memory: int | None = None, most: int | None = None
+) -> TaskStudy | WrittenTaskStudy:
+    """A benchmark under each ablation: of answers that are scored, or of such as the model writes, `most` new tokens each."""
+    if tasks.written:
+        return WrittenTaskStudy.of(model, ablations, tasks, memory=memory, most=most)
+    return TaskStudy.of(model, ablations, tasks, memory=memory)
 
 
 def prompt_of(model: BlockModel, context: str, asked: Mapping[str, Any], *, most: int | None = None) -> Prompt:

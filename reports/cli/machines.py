@@ -44,7 +44,7 @@ RayOption = Annotated[
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="How many of Ray's workers.", show_default=False)]
 HERE = "here"  # --ray without an address
-COMMANDS = ("sweep", "importance", "spans", "generate")  # whose work can be dealt out
+COMMANDS = ("sweep", "importance", "spans", "evaluate", "generate")  # whose work can be dealt out
 LEFT_OUT = ("--out", "--shard", "--device")  # of a command that is noted: they are of one machine, or said again
 
 

@@ -51,6 +51,7 @@ def _app(stopping: Stopping) -> Callable[..., None]:
     from reports.cli import sweep as commands
     from reports.cli import tasks as task_commands
     from reports.cli.check import check
+    from reports.cli.evaluate import evaluate
     from reports.cli.generate import generate
     from reports.cli.machines import WithRay, merge
     from reports.cli.models import models
@@ -64,7 +65,7 @@ def _app(stopping: Stopping) -> Callable[..., None]:
         invoke_without_command=True, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     )  # fmt: skip
     app.callback()(options)
-    studies = (commands.sweep, commands.importance, commands.spans, generate)
+    studies = (commands.sweep, commands.importance, commands.spans, evaluate, generate)
     for command in (fetch, models, *studies, merge, slurm, prune, check, report, compare):
         app.command(cls=WithRay if command in studies else None)(stopping.command(command))
     app.add_typer(task_commands.app, name="tasks")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from analysis.data.batches import Text
 
 Model = Annotated[str, typer.Argument(help="A name of `strata models`, a folder, a .gguf file or a hub id.", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; rerun the command to resume it.", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder of the run; rerun the command to resume it. --json does without.", show_default=False),
+]
 Corpus = Annotated[
     str,
     typer.Option(
@@ -49,11 +54,15 @@ def kinds_of(words: str) -> list[str]:
     return [ALIASES.get(word.strip(), word.strip()) for word in words.split(",")]
 
 
-def required(out: Path | None, dry_run: bool) -> Path:
-    """Raises StrataError where a folder is needed and none is named."""
-    if out is None and not dry_run:
+def required(out: Path | None, optional: bool) -> Path:
+    """The folder of a run; where none is named and that is `optional`, one that goes when the process ends. Raises StrataError if not."""
+    if out is not None:
+        return out.expanduser()
+    if not optional:
         raise StrataError("--out is missing: name a folder for the run, for example --out runs/first")
-    return (out or Path()).expanduser()
+    temporary = tempfile.TemporaryDirectory(prefix="strata-")
+    atexit.register(temporary.cleanup)
+    return Path(temporary.name)
 
 
 def reader(model: str, device: str, dtype: str, revision: str | None = None) -> Callable[[], BlockModel]:

@@ -16,7 +16,7 @@ from adapters.errors import visible
 from analysis.display.format import bounded, count, number
 from analysis.engine.cost import cost, speed
 from analysis.metrics.spans import straightest
-from analysis.stats.intervals import Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 
 if TYPE_CHECKING:
     from analysis.control.study import ControlledSweep
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from analysis.runs.sweep_run import SweepStudy
 
 LINES = 40  # of a table; of a longer one both ends
+TITLES = {"ppl": "perplexity", "bits_per_byte": "bits per byte", "nll": "nats per token"}  # of metrics, where they are printed
+NEEDED = f"needs {MIN_DOCUMENTS_FOR_CI} documents"  # in the place of an interval
 
 
 def effects(table: pd.DataFrame, out: Path, as_json: bool) -> None:
@@ -51,6 +53,27 @@ def spans(table: pd.DataFrame, out: Path, as_json: bool) -> None:
         printed.add_row(str(row["length"]), f"{row['start']} to {last}", number(row["value"]), _bounds(row))
     Console().print(printed)
     where(out / "summary.csv")
+
+
+def evaluated(table: pd.DataFrame, study: Any, out: Path | None, as_json: bool) -> None:
+    """How well a model does with all that it has: every measure of each text or task that was read; the run is in `out`, or was nowhere."""
+    if as_json:
+        records(table)
+        return
+    for row in table[~table["metric"].str.startswith("delta_") & (table["metric"] != "beats_chance")].to_dict("records"):
+        print(f"{visible(row['dataset'])} {TITLES.get(row['metric'], row['metric'])} {interval(row)}")
+    for name, rows in table.groupby("dataset", sort=False):
+        n, tokens = rows[["n_documents", "n_tokens"]].iloc[0]
+        print(f"{visible(str(name))}: {count(n, 'document')}, {tokens:,} tokens that are scored")
+    cut(study) if hasattr(study, "tasks") else read(study, as_json)
+    if out is not None:
+        where(out / "summary.csv")
+
+
+def cut(study: Any) -> None:
+    """Of a benchmark, how many requests were too long."""
+    if study.cut:
+        print(f"{study.cut} requests exceed the context of {study.model.spec.max_len} tokens and were truncated on the left, as by lm_eval")
 
 
 def texts(table: pd.DataFrame, out: Path, as_json: bool) -> None:
@@ -145,9 +168,17 @@ def ranked(table: pd.DataFrame, metric: str, *, least_first: bool = False) -> No
 
 
 def interval(row: Mapping[Any, Any] | pd.Series) -> str:
-    """The value of a row with its interval."""
-    return bounded(Interval(row["value"], row["ci_low"], row["ci_high"]))
+    """The value of a row with its interval, or with how many documents there must be for one."""
+    found = bounded(Interval(row["value"], row["ci_low"], row["ci_high"]))
+    return f"{found} ({NEEDED})" if _too_few(row) else found
 
 
 def _bounds(row: Mapping[Hashable, Any]) -> str:
-    return "" if pd.isna(row["ci_low"]) else f"{number(row['ci_low'])} to {number(row['ci_high'])}"
+    """Its interval, or how many documents there must be for one; empty where it has none with any number of them."""
+    if pd.isna(row["ci_low"]):
+        return NEEDED if _too_few(row) else ""
+    return f"{number(row['ci_low'])} to {number(row['ci_high'])}"
+
+
+def _too_few(row: Mapping[Any, Any] | pd.Series) -> bool:
+    return pd.isna(row["ci_low"]) and row["n_documents"] < MIN_DOCUMENTS_FOR_CI

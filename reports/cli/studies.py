@@ -61,13 +61,9 @@ def tasks(
 ) -> TaskStudy | WrittenTaskStudy:
     """`asked`: as `task_set` takes it."""
     from analysis.engine.ablations import single_ablations
-    from analysis.tasks.study import TaskStudy
-    from analysis.tasks.written import WrittenTaskStudy
+    from analysis.tasks.written import study_of
 
-    ablations, found = single_ablations(model.spec, kinds), task_set(**asked)
-    if found.written:
-        return WrittenTaskStudy.of(model, ablations, found, memory=memory, most=max_tokens)
-    return TaskStudy.of(model, ablations, found, memory=memory)
+    return study_of(model, single_ablations(model.spec, kinds), task_set(**asked), memory=memory, most=max_tokens)
 
 
 def beginnings(model: BlockModel, *, removed: Ablation, kinds: Sequence[str], text: Text, **options: Any) -> BeginningsStudy:

@@ -99,7 +99,7 @@ def sweep(
 
     Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
     """
-    out, kinds, room = required(out, dry_run), kinds_of(kind), memory and memory << 20
+    out, kinds, room = required(out, dry_run or (as_json and shard is None)), kinds_of(kind), memory and memory << 20
     edits = [word.strip() for word in edit.split(",")]
     if task is not None:
         if dry_run or edit != "zero" or until_resolved is not None or control:
@@ -171,7 +171,7 @@ def importance(
 
     Example: strata importance smollm2 --metric bi,taylor --kind blocks,mixers,ffns --out runs/importance
     """
-    out = required(out, dry_run)
+    out = required(out, dry_run or (as_json and shard is None))
     text = windows_of(corpus, tokens, window, seed, split="calibration")
     from analysis.metrics.metrics import METRICS
     from reports.cli import output
@@ -206,7 +206,7 @@ def spans(
 
     Example: strata spans smollm2 --out runs/spans
     """
-    out = required(out, False)
+    out = required(out, as_json and shard is None)
     text = windows_of(corpus, tokens, window, seed, split="calibration")
     from reports.cli import output
 

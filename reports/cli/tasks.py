@@ -63,13 +63,13 @@ app = typer.Typer(help="Benchmarks as lm_eval defines them.", no_args_is_help=Tr
 def list_tasks(
     pattern: Annotated[str, typer.Argument(help="Part of a name.")] = "", as_json: Annotated[bool, typer.Option("--json")] = False
 ) -> None:
-    """Names of tasks, groups and tags.
+    """Names of tasks, groups and tags that hold the pattern: the pattern itself first, then those that begin with it.
 
     Example: strata tasks list mmlu_an
     """
     from analysis.tasks.index import names
 
-    found = sorted(name for name in names() if pattern in name)
+    found = sorted((name for name in names() if pattern in name), key=lambda name: (name != pattern, not name.startswith(pattern), name))
     print(json.dumps(found) if as_json else "\n".join(found))
 
 
@@ -143,8 +143,7 @@ def sweep_task(job: Job, name: str, out: Path, spread: Spread, as_json: bool) ->
     if as_json:
         output.records(table)
         return
-    if study.cut:
-        print(f"{study.cut} requests exceed the context of {study.model.spec.max_len} tokens and were truncated on the left, as by lm_eval")
+    output.cut(study)
     tasks = study.tasks
     _show(table, tasks.name if tasks.name in set(table["dataset"]) else str(table["dataset"].iloc[0]))
     output.where(out / "summary.csv")

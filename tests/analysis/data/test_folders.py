@@ -242,6 +242,7 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
     assert said == {
         "kind": "JSON lines", "column": "text", "files": [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")],
         "passed_over": {"beside texts": ["LICENSE"]}, "rows": 8, "empty": 2, "documents": 4, "repeated": 2, "split": None, "in_split": 4,
+        "made": "",
     }  # fmt: skip
     assert json.dumps(said)
     assert reading.sentence == (
@@ -250,6 +251,29 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
     parts = [sampled(str(tmp_path), 1, 8, ByteTokenizer(), split=split, fewer=True)[1] for split in ("calibration", "held-out")]
     assert sum(part.in_split for part in parts) == 4
     assert f", 4 documents, {parts[0].in_split} of them calibration" in parts[0].sentence
+
+
+def test_how_documents_are_made_is_said(tmp_path: Path) -> None:
+    """Where a paragraph, a line or a row is not one; each file and row here is one where nothing is said."""
+    paragraphs = [f"Paragraph {i} goes on for some words, and ends." for i in range(400)]
+    (tmp_path / "long.txt").write_text("\n\n".join(paragraphs))
+    (tmp_path / "short.txt").write_text("\n\n".join(paragraphs[:3]))
+    write(tmp_path / "rows.jsonl", [{"text": text} for text in paragraphs])
+    write(tmp_path / "lines.jsonl", [{"text": f"{text}\n"} for text in paragraphs[:9]])
+    write(tmp_path / "many.jsonl", [{"text": f"{text}\n"} for text in paragraphs])
+    write(tmp_path / "books.jsonl", [{"text": "\n".join(paragraphs[:200])}, {"text": "\n".join(paragraphs[200:])}])
+    long = "cut at the ends of lines into documents of about 4,000 characters"
+    for name, made in {
+        "long.txt": f"long files are {long}",
+        "short.txt": "",
+        "rows.jsonl": "",
+        "lines.jsonl": "rows that are single lines are joined",
+        "many.jsonl": f"rows that are single lines are joined, and {long}",
+        "books.jsonl": f"long rows are {long}",
+    }.items():
+        reading = sampled(str(tmp_path / name), 1, 8, ByteTokenizer(), split=None)[1]
+        assert reading.made == reading.to_json()["made"] == made, name
+        assert reading.sentence.endswith(f"; {made}" if made else ("documents", "document"))
 
 
 def test_files_of_text_are_counted(tmp_path: Path) -> None:

@@ -23,6 +23,45 @@ def sweep(tiny_folder: Path, prose: Path) -> list[object]:
     return ["sweep", tiny_folder, "--corpus", prose, "--tokens", 14 * 32, "--window", 32]
 
 
+def test_json_needs_no_folder(strata: Callable[..., Done], sweep: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as with one, but for the folder; without --json one is asked for, and shards have to meet in one."""
+    monkeypatch.chdir(tmp_path)
+    for command in ("sweep", "importance"):
+        there, nowhere = (json.loads(strata(command, *sweep[1:], "--json", *more).stdout) for more in (("--out", command), ()))
+        assert there == nowhere
+    assert strata("spans", *sweep[1:], "--json").returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["importance", "sweep"]
+    for words in ([], ["--json", "--shard", "0/2"]):
+        done = strata(*sweep, *words)
+        assert (done.returncode, "--out is missing" in done.stderr) == (2, True), done.stderr
+
+
+def test_few_documents_have_no_interval_but_the_number_that_gives_one(
+    strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path
+) -> None:
+    words = ["sweep", tiny_folder, "--corpus", prose, "--window", 32, "--kind", "blocks"]
+    few = strata(*words, "--tokens", 11 * 32, "--out", tmp_path / "few").stdout
+    enough = strata(*words, "--tokens", 12 * 32, "--out", tmp_path / "enough").stdout
+    assert (few.count("needs 12 documents"), enough.count("needs 12 documents")) == (3, 0)
+    assert (few.count(" to "), enough.count(" to ")) == (0, 3)
+
+
+def test_evaluate_reads_text_with_all_parts(strata: Callable[..., Done], sweep: list[object], tmp_path: Path) -> None:
+    """The dense rows of a sweep, which then has them; and no folder unless one is named."""
+    done = strata("evaluate", *sweep[1:], "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    dense = {row["metric"]: row for row in json.loads(strata(*sweep, "--json").stdout) if row["kind"] == "dense"}
+    found = {row["metric"]: row for row in json.loads(strata("evaluate", *sweep[1:], "--json").stdout)}
+    assert set(found) == {"ppl", "bits_per_byte", "delta_nll"}
+    for metric in ("ppl", "bits_per_byte"):
+        assert [found[metric][c] for c in COLUMNS] == [dense[metric][c] for c in COLUMNS]
+    assert "perplexity " in done.stdout
+    assert "14 documents, " in done.stdout
+    assert (tmp_path / "run" / "summary.csv").is_file()
+    few = strata("evaluate", *sweep[1:4], "--tokens", 64, "--window", 32)
+    assert (few.returncode, few.stdout.count("(needs 12 documents)"), "table:" in few.stdout) == (0, 2, False), few
+
+
 @pytest.mark.parametrize("kind", ["blocks", "heads"])
 def test_sweep_writes_the_summary(strata: Callable[..., Done], sweep: list[object], tmp_path: Path, kind: str) -> None:
     done = strata(*sweep, "--kind", kind, "--out", tmp_path / "run")
@@ -184,11 +223,11 @@ def test_an_unknown_model_names_the_nearest(strata: Callable[..., Done], tmp_pat
 
 
 def test_every_command_has_an_example(strata: Callable[..., Done]) -> None:
-    for command in ("fetch", "models", "sweep", "importance", "spans", "prune", "report", "compare"):
+    for command in ("fetch", "models", "sweep", "importance", "spans", "evaluate", "prune", "report", "compare"):
         assert "Example: strata" in strata(command, "--help").stdout.replace("\n", " "), command
 
 
-@pytest.mark.parametrize("command", ["sweep", "importance", "spans", "prune", "report", "compare"])
+@pytest.mark.parametrize("command", ["sweep", "importance", "spans", "evaluate", "prune", "report", "compare"])
 def test_every_option_has_help(command: str) -> None:
     parameters = typer.main.get_command(cli._app(Stopping())).commands[command].params
     assert [p.name for p in parameters if not getattr(p, "help", None)] == []

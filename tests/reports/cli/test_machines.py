@@ -176,7 +176,7 @@ def test_a_job_script(strata: Strata, sweep: list[object], tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--", "prune", "m"], "strata prune has no shards: give sweep, importance, spans, generate behind --"),
+        (["--", "prune", "m"], "strata prune has no shards: give sweep, importance, spans, evaluate, generate behind --"),
         (["--", "spans", "m"], "--out is missing: name a folder on a disk that all machines share"),
         (["--", "spans", "m", "--out", "x", "--shard", "0/2"], "leave out --shard"),
         (["--sbatch", "--gres=gpu:1\n#SBATCH --wrap=x", "--", "spans", "m", "--out", "x"], "is no option of sbatch"),

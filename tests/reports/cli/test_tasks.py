@@ -34,6 +34,28 @@ def test_list_has_ours_and_lm_evals(strata: Strata) -> None:
     assert {"c3", "chid", "cmnli", "race_middle", "coqa_loss", "xsum_loss", "piqa", "wsc", "mmlu"} <= names
 
 
+def test_list_has_the_exact_name_first(strata: Strata) -> None:
+    found = strata("tasks", "list", "piqa").stdout.split()
+    assert found[0] == "piqa"
+    begins = [name.startswith("piqa") for name in found]
+    assert begins == sorted(begins, reverse=True)
+    assert not all(begins)  # global_piqa and others hold it
+
+
+def test_evaluate_a_task(strata: Strata, files: Path, reader: Path, tmp_path: Path) -> None:
+    """What a sweep says of the unpruned model, written answers too."""
+    words = [reader, "--task", "piqa", "--data", files, "--device", "cpu"]
+    done = strata("evaluate", *words)
+    assert done.returncode == 0, done.stderr
+    dense = [row for row in json.loads(strata("sweep", *words, "--json").stdout) if row["kind"] == "dense"]
+    assert json.loads(strata("evaluate", *words, "--json").stdout) == dense
+    assert "piqa acc 0." in done.stdout
+    assert "piqa: 13 documents" in done.stdout
+    written_files.write(tmp_path)
+    done = strata("evaluate", reader, "--task", "gsm8k", "--shots", 0, "--limit", 4, "--max-tokens", 6, "--data", tmp_path)
+    assert "gsm8k exact_match,strict-match 0 (needs 12 documents)" in done.stdout
+
+
 def test_show_prints_what_is_asked(strata: Strata, files: Path, reader: Path) -> None:
     code, out, _ = strata("tasks", "show", "mmlu_anatomy", "--doc", 3, "--shots", 1, "--data", files, "--model", reader)
     assert code == 0
