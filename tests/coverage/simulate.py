@@ -17,6 +17,7 @@ from analysis.comparison.redundancy import SUMMARIES, estimate
 from analysis.methods.accuracy import mean, retained
 from analysis.stats.intervals import MANY, Interval, accuracy, ratios
 from analysis.stats.rank_agreement import Scores, agreement, gap, tau_b
+from analysis.stats.seeds import difference, over_seeds
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -187,12 +188,40 @@ ANSWERS: dict[str, Callable[[int, int, Rng], float]] = {  # of questions, repeat
 }
 
 
+def _seeds(law: str, shape: tuple[int, int], rng: Rng, level: float = 10.0, spread: float = 1.0) -> Array:
+    """Values of single seeds (repeats, seeds), as if each was measured on the same documents."""
+    return level + spread * LAWS[law](rng, shape)
+
+
+def _apart(spread: float) -> Callable[[str, int, int, Rng], float]:
+    """Two architectures with as many seeds each; those of the second vary `spread` times as much."""
+
+    def share(law: str, n: int, repeats: int, rng: Rng) -> float:
+        a, b = _seeds(law, (repeats, n), rng), _seeds(law, (repeats, n), rng, 7.0, spread)
+        return held((difference(x, y).interval for x, y in zip(a, b, strict=True)), 3.0)
+
+    return share
+
+
+SEED_INTERVALS: dict[str, Callable[[str, int, int, Rng], float]] = {  # of a law, seeds, repeats
+    "mean of one architecture": lambda law, n, repeats, rng: held(map(over_seeds, _seeds(law, (repeats, n), rng)), 10.0),
+    "difference, seeds vary alike": _apart(1.0),
+    "difference, one side varies three times as much": _apart(3.0),
+}
+SEED_SIZES = (3, 4)
+
+
 REPEATS, SOME, FEW = 4000, 2000, 400  # of intervals in closed form, of BCa, and of the others, which take a bootstrap each
 
 
 def repeats(interval: str, n: int) -> int:
     """How many make the page."""
     return FEW if interval in (*SLOW, *ANSWERS) else SOME if n >= MANY else REPEATS
+
+
+def seed_share(interval: str, law: str, n: int, repeats: int) -> float:
+    """How many of `repeats` intervals over `n` seeds hold the truth."""
+    return SEED_INTERVALS[interval](law, n, repeats, np.random.default_rng([*interval.encode(), *law.encode(), n]))
 
 
 def share(interval: str, law: str, n: int, repeats: int) -> float | None:

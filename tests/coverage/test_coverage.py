@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.coverage.simulate import ANSWERS, INTERVALS, REAL, SIZES, SLOW, STEPS, repeats, share
+from tests.coverage.simulate import ANSWERS, INTERVALS, REAL, SEED_INTERVALS, SEED_SIZES, SIZES, SLOW, STEPS, repeats, seed_share, share
 
 
 def holds(interval: str, law: str, n: int, repeats: int) -> None:
@@ -36,6 +36,13 @@ def test_statistics_that_are_no_ratio(interval: str) -> None:
 @pytest.mark.parametrize("interval", ANSWERS)
 def test_answers(interval: str) -> None:
     holds(interval, "held", 24, 300)
+
+
+@pytest.mark.parametrize("law", ["normal", "t3"])
+@pytest.mark.parametrize("interval", SEED_INTERVALS)
+def test_seeds(interval: str, law: str) -> None:
+    for n in SEED_SIZES:
+        assert 0.92 <= seed_share(interval, law, n, 2000) <= 0.97 + 2 * np.sqrt(0.95 * 0.05 / 2000)
 
 
 @pytest.mark.long
