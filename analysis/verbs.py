@@ -12,6 +12,7 @@ from adapters.base import BlockModel
 from adapters.checkpoints.export import Source
 from adapters.errors import StrataError
 from adapters.registry import load
+from analysis.control.study import ControlledSweep
 from analysis.data.batches import Text, batches
 from analysis.engine import ablations as engine
 from analysis.metrics.metrics import Measure
@@ -41,17 +42,24 @@ def single_ablations(model: BlockModel, *kinds: str, edits: Sequence[str] = ("ze
 
 
 def sweep(
-    model: BlockModel, ablations: Sequence[Ablation], text: Text = FEW, *, out: str | Path | None = None, kl: bool = True
+    model: BlockModel,
+    ablations: Sequence[Ablation],
+    text: Text = FEW,
+    *,
+    out: str | Path | None = None,
+    kl: bool = True,
+    control: bool = False,
 ) -> RunResult:
     """Loss, and divergence from the unpruned model, of a model under each ablation, on held-out text.
 
+    With `control`, gradients on more documents narrow the intervals (`analysis.control`).
     Means that ablations leave behind are over the calibration part of `text`, which shares no document with it.
     The run is kept in `out`, or in a folder of its own in ./runs, and goes on where it was stopped. Raises StrataError on
     ablations that the model does not have and on text that is too short.
     """
     calibration = _calibration(model, text) if any(ablation.edit == "mean" for ablation in ablations) else None
     study = SweepStudy.of(model, list(ablations), text, kl=kl, calibration=calibration)
-    return _run(study, out)
+    return _run(ControlledSweep(study) if control else study, out)
 
 
 def importance(

@@ -50,6 +50,15 @@ class ControlledSweep:
     def text(self) -> Text:
         return self.sweep.text
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.sweep.identity
+
+    @property
+    def documents(self) -> list[str]:
+        """That are swept."""
+        return self.sweep.documents
+
     @cached_property
     def rows(self) -> list[int]:
         """Of the plan, those with a first-order effect: of parts that leave nothing behind."""

@@ -9,12 +9,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adapters import load
-from tests.benchmarks import generation, importance, removal, scaling, sweeps, tasks
+from tests.benchmarks import control, generation, importance, removal, scaling, sweeps, tasks
 from tests.reference.models import save_reader
 from tests.shared_data import shared
 
 
-def section(module: object, folder: Path, **options: int) -> str:
+def section(module: object, folder: Path, **options: object) -> str:
     save_reader(folder, num_hidden_layers=removal.ROUNDS + 2, max_position_embeddings=256)
     foreign = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.randint(256, (32, 12), generator=torch.Generator().manual_seed(0))
@@ -26,6 +26,13 @@ def test_sections(module: object, tmp_path: Path) -> None:
     found = section(module, tmp_path)
     assert found.strip().startswith(f"## {module.TITLE}")  # type: ignore[attr-defined]
     assert "nan" not in found
+
+
+def test_section_on_control_variates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "GRADIENTS", 60)
+    found = section(control, tmp_path, documents=16, others=())
+    assert "heads (" in found
+    assert " of " in found.rpartition("hold the plain value")[2]
 
 
 @pytest.mark.long

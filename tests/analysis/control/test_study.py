@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import strata
 from adapters import Ablation, BlockModel, load
 from analysis.control import pilot
 from analysis.control.covariates import first_order
@@ -90,6 +91,17 @@ def test_goes_on_from_what_is_there(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(study.run(tmp_path), first)
     assert kept == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert study.sweep.planned(tmp_path) == SWEPT, "a pilot is no question of its own"
+
+
+def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, text = load("zoo-llama-0", device="cpu", dtype="float32"), Text(window=WINDOW, documents=SWEPT)
+    found = strata.sweep(model, single_ablations(model.spec, ["heads"])[:8], text, kl=False, control=True)
+    assert len(column(found.table, "delta_nll_plain")) == 8
+    assert found.per_document("delta_nll").shape == (SWEPT, 9)
+    again = strata.read_run(found.folder)
+    assert again.manifest["control"]["gradients"] == 5 * SWEPT
+    assert again.plot()
 
 
 def test_kinds_together_and_means_apart(tmp_path: Path) -> None:
