@@ -100,7 +100,7 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(column(found.table, "delta_nll_plain")) == 8
     assert found.per_document("delta_nll").shape == (SWEPT, 9)
     again = strata.read_run(found.folder)
-    assert again.manifest["control"]["gradients"] == 5 * SWEPT
+    assert SWEPT < again.manifest["control"]["gradients"] <= 5 * SWEPT
     assert again.plot()
 
 
