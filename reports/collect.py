@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -29,6 +30,11 @@ def _shown(notebook: Path) -> Iterator[str]:
     """Files that a notebook's outputs name; nothing else, whatever stands there."""
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", ()):
-            name = output.get("metadata", {}).get("strata", {}).get("file")
-            if isinstance(name, str) and SHOWN.fullmatch(name):
+            if name := shown_file(output.get("metadata", {}).get("strata", {})):
                 yield name
+
+
+def shown_file(mark: Mapping[str, Any]) -> str:
+    """The figure or table that an output names; empty where it names none, or anything else."""
+    name = mark.get("file")
+    return name if isinstance(name, str) and SHOWN.fullmatch(name) else ""

@@ -13,13 +13,15 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from analysis.comparison.verdicts import Contrast
-from analysis.display import show
+from analysis.display import hover, show
 from analysis.display.format import count, escape, listed
 from analysis.redundancy import plots, sentences
 from analysis.redundancy.findings import Findings, merged
-from reports.convert import Front
+from analysis.removal.explored import Explored
+from analysis.removal.explored import merged as every_model
+from reports.pieces import Front
 
-KINDS = {kind.__name__: TypeAdapter(kind) for kind in (Findings, Contrast)}
+KINDS = {kind.__name__: TypeAdapter(kind) for kind in (Findings, Contrast, Explored)}
 PAPER = (
     "The paper is *ShortGPT: Layers in Large Language Models are More Redundant Than You Expect* (Men et al., 2024), "
     "[arXiv:2403.03853](https://arxiv.org/abs/2403.03853); its figures and tables are numbered as in its first version."
@@ -43,6 +45,7 @@ class Found(NamedTuple):
 
     models: list[Findings]
     contrasts: list[Contrast]
+    explored: Sequence[Explored] = ()
 
     @classmethod
     def of(cls, notebooks: Sequence[Path]) -> Found:
@@ -54,7 +57,7 @@ class Found(NamedTuple):
                     if said := output.get("metadata", {}).get("strata", {}).get("findings"):
                         for kind, content in json.loads(said):
                             things[kind].append(KINDS[kind].validate_json(json.dumps(content), strict=True))
-        return cls(merged(things["Findings"]), things["Contrast"])
+        return cls(merged(things["Findings"]), things["Contrast"], tuple(every_model(things["Explored"])))
 
 
 def front(asked: str, found: Found) -> Front:
@@ -63,10 +66,10 @@ def front(asked: str, found: Found) -> Front:
     words = "\n\n".join([f"**{name}**: {text}." for name, text in WORDS.items()])
     return Front(
         "\n\n".join(filter(None, said)),
-        _picture(found.models),
-        _caption(found.models),
-        _table(found.models),
-        f"{words}\n\n{PAPER} {ZOO}",
+        caption=_caption(found.models),
+        below=_table(found.models),
+        words=f"{words}\n\n{PAPER} {ZOO}",
+        **_picture(found.models),
     )
 
 
@@ -109,13 +112,14 @@ def _of(found: Found, like: Findings) -> list[str]:
     return [escape(f.model) for f in found.models if (f.n_documents, f.window) == (like.n_documents, like.window)]
 
 
-def _picture(models: Sequence[Findings]) -> str:
+def _picture(models: Sequence[Findings]) -> dict[str, Any]:
+    """The figure and what it shows, as Front has them."""
     if not models:
-        return ""
+        return {}
     show.setup()
-    svg = io.StringIO()
-    plots.answers(models).savefig(svg, format="svg", metadata={"Date": None})
-    return svg.getvalue()
+    svg, drawn = io.StringIO(), plots.answers(models)
+    drawn.savefig(svg, format="svg", metadata={"Date": None})
+    return {"picture": svg.getvalue(), "alt": hover.seen(drawn), "points": tuple(hover.pointed(drawn))}
 
 
 def _caption(models: Sequence[Findings]) -> str:

@@ -16,10 +16,11 @@ from adapters.errors import unwritable
 from analysis.display.format import escape, listed, minutes
 from analysis.runs.folder import Folder
 from reports.collect import collect
-from reports.convert import Chapter, convert
+from reports.convert import convert
 from reports.execute import OwnKernel, execute, one_kernel
 from reports.expected import chosen
 from reports.first_page import Found, front
+from reports.pieces import Chapter
 from reports.planner import COMPARISON, words
 from reports.progress import ProgressCallback, progress
 from reports.request import NOTEBOOKS, ReportRequest
@@ -49,7 +50,7 @@ def make(request: ReportRequest) -> tuple[Path, Path]:
         facts = request.facts(request.exactly(words(choices, request.models)))
         left = [escape(Path(c.model).name) for c in choices if c.question == FIRST and c.model and not c.held and not c.impossible]
         asked = f"{request.question} {listed(left)}: not within this budget, see the first chapter." if left else request.question
-        return convert(chapters, request.out, title=request.title, facts=facts, front=front(asked, found))
+        return convert(chapters, request.out, title=request.title, facts=facts, front=front(asked, found), explored=found.explored)
 
 
 def _place(question: str) -> int:

@@ -19,6 +19,7 @@ from analysis.display.result import Result, read
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import Plan, plan
 from analysis.metrics.study import ImportanceStudy
+from analysis.removal.explored import Explored, Singles, explored
 from analysis.runs.budgets import BUDGETS, Takes
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.runs.single_removals import SingleRemovals
@@ -64,6 +65,11 @@ class Depth(Result):
         significant = self.sweep[self.sweep["metric"] == "significant"][["kind", "block", "value"]].rename(columns={"value": "significant"})
         merged = self.sweep[self.sweep["metric"] != "significant"].merge(significant, on=["kind", "block"], how="left")
         return merged.assign(significant=merged["significant"].fillna(1).astype(bool))
+
+    @cached_property
+    def explored(self) -> Explored:
+        """Everything that was measured."""
+        return explored(self.model, [Singles(self.sweep, self.text)])
 
     @property
     def dense(self) -> float:

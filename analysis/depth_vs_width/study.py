@@ -18,6 +18,7 @@ from analysis.display.removal_plots import Panel, distinct
 from analysis.display.result import Result, read
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
+from analysis.removal.explored import Explored, Paths, explored
 from analysis.removal.paths import Scored, up_to
 from analysis.removal.savings import MEASURES, Comparison, Curve, compare
 from analysis.runs.budgets import Takes
@@ -74,6 +75,16 @@ class DepthWidth(Result):
     def kinds(self) -> dict[str, str]:
         """With their titles in figures."""
         return {kind: kind for kind in self.scored.paths}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Of the paths, where other orders stand beside them."""
+        return {kind: f"{kind} by {NAMES[self.order]} of each alone" for kind in self.kinds}
+
+    @cached_property
+    def explored(self) -> Explored:
+        """Everything that was measured."""
+        return explored(self.model, paths=[Paths(self.scored, self.titles, self.text)])
 
     @cached_property
     def losses(self) -> pd.DataFrame:

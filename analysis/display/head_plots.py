@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from analysis.display.format import number
+from analysis.display.hover import note
 from analysis.display.style import DENSE, EMPTY, LEVEL, MARKERS, NAMES, PARTS, PLAIN, UNCLEAR, block_ticks, canvas, robust
 
 
@@ -31,6 +33,7 @@ def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:
     most, beyond = robust(rows["value"][~unclear].abs().to_numpy(dtype=float))
     ax.set_facecolor(EMPTY)
     drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+    note_heads(ax, rows, rows["head"], rows["block"], label)
     for block, head, value in rows.loc[~unclear & (rows["value"].abs() > most), ["block", "head", "value"]].itertuples(index=False):
         ax.text(head, block, f"{value:.2g}".replace("-", "−"), ha="center", va="center", fontsize=6, color="white")
     ax.set(xlabel="head", ylabel="block")
@@ -64,6 +67,7 @@ def heads_by_block(
         ax.vlines(x, low, high, color=PARTS["heads"], linewidth=0.8)
         faces = [PARTS["heads"] if significant else "white" for significant in part["significant"]]
         ax.scatter(x, y, s=9, marker=MARKERS["heads"], c=faces, edgecolors=[PARTS["heads"]], linewidths=0.7, zorder=3)
+        note_heads(ax, part, x, y, ylabel)
         ax.axhline(dense, **DENSE)
         if chance is not None:
             ax.axhline(chance, **LEVEL)
@@ -79,6 +83,17 @@ def heads_by_block(
     figure.supxlabel("head removed", fontsize=9)
     figure.supylabel(ylabel, fontsize=9)
     return figure
+
+
+def note_heads(ax: Axes, rows: pd.DataFrame, x: Iterable[float], y: Iterable[float], what: str) -> None:
+    """Says which heads the values of `rows` are of, and where they do not differ significantly; `what` they are."""
+    clear = [True if flag is None else bool(flag) for flag in rows.get("significant", [None] * len(rows))]
+    at = [
+        f"head {block}.{head}{'' if yes else ' (not significant)'}"
+        for block, head, yes in zip(rows["block"], rows["head"], clear, strict=True)
+    ]
+    ends = [rows[name] for name in ("ci_low", "ci_high") if name in rows]
+    note(ax, what, at, x, y, rows["value"], *ends)
 
 
 def _outliers(ax: Axes, part: pd.DataFrame, dense: float) -> str:
@@ -102,7 +117,7 @@ def lowest_panels(axes: np.ndarray, n: int) -> None:
 def spread(rows: pd.DataFrame) -> Figure:
     """All effects in their order, with 95 % intervals, beside how many heads have which effect.
 
-    `rows`: value, ci_low, ci_high, significant. Outliers that would eat the axis are triangles at its end.
+    `rows`: block, head, value, ci_low, ci_high, significant. Outliers that would eat the axis are triangles at its end.
     """
     rows = rows.sort_values("value", ignore_index=True)
     most, _ = robust(rows["value"].abs().to_numpy(dtype=float), times=10)
@@ -118,6 +133,7 @@ def spread(rows: pd.DataFrame) -> Figure:
             reach = number(out["value"].max() if end == "^" else out["value"].min())
             ax.scatter(out.index, [0.98 if end == "^" else 0.02] * len(out), s=14, marker=end, color=PARTS["heads"], linewidths=0,
                        transform=ax.get_xaxis_transform(), label=f"beyond the axis, to {reach} ({len(out)})")  # fmt: skip
+    note_heads(ax, rows, rows.index, rows["value"], NAMES["delta_nll"])
     ax.axhline(0, **DENSE)
     ax.set(xlabel="heads, from the smallest effect to the largest", ylabel=NAMES["delta_nll"], xlim=(-1, len(rows)))
     ax.legend(loc="upper left")

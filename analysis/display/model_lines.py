@@ -10,7 +10,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.display.format import count
+from analysis.display.format import count, number
+from analysis.display.hover import note
 from analysis.display.sentences import intervals
 from analysis.display.style import DASHES, DEPTH, HUES, axis_scale
 
@@ -55,6 +56,7 @@ def lines(ax: Axes, rows: pd.DataFrame, x: str, styles: Mapping[str, dict], *, m
         ax.fill_between(at, mean["ci_low"], mean["ci_high"], color=style["color"], alpha=0.16, linewidth=0)
         named = str(group) if every.ngroups == 1 else f"{group} ({count(every.ngroups, 'seed')})"
         ax.plot(at, mean["value"], linewidth=1.7, markersize=3.4, label=named, zorder=3, **style)
+        note(ax, named, [f"at {number(place)}" for place in at], at, mean["value"], mean["value"], mean["ci_low"], mean["ci_high"])
 
 
 def styles_of(rows: pd.DataFrame) -> dict[str, dict]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from adapters.errors import StrataError, unknown
 from analysis.display.head_plots import head_map
+from analysis.display.hover import note
 from analysis.display.plots import depth_profile
 from analysis.display.style import NAMES, PARTS, UNCLEAR, axis_scale, canvas
 
@@ -58,6 +59,7 @@ def listed(rows: pd.DataFrame, metric: str) -> Figure:
     colours = [PARTS["blocks"] if yes else UNCLEAR for yes in clear]
     ax.hlines(place, low, high, color=colours, linewidth=1)
     ax.scatter(value, place, s=18, color=colours, zorder=3)
+    note(ax, NAMES.get(metric, metric), rows["ablation"], value, place, value, low, high)
     ax.set_yticks(place, [name if len(name) < 50 else f"{name[:47]}..." for name in rows["ablation"]], parse_math=False)
     ax.invert_yaxis()
     ax.set_xlabel(NAMES.get(metric, metric), parse_math=False)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.display.format import SUPERSCRIPT, number
+from analysis.display.hover import note
 from analysis.display.show import WIDTH
 from analysis.display.style import DENSE, GREY, MARKERS, NAMES, PARTS, Scale, axis_scale, block_ticks, canvas
 
@@ -43,6 +44,7 @@ def depth_profile(
     for kind in behind:
         part = _of(rows, kind, metric)
         ax.plot(part["block"].astype(float), part["value"], color=PARTS[kind], linewidth=1.0, alpha=0.6, zorder=2, label=kind)
+        note_parts(ax, part, kind)
     dense = rows.loc[rows["kind"] == "dense", "value"]
     base = [float(dense.iloc[0])] if len(dense) else [0.0] * metric.startswith(("delta_", "kl"))
     for height in base:
@@ -81,6 +83,13 @@ def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
     faces = [colour if solid else "white" for solid in significant]
     ax.scatter(x, y, s=20, marker=MARKERS[kind], c=faces, edgecolors=[colour], linewidths=1.0, zorder=4)
     ax.scatter([], [], s=20, marker=MARKERS[kind], color=colour, label=kind)
+    note_parts(ax, part, kind, shift)
+
+
+def note_parts(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
+    """Says which blocks the values of `part` are of."""
+    blocks = [f"block {block}" for block in part["block"]]
+    note(ax, kind, blocks, part["block"].astype(float) + shift, part["value"], part["value"], part["ci_low"], part["ci_high"])
 
 
 def _legend(ax: Axes, *, hollow: bool) -> None:
@@ -134,6 +143,7 @@ def scatter_agreement(x: Mapping[int, float], y: Mapping[int, float], *, xlabel:
     xs, ys = np.array([x[b] for b in blocks]), np.array([y[b] for b in blocks])
     figure, ((ax,),) = canvas(width=WIDTH * 0.75, height=3.6)
     ax.scatter(xs, ys, s=18, color=PARTS["blocks"], zorder=3)
+    note(ax, ylabel, [f"block {block} ({xlabel} {number(x[block])})" for block in blocks], xs, ys)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(0.1)
     axis_scale(ax, "x", xs, margin=0.1)

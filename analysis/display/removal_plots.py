@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.display.format import percent
+from analysis.display.hover import note
 from analysis.display.show import WIDTH
 from analysis.display.style import DASHES, LEVEL, NAMES, ORDERS, PARTS, axis_scale, block_ticks, canvas
 
@@ -131,6 +133,8 @@ def draw_order(ax: Axes, points: pd.DataFrame, column: str, title: str, style: M
     x, y, low, high = points[[column, "value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
     ax.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
     ax.plot(x, y, label=title, **style)  # type: ignore[arg-type]
+    at = [f"{share:g} removed" if column == "removed" else f"{percent(share)} of {column}" for share in x]
+    note(ax, title, at, x, y, y, low, high)
 
 
 def share_axis(ax: Axes, column: str, drawn: pd.DataFrame, label: str) -> None:
@@ -159,6 +163,8 @@ def removed_map(paths: Mapping[str, Sequence[Sequence[int]]], n_blocks: int) -> 
             grid[row, list(out)] = len(out)
     figure, ((ax,),) = canvas(height=0.9 + 0.24 * len(paths))
     drawn = ax.imshow(grid, cmap="cividis", aspect="auto", vmin=1, vmax=n_blocks, interpolation="nearest")
+    for row, name in enumerate(paths):
+        note(ax, name, [f"position of block {block}" for block in range(n_blocks)], range(n_blocks), [row] * n_blocks, grid[row])
     ax.set_yticks(range(len(paths)), list(paths))
     ax.set(xlabel="block")
     block_ticks(ax.xaxis, n_blocks)

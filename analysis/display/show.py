@@ -1,6 +1,7 @@
 """How every notebook shows its results: vector figures with captions, short tables, text.
 
-`figure`, `table` and `text` put a caption into the output's metadata, where reports/convert.py finds it. Captions and
+`figure`, `table` and `text` put a caption into the output's metadata, where reports/pieces.py finds it, and a figure what its points
+are (`hover`). Captions and
 texts are Markdown; whatever comes from outside (a model's name, a file's) goes through `format.escape` first. What has a name
 is written to a file as well, figures/NAME.svg or tables/NAME.csv of the folder that `setup` was given.
 """
@@ -29,6 +30,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from tabulate import tabulate
 
 from adapters.errors import unwritable, visible
+from analysis.display import hover
 from analysis.display.format import as_csv, escape, file_name, number
 
 WIDTH = 6.3  # inches: 16 cm, the text width of an A4 report, so that letters keep their size
@@ -88,8 +90,10 @@ def figure(drawn: Figure, caption: str, *name: str) -> None:
     for written in drawn.findobj(Text):  # names of models and tasks come from outside
         written.set_text(visible(written.get_text(), keep="\n"))
     drawn.savefig(svg, format="svg", metadata={"Date": None})
+    seen = {"alt": hover.seen(drawn), "points": hover.pointed(drawn)}
+    mark = {"caption": caption} | {name: found for name, found in seen.items() if found}
     plt.close(drawn)
-    mark = {"caption": caption} | _written("figures", name, ".svg", svg.getvalue())
+    mark |= _written("figures", name, ".svg", svg.getvalue())
     display({"image/svg+xml": svg.getvalue(), "text/plain": caption}, metadata={"strata": mark}, raw=True)
     display(Markdown(caption), metadata=HIDDEN)
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.display.head_plots import lowest_panels
+from analysis.display.hover import note
 from analysis.display.show import WIDTH
 from analysis.display.style import DENSE, EMPTY, MARKERS, PARTS, UNCLEAR, axis_scale, block_ticks, canvas
 from analysis.stats.intervals import Interval
@@ -35,6 +36,7 @@ def profiles(rows: pd.DataFrame, titles: Mapping[str, str], *, kinds: Sequence[s
             value, low, high = line[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
             ax.fill_between(x, low, high, color=PARTS[kind], alpha=0.25, linewidth=0)
             ax.plot(x, value, color=PARTS[kind], linewidth=0.8, marker=MARKERS[kind], markersize=2.6, label=kind)
+            note(ax, f"{title} of {kind}", [f"block {block:g}" for block in x], x, value, value, low, high)
         axis_scale(ax, "y", part[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).ravel())
         ax.set_title(title, fontsize=9)
     block_ticks(axes[0, 0].xaxis, int(rows["block"].max()) + 1, 6)
@@ -66,6 +68,8 @@ def span_map(spans: pd.DataFrame, metric: str = "angular_last", *, label: str) -
         vmax=usual if beyond else None,
         aspect="auto",
     )
+    spans_at = [f"{length} from block {start}" for length, start in zip(rows["length"], rows["start"], strict=True)]
+    note(ax, label, spans_at, rows["start"], rows["length"], rows["value"])
     least = rows.loc[rows.groupby("length")["value"].idxmin()]
     ax.scatter(least["start"], least["length"], s=12, color="white", edgecolors="black", linewidths=0.6, label="smallest of its length")
     ax.set(xlabel="first block of the span", ylabel="number of blocks")
@@ -92,6 +96,7 @@ def agreement(taus: Mapping[str, Mapping[str, Interval]], pairs: pd.DataFrame) -
             colour = UNCLEAR if low <= 0 <= high else PARTS[kind]
             ax.plot([low, high], [place + shift] * 2, color=colour, linewidth=1.1)
             ax.plot(value, place + shift, marker=MARKERS[kind], markersize=4, color=colour, linestyle="none")
+            note(ax, f"τ of {kind} with the rise in loss", [name], [value], [place + shift], [value], [low], [high])
         ax.plot([], [], marker=MARKERS[kind], markersize=4, color=PARTS[kind], linestyle="none", label=kind)
     ax.axvline(0, **DENSE)
     ax.set(xlabel="τ with the rise in loss", xlim=(-1.05, 1.05))
@@ -111,6 +116,7 @@ def _triangle(ax: Axes, pairs: pd.DataFrame, names: Sequence[str]) -> None:
     for a, b, value, low, high in known[["a", "b", "value", "ci_low", "ci_high"]].itertuples(index=False):
         left, right = sorted((place[a], place[b]))
         grid[right, left] = value
+        note(ax, "τ between metrics", [f"{a} and {b}"], [left], [right], [value], [low], [high])
         if low <= 0 <= high:
             grid[right, left] = np.nan
             ax.add_patch(Rectangle((left - 0.5, right - 0.5), 1, 1, color=EMPTY, linewidth=0))

@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis.display.format import bounded, escape, number
+from analysis.display.hover import note
 from analysis.display.style import DENSE, GREY, LEVEL, PARTS, canvas
 from analysis.methods.accuracy import METRIC, Answers, mean, retained
 from analysis.methods.bench import PrunedPoint
@@ -127,6 +128,7 @@ class Accuracies:
             bars = np.abs(bounds[has] - value[has, None]).T
             ax.errorbar(value[has], places[has], xerr=bars, fmt="none", ecolor=GREY, elinewidth=1.0, capsize=2)
             ax.scatter(value, places, s=22, color=["0.2", *[PARTS["blocks"]] * (len(rows) - 1)], zorder=3)
+            note(ax, f"accuracy on {task}", rows["method"], value, places, value, *bounds.T)
             ax.axvline(value[0], **DENSE)
             ax.axvline(rows["chance"].iloc[0], **LEVEL)
             ax.set_title(task, fontsize=9)

@@ -18,6 +18,7 @@ from analysis.display.format import bounded, count, listed, minutes, number
 from analysis.display.result import Result, read
 from analysis.paper.shortgpt import STRATEGIES, paper_n_removed, removed_in_paper
 from analysis.pruning import findings
+from analysis.removal.explored import Explored, Paths, explored
 from analysis.removal.orders import BLOCKS, ORDERS
 from analysis.removal.paths import RemovalPath, Scored, size
 
@@ -64,6 +65,11 @@ class RemovalResult(Result):
     @property
     def null(self) -> list[str]:
         return [name for name in self.scored.paths if name not in self.whole]
+
+    @cached_property
+    def explored(self) -> Explored:
+        """Everything that was measured."""
+        return explored(self.model, paths=[Paths(self.scored, self.titles, self.text)])
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from analysis.display.hover import note
 from analysis.display.style import DENSE, GREY, NAMES, ORDERS, axis_scale, canvas
 
 
@@ -23,6 +24,7 @@ def trade_off(rises: pd.DataFrame) -> Figure:
     ax.errorbar(size[has], y[has], yerr=np.abs(bounds[has] - y[has, None]).T, fmt="none", ecolor=GREY, elinewidth=1.0, capsize=2)
     for place, (title, x, value) in enumerate(zip(rises["model"], size, y, strict=True)):
         ax.scatter([x], [value], s=30, marker="osD^vPX"[place % 7], color=[ORDERS[place % len(ORDERS)]], zorder=3, label=title)
+    note(ax, NAMES["delta_nll"], [f"{m} ({s:,.3g} MB)" for m, s in zip(rises["model"], size, strict=True)], size, y, y, *bounds.T)
     ax.set(xlabel="file with 16-bit floats (MB)", ylabel=NAMES["delta_nll"])
     axis_scale(ax, "y", y)
     ax.set_xlim(left=0)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from analysis.display.hover import note
 from analysis.display.style import GREY, HUES, MARKERS, PARTS, canvas
 from analysis.redundancy.findings import PARAMETERS, AtEqual, Findings
 from analysis.stats.intervals import Interval
@@ -38,13 +39,20 @@ def answers(found: Sequence[Findings]) -> Figure:
         n = f.n_blocks
         unknown = bool(f.lacking)
         hue = HUES[ARCHITECTURES.get(f.architecture, "others")][0]
-        _point(axes[0], row, None if unknown else _share(f.removable, n), hue)
-        at = _equal(f)
-        _point(axes[1], row, None if unknown or at is None else at.depth, PARTS["blocks"], MARKERS["blocks"], shift=-0.13)
-        if at is not None and not unknown:
-            _point(axes[1], row, at.width, PARTS["heads"], MARKERS["heads"], shift=0.13)
-        _point(axes[2], row, None if unknown else _share(f.effective, n), hue)
-        _point(axes[3], row, None if unknown else f.influence, hue)
+        at = None if unknown else _equal(f)
+        drawn: list[tuple[Axes, str, Interval | None, str, str, float]] = [
+            (axes[0], "share of blocks that can go", None if unknown else _share(f.removable, n), hue, "o", 0.0),
+            (axes[1], "rise in loss without blocks", at.depth if at else None, PARTS["blocks"], MARKERS["blocks"], -0.13),
+            (axes[1], "rise in loss without heads", at.width if at else None, PARTS["heads"], MARKERS["heads"], 0.13),
+            (axes[2], "effective share of blocks", None if unknown else _share(f.effective, n), hue, "o", 0.0),
+            (axes[3], "Kendall's tau of Block Influence", None if unknown else f.influence, hue, "o", 0.0),
+        ]
+        for ax, series, value, colour, marker, shift in drawn:
+            if value is not None:
+                _point(ax, row, value, colour, marker, shift)
+                note(ax, series, [f.model], [value.value], [row + shift], *([end] for end in value))
+            elif shift <= 0:  # once a panel
+                ax.text(0.04, row, "not known", transform=ax.get_yaxis_transform(), fontsize=7, color=GREY, va="center", style="italic")
     for ax in (axes[0], axes[2]):
         ax.set_xlim(0, 1)
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -71,11 +79,8 @@ def _share(of: Interval | None, n: int) -> Interval | None:
     return None if of is None else Interval(of.value / n, *(None if end is None else end / n for end in of[1:]))
 
 
-def _point(ax: Axes, row: int, at: Interval | None, colour: str, marker: str = "o", shift: float = 0.0) -> None:
-    """A value with its interval, or a question mark at the left."""
-    if at is None:
-        ax.text(0.04, row, "not known", transform=ax.get_yaxis_transform(), fontsize=7, color=GREY, va="center", style="italic")
-        return
+def _point(ax: Axes, row: int, at: Interval, colour: str, marker: str, shift: float) -> None:
+    """A value with its interval."""
     if at.low is not None and at.high is not None:
         ax.hlines(row + shift, at.low, at.high, color=colour, linewidth=1.4)
     ax.plot(at.value, row + shift, marker=marker, markersize=4.5, color=colour, linestyle="")

@@ -15,6 +15,7 @@ from adapters.base import BlockModel
 from adapters.specs import ModelSpec
 from analysis.comparison.redundancy import LIMIT, effective_number, estimate
 from analysis.control.study import effects_of
+from analysis.data.batches import Text
 from analysis.data.unigram import unigram_bits
 from analysis.depth import study as depth_study
 from analysis.depth.findings import redundancy as single_parts
@@ -28,6 +29,7 @@ from analysis.engine.cost import cost, speed
 from analysis.pruning.findings import contest
 from analysis.redundancy.findings import FLOPS, PARAMETERS, AtEqual, Findings
 from analysis.redundancy.sentences import conclusion
+from analysis.removal.explored import Explored, Paths, Singles, explored
 from analysis.removal.orders import ORDERS, random_order
 from analysis.removal.paths import Scored, nested, size, thinned
 from analysis.removal.savings import Curve, compare
@@ -54,10 +56,11 @@ class Redundancy(Result):
 
     model: BlockModel
     depth: Depth
-    heads: pd.DataFrame | None  # tidy table of single heads
-    no_heads: str  # why there is none
+    heads: Singles | None  # single heads
+    no_heads: str  # why there are none
     against: DepthWidth
     scored: Scored  # sets of blocks by order; that of depth against width among them
+    path_text: Text
     skipped: Mapping[str, float]  # seconds of the orders that the budget does not hold
     gain: Array  # (documents,) bits that the model saves against a byte unigram, on the text of the removal paths
 
@@ -79,7 +82,7 @@ class Redundancy(Result):
 
     @property
     def _heads(self) -> pd.DataFrame:
-        return pd.DataFrame() if self.heads is None else self.heads
+        return pd.DataFrame() if self.heads is None else self.heads.table
 
     @cached_property
     def titles(self) -> dict[str, str]:
@@ -113,7 +116,7 @@ class Redundancy(Result):
     def parts(self) -> str:
         """Which blocks cost something alone, and which heads."""
         said = [single_parts(self.depth.sweep)]
-        return "\n\n".join(said if self.heads is None else [*said, single_parts(self.heads, "heads")])
+        return "\n\n".join(said if self.heads is None else [*said, single_parts(self.heads.table, "heads")])
 
     @cached_property
     def findings(self) -> Findings:
@@ -138,6 +141,13 @@ class Redundancy(Result):
             against=self._at_equal,
             missing={} if spec.has_heads else {"against": "it has no heads", "heads": "it has none"},
         )
+
+    @cached_property
+    def explored(self) -> Explored:
+        """Everything that was measured."""
+        singles = [Singles(self.depth.sweep, self.depth.text), *([self.heads] if self.heads else [])]
+        paths = Paths(self.scored, self.titles, self.path_text), Paths(self.against.scored, self.against.titles, self.against.text)
+        return explored(self.model, singles, paths)
 
     @property
     def conclusion(self) -> str:
@@ -165,7 +175,7 @@ class Redundancy(Result):
     def _significant_heads(self) -> tuple[int, int] | None:
         if self.heads is None:
             return None
-        rows = self.heads[(self.heads["kind"] == "heads") & (self.heads["metric"] == "significant")]
+        rows = self._heads[(self._heads["kind"] == "heads") & (self._heads["metric"] == "significant")]
         return int((rows["value"] == 1).sum()), len(rows)
 
     @property
@@ -214,11 +224,11 @@ def redundancy(model: BlockModel, config: RunConfig) -> Redundancy:
     paths |= {name: (NONE, *thinned(path[1 : 1 + ceil(CONTEST * n)], POINTS)) for name, path in others.items()}
     scored, text = removals.paths("removal orders", paths, against.text)
     bits = unigram_bits(text.corpus, text.windows(model), scored.bytes) - scored.nll[NONE] / np.log(2)
-    return Redundancy(model, by_depth, heads, why, against, scored, found.seconds, bits)
+    return Redundancy(model, by_depth, heads, why, against, scored, text, found.seconds, bits)
 
 
-def _heads(model: BlockModel, config: RunConfig) -> tuple[pd.DataFrame | None, str]:
-    """The table of single heads, or why there is none."""
+def _heads(model: BlockModel, config: RunConfig) -> tuple[Singles | None, str]:
+    """Single heads, or why there are none."""
     if not model.spec.has_heads:
         return None, "the model has none"
     singles = single_heads(model, config)
@@ -226,4 +236,4 @@ def _heads(model: BlockModel, config: RunConfig) -> tuple[pd.DataFrame | None, s
     most = config.budget.seconds
     if most is not None and seconds > most and not singles.planned:
         return None, f"skipped, about {minutes(seconds)} on this machine: use the full budget"
-    return effects_of(singles, config.progress, HEADS).table, ""
+    return Singles(effects_of(singles, config.progress, HEADS).table, singles.text), ""

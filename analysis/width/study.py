@@ -22,6 +22,7 @@ from analysis.display.sentences import intervals, reliability_sentence
 from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import Plan, plan
+from analysis.removal.explored import Explored, Paths, Singles, explored
 from analysis.removal.paths import Scored, up_to
 from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
@@ -183,6 +184,12 @@ class Width(Result):
     @property
     def path_bands(self) -> str:
         return intervals(self.path_text.documents, "bands")
+
+    @cached_property
+    def explored(self) -> Explored:
+        """Everything that was measured."""
+        titles = {name: f"heads by {title}" for name, title in self.titles.items()}
+        return explored(self.model, [Singles(self.sweep, self.text)], [Paths(self.scored, titles, self.path_text)])
 
     @cached_property
     def best_order(self) -> str:

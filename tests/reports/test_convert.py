@@ -1,5 +1,7 @@
 """The report as its reader gets it: text, fonts and pictures of the PDF, elements of the HTML; nothing from outside acts."""
 
+import base64
+import hashlib
 import re
 import unicodedata
 from html.parser import HTMLParser
@@ -91,7 +93,7 @@ def pdf_text(reader: pypdf.PdfReader) -> str:
 
 
 class Elements(HTMLParser):
-    """Names and attributes of a page's elements, and its text outside <style>."""
+    """Names and attributes of a page's elements, and its text outside styles and scripts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -105,7 +107,7 @@ class Elements(HTMLParser):
         self.attributes += [(name, value or "") for name, value in attrs]
 
     def handle_data(self, data):
-        if self.tags[-1:] != ["style"]:
+        if self.tags[-1:] not in (["style"], ["script"]):
             self.text += data
 
 
@@ -159,12 +161,19 @@ def test_links_lead_to_web_addresses_only(pdf, html):
     assert hrefs == {"https://arxiv.org/abs/2403.03853"}
 
 
-def test_html_is_one_inert_file(html):
+def test_html_is_one_file_in_which_nothing_acts_but_its_own_script(html):
     page = Elements(html)
-    assert not {"script", "link", "iframe", "object", "embed", "b"} & set(page.tags)
+    assert not {"link", "iframe", "object", "embed", "b"} & set(page.tags)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    assert page.tags.count("script") == 1
+    own = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = (value for name, value in page.attributes if name == "content" and "default-src" in value)
+    assert policy.startswith(f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{own}';")
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert {value for name, value in page.attributes if name == "style"} <= {"text-align: left;", "text-align: right;"}
-    assert not re.search(r"url\(|@import", html)
+    assert not re.search(
+        r"url\(|@import|fetch\(|XMLHttpRequest|innerHTML|https?://(?!www.w3.org/|arxiv.org/)", html.replace("http://evil.example", "")
+    )
     assert "math" in page.tags
     assert "$" not in squash(page.text).replace(squash(HOSTILE), "")
     assert "Figure 1:" in page.text

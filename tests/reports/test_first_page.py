@@ -12,6 +12,7 @@ from analysis.comparison.verdicts import Contrast
 from analysis.display import show
 from reports.first_page import Found, front, table, transformer_or_rwkv
 from tests.analysis.redundancy.test_sentences import NOISE, PLANTED, around
+from tests.analysis.removal.test_explored import EXPLORED
 
 OTHER = replace(PLANTED, model="b", architecture="RWKV", effective=around(10.4))
 CONTRAST = Contrast(("Llama", "RWKV-5.2"), ("Transformer", "RWKV"), ((2.7,), (10.4,)), (12, 12), True, "2.70 against 10.4.")
@@ -30,8 +31,8 @@ def handed_over(path: Path, *things: object) -> Path:
 
 
 def test_numbers_come_back_as_they_went(tmp_path: Path) -> None:
-    paths = [handed_over(tmp_path / "a.ipynb", PLANTED), handed_over(tmp_path / "b.ipynb", NOISE, CONTRAST)]
-    assert Found.of(paths) == Found([PLANTED, NOISE], [CONTRAST])
+    paths = [handed_over(tmp_path / "a.ipynb", PLANTED, EXPLORED), handed_over(tmp_path / "b.ipynb", NOISE, CONTRAST, EXPLORED)]
+    assert Found.of(paths) == Found([PLANTED, NOISE], [CONTRAST], (EXPLORED,))
 
 
 def test_what_nobody_handed_over_is_refused(tmp_path: Path) -> None:
@@ -48,6 +49,8 @@ def test_the_answer() -> None:
     assert "Transformer or RWKV: 2.70 against 10.4." in page.above
     assert page.below.count("\n") == 3, "one line a model"
     assert "<svg" in page.picture
+    assert "Share of blocks that can go: 2 values, from" in page.alt
+    assert [said for *_, said in page.points if said.startswith("effective share of blocks, b: 0.867")]
     for word in ("mixer", "effective blocks", "gain over a byte unigram", "significant"):
         assert f"**{word}" in page.words
 

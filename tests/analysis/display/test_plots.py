@@ -98,7 +98,7 @@ def test_show_keeps_the_caption_with_the_figure(shown):
     show.figure(plots.depth_profile(sweep_table(), "ppl"), "A sentence.")
     (data, metadata), (_, hidden) = shown
     assert data["image/svg+xml"].startswith("<?xml")
-    assert metadata == {"strata": {"caption": "A sentence."}}
+    assert metadata["strata"]["caption"] == "A sentence."
     assert hidden == {"strata": {"hidden": True}}
 
 

@@ -55,6 +55,23 @@ def test_random_weights(tmp_path: Path) -> None:
     assert study.findings.heads is not None
     assert study.findings.heads[1] == sum(block.n_heads or 0 for block in study.model.spec.blocks)
     assert study.findings.measured_up_to == 3, "two thirds of four blocks, rounded up"
+    check_explored(study)
+
+
+def check_explored(study: Redundancy) -> None:
+    """What readers pick from: parts that make up the blocks, orders of measured sets, and losses as they were summed."""
+    found, n = study.explored, study.n_blocks
+    assert sum(found.parts[f"blocks {i}"] for i in range(n)) == pytest.approx(1)
+    assert found.parts["mixers 0"] + found.parts["ffns 0"] == pytest.approx(found.parts["blocks 0"])
+    (reading,) = found.readings
+    assert f"{study.n_documents} documents" in reading.text
+    sets = {one.out: one for one in reading.sets}
+    assert set(found.parts) <= set(sets), "every part was measured alone"
+    assert {out for order in reading.orders for out in order.outs} <= set(sets)
+    assert "one-shot nll" in [order.title for order in reading.orders]
+    nll, tokens = study.depth.nll, study.depth.nll_tokens
+    assert sets["blocks 0"].rise.value == pytest.approx((nll[1] - nll[0]).sum() / tokens.sum())
+    assert sets["blocks 0"].significant is not None
 
 
 def test_without_heads(folder: Path, tmp_path: Path) -> None:  # noqa: F811
