@@ -10,9 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adapters.specs import ModelSpec
+from analysis.display.format import bounded
 from analysis.stats import estimates
 from analysis.stats.bootstrap import Array
 from analysis.stats.estimates import Estimate
+from analysis.stats.intervals import Interval
 from analysis.stats.rank_agreement import Scores
 
 LIMIT = 0.1  # of the gain over unigram: what a removal may cost
@@ -53,6 +56,34 @@ def area(path: Array) -> Array:
     return np.trapezoid(curve, dx=1 / path.shape[-1], axis=-1)
 
 
+def costliest(losses: Array) -> Array:
+    """What the part costs that costs most."""
+    return losses.max(-1)
+
+
+def others(losses: Array) -> Array:
+    """What the parts cost beside the costliest: their median."""
+    return np.median(np.sort(losses, axis=-1)[..., :-1], axis=-1)
+
+
+def together(both: Array) -> Array:
+    """How many times as much the first half of a path costs together as its parts cost alone.
+
+    `both` (..., 2 n): what each part of the path costs alone, in its order, and then the path.
+    """
+    n = both.shape[-1] // 2
+    return _over(both[..., n + n // 2 - 1], both[..., : n // 2].sum(-1))
+
+
+def against(rises: Array) -> Array:
+    """What blocks cost more than heads where as many parameters go; `rises` (..., 2): of blocks, of heads."""
+    return rises[..., 0] - rises[..., 1]
+
+
+def _over(above: Array, below: Array) -> Array:
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
 def _shares(losses: Array) -> Array:
     costs = losses.clip(min=0)
     total = costs.sum(-1, keepdims=True)
@@ -63,19 +94,120 @@ class Summary(NamedTuple):
     title: str
     short: str
     of: Callable[[Array], Array]
-    path: bool  # of a removal path, else of single blocks
+    source: str  # of losses, as `analysis.comparison.study.Measured.shares` names them
     higher: str  # what can be said of {}, the model that has more of it
-    redundant: int  # 1 where more of it is more redundant, -1 where less is
+    asks: str  # the question that it answers
+    unit: str = ""  # of UNITS, in which it is said; a plain number without one
+    redundant: int = 0  # 1 where more of it is more redundant, -1 where less is, 0 where it says nothing of that
     steps: bool = False  # does it count whole blocks?
 
 
+class Unit(NamedTuple):
+    """How a summary is said: as a number of parts, per cent of the gain, or times."""
+
+    words: str  # {} is the number, {n} how many there are
+    per: Callable[[ModelSpec], float]  # what it is multiplied by
+
+    def amount(self, value: Interval, spec: ModelSpec) -> str:
+        n = self.per(spec)
+        return self.words.format(bounded(Interval(*(None if x is None else x * n for x in value))), n=f"{n:,g}")  # type: ignore[arg-type]
+
+
+UNITS = {
+    "": Unit("{}", lambda spec: 1),
+    "blocks": Unit("{} of {n} blocks", lambda spec: len(spec.blocks)),
+    "heads": Unit("{} of {n} heads", lambda spec: sum(block.n_heads or 0 for block in spec.blocks)),
+    "gain": Unit("{}\u00a0% of the gain", lambda spec: 100),
+    "times": Unit("{} times", lambda spec: 1),
+}
+
 SUMMARIES = {
-    "removable": Summary("share of removable blocks", "removable", removable, True, "more blocks of {} are removable", 1, steps=True),
-    "effective": Summary(
-        "effective share of blocks", "effective share", effective_share, False, "the loss of {} is spread over more of its blocks", -1
+    "removable": Summary(
+        "share of removable blocks",
+        "removable",
+        removable,
+        "path",
+        "more blocks of {} are removable",
+        "How many blocks can go together for a tenth of the gain?",
+        "blocks",
+        1,
+        steps=True,
     ),
-    "gini": Summary("Gini coefficient", "Gini", gini, False, "the loss of {} is concentrated in fewer of its blocks", 1),
-    "area": Summary("area under the removal curve", "area", area, True, "{} loses more as blocks are removed", -1),
+    "effective": Summary(
+        "effective share of blocks",
+        "effective share",
+        effective_share,
+        "blocks",
+        "the loss of {} is spread over more of its blocks",
+        "Over how many blocks is the loss of single removals spread?",
+        "blocks",
+        -1,
+    ),
+    "gini": Summary(
+        "Gini coefficient",
+        "Gini",
+        gini,
+        "blocks",
+        "the loss of {} is concentrated in fewer of its blocks",
+        "How unevenly is it spread (Gini coefficient)?",
+        redundant=1,
+    ),
+    "area": Summary(
+        "area under the removal curve",
+        "area",
+        area,
+        "path",
+        "{} loses more as blocks are removed",
+        "How much is lost on the way from no block to none left, on average?",
+        "gain",
+        -1,
+    ),
+    "costliest": Summary(
+        "loss without the costliest block",
+        "costliest",
+        costliest,
+        "blocks",
+        "{} loses more with its costliest block",
+        "What does the costliest block cost?",
+        "gain",
+    ),
+    "others": Summary(
+        "median loss without any other block",
+        "others",
+        others,
+        "blocks",
+        "{} loses more with the median of its other blocks",
+        "What does any other block cost (median)?",
+        "gain",
+    ),
+    "together": Summary(
+        "loss of half of the blocks together over the sum of their losses alone",
+        "together",
+        together,
+        "both",
+        "what blocks of {} cost together exceeds by more what they cost alone",
+        "How many times as much do the cheaper half of the blocks cost together as alone?",
+        "times",
+    ),
+    "heads": Summary(
+        "effective share of heads",
+        "heads",
+        effective_share,
+        "heads",
+        "the loss of {} is spread over more of its heads",
+        "Over how many heads is the loss of single removals spread?",
+        "heads",
+        -1,
+    ),
+    "against": Summary(
+        "loss of blocks less that of heads of as many parameters",
+        "depth over width",
+        against,
+        "against",
+        "depth is the dearer side, against width, more in {}",
+        "Depth or width: what do blocks cost more than heads where a tenth of the blocks' parameters go?",
+        "gain",
+    ),
 }
 
 

@@ -14,6 +14,8 @@ from scipy.stats import false_discovery_control
 
 from adapters.specs import ModelSpec
 from analysis.comparison import verdicts
+from analysis.comparison.claims import Claim, Side, adjusted
+from analysis.comparison.questions import Seeded, answer, reconciled
 from analysis.comparison.redundancy import LIMIT, SUMMARIES
 from analysis.comparison.study import UNITS, Compared, Measured
 from analysis.comparison.verdicts import Contrast
@@ -25,9 +27,12 @@ from analysis.engine.ablations import row_key
 from analysis.runs.tables import tidy
 from analysis.stats.estimates import Estimate, mean
 from analysis.stats.intervals import ratio
-from analysis.zoo.groups import Group, matching, one_training, unequal_steps
+from analysis.stats.seeds import over_seeds
+from analysis.zoo.groups import Group, matching, one_training, two_things, unequal_steps
 
 LEAD, MAIN = "effective", "area"  # the summaries that words are about: the first in plain units
+SENTENCE = (LEAD, "removable", MAIN)  # what is said of two groups
+RECONCILED = ("effective", "removable", "costliest", "others", "together")
 LIMITS = (
     "Summaries describe removal without retraining, on one kind of text. Where losses are small compared with their noise, they are "
     "spread out or concentrated by chance, so a summary of single blocks is less certain than its interval. Blocks are removed in the "
@@ -158,6 +163,8 @@ class Comparison:
         rows = []
         for group in self.of.groups:
             for name, summary in SUMMARIES.items() if len(group.members) > 1 else ():
+                if name not in self._has(group):
+                    continue
                 values = self._values(group.name, name)
                 rows.append(
                     {
@@ -165,7 +172,8 @@ class Comparison:
                         "seeds": len(values),
                         "summary": summary.title,
                         "of each seed": ", ".join(map(number, values)),
-                        "mean, with interval over documents": bounded(self._mean(group, name).interval.within(0, 1)),
+                        "mean, with interval over documents": bounded(self._mean(group, name).interval),
+                        "mean, with interval over seeds": bounded(over_seeds(values)),
                         "range over seeds": max(values) - min(values),
                     }
                 )
@@ -182,11 +190,71 @@ class Comparison:
     @cached_property
     def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
         """Differences of each pair of groups by summary, and whether they are significant; false discoveries held to 5 %."""
-        pairs = [(a, b) for a, b in self._pairs if not unequal_steps(a, b)]
-        found = [self._mean(a, name) - self._mean(b, name) for a, b in pairs for name in SUMMARIES]
-        significant = iter(false_discovery_control([gap.p for gap in found]) <= 0.05 if found else [])
-        gaps = iter(found)
-        return {(a.name, b.name): {name: (next(gaps), bool(next(significant))) for name in SUMMARIES} for a, b in pairs}
+        pairs = [
+            (a, b, name) for a, b in self._pairs if not unequal_steps(a, b) for name in SUMMARIES if {name} <= self._has(a) & self._has(b)
+        ]
+        found = [self._mean(a, name) - self._mean(b, name) for a, b, name in pairs]
+        significant = false_discovery_control([gap.p for gap in found]) <= 0.05 if found else []
+        gaps: dict[tuple[str, str], dict[str, tuple[Estimate, bool]]] = {}
+        for (a, b, name), gap, yes in zip(pairs, found, significant, strict=True):
+            gaps.setdefault((a.name, b.name), {})[name] = gap, bool(yes)
+        return gaps
+
+    @cached_property
+    def claims(self) -> dict[tuple[str, str, str], Claim]:
+        """What may be claimed of each pair of groups and summary; false discoveries over seeds held to 5 % as well."""
+        keys = [(a, b, name) for (a, b), gaps in self.gaps.items() for name in gaps]
+        found = []
+        for a, b, name in keys:
+            gap, significant = self.gaps[a, b][name]
+            effect = Effect(gap.interval, significant, self.n_documents)
+            found.append(Claim(name, self._side(a, name), self._side(b, name), effect, self._matched(a, b)))
+        return dict(zip(keys, adjusted(found), strict=True))
+
+    @cached_property
+    def questions(self) -> str:
+        """A Markdown list: one sentence or more for each question, of all groups; empty where there is nothing to compare."""
+        said = []
+        for name in SUMMARIES if self.claims else ():
+            groups = [g for g in self.of.groups if name in self._has(g)]
+            seeded = [Seeded(escape(g.name), self._spec(g.name), self._values(g.name, name)) for g in groups]
+            said.append(answer(name, seeded, [claim for (_, _, of), claim in self.claims.items() if of == name]) if seeded else "")
+        return "\n".join(f"- {sentence}" for sentence in said if sentence)
+
+    @cached_property
+    def reconciled(self) -> str:
+        """How more blocks can be used and yet more be dispensable, for the pair of most seeds of which that is so; others by name."""
+        said = {}
+        for a, b in sorted(self.gaps, key=lambda pair: -sum(len(self._groups[name].members) for name in pair)):
+            means = {escape(g): {name: float(np.mean(self._values(g, name))) for name in RECONCILED} for g in (a, b)}
+            if self._blocks(a) == self._blocks(b) and self.gaps[a, b][LEAD][1]:
+                said[a, b] = reconciled(means, (escape(a), escape(b)), self._blocks(a))
+        pairs = [pair for pair, sentence in said.items() if sentence]
+        if not pairs:
+            return ""
+        also = "; ".join(f"{escape(a)} and {escape(b)}" for a, b in pairs[1:])
+        return said[pairs[0]] + (f" The same holds of {also}." if also else "")
+
+    @cached_property
+    def over_seeds(self) -> pd.DataFrame:
+        """One line a question and pair of groups with seeds enough for a word on architectures; empty where there is none."""
+        rows = [
+            {
+                "question": SUMMARIES[name].title,
+                "first": a,
+                "second": b,
+                "matched by": claim.matched,
+                "difference, with interval over seeds": bounded(claim.seeds.interval),
+                "p, Welch's t": number(claim.seeds.p),
+                "p, adjusted": number(claim.p),
+                "p, exact permutation": number(claim.seeds.exact),
+                "the least it can be": number(claim.seeds.least),
+                "claim": claim.holds.value,
+            }
+            for (a, b, name), claim in self.claims.items()
+            if claim.of_architectures
+        ]
+        return pd.DataFrame(rows)
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -197,7 +265,7 @@ class Comparison:
                 SUMMARIES[name].short: bounded(gap.interval) + (" *" if significant else "") for name, (gap, significant) in gaps.items()
             }
             rows.append({"first": a, "second": b, "matched by": self._matched(a, b) or "nothing", **cells})
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows).fillna("")
 
     @cached_property
     def conclusion(self) -> str:
@@ -214,17 +282,14 @@ class Comparison:
         return "\n\n".join(["\n".join(said), " ".join(filter(None, [verdicts.few_seeds(sides), alike, skipped]))])
 
     def sentence(self, a: str, b: str) -> str:
-        """Two groups: the effect in blocks first, then the area under the removal curve."""
-        gaps, matched = self.gaps[a, b], self._matched(a, b)
+        """Two groups: the effect in blocks first, then how many can go, then the area under the removal curve."""
         if not np.isfinite([*self._values(a, LEAD), *self._values(b, LEAD)]).all():
             return f"{escape(a)} and {escape(b)} cannot be compared: {verdicts.NO_GAIN}."
-        said = []
-        for name, n_blocks in ((LEAD, (self._blocks(a), self._blocks(b))), (MAIN, None)):
-            gap = Effect(gaps[name][0].interval, gaps[name][1], self.n_documents)
-            said.append(
-                verdicts.difference(SUMMARIES[name], self._side(a, name), self._side(b, name), gap, matched=matched, n_blocks=n_blocks)
-            )
-        return " ".join(said)
+        n_blocks = self._blocks(a), self._blocks(b)
+        return " ".join(
+            verdicts.difference(self.claims[a, b, name], n_blocks=n_blocks if SUMMARIES[name].unit == "blocks" else None)
+            for name in SENTENCE
+        )
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
@@ -251,8 +316,12 @@ class Comparison:
         gap, significant = self.gaps[pair][LEAD]
         return abs(gap.value) if significant else -1.0
 
-    def _side(self, group: str, name: str) -> verdicts.Side:
-        return verdicts.Side(escape(group), self._values(group, name))
+    def _has(self, group: Group) -> set[str]:
+        """Summaries of all its members."""
+        return set.intersection(*(set(self.estimates[member]) for member in group.members))
+
+    def _side(self, group: str, name: str) -> Side:
+        return Side(escape(group), self._values(group, name))
 
     def _spec(self, group: str) -> ModelSpec:
         return next(m.spec for m in self.of.models if m.name in self._groups[group].members)
@@ -266,8 +335,8 @@ class Comparison:
 
     @property
     def _pairs(self) -> list[tuple[Group, Group]]:
-        """A group and its own earlier steps are none."""
-        return [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b)]
+        """A group and its own earlier steps are none, nor are two that differ in their architecture and their depth."""
+        return [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b) and not two_things(a, b)]
 
     def _mean(self, group: Group, name: str) -> Estimate:
         return mean([self.estimates[member][name] for member in group.members])

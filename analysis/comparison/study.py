@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import accumulate, pairwise
 from operator import or_
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ from analysis.engine.ablations import single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import plan
 from analysis.metrics.study import ImportanceStudy
+from analysis.removal.paths import score, union, up_to
+from analysis.removal.savings import MEASURES
 from analysis.runs.budgets import Takes
 from analysis.runs.run import Run
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
@@ -34,10 +37,14 @@ from analysis.runs.sweep_run import SweepStudy
 from analysis.stats.estimates import Estimate
 from analysis.stats.intervals import Array
 from analysis.stats.rank_agreement import Scores
+from analysis.width.head_orders import Removals
 from analysis.width.study import HEADS, heads_flops
 from analysis.zoo.groups import Facts, Group, groups
 
 Load = Callable[[str], BlockModel]
+PARAMETERS = next(iter(MEASURES))
+SHARE, POINTS = 0.1, 12  # of the blocks' parameters, at which depth and width are compared, in at most so many sets up to there
+WIDE = "heads against blocks"  # what is scored, by name; at a budget without a limit of time
 UNITS = {"bits": "bits per byte", "share": "share of the gain"}  # of a loss: absolute, and relative to the gain over unigram
 
 
@@ -62,6 +69,9 @@ class Measured:
     bytes: Array  # (D,)
     bi: Scores  # Block Influence on calibration text
     heads: str  # why there are no heads; empty where there are
+    against: Rises | None = None  # blocks, and heads, of SHARE of the blocks' parameters; None where they were not removed
+    divergence: Mapping[str, Scores] = field(default_factory=dict)  # nats per token from the dense model, by kind, as `singles`
+    influence: Mapping[str, Scores] = field(default_factory=dict)  # Block Influence by kind; blocks are `bi`
 
     def losses(self, rises: Rises, unit: str) -> Scores:
         """Rises over bytes, or over the model's gain over the byte unigram."""
@@ -73,12 +83,24 @@ class Measured:
         return self.unigram - self.dense
 
     @property
+    def shares(self) -> dict[str, Scores]:
+        """Losses as shares of the gain over unigram, as far as they were measured; what `Summary.source` names."""
+        found: dict[str, Rises] = {kind: self.singles[kind] for kind in ("blocks", "heads") if kind in self.singles}
+        found |= {"path": self.path, "both": self._both} | ({"against": self.against} if self.against else {})
+        return {name: self.losses(rises, "share") for name, rises in found.items()}
+
+    @property
+    def _both(self) -> Rises:
+        """Single blocks in the order of the path, and the path."""
+        before = [Ablation(), *self.path.ablations]
+        order = [next(iter(b.blocks - a.blocks)) for a, b in pairwise(before)]
+        return Rises(self.path.ablations, np.concatenate([self.singles["blocks"].bits[order], self.path.bits]))
+
+    @cached_property
     def summaries(self) -> dict[str, Estimate]:
-        """By name, as in SUMMARIES."""
-        return {
-            name: estimate(s.of, self.losses(self.path if s.path else self.singles["blocks"], "share"), steps=s.steps)
-            for name, s in SUMMARIES.items()
-        }
+        """By name, as in SUMMARIES; those for which something was measured."""
+        shares = self.shares
+        return {name: estimate(s.of, shares[s.source], steps=s.steps) for name, s in SUMMARIES.items() if s.source in shares}
 
 
 @dataclass(frozen=True)
@@ -116,7 +138,9 @@ def takes(spec: ModelSpec) -> Takes:
     """Of each model: its parts one at a time, its path, and heads where a model's share of the time holds them."""
     blocks = plan(spec, single_ablations(spec, ["blocks"])).flops_per_token
     passes = {**depth.takes(spec).passes, "removal order": blocks, "removal path": blocks}
-    return Takes(passes | ({HEADS: heads_flops(spec)} if spec.has_heads else {}), 1, {HEADS: 1.0})
+    if spec.has_heads:
+        passes |= {HEADS: (heads := heads_flops(spec)), WIDE: heads}
+    return Takes(passes, 1, {HEADS: 1.0, WIDE: 1e-9})
 
 
 class Reader(NamedTuple):
@@ -157,29 +181,16 @@ def _reader(name: str, model: BlockModel, config: RunConfig) -> Reader:
 
 def measure(name: str, model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Measured:
     """One model on `text`, with orders from `calibration`, both instead of the setting's. What other notebooks know is shared."""
-
-    def singles(kinds: Sequence[str], text: Text, what: str) -> dict[str, Array]:
-        return SingleRemovals(model, tuple(kinds), text, config.out).scores(config.progress, f"{what} of {model.spec.name}")
-
-    def rises(ablations: Sequence[Ablation], found: Mapping[str, Array]) -> Rises:
-        return Rises(tuple(ablations), (found["nll"][1:] - found["nll"][0]) / np.log(2))
-
     spec = model.spec
-    blocks = single_ablations(spec, ["blocks"])
-    parts = single_ablations(spec, KINDS)
+    singles = partial(_singles, model, config)
     main = singles(KINDS, text, "blocks, mixers and ffns")
-    every = rises(parts, main)
-    n = len(blocks)
-    kinds = {kind: Rises(every.ablations[i * n : i * n + n], every.bits[i * n : i * n + n]) for i, kind in enumerate(KINDS)}
-    found = singles(["blocks"], calibration, "removal order")
-    cheapest_first = np.argsort(rises(blocks, found).bits.sum(1), kind="stable")
-    path = list(accumulate((blocks[i] for i in cheapest_first), or_))
-    study = SweepStudy.of(model, path, text, kl=False)
-    advance = progress_fraction(config.progress, f"removal path of {spec.name}", study.steps * text.documents)
-    nested = rises(path, study.scores(run_folder(config.out, study.identity), advance))
+    parts = {kind: single_ablations(spec, [kind]) for kind in KINDS}
+    ends = list(accumulate(map(len, parts.values()), initial=1))
+    places = {kind: slice(*place) for kind, place in zip(parts, pairwise(ends), strict=True)}
+    kinds = {kind: Rises(tuple(parts[kind]), _bits(main)[place.start - 1 : place.stop - 1]) for kind, place in places.items()}
     if not (heads := _no_heads(model, text, config)):
-        kinds["heads"] = rises(single_ablations(spec, ["heads"]), singles(["heads"], text, "heads"))
-    influence = ImportanceStudy(model, calibration)
+        kinds["heads"] = Rises(tuple(single_ablations(spec, ["heads"])), _bits(singles(["heads"], text, "heads")))
+    influence = ImportanceStudy(model, calibration, kinds=KINDS)
     advance = progress_fraction(config.progress, f"Block Influence of {spec.name}", calibration.documents)
     bi = influence.scores(run_folder(config.out, influence.identity), advance)
     return Measured(
@@ -187,13 +198,56 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, config:
         spec,
         f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
         kinds,
-        nested,
+        _path(model, text, calibration, config),
         main["nll"][0] / np.log(2),
         unigram_bits(text.corpus, text.windows(model), main["bytes"]),
         main["bytes"],
-        Scores(bi["bi"], bi["real"]),
+        Scores(bi["bi"][: len(spec.blocks)], bi["real"]),
         heads,
+        None if heads or config.budget.seconds is not None else _against(model, text, calibration, config),
+        {kind: Scores(main["kl"][place], main["tokens"]) for kind, place in places.items()},
+        {kind: Scores(bi["bi"][place.start - 1 : place.stop - 1], bi["real"]) for kind, place in places.items()},
     )
+
+
+def _bits(sums: Mapping[str, Array]) -> Array:
+    """Rises in bits of all ablations but the dense model."""
+    return (sums["nll"][1:] - sums["nll"][0]) / np.log(2)
+
+
+def _singles(model: BlockModel, config: RunConfig, kinds: Sequence[str], text: Text, what: str) -> dict[str, Array]:
+    return SingleRemovals(model, tuple(kinds), text, config.out).scores(config.progress, f"{what} of {model.spec.name}")
+
+
+def _path(model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Rises:
+    """Without the first 1 to n blocks, in the order of what each costs alone on calibration text."""
+    blocks = single_ablations(model.spec, ["blocks"])
+    costs = _bits(_singles(model, config, ["blocks"], calibration, "removal order")).sum(1)
+    path = list(accumulate((blocks[i] for i in np.argsort(costs, kind="stable")), or_))
+    return removed(model, path, text, config, "removal path")
+
+
+def removed(model: BlockModel, path: Sequence[Ablation], text: Text, config: RunConfig, what: str) -> Rises:
+    """What sets of parts cost on `text`."""
+    study = SweepStudy.of(model, path, text, kl=False)
+    advance = progress_fraction(config.progress, f"{what} of {model.spec.name}", study.steps * text.documents)
+    return Rises(tuple(path), _bits(study.scores(run_folder(config.out, study.identity), advance)))
+
+
+def _against(model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Rises | None:
+    """What blocks, and what heads cost that are SHARE of the blocks' parameters, each in the order of what single ones cost for what
+    they save; None where that is less than a block, or more than all heads."""
+    removals, kinds = Removals(model, config), ("blocks", "heads")
+    scores = removals.causal(kinds, calibration)
+    if scores is None:
+        return None
+    ordered = {kind: removals.ordered(kind, scores[kind]) for kind in kinds}
+    paths = {kind: up_to(parts, removals.shares(parts, PARAMETERS), SHARE, POINTS) for kind, parts in ordered.items()}
+    study = SweepStudy.of(model, union(paths), text, kl=False)
+    advance = progress_fraction(config.progress, f"depth against width of {model.spec.name}", study.steps * text.documents)
+    scored = score(model, study.plan.ablations, study.scores(run_folder(config.out, study.identity), advance), paths)
+    rises = [rise for kind in kinds if (rise := scored.curve(kind).rise(PARAMETERS, SHARE)) is not None]
+    return Rises((), np.stack(rises) / np.log(2)) if len(rises) == len(kinds) else None
 
 
 def _no_heads(model: BlockModel, text: Text, config: RunConfig) -> str:

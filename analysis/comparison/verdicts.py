@@ -1,32 +1,21 @@
-"""What a comparison says in words: about these models, and about their architectures only where the seeds allow it.
-
-Documents show that models differ. That says nothing about architectures: other seeds, trained alike, would have to repeat it.
-"""
+"""What a comparison says in words of two sides: about these models, and about their architectures only where the seeds allow it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from analysis.comparison.redundancy import Summary
+from analysis.comparison.claims import Claim, Holds, Side, few
+from analysis.comparison.redundancy import SUMMARIES, Summary
 from analysis.display.format import bounded, capital, count, listed, number
 from analysis.display.sentences import Effect, not_known
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
+from analysis.stats.intervals import Interval
+from analysis.stats.seeds import ENOUGH
 
-SEEDS = 3  # of each side, from which on architectures can be spoken of
 NO_GAIN = "a model that is no better than a byte unigram has nothing to lose"
-
-
-class Side(NamedTuple):
-    """One side of a comparison: a model, or the seeds of an architecture."""
-
-    name: str
-    values: tuple[float, ...]  # of each seed
 
 
 @dataclass(frozen=True)
@@ -41,50 +30,59 @@ class Contrast:
     sentence: str  # Markdown
 
 
-def difference(summary: Summary, a: Side, b: Side, gap: Effect, *, matched: str, n_blocks: tuple[int, int] | None = None) -> str:
+def difference(claim: Claim, *, n_blocks: tuple[int, int] | None = None) -> str:
     """Does a summary differ between two sides, and do their seeds agree?
 
-    `gap`: mean of a minus mean of b, paired over documents. `matched`: what they were matched by in a controlled training
-    ("equal tokens", "equal loss"); empty if they were not. With `n_blocks` shares are given as numbers of blocks. That few seeds
-    speak of models alone is for `few_seeds` to say, once for all pairs.
+    With `n_blocks` shares are given as numbers of blocks. That few seeds speak of models alone is for `few_seeds` to say, once for
+    all pairs.
     """
-    if not np.isfinite([*a.values, *b.values]).all():
+    summary, a, b, gap = SUMMARIES[claim.summary], claim.a, claim.b, claim.documents
+    holds, (high, low) = claim.holds, claim.sides
+    if holds is Holds.NO_GAIN:
         return f"{capital(summary.title)} cannot be compared: {NO_GAIN}."
     found = _both(summary, a, b, n_blocks)
-    if gap.n_documents < MIN_DOCUMENTS_FOR_CI:
+    if holds is Holds.OPEN:
         return f"{found}. {capital(not_known('whether they differ', gap.n_documents))}."
     if n_blocks is None:
         found += f"; difference {bounded(gap.size)}"
-    if not gap.significant:
+    if holds is Holds.NONE:
         return f"{found}. They do not differ significantly."
-    high, low = (a, b) if gap.size.value > 0 else (b, a)
-    if _overlap(high, low):
+    if holds is Holds.DISAGREE:
         return f"{found}. The seeds disagree: one of {low.name} reaches one of {high.name}, so no difference is supported."
     said = f"{found}: significantly, {summary.higher.format(high.name)}"
-    if min(len(a.values), len(b.values)) < SEEDS or not matched:
+    if holds is Holds.MODELS:
         return f"{said}."
-    p = _between_seeds(high.values, low.values)
-    if p > 0.05:
-        return f"{said}. Seeds vary too much to say it of the architectures (p = {number(p)} over seeds)."
-    return f"{said}, a difference between the architectures as trained here, at {matched} (p = {number(p)} over seeds)."
+    if holds is Holds.VARY:
+        return f"{said}. {capital(holds.value)} ({tests(claim)})."
+    return f"{said}, {holds.value}, at {claim.matched} ({tests(claim)})."
+
+
+def tests(claim: Claim) -> str:
+    """What seeds say of a difference, in brackets."""
+    seeds = claim.seeds
+    reach = ", the least" if seeds.exact <= seeds.least else f"; {number(seeds.least)} is the least"
+    return (
+        f"over seeds: Welch's t, p = {number(seeds.p)}; by exact permutation p = {number(seeds.exact)}{reach} that "
+        f"{len(claim.a.values)} against {len(claim.b.values)} can give"
+    )
 
 
 def few_seeds(pairs: Sequence[tuple[Side, Side]]) -> str:
     """The caveat on seeds, once for all pairs."""
-    few = [(a.name, b.name) for a, b in pairs if min(len(a.values), len(b.values)) < SEEDS]
-    if not few:
+    those_few = [(a.name, b.name) for a, b in pairs if few(a, b)]
+    if not those_few:
         return ""
-    those = "These sentences are" if len(few) == len(pairs) else f"What is said of {_pairs(few)} is"
-    return f"{those} about the models that were measured, not about architectures, for which {SEEDS} seeds of each are needed."
+    those = "These sentences are" if len(those_few) == len(pairs) else f"What is said of {_pairs(those_few)} is"
+    return f"{those} about the models that were measured, not about architectures, for which {ENOUGH} seeds of each are needed."
 
 
 def _both(summary: Summary, a: Side, b: Side, n_blocks: tuple[int, int] | None) -> str:
-    """ "2.70 effective blocks of 12 for Llama against 10.4 for RWKV"."""
+    """ "2.70 effective blocks of 12 for Llama against 10.4 for RWKV"; `summary` is then called by its first word."""
     if n_blocks is None:
         return f"{capital(summary.title)}: {_mean(a)} for {a.name}, {_mean(b)} for {b.name}"
     first, second = (number(float(np.mean(side.values)) * n) for side, n in zip((a, b), n_blocks, strict=True))
     rest = "" if n_blocks[0] == n_blocks[1] else f" of {n_blocks[1]}"
-    return f"{first} effective blocks of {n_blocks[0]} for {a.name} against {second}{rest} for {b.name}"
+    return f"{first} {summary.short.split()[0]} blocks of {n_blocks[0]} for {a.name} against {second}{rest} for {b.name}"
 
 
 def spread(name: str, summary: Summary, values: Sequence[float], document: Interval) -> str:
@@ -156,13 +154,6 @@ def equally(summary: Summary, a: Side, b: Side, gap: Effect) -> str:
     about = f"That is about these {count(len(a.values) + len(b.values), 'training')}, not about architectures."
     significant = "The seeds disagree, so no difference is supported." if _overlap(up, down) else about
     return f"{found}. {gap.say('whether that is a difference', significant, significant, 'That is not significant.')}"
-
-
-def _between_seeds(high: Sequence[float], low: Sequence[float]) -> float:
-    """Welch's t-test over seeds, two-sided; 0 where no side varies."""
-    if np.ptp(high) == 0 and np.ptp(low) == 0:
-        return 0.0
-    return float(stats.ttest_ind(high, low, equal_var=False).pvalue)
 
 
 def _overlap(high: Side, low: Side) -> bool:

@@ -55,7 +55,8 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
         return Difference(Interval(value, None, None), 1.0, 1.0, 1.0)
     error = math.hypot(_error(x), _error(y))
     freedom = error**4 / sum(_error(of) ** 4 / (len(of) - 1) for of in (x, y)) if error else math.inf
-    t = abs(value) / error if error else math.inf if value else 0.0
+    rounding = EXACT * float(np.abs([*x, *y]).max())
+    t = abs(value) / error if error else math.inf if abs(value) > rounding else 0.0
     half = float(stats.t.ppf(TAILS[1], freedom)) * error
     return Difference(Interval(value, value - half, value + half), float(2 * stats.t.sf(t, freedom)), *_permuted(x, y))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from analysis.runs.files import Strict, read_json
 
 Facts = Mapping[str, Mapping[str, Any]]  # of models, by name, as in zoo.json
 ALIKE = ("data", "tokenizer", "of_steps", "n_params")  # in a seed group; also tokens, unless they were chosen by loss
+DEPTH = re.compile(r" of (\d+) blocks")  # in the title of an architecture that is not as deep as the others
 SIZE = 1.03  # largest ratio of parameters of models of equal size
 
 
@@ -119,6 +121,19 @@ def _check(group: Group) -> None:
 def one_training(a: Group, b: Group) -> bool:
     """Is one the other at an earlier step? Their difference is one of time."""
     return bool(a.facts and b.facts) and a.first["architecture"] == b.first["architecture"]
+
+
+def kind_of(architecture: str) -> str:
+    """The short title of an architecture without its depth: "Llama" for "Llama of 24 blocks (rotary positions, ...)"."""
+    return DEPTH.sub("", short(architecture))
+
+
+def two_things(a: Group, b: Group) -> bool:
+    """Do they differ in their architecture, and in their depth where one was made deeper or shallower than its kind?"""
+    if not (a.facts and b.facts):
+        return False
+    first, second = (short(group.first["architecture"]) for group in (a, b))
+    return kind_of(first) != kind_of(second) and DEPTH.findall(first) != DEPTH.findall(second)
 
 
 def matching(a: Group, b: Group) -> str:

@@ -95,9 +95,9 @@ def _summary(name: str) -> Share:
 
     def share(law: str, n: int, repeats: int, rng: Rng) -> float:
         if law == REAL:
-            d = drawn_from(LLAMA["path" if summary.path else "rises"], LLAMA["unigram"] - LLAMA["dense"], n, repeats, rng)
+            d = drawn_from(LLAMA["path" if summary.source == "path" else "rises"], LLAMA["unigram"] - LLAMA["dense"], n, repeats, rng)
         else:
-            means = PATH if summary.path else BLOCKS
+            means = PATH if summary.source == "path" else BLOCKS
             d = invented(law, means, 0.6 * means, n, repeats, rng)
         truth = float(summary.of(d.means))
         return held((estimate(summary.of, s, steps=summary.steps).interval for s in d.scores), truth)

@@ -170,7 +170,7 @@ def test_real_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_seeds_are_put_beside_each_other(sources: list[str], folder: Path, tmp_path: Path) -> None:
     same = {"architecture": "Both", "of_steps": 9, "n_params": 5, "data": "d", "tokenizer": "t", "equals": None, "tokens": 100}
     study = run(sources, folder, tmp_path, {source: same | {"seed": i} for i, source in enumerate(sources)})
-    assert study.spreads["group"].tolist() == ["Both"] * len(SUMMARIES)
+    assert study.spreads["summary"].tolist() == [s.title for s in SUMMARIES.values() if s.source != "against"]
     assert study.differences.empty
 
 

@@ -101,6 +101,35 @@ def test_the_whole_zoo() -> None:
     assert found.spread.count("2 seeds lie between") == 3
 
 
+def test_three_seeds_of_each_speak_of_architectures() -> None:
+    levels = {f"llama-{i}": 0.70 + 0.01 * i for i in range(3)} | {f"rwkv5-{i}": 0.5 + 0.01 * i for i in range(3)}
+    found = comparison(levels)
+    table = found.over_seeds.set_index("question")
+    assert table.loc[SUMMARIES["area"].title, "claim"] == "a difference between the architectures as trained here"
+    assert table.loc[SUMMARIES["area"].title, "the least it can be"] == "0.100"
+    assert "A difference between the architectures as trained here: Llama more than RWKV\\-5\\.2 by" in found.questions
+    assert "not about architectures" not in found.conclusion
+    assert comparison({name: levels[name] for name in ("llama-0", "rwkv5-0")}).over_seeds.empty
+
+
+def test_seeds_of_one_architecture_are_told_apart_by_nothing() -> None:
+    """Levels that vary from seed to seed, of one law, whatever the architectures are called."""
+    levels = dict(zip([f"{name}-{i}" for name in ("llama", "rwkv5") for i in range(3)], (0.5, 0.6, 0.55, 0.58, 0.52, 0.61), strict=True))
+    found = comparison(levels)
+    assert set(found.over_seeds["claim"]) <= {"seeds vary too much to say it of the architectures", "not significant"}
+
+
+def test_depths_are_compared_within_their_kind() -> None:
+    names = ("llama-0", "rwkv5-0", "llama24-0", "rwkv5x24-0")
+    found = comparison(dict.fromkeys(names, 0.5))
+    assert list(found.gaps) == [
+        ("Llama", "RWKV-5.2"),
+        ("Llama", "Llama of 24 blocks"),
+        ("RWKV-5.2", "RWKV-5.2 of 24 blocks"),
+        ("Llama of 24 blocks", "RWKV-5.2 of 24 blocks"),
+    ]
+
+
 def test_noise_is_no_difference() -> None:
     found = comparison(dict.fromkeys(SEEDED, 0.5))
     ((gap, significant),) = [gaps["area"] for gaps in found.gaps.values()]

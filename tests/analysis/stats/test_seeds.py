@@ -45,6 +45,8 @@ def test_seeds_that_are_all_alike() -> None:
     apart, same = difference((0.1,) * 3, (0.3,) * 3), difference((0.1,) * 3, (0.1,) * 3)
     assert (apart.p, apart.interval.low, apart.interval.high) == (0, apart.interval.value, apart.interval.value)
     assert (same.p, same.exact) == (1, 1)
+    rounded = difference((0.1,) * 3, (0.1 + 1e-17, 0.1, 0.1 - 2e-17))
+    assert (rounded.p, rounded.exact) == (1, 1)
 
 
 @pytest.mark.parametrize("sizes", [(3, 3), (4, 4), (4, 3)])
