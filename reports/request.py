@@ -22,7 +22,7 @@ from analysis.display.format import escape, listed
 from analysis.parameters import Tasks
 from analysis.runs.budgets import Budget, budget
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
-from analysis.zoo.groups import groups, zoo_facts
+from analysis.zoo.groups import few, groups, zoo_facts
 from reports.execute import parameters_of
 from reports.planner import Asked, Size
 from reports.sections import SECTIONS, Choice
@@ -48,9 +48,13 @@ class ReportRequest:
     def of(
         cls, models: Sequence[str], compared: Sequence[str], size: str, out: Path, only: Sequence[str], options: Options
     ) -> ReportRequest:
-        """With all of the zoo for `zoo`, and several models compared when nothing else is said. Raises StrataError as `check`."""
+        """With all of the zoo for `zoo`, and several models compared when nothing else is said: at a short budget the first seeds of
+        the zoo's architectures (`groups.few`). Raises StrataError as `check`."""
         models = everything(models)
-        compared = everything(compared or (models if len(models) > 1 and not only else ()))
+        named = compared or (models if len(models) > 1 and not only else ())
+        compared = everything(named)
+        if "zoo" in named and budget(size).seconds is not None:
+            compared = few(compared, zoo_facts())
         request = cls(models, compared, size, out, only, options)
         request.check()
         return request

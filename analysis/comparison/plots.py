@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.comparison.depths import FIGURE
 from analysis.comparison.redundancy import LIMIT
 from analysis.comparison.study import UNITS
 from analysis.display.model_lines import finished, lines, scale, styles_of
@@ -87,6 +88,19 @@ def curves(rows: pd.DataFrame) -> Figure:
     ax.set_ylim(bottom=min(0.0, float(np.nanmin([0.0, *rows["value"]])) * 1.1))
     clip(ax, min(TOP, 1.05 * highest))
     return finished(figure, ax)
+
+
+def depths(rows: pd.DataFrame) -> Figure:
+    """Redundancy against the number of blocks at equal size, a line for each kind: rows of `analysis.comparison.depths.rows`."""
+    figure, ((*axes,),) = canvas(1, len(FIGURE), height=2.8)
+    blocks = sorted(rows["blocks"].unique())
+    for ax, (measure, title) in zip(axes, FIGURE.items(), strict=True):
+        lines(ax, rows[rows["measure"] == measure], "blocks", styles_of(rows))
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(blocks, [str(n) for n in blocks])
+        ax.set_xticks([], minor=True)
+        ax.set(xlabel="blocks", title=textwrap.fill(title, 20))
+    return finished(figure, axes[0])
 
 
 def training(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:

@@ -163,16 +163,16 @@ class Comparison:
         rows = []
         for group in self.of.groups:
             for name, summary in SUMMARIES.items() if len(group.members) > 1 else ():
-                if name not in self._has(group):
+                if name not in self.has(group):
                     continue
-                values = self._values(group.name, name)
+                values = self.values(group, name)
                 rows.append(
                     {
                         "group": group.name,
                         "seeds": len(values),
                         "summary": summary.title,
                         "of each seed": ", ".join(map(number, values)),
-                        "mean, with interval over documents": bounded(self._mean(group, name).interval),
+                        "mean, with interval over documents": bounded(self.mean(group, name).interval),
                         "mean, with interval over seeds": bounded(over_seeds(values)),
                         "range over seeds": max(values) - min(values),
                     }
@@ -182,7 +182,7 @@ class Comparison:
     @cached_property
     def spread(self) -> str:
         said = [
-            verdicts.spread(escape(group.name), SUMMARIES[MAIN], self._values(group.name, MAIN), self._mean(group, MAIN).interval)
+            verdicts.spread(escape(group.name), SUMMARIES[MAIN], self.values(group, MAIN), self.mean(group, MAIN).interval)
             for group in self.of.groups
         ]
         return " ".join(filter(None, said)) or "No two models here differ only in their seed: the variation between seeds is not known."
@@ -191,9 +191,9 @@ class Comparison:
     def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
         """Differences of each pair of groups by summary, and whether they are significant; false discoveries held to 5 %."""
         pairs = [
-            (a, b, name) for a, b in self._pairs if not unequal_steps(a, b) for name in SUMMARIES if {name} <= self._has(a) & self._has(b)
+            (a, b, name) for a, b in self._pairs if not unequal_steps(a, b) for name in SUMMARIES if {name} <= self.has(a) & self.has(b)
         ]
-        found = [self._mean(a, name) - self._mean(b, name) for a, b, name in pairs]
+        found = [self.mean(a, name) - self.mean(b, name) for a, b, name in pairs]
         significant = false_discovery_control([gap.p for gap in found]) <= 0.05 if found else []
         gaps: dict[tuple[str, str], dict[str, tuple[Estimate, bool]]] = {}
         for (a, b, name), gap, yes in zip(pairs, found, significant, strict=True):
@@ -216,8 +216,8 @@ class Comparison:
         """A Markdown list: one sentence or more for each question, of all groups; empty where there is nothing to compare."""
         said = []
         for name in SUMMARIES if self.claims else ():
-            groups = [g for g in self.of.groups if name in self._has(g)]
-            seeded = [Seeded(escape(g.name), self._spec(g.name), self._values(g.name, name)) for g in groups]
+            groups = [g for g in self.of.groups if name in self.has(g)]
+            seeded = [Seeded(escape(g.name), self.spec(g), self.values(g, name)) for g in groups]
             said.append(answer(name, seeded, [claim for (_, _, of), claim in self.claims.items() if of == name]) if seeded else "")
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
@@ -225,10 +225,11 @@ class Comparison:
     def reconciled(self) -> str:
         """How more blocks can be used and yet more be dispensable, for the pair of most seeds of which that is so; others by name."""
         said = {}
-        for a, b in sorted(self.gaps, key=lambda pair: -sum(len(self._groups[name].members) for name in pair)):
-            means = {escape(g): {name: float(np.mean(self._values(g, name))) for name in RECONCILED} for g in (a, b)}
-            if self._blocks(a) == self._blocks(b) and self.gaps[a, b][LEAD][1]:
-                said[a, b] = reconciled(means, (escape(a), escape(b)), self._blocks(a))
+        for pair in sorted(self.gaps, key=lambda pair: -sum(len(self._groups[name].members) for name in pair)):
+            a, b = self._both(pair)
+            means = {escape(g.name): {name: float(np.mean(self.values(g, name))) for name in RECONCILED} for g in (a, b)}
+            if self.blocks(a) == self.blocks(b) and self.gaps[pair][LEAD][1]:
+                said[pair] = reconciled(means, (escape(a.name), escape(b.name)), self.blocks(a))
         pairs = [pair for pair, sentence in said.items() if sentence]
         if not pairs:
             return ""
@@ -283,9 +284,10 @@ class Comparison:
 
     def sentence(self, a: str, b: str) -> str:
         """Two groups: the effect in blocks first, then how many can go, then the area under the removal curve."""
-        if not np.isfinite([*self._values(a, LEAD), *self._values(b, LEAD)]).all():
+        first, second = self._both((a, b))
+        if not np.isfinite([*self.values(first, LEAD), *self.values(second, LEAD)]).all():
             return f"{escape(a)} and {escape(b)} cannot be compared: {verdicts.NO_GAIN}."
-        n_blocks = self._blocks(a), self._blocks(b)
+        n_blocks = self.blocks(first), self.blocks(second)
         return " ".join(
             verdicts.difference(self.claims[a, b, name], n_blocks=n_blocks if SUMMARIES[name].unit == "blocks" else None)
             for name in SENTENCE
@@ -296,15 +298,16 @@ class Comparison:
         """Groups of different architectures, those that are further apart first."""
         found = []
         for a, b in sorted(self.gaps, key=lambda pair: -self._apart(pair)):
-            kinds = tuple(self._spec(name).architecture for name in (a, b))
-            effective = [tuple(v * self._blocks(name) for v in self._values(name, LEAD)) for name in (a, b)]
+            groups = self._both((a, b))
+            first, second = groups
+            effective = [tuple(v * self.blocks(group) for v in self.values(group, LEAD)) for group in groups]
             known = [values if np.isfinite(values).all() else () for values in effective]
             found.append(
                 Contrast(
                     (a, b),
-                    (kinds[0], kinds[1]),
+                    (self.spec(first).architecture, self.spec(second).architecture),
                     (known[0], known[1]),
-                    (self._blocks(a), self._blocks(b)),
+                    (self.blocks(first), self.blocks(second)),
                     self.gaps[a, b][LEAD][1],
                     self.sentence(a, b),
                 )
@@ -316,18 +319,21 @@ class Comparison:
         gap, significant = self.gaps[pair][LEAD]
         return abs(gap.value) if significant else -1.0
 
-    def _has(self, group: Group) -> set[str]:
+    def has(self, group: Group) -> set[str]:
         """Summaries of all its members."""
         return set.intersection(*(set(self.estimates[member]) for member in group.members))
 
     def _side(self, group: str, name: str) -> Side:
-        return Side(escape(group), self._values(group, name))
+        return Side(escape(group), self.values(self._groups[group], name))
 
-    def _spec(self, group: str) -> ModelSpec:
-        return next(m.spec for m in self.of.models if m.name in self._groups[group].members)
+    def _both(self, pair: tuple[str, str]) -> tuple[Group, Group]:
+        return self._groups[pair[0]], self._groups[pair[1]]
 
-    def _blocks(self, group: str) -> int:
-        return len(self._spec(group).blocks)
+    def spec(self, group: Group) -> ModelSpec:
+        return next(m.spec for m in self.of.models if m.name in group.members)
+
+    def blocks(self, group: Group) -> int:
+        return len(self.spec(group).blocks)
 
     @property
     def limits(self) -> str:
@@ -338,12 +344,12 @@ class Comparison:
         """A group and its own earlier steps are none, nor are two that differ in their architecture and their depth."""
         return [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b) and not two_things(a, b)]
 
-    def _mean(self, group: Group, name: str) -> Estimate:
+    def mean(self, group: Group, name: str) -> Estimate:
         return mean([self.estimates[member][name] for member in group.members])
 
-    def _values(self, group: str, name: str) -> tuple[float, ...]:
+    def values(self, group: Group, name: str) -> tuple[float, ...]:
         """A summary of each seed of a group."""
-        return tuple(self.estimates[member][name].value for member in self._groups[group].members)
+        return tuple(self.estimates[member][name].value for member in group.members)
 
     def _matched(self, a: str, b: str) -> str:
         return matching(self._groups[a], self._groups[b])

@@ -127,7 +127,7 @@ def compare(names: Sequence[str], load: Load, facts: Facts, config: RunConfig) -
         raise StrataError(f"a model is named twice: {', '.join(names)}")
     grouped = groups(names, facts)
     each = config.limited(1 / len(names))
-    text, calibration = _common(names, load, each)
+    text, calibration = common(names, load, each)
     models = [measure(name, load(name), text, calibration, each) for name in names]
     short = {m.name: m.spec.name for m in models}
     named = [group if group.facts else replace(group, name=short[group.name]) for group in grouped]
@@ -152,7 +152,7 @@ class Reader(NamedTuple):
     documents: int  # that the budget holds
 
 
-def _common(names: Sequence[str], load: Load, config: RunConfig) -> tuple[Text, Text]:
+def common(names: Sequence[str], load: Load, config: RunConfig) -> tuple[Text, Text]:
     """Held-out and calibration text that all models can read, cut for all of them."""
     readers = [_reader(name, load(name), config) for name in names]
     if len({r.name for r in readers}) < len(readers):
@@ -217,6 +217,23 @@ def _bits(sums: Mapping[str, Array]) -> Array:
 
 def _singles(model: BlockModel, config: RunConfig, kinds: Sequence[str], text: Text, what: str) -> dict[str, Array]:
     return SingleRemovals(model, tuple(kinds), text, config.out).scores(config.progress, f"{what} of {model.spec.name}")
+
+
+def lean(name: str, model: BlockModel, text: Text, calibration: Text, config: RunConfig, path: Sequence[Ablation] = ()) -> Measured:
+    """As `measure`, of blocks and a removal path alone: `path`, or that of `measure`."""
+    found = _singles(model, config, ["blocks"], text, "blocks")
+    return Measured(
+        name,
+        model.spec,
+        f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
+        {"blocks": Rises(tuple(single_ablations(model.spec, ["blocks"])), _bits(found))},
+        removed(model, path, text, config, "removal path") if path else _path(model, text, calibration, config),
+        found["nll"][0] / np.log(2),
+        unigram_bits(text.corpus, text.windows(model), found["bytes"]),
+        found["bytes"],
+        Scores(np.zeros((0, len(found["bytes"]))), found["tokens"]),
+        "not asked for",
+    )
 
 
 def _path(model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Rises:

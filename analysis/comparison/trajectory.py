@@ -8,20 +8,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from safetensors.torch import save_file
 from scipy.stats import false_discovery_control
 
 from adapters.base import BlockModel
+from adapters.catalogue import zoo
 from adapters.errors import StrataError, unknown
 from adapters.registry import load
 from analysis.comparison import verdicts
+from analysis.comparison.claims import Side
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import MAIN
+from analysis.comparison.start import MEASURES, PARTS, Start, of_parts
 from analysis.comparison.study import Measured, measure
 from analysis.data.batches import tokenizer_hash
 from analysis.display import style
@@ -33,10 +38,12 @@ from analysis.runs.tables import tidy
 from analysis.stats.estimates import Estimate, mean
 from analysis.stats.intervals import ratio
 from analysis.zoo.architectures import ARCHITECTURES
-from analysis.zoo.groups import short
+from analysis.zoo.groups import Facts, short, unlike
 from analysis.zoo.release import finished
 
-TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in ("effective", MAIN)}}
+SHOWN = ("effective", MAIN)  # of SUMMARIES
+TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in SHOWN}}
+OF_PARTS = {f"{measure} of {kind}": f"{title} of {kind}" for measure, title in MEASURES.items() for kind in PARTS}
 DOCUMENTS = 16
 STEPS = (64, 128, 256, 512, 1024)  # of the kept ones, between the first and the last
 NOTHING = Estimate(np.nan, np.zeros(0), 0)
@@ -55,7 +62,8 @@ class Trajectory:
         rows = []
         for name, steps in self.trainings.items():
             for step, m in sorted(steps.items()):
-                found = {"bits": ratio(m.dense, m.bytes)} | {key: e.interval.within(0, 1) for key, e in m.summaries.items()}
+                found = {"bits": ratio(m.dense, m.bytes)} | {key: m.summaries[key].interval.within(0, 1) for key in SHOWN}
+                found |= {f"{measure} of {kind}": e.interval for (measure, kind), e in of_parts(m).items()}
                 label = (name, architecture(name), style.architecture(m.spec.family), step)
                 rows += [(*label, key, *interval) for key, interval in found.items() if np.isfinite(interval.value)]
         columns = ["model", "group", "architecture", "step", "measure", "value", "ci_low", "ci_high"]
@@ -65,6 +73,19 @@ class Trajectory:
     def titles(self) -> dict[str, str]:
         """Of the measures that have rows: a panel for each."""
         return {measure: title for measure, title in TITLES.items() if (self.rows["measure"] == measure).any()}
+
+    def titles_of(self, measure: str) -> dict[str, str]:
+        """The same of what parts do by a measure of `analysis.comparison.start.MEASURES`."""
+        return {key: title for key, title in OF_PARTS.items() if key.startswith(measure) and (self.rows["measure"] == key).any()}
+
+    @cached_property
+    def start(self) -> Start:
+        """Step 0 beside the last, of the trainings that have both."""
+        found: dict[str, list[tuple[Measured, Measured]]] = {}
+        for name, steps in self.trainings.items():
+            if 0 in steps and len(steps) > 1:
+                found.setdefault(architecture(name), []).append((steps[0], steps[max(steps)]))
+        return Start(found)
 
     @property
     def bands(self) -> str:
@@ -83,8 +104,8 @@ class Trajectory:
         seeds: dict[str, list[Estimate]] = {}
         for name, growth in growths.items():
             seeds.setdefault(architecture(name), []).append(growth)
-        sides = {title: verdicts.Side(escape(title), tuple(growth.value for growth in of)) for title, of in seeds.items()}
-        pairs = list(combinations(seeds, 2))
+        sides = {title: Side(escape(title), tuple(growth.value for growth in of)) for title, of in seeds.items()}
+        pairs = [(a, b) for a, b in combinations(seeds, 2) if not unlike(a, b)]
         gaps = [mean(seeds[a]) - mean(seeds[b]) for a, b in pairs]
         changes = [*growths.values(), *gaps]
         significant = false_discovery_control([change.p for change in changes]) <= 0.05
@@ -94,9 +115,7 @@ class Trajectory:
             verdicts.over_training(escape(name), summary, ends[name][0], ends[name][2], effect)
             for name, effect in zip(growths, effects, strict=False)
         ]
-        said += [
-            verdicts.equally(summary, sides[a], sides[b], effect) for (a, b), effect in zip(pairs, effects[len(growths) :], strict=True)
-        ]
+        said += [verdicts.equally(MAIN, sides[a], sides[b], effect) for (a, b), effect in zip(pairs, effects[len(growths) :], strict=True)]
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
 
@@ -147,6 +166,33 @@ def trainings(folder: Path, device: str = "auto") -> dict[str, Checkpoints]:
     return {t.name: checkpoints(t.folder, sorted({0, *(s for s in STEPS if s < t.steps), t.steps}), device) for t in finished(folder)}
 
 
+def released(facts: Facts, device: str = "auto") -> dict[str, Checkpoints]:
+    """The released trainings at their start, which follows from architecture and seed, and at their end.
+
+    `facts`: of the zoo's models, by catalogue name (`analysis.zoo.groups.zoo_facts`); checkpoints at equal loss are passed over.
+    """
+    found: dict[str, Checkpoints] = {}
+    for model, of in facts.items():
+        if not of["equals"]:
+            found[of["name"]] = {0: partial(_first, of["name"], zoo()[model], device), of["steps"]: partial(_last, model, device)}
+    return found
+
+
+def _first(name: str, folder: Path, device: str) -> BlockModel:
+    """As training begins; `folder` holds its tokenizer."""
+    model, seed = name.rsplit("-", 1)
+    made = ARCHITECTURES[model]
+    weights, blocks = made.initial(torch.Generator().manual_seed(int(seed)))
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "000000.safetensors"
+        save_file({key: t.half() for key, t in made.layout.write(weights, blocks).items()}, path)
+        return _load(folder.with_name(name), path, device, folder / "tokenizer.json")
+
+
+def _last(model: str, device: str) -> BlockModel:
+    return load(model, device=device, dtype="float32")
+
+
 def checkpoints(folder: Path, steps: Sequence[int] = (), device: str = "auto") -> Checkpoints:
     """The kept weights of one training in the zoo's working folder (`python -m analysis.zoo`): all, or those of `steps`.
 
@@ -162,18 +208,18 @@ def checkpoints(folder: Path, steps: Sequence[int] = (), device: str = "auto") -
     return {step: lambda step=step: _load(folder, there[step], device) for step in steps or there}  # type: ignore[misc]
 
 
-def _load(folder: Path, weights: Path, device: str) -> BlockModel:
-    with _as_model(folder, weights) as model:
+def _load(folder: Path, weights: Path, device: str, tokenizer: Path | None = None) -> BlockModel:
+    with _as_model(folder, weights, tokenizer or folder / "tokenizer.json") as model:
         return load(model, device=device, dtype="float32")
 
 
 @contextmanager
-def _as_model(folder: Path, weights: Path) -> Iterator[str]:
+def _as_model(folder: Path, weights: Path, tokenizer: Path) -> Iterator[str]:
     """A model folder of links to one checkpoint."""
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / f"{folder.name}-{weights.stem}"
         made.mkdir()
         (made / "config.json").write_text(json.dumps(ARCHITECTURES[folder.name.rsplit("-", 1)[0]].config))
-        for name, target in (("model.safetensors", weights), ("tokenizer.json", folder / "tokenizer.json")):
+        for name, target in (("model.safetensors", weights), ("tokenizer.json", tokenizer)):
             os.symlink(target.resolve(), made / name)
         yield str(made)

@@ -140,25 +140,25 @@ def over_training(name: str, summary: Summary, first: int, last: int, growth: Ef
     )
 
 
-def equally(summary: Summary, a: Side, b: Side, gap: Effect) -> str:
+def equally(summary: str, a: Side, b: Side, gap: Effect) -> str:
     """Does it change equally in two sides? `values` of a side: the change of each seed; `gap`: their mean in a less that in b."""
     size = gap.size
     if not np.isfinite(size.value):
         return ""
-    up, down = (a, b) if size.value > 0 else (b, a)
+    claim = Claim(summary, a, b, gap, "equal tokens")
+    up, down = claim.sides
     falls = np.mean(up.values) <= 0  # in both, so that the lower one changes more
     more, less = (down, up) if falls else (up, down)
     opposite = ", where it falls" if np.mean(down.values) < 0 < np.mean(up.values) else ""
     apart = size if up is a else Interval(-size.value, *(None if bound is None else -bound for bound in (size.high, size.low)))
-    found = f"The {summary.title} {'falls' if falls else 'rises'} by {bounded(apart)} more in {more.name} than in {less.name}{opposite}"
-    about = f"That is about these {count(len(a.values) + len(b.values), 'training')}, not about architectures."
-    significant = "The seeds disagree, so no difference is supported." if _overlap(up, down) else about
+    title = SUMMARIES[summary].title
+    found = f"The {title} {'falls' if falls else 'rises'} by {bounded(apart)} more in {more.name} than in {less.name}{opposite}"
+    significant = {
+        Holds.ARCHITECTURES: f"That is {Holds.ARCHITECTURES.value} ({tests(claim) if claim.seeds.known else ''}).",
+        Holds.VARY: f"{capital(Holds.VARY.value)} ({tests(claim) if claim.seeds.known else ''}).",
+        Holds.DISAGREE: "The seeds disagree, so no difference is supported.",
+    }.get(claim.holds, f"That is about these {count(len(a.values) + len(b.values), 'training')}, not about architectures.")
     return f"{found}. {gap.say('whether that is a difference', significant, significant, 'That is not significant.')}"
-
-
-def _overlap(high: Side, low: Side) -> bool:
-    """Does a seed of one side reach a seed of the other?"""
-    return min(high.values) <= max(low.values)
 
 
 def _mean(side: Side) -> str:

@@ -16,6 +16,7 @@ from analysis.runs.files import Strict, read_json
 
 Facts = Mapping[str, Mapping[str, Any]]  # of models, by name, as in zoo.json
 ALIKE = ("data", "tokenizer", "of_steps", "n_params")  # in a seed group; also tokens, unless they were chosen by loss
+FEW = {"Llama": 2, "RWKV-5.2": 2}  # seeds in a short comparison, by short title; one of all others
 DEPTH = re.compile(r" of (\d+) blocks")  # in the title of an architecture that is not as deep as the others
 SIZE = 1.03  # largest ratio of parameters of models of equal size
 
@@ -77,6 +78,21 @@ def known_models(path: Path) -> dict[str, dict[str, Any]]:
     return {name: m.model_dump() for name, m in found.models.items()}
 
 
+def few(models: Sequence[str], facts: Facts) -> list[str]:
+    """Of models of the zoo those that a short comparison holds: the first seeds of each architecture, FEW of them, none of other depths.
+
+    An early checkpoint is one of them where what it was taken from, and what it was matched to, are.
+    """
+    known = {model: facts[model] for model in models if model in facts}
+    first = {
+        of["name"]: model
+        for model, of in known.items()
+        if not of["equals"] and of["seed"] < FEW.get(short(of["architecture"]), 1) and not DEPTH.search(of["architecture"])
+    }
+    early = {model for model, of in known.items() if of["equals"] in first and of["name"].removesuffix("-early") in first}
+    return [model for model in models if model in early or model in first.values() or model not in known]
+
+
 def groups(models: Sequence[str], facts: Facts) -> list[Group]:
     """The models by architecture and budget, in the order in which they are named.
 
@@ -130,10 +146,12 @@ def kind_of(architecture: str) -> str:
 
 def two_things(a: Group, b: Group) -> bool:
     """Do they differ in their architecture, and in their depth where one was made deeper or shallower than its kind?"""
-    if not (a.facts and b.facts):
-        return False
-    first, second = (short(group.first["architecture"]) for group in (a, b))
-    return kind_of(first) != kind_of(second) and DEPTH.findall(first) != DEPTH.findall(second)
+    return bool(a.facts and b.facts) and unlike(a.first["architecture"], b.first["architecture"])
+
+
+def unlike(a: str, b: str) -> bool:
+    """The same of the titles of two architectures."""
+    return kind_of(a) != kind_of(b) and DEPTH.findall(a) != DEPTH.findall(b)
 
 
 def matching(a: Group, b: Group) -> str:

@@ -115,7 +115,7 @@ def test_redundancy_over_training() -> None:
 
 
 def growth(a: tuple[float, ...], b: tuple[float, ...], gap: Interval, *, significant: bool = True, n: int = 24) -> str:
-    return equally(AREA, Side("Llama", a), Side("RWKV", b), Effect(gap, significant, n))
+    return equally("area", Side("Llama", a), Side("RWKV", b), Effect(gap, significant, n))
 
 
 def test_the_larger_change_comes_first_with_a_positive_number() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adapters import Ablation
-from analysis.comparison import plots
+from analysis.comparison import depths, plots
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
 from analysis.comparison.study import Compared, Measured, Rises
@@ -130,6 +130,17 @@ def test_depths_are_compared_within_their_kind() -> None:
     ]
 
 
+def test_redundancy_by_depth() -> None:
+    levels = {"llama6-0": 0.7, "llama-0": 0.5, "llama-1": 0.51, "llama-2": 0.52, "llama24-0": 0.3, "rwkv5-0": 0.4}
+    found = comparison(levels)
+    table, rows = depths.table(found), depths.rows(found)
+    assert table["architecture"].tolist() == ["Llama"] * 3, "RWKV-5.2 was trained at one depth"
+    assert table["seeds"].tolist() == [1, 3, 1] or sorted(table["seeds"]) == [1, 1, 3]
+    assert set(rows["measure"]) == set(depths.FIGURE)
+    assert [len(ax.lines) for ax in plots.depths(rows).axes] == [1, 1, 1]
+    assert depths.table(comparison({"llama-0": 0.5, "rwkv5-0": 0.4})).empty
+
+
 def test_noise_is_no_difference() -> None:
     found = comparison(dict.fromkeys(SEEDED, 0.5))
     ((gap, significant),) = [gaps["area"] for gaps in found.gaps.values()]
@@ -233,4 +244,4 @@ def test_growth_that_documents_do_not_show() -> None:
 def test_training_that_never_beats_the_unigram() -> None:
     found = trajectory({"llama-0": 0.8}, margin=-0.2)
     assert "two steps after the start" in found.conclusion
-    assert set(found.rows["measure"]) == {"bits"} == set(found.titles)
+    assert set(found.titles) == {"bits"}
