@@ -26,7 +26,7 @@ PAPER = (
     "The paper is *ShortGPT: Layers in Large Language Models are More Redundant Than You Expect* (Men et al., 2024), "
     "[arXiv:2403.03853](https://arxiv.org/abs/2403.03853); its figures and tables are numbered as in its first version."
 )
-ZOO = "The zoo is Strata's own: small models of several architectures, trained alike on the same text, some with two seeds."
+ZOO = "The zoo is Strata's own: small models of several architectures, trained alike on the same text, most with several seeds."
 WORDS = {
     "block": "one residual layer of a model, counted from 0: a mixer and an ffn; a removed one passes its input on unchanged",
     "mixer, ffn": "the half of a block that mixes tokens (attention; time-mix in an RWKV), and the half that does not (MLP, channel-mix)",

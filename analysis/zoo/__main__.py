@@ -16,7 +16,7 @@ import torch
 from adapters.errors import StrataError, unknown
 from analysis.data.documents import documents
 from analysis.zoo.architectures import ARCHITECTURES
-from analysis.zoo.release import release
+from analysis.zoo.release import LIMIT, release
 from analysis.zoo.texts import Texts, clean
 from analysis.zoo.training import BATCH, CONTEXT, STEPS, Plan, Training
 
@@ -83,10 +83,11 @@ def main(arguments: list[str] | None = None) -> None:
         "--out", type=Path, default=Path("reports/out/zoo"), help="working folder; rerun the command to resume a stopped training"
     )
     parser.add_argument("--release", action="store_true", help="train nothing: write what is finished in --out into adapters/zoo")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="MB that a release may take; what it does not hold is named")
     given = parser.parse_args(arguments)
     try:
         if given.release:
-            release(given.out)
+            release(given.out, limit=given.limit)
         elif given.model:
             train(given.model, given.seed, given.steps, given.out)
         else:

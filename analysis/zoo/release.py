@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,17 +18,20 @@ from adapters.errors import StrataError
 from adapters.registry import load
 from analysis.data.batches import batches, tokenizer_of
 from analysis.data.documents import documents, sample
+from analysis.display.format import listed
 from analysis.engine.text_scores import TextScores
-from analysis.runs.files import to_json, write_text
+from analysis.runs.files import say, to_json, write_text
 from analysis.stats.intervals import Interval, ratio
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.card import card
-from analysis.zoo.groups import known_models
+from analysis.zoo.groups import DEPTH, known_models
 from analysis.zoo.texts import SEPARATOR, Rows, Texts, clean
 from analysis.zoo.training import read_state
 
 DOCUMENTS = 256  # held-out documents, one window of CONTEXT tokens each
-PAIR = ("llama", "rwkv5")  # compared at equal tokens and at equal loss
+PAIRS = (("llama", "rwkv5"), ("llama", "rwkv7"))  # compared at equal tokens and at equal loss; the first counts most
+LIMIT = 70  # MB of all released files, of which equal ones (tokenizers) count once
+WEIGHTS, BESIDE = "model.safetensors", 3000  # bytes of a model's configurations and facts, about
 TOKENIZER = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": SEPARATOR, "clean_up_tokenization_spaces": False}
 
 
@@ -65,24 +68,60 @@ class Choice:
     def name(self) -> str:
         return self.training.name + ("-early" if self.equals else "")
 
+    @property
+    def weights(self) -> Path:
+        return self.training.folder / "weights" / f"{self.steps:06}.safetensors"
 
-def release(out: Path, target: Path = ZOO) -> None:
+
+def release(out: Path, target: Path = ZOO, limit: float = LIMIT) -> None:
     """Writes the finished models in `out` to `target`, with zoo.json and README.md; other models there stay, and so do their facts.
 
-    Raises StrataError when nothing is finished, when models that would lie side by side had different data or steps, and when the
-    corpus is no longer the text that was trained on.
+    What `limit` (MB) does not hold is left out, in the order of `_weight`, removed if it was there, and named. Raises StrataError when
+    nothing is finished, when models that would lie side by side had different data or steps, and when the corpus is no longer the
+    text that was trained on.
     """
     trainings = finished(out)
     chosen = choices(trainings)
     models = _others(target, {choice.name for choice in chosen}, trainings[0].plan)
+    held = within(chosen, limit * 1e6 - sum((target / name / WEIGHTS).stat().st_size for name in models))
+    if not held and not models:
+        raise StrataError(f"{limit:g} MB hold no model of the zoo: give more with --limit")
     tokens = train_tokens(trainings[0].plan)
     for choice in chosen:
         folder = target / choice.name
-        publish(choice, folder)
-        models[choice.name] = facts(choice, load(folder, device="cpu", dtype="float32"), tokens)
+        if choice in held:
+            publish(choice, folder)
+            models[choice.name] = facts(choice, load(folder, device="cpu", dtype="float32"), tokens)
+        elif folder.is_dir():
+            shutil.rmtree(folder)
+    if out_of_room := [choice.name for choice in chosen if choice not in held]:
+        say(f"{listed(out_of_room)} left out: {limit:g} MB hold {len(models)} models (`--limit`)")
     models = dict(sorted(models.items(), key=lambda item: _place(item[0])))
     write_text(target / "zoo.json", to_json({"schema": 1, "models": models}))
     write_text(target / "README.md", card(models))
+
+
+def within(chosen: Sequence[Choice], room: float) -> list[Choice]:
+    """Those that `room` bytes hold, the weightiest first."""
+    held, tokenizers = [], set[bytes]()
+    for choice in sorted(chosen, key=_weight):
+        size = choice.weights.stat().st_size + BESIDE
+        tokenizer = (choice.training.folder / "tokenizer.json").read_bytes()
+        size += len(tokenizer) * (tokenizer not in tokenizers)
+        if size <= room:
+            tokenizers.add(tokenizer)
+            held.append(choice)
+            room -= size
+    return held
+
+
+def _weight(choice: Choice) -> tuple[int, int, int]:
+    """What goes first where not everything has room: ends of trainings of one depth, the early ones of the first pair, other depths,
+    other early ones; of each the first seeds."""
+    model, seed = choice.training.plan["model"], choice.training.plan["seed"]
+    deep = bool(DEPTH.search(ARCHITECTURES[model].title))
+    rank = 2 if deep else 0 if not choice.equals else 1 if model in PAIRS[0] else 3
+    return rank, seed, list(ARCHITECTURES).index(model)
 
 
 def _others(target: Path, names: set[str], plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -128,24 +167,27 @@ def finished(out: Path) -> list[Finished]:
 
 
 def choices(trainings: list[Finished]) -> list[Choice]:
-    """The end of every training and, for seeds with both of PAIR, the kept step of the better that is nearest to the other's loss."""
-    chosen = [Choice(t, t.steps) for t in trainings]
+    """The end of every training and, for seeds with both of a pair, the kept step of the better that is nearest to the other's loss.
+
+    A training has one early checkpoint: that of the first of PAIRS.
+    """
     by_name = {t.name: t for t in trainings}
-    for seed in sorted({t.plan["seed"] for t in trainings}):
-        pair = [by_name.get(f"{model}-{seed}") for model in PAIR]
-        if None not in pair:
-            better, worse = sorted((t for t in pair if t), key=lambda t: t.loss)
-            steps = min(better.curve, key=lambda step: abs(better.curve[step] - worse.loss))
-            chosen.append(Choice(better, steps, worse.name))
-    return chosen
+    early: dict[str, Choice] = {}
+    for pair in PAIRS:
+        for seed in sorted({t.plan["seed"] for t in trainings}):
+            both = [by_name[name] for model in pair if (name := f"{model}-{seed}") in by_name]
+            if len(both) == len(pair):
+                better, worse = sorted(both, key=lambda t: t.loss)
+                steps = min(better.curve, key=lambda step: abs(better.curve[step] - worse.loss))
+                early.setdefault(better.name, Choice(better, steps, worse.name))
+    return [*(Choice(t, t.steps) for t in trainings), *early.values()]
 
 
 def publish(choice: Choice, folder: Path) -> None:
     """Weights as trained, config.json and the tokenizer, as the loaders of each family expect them."""
     folder.mkdir(parents=True, exist_ok=True)
-    source = choice.training.folder
-    shutil.copyfile(source / "weights" / f"{choice.steps:06}.safetensors", folder / "model.safetensors")
-    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
+    shutil.copyfile(choice.weights, folder / WEIGHTS)
+    shutil.copyfile(choice.training.folder / "tokenizer.json", folder / "tokenizer.json")
     config = ARCHITECTURES[choice.training.plan["model"]].config
     for name, content in (("config.json", config), ("tokenizer_config.json", TOKENIZER)):
         write_text(folder / name, to_json(content))

@@ -9,7 +9,7 @@ import pytest
 from adapters import StrataError
 from adapters.catalogue import zoo
 from analysis.zoo.architectures import ARCHITECTURES
-from analysis.zoo.groups import groups, matching, one_training, unequal_steps, zoo_facts
+from analysis.zoo.groups import few, groups, matching, one_training, two_things, unequal_steps, zoo_facts
 
 LLAMA, RWKV, RWKV7 = (ARCHITECTURES[name].title for name in ("llama", "rwkv5", "rwkv7"))
 
@@ -81,6 +81,28 @@ def test_matching() -> None:
     assert matching(*groups(["zoo-llama-0", "zoo-rwkv5-0"], larger)) == ""
     fewer = ZOO | {"zoo-rwkv5-0": facts(0, RWKV, tokens=50)}
     assert matching(*groups(["zoo-llama-0", "zoo-rwkv5-0"], fewer)) == ""
+
+
+def test_a_short_comparison_holds_the_first_seeds() -> None:
+    more = {
+        f"zoo-{name}-{seed}": facts(seed, ARCHITECTURES[name].title, name=f"{name}-{seed}")
+        for name in ("llama", "rwkv7")
+        for seed in (2, 1, 0)
+    }
+    deep = {"zoo-llama24-0": facts(0, ARCHITECTURES["llama24"].title, name="llama24-0")}
+    assert few([*ZOO, "own"], ZOO) == [name for name in [*ZOO, "own"] if name != "zoo-rwkv5-1-early"], (
+        "which it was taken from is not there"
+    )
+    assert few([*more, *deep], more | deep) == ["zoo-llama-1", "zoo-llama-0", "zoo-rwkv7-0"]
+
+
+def test_an_architecture_and_a_depth_are_two_things() -> None:
+    named = {name: facts(0, ARCHITECTURES[name].title) for name in ("llama", "rwkv5", "llama24", "rwkv5x24", "llama6")}
+    llama, rwkv, llama24, rwkv24, llama6 = groups(list(named), named)
+    assert two_things(llama, rwkv24)
+    assert two_things(rwkv24, llama6)
+    assert not any(two_things(*pair) for pair in ((llama, rwkv), (llama, llama24), (llama24, rwkv24), (llama6, llama24)))
+    assert not two_things(llama, groups(["own"], {})[0])
 
 
 def test_equal_loss_needs_every_seed() -> None:

@@ -354,14 +354,34 @@ def of_training(name: str, loss: float, curve: dict[int, float]) -> Finished:
 
 def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
     curve = {0: 7.6, 20: 4.1, 40: 3.8, 60: 3.6}
-    found = choices([of_training("llama-0", 3.75, {}), of_training("rwkv5-0", 3.4, curve), of_training("rwkv7-0", 3.3, {})])
+    found = choices([of_training("llama-0", 3.75, {}), of_training("rwkv5-0", 3.4, curve), of_training("rwkv7-0", 3.3, {80: 3.7})])
     assert [(c.name, c.steps, c.equals) for c in found] == [
         ("llama-0", 100, None),
         ("rwkv5-0", 100, None),
         ("rwkv7-0", 100, None),
         ("rwkv5-0-early", 40, "llama-0"),
+        ("rwkv7-0-early", 80, "llama-0"),
     ]
+    worst = choices([of_training("llama-0", 3.0, {60: 3.4}), of_training("rwkv5-0", 3.4, {}), of_training("rwkv7-0", 3.5, {})])
+    assert [c.equals for c in worst if c.equals] == ["rwkv5-0"], "one early checkpoint of a training"
     assert len(choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-1", 3.4, curve)])) == 2
+
+
+def test_what_has_no_room_is_left_out_the_last_seeds_and_depths_first(tmp_path: Path) -> None:
+    """Files of 1 MB with one tokenizer: as many as fit, ends of one depth first, and then the early ones of the first pair."""
+    found = []
+    for name in ("llama-0", "llama-1", "rwkv5-0", "rwkv5-1", "rwkv7-0", "llama24-0"):
+        loss = 3.7 if name.startswith("llama") else 3.4
+        t = of_training(name, loss, {80: 3.7})
+        (tmp_path / name / "weights").mkdir(parents=True)
+        for step in (80, 100):
+            (tmp_path / name / "weights" / f"{step:06}.safetensors").write_bytes(bytes(10**6))
+        (tmp_path / name / "tokenizer.json").write_bytes(bytes(10**5))
+        found.append(Finished(tmp_path / name, t.plan, t.curve))
+    chosen = choices(found)
+    order = ["llama-0", "rwkv5-0", "rwkv7-0", "llama-1", "rwkv5-1", "rwkv5-0-early", "rwkv5-1-early", "llama24-0", "rwkv7-0-early"]
+    for n in (3, 7, 9):
+        assert [c.name for c in release.within(chosen, n * 1_003_000 + 100_000)] == order[:n]
 
 
 def save_state(out: Path, made: Plan) -> None:
@@ -484,7 +504,8 @@ class TestReleased:
         assert set(RELEASED) == {path.parent.name for path in ZOO.glob("*/config.json")}
         assert set(zoo()) == {f"zoo-{name}" for name in RELEASED}
         assert (ZOO / "README.md").read_text() == card(RELEASED)
-        assert sum(path.stat().st_size for path in ZOO.rglob("*") if path.is_file()) <= 40e6
+        files = {path.read_bytes() for path in ZOO.rglob("*") if path.is_file()}
+        assert sum(map(len, files)) <= release.LIMIT * 1e6, "equal files count once, as they do in a repository"
         sizes = [m["n_params"] for m in RELEASED.values()]
         assert max(sizes) / min(sizes) < 1.01
 
