@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.comparison import plots as comparison
+from analysis.comparison.depths import FIGURE
 from analysis.display import head_plots, overview, plots, removal_plots, show
 from analysis.display.removal_plots import Panel
 from analysis.importance import grids
@@ -155,6 +156,13 @@ def training() -> tuple[pd.DataFrame, dict[str, str]]:
     return bounded(pd.DataFrame(rows, columns=["model", "group", "architecture", "step", "measure", "value"]), 0.06), titles
 
 
+def depths() -> pd.DataFrame:
+    rows = [(kind, kind, architecture, blocks, measure, min(0.9, level / blocks**0.5))
+            for kind, architecture, level in (("Llama", "Transformers", 1.2), ("RWKV-5.2", "RWKVs", 2.0))
+            for blocks in (6, 12, 24) for measure in FIGURE]  # fmt: skip
+    return bounded(pd.DataFrame(rows, columns=["model", "group", "architecture", "blocks", "measure", "value"]), 0.06)
+
+
 def every() -> dict[str, Callable[[], Figure]]:
     """By name; each is made when it is called."""
     curve = models("share", lambda share, steep: steep * 1.7 * share**3)
@@ -187,6 +195,7 @@ def every() -> dict[str, Callable[[], Figure]]:
         "comparison-sublayers": lambda: comparison.sublayers(alone()),
         "comparison-curves": lambda: comparison.curves(curve),
         "comparison-influence": lambda: comparison.influence(models("depth", lambda d, s: 0.05 + s * (d == 0))),
+        "comparison-depths": lambda: comparison.depths(depths()),
         "comparison-training": lambda: comparison.training(*training()),
     }
 
