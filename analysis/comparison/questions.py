@@ -10,7 +10,7 @@ import numpy as np
 from adapters.specs import ModelSpec
 from analysis.comparison.claims import Claim, Holds
 from analysis.comparison.redundancy import SUMMARIES, UNITS
-from analysis.comparison.verdicts import tests
+from analysis.comparison.verdicts import what_seeds_say
 from analysis.display.format import capital, count, number
 from analysis.display.sentences import not_known
 from analysis.stats.seeds import over_seeds
@@ -63,7 +63,7 @@ def _apart(claim: Claim, groups: Sequence[Seeded]) -> str:
     n = unit.per(specs[0]) if len({unit.per(spec) for spec in specs}) == 1 else 1
     size = sorted(abs(x) * n for x in (first or 0.0, second or 0.0))
     by = f"{number(abs(value) * n)} ({number(size[0])} to {number(size[1])})"
-    return f"{high.name} more than {low.name} by {by} at {claim.matched} ({tests(claim)})"
+    return f"{high.name} more than {low.name} by {by} at {claim.matched} ({what_seeds_say(claim)})"
 
 
 def _ordered(claim: Claim) -> str:

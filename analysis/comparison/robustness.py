@@ -27,6 +27,7 @@ from analysis.runs.settings import RunConfig
 from analysis.stats.bootstrap import Array
 from analysis.stats.estimates import Estimate, mean
 
+NOT_KNOWN = "not known"  # for want of documents, or of a gain
 CLAIMED = (Holds.ARCHITECTURES, Holds.MODELS)
 WINDOWS, DOCUMENTS = (64, 128, 255), 24
 WIDER = 0.2  # of the gain, twice what removals may cost
@@ -67,7 +68,7 @@ class Trial:
             return ""
         found = self.claims[key]
         if found.holds in (Holds.NO_GAIN, Holds.OPEN):
-            return "not known"
+            return NOT_KNOWN
         same = (found.documents.size.value > 0) == (first.documents.size.value > 0)
         if found.holds in CLAIMED:
             return "holds" if same else "reversed"
@@ -117,7 +118,7 @@ class Robustness:
         """How many sentences hold everywhere, and how many are reversed somewhere."""
         if not self.said:
             return "There is no sentence whose robustness could be tried."
-        everywhere = sum(set(said) <= {"holds"} for said in self.said.values())
+        everywhere = sum(set(said) <= {"holds", NOT_KNOWN} for said in self.said.values())
         reversed_ = sum(any("reversed" in verdict for verdict in said) for said in self.said.values())
         return (
             f"{count(len(self.said), 'sentence')} were tried under {count(len(self.trials), 'other choice')}: {everywhere} hold under each "

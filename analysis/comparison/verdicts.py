@@ -53,16 +53,17 @@ def difference(claim: Claim, *, n_blocks: tuple[int, int] | None = None) -> str:
     if holds is Holds.MODELS:
         return f"{said}."
     if holds is Holds.VARY:
-        return f"{said}. {capital(holds.value)} ({tests(claim)})."
-    return f"{said}, {holds.value}, at {claim.matched} ({tests(claim)})."
+        return f"{said}. {capital(holds.value)} ({what_seeds_say(claim)})."
+    return f"{said}, {holds.value}, at {claim.matched} ({what_seeds_say(claim)})."
 
 
-def tests(claim: Claim) -> str:
+def what_seeds_say(claim: Claim) -> str:
     """What seeds say of a difference, in brackets."""
     seeds = claim.seeds
     reach = ", the least" if seeds.exact <= seeds.least else f"; {number(seeds.least)} is the least"
+    adjusted = f", {number(claim.p)} adjusted" if claim.p is not None and claim.p > seeds.p else ""
     return (
-        f"over seeds: Welch's t, p = {number(seeds.p)}; by exact permutation p = {number(seeds.exact)}{reach} that "
+        f"over seeds: Welch's t, p = {number(seeds.p)}{adjusted}; by exact permutation p = {number(seeds.exact)}{reach} that "
         f"{len(claim.a.values)} against {len(claim.b.values)} can give"
     )
 
@@ -154,8 +155,8 @@ def equally(summary: str, a: Side, b: Side, gap: Effect) -> str:
     title = SUMMARIES[summary].title
     found = f"The {title} {'falls' if falls else 'rises'} by {bounded(apart)} more in {more.name} than in {less.name}{opposite}"
     significant = {
-        Holds.ARCHITECTURES: f"That is {Holds.ARCHITECTURES.value} ({tests(claim) if claim.seeds.known else ''}).",
-        Holds.VARY: f"{capital(Holds.VARY.value)} ({tests(claim) if claim.seeds.known else ''}).",
+        Holds.ARCHITECTURES: f"That is {Holds.ARCHITECTURES.value} ({what_seeds_say(claim) if claim.seeds.known else ''}).",
+        Holds.VARY: f"{capital(Holds.VARY.value)} ({what_seeds_say(claim) if claim.seeds.known else ''}).",
         Holds.DISAGREE: "The seeds disagree, so no difference is supported.",
     }.get(claim.holds, f"That is about these {count(len(a.values) + len(b.values), 'training')}, not about architectures.")
     return f"{found}. {gap.say('whether that is a difference', significant, significant, 'That is not significant.')}"

@@ -10,6 +10,7 @@ import pytest
 from adapters.specs import ModelSpec
 from analysis.comparison.claims import Claim, Holds, Side, adjusted
 from analysis.comparison.questions import Seeded, answer, reconciled
+from analysis.comparison.verdicts import what_seeds_say
 from analysis.display.sentences import Effect
 from analysis.stats.intervals import Interval
 from tests.reference.models import spec
@@ -63,6 +64,8 @@ def test_p_values_are_adjusted_among_those_with_seeds_enough() -> None:
     assert few.p is None
     assert one.p == pytest.approx(2 * one.seeds.p)
     assert other.p == pytest.approx(other.seeds.p)
+    assert what_seeds_say(one).startswith("over seeds: Welch's t, p = 1.65×10⁻⁵, 3.31×10⁻⁵ adjusted; by exact permutation")
+    assert "adjusted" not in what_seeds_say(other)
 
 
 def of(blocks: int) -> ModelSpec:
