@@ -21,7 +21,7 @@ ENOUGH = 3  # seeds of each side, from which on architectures can be spoken of
 def over_seeds(values: Sequence[float]) -> Interval:
     """Mean over seeds with its 95 % interval: Student's t. Without one where there are fewer than ENOUGH, or a value is missing.
 
-    A bootstrap of documents within a bootstrap of seeds covers 80 % at three seeds.
+    A bootstrap of documents within a bootstrap of seeds covers 73 % of three seeds, and 80 % of their difference from three others.
     """
     found = np.array(values, dtype=float)
     value = float(found.mean())
