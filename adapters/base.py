@@ -19,6 +19,7 @@ from torch import Tensor
 from adapters.ablation import NONE, Ablation
 from adapters.action import Action
 from adapters.checkpoints.layout import Layout
+from adapters.checkpoints.lineage import Ancestor
 from adapters.errors import StrataError
 from adapters.means import NO_MEANS, Means
 from adapters.specs import BlockSpec, ModelSpec
@@ -169,6 +170,7 @@ class BlockModel(ABC):
     end_tokens: tuple[int, ...] = ()  # tokens that end a text that the model writes
     alters: tuple[str, ...] = ()  # settings of its files that change even the likeliest text
     origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
+    ancestors: tuple[Ancestor, ...] = ()  # models that its files were pruned from, nearest first
     stand_in_for: str = ""  # a type of device: this has shapes alone, and reads what a model there has scored
 
     @abstractmethod
@@ -244,10 +246,10 @@ class BlockModel(ABC):
     def with_blocks(self, blocks: Sequence[Block]) -> BlockModel:
         """The same model with other blocks: deletion, reordering, replacement. Weights are shared, not copied; means go."""
         other = copy.copy(self)
-        other.means, other.origin = (), None
+        other.means, other.origin, other.ancestors = (), None, ()
         removed = sum(b.spec.n_params for b in self.blocks) - sum(b.spec.n_params for b in blocks)
         other.blocks = list(blocks)
-        other.spec = replace(self.spec, blocks=tuple(b.spec for b in blocks), n_params=self.spec.n_params - removed)
+        other.spec = replace(self.spec, blocks=tuple(b.spec for b in blocks), n_params=self.spec.n_params - removed, kept=())
         return other
 
     def _means(self, i: int, edges: Sequence[Edge]) -> Means:

@@ -16,6 +16,7 @@ from adapters.catalogue import MODELS, PACKAGES, converted_gguf, zoo
 from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.gguf.header import name_of
 from adapters.checkpoints.layout import Store
+from adapters.checkpoints.lineage import read_ancestors
 from adapters.checkpoints.quantised import as_floats, config_of
 from adapters.embedded import EmbeddedTokenizer
 from adapters.endings import endings
@@ -139,7 +140,8 @@ def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) 
     chosen = _family(config, name, store) if family == "auto" else family
     store.device, store.dtype = device, _dtype(dtype, device, config)
     model = FAMILIES[chosen].adapter.build(config, store, name)
-    model.spec = replace(model.spec, quantised=store.quantised)
+    model.ancestors = read_ancestors(folder, model.spec.source_hash, len(model.blocks))
+    model.spec = replace(model.spec, quantised=store.quantised, kept=model.ancestors[-1].kept if model.ancestors else ())
     if tokenizer := model.tokenizer or find_tokenizer(folder):
         model.tokenizer = EmbeddedTokenizer(tokenizer, model.spec.vocab_size, name)
     model.end_tokens, model.alters = endings(folder, config)

@@ -20,6 +20,7 @@ class Role(NamedTuple):
     heads: int | None = None  # axis along which it holds one piece for each head
     grouped: bool = False  # ... in attention for each key-value head
     norm: bool = False  # of a norm as wide as the stream
+    output: bool = False  # what the part gives is a linear function of these: where all of them are zero, it gives nothing
 
 
 ROLES: dict[str, Role] = {
@@ -30,11 +31,12 @@ ROLES: dict[str, Role] = {
     # attention and time-mix
     **dict.fromkeys(("q", "r", "g"), Role("mixer", matrix=True, heads=0)),
     **dict.fromkeys(("k", "v"), Role("mixer", matrix=True, heads=0, grouped=True)),
-    "o": Role("mixer", matrix=True, heads=1),
+    "o": Role("mixer", matrix=True, heads=1, output=True),
+    "o_bias": Role("mixer", output=True),
     # attention
     "q_bias": Role("mixer", heads=0),
     **dict.fromkeys(("k_bias", "v_bias"), Role("mixer", heads=0, grouped=True)),
-    **dict.fromkeys(("o_bias", "q_norm", "q_norm_bias", "k_norm", "k_norm_bias"), Role("mixer")),
+    **dict.fromkeys(("q_norm", "q_norm_bias", "k_norm", "k_norm_bias"), Role("mixer")),
     "q_norms": Role("mixer", heads=0),  # a row for each head
     "k_norms": Role("mixer", heads=0, grouped=True),
     # time-mix
@@ -47,8 +49,10 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(("x", "b", "c", "step_in", "step"), Role("mixer", matrix=True)),
     **dict.fromkeys(("x_bias", "g_bias", "b_bias", "c_bias", "step_in_bias", "step_bias", "conv", "conv_bias", "skip"), Role("mixer")),
     # ffn and channel-mix
-    **dict.fromkeys(("gate", "up", "down", "receptance"), Role("ffn", matrix=True)),
-    **dict.fromkeys(("gate_bias", "up_bias", "down_bias", "ffn_mix_k", "ffn_mix_r"), Role("ffn")),
+    **dict.fromkeys(("gate", "up", "receptance"), Role("ffn", matrix=True)),
+    **dict.fromkeys(("gate_bias", "up_bias", "ffn_mix_k", "ffn_mix_r"), Role("ffn")),
+    "down": Role("ffn", matrix=True, output=True),
+    "down_bias": Role("ffn", output=True),
     # in place of the identity, where the stream changes its axes
     "mixer_skip": Role("mixer", matrix=True),
     "ffn_skip": Role("ffn", matrix=True),

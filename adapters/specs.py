@@ -53,6 +53,7 @@ class ModelSpec:
     blocks: tuple[BlockSpec, ...]
     n_params: int  # all parameters, tied ones counted once
     source_hash: str = ""  # of the weights' keys, shapes and bytes
+    kept: tuple[int, ...] = ()  # of a pruned model the number that each block had in the one that it was first pruned from
     quantised: str = ""  # how the file holds its weights: bits, groups, format; empty: as floats
 
     @property

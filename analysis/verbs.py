@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,16 +95,16 @@ def removal_order(model: BlockModel, by: str | Search | Listing = "bi", text: Te
     return order.find(found_on, n or parts - 1)
 
 
-def remove(model: BlockModel, blocks: Sequence[int] | Ablation, text: Text = FEW) -> Pruned:
-    """The model without some of its blocks, and what that costs on held-out text: `.model`, `.rise`, `.save(folder)`."""
-    from analysis.checkpoints.prune import prepare
+def remove(model: BlockModel, out: Sequence[int] | Ablation, text: Text = FEW, *, cut: str = "auto") -> Pruned:
+    """The model without some of its blocks, or of any parts, and what that costs on held-out text: `.model`, `.rise`, `.save(folder)`.
+
+    Heads are deleted where a stock loader holds what is left; else they, and mixers and ffns that go, are zeros in the same shapes
+    (`cut`: auto, delete or zero).
+    """
+    from analysis.checkpoints.prune import prepare_given
     from analysis.checkpoints.write import Pruned
 
-    if isinstance(blocks, Ablation):
-        if blocks != Ablation(blocks=blocks.blocks):
-            raise StrataError(f"{blocks} is more than blocks, and files hold whole blocks: leave out mixers, ffns and heads")
-        blocks = sorted(blocks.blocks)
-    return Pruned(prepare(model, _source(model), text, by=None, blocks=list(blocks)))
+    return Pruned(prepare_given(model, _source(model), text, out, cut))
 
 
 def prune(
@@ -114,29 +114,34 @@ def prune(
     *,
     n: int | None = None,
     ratio: float | None = None,
+    params: bool = False,
+    kinds: Sequence[str] = (),
+    cut: str = "auto",
     method: str | None = None,
 ) -> Pruned | InMemory:
-    """The model with `n` blocks fewer, or a share `ratio` of them, chosen by an order (Block Influence when nothing is said).
+    """The model with `n` blocks fewer, or a share `ratio` of them or (`params`) of their parameters.
 
-    A `method` replaces what goes instead; the result of one that no file can hold has no `save`, and takes a ratio alone, of the
-    blocks' parameters.
+    An order chooses them (Block Influence when nothing is said); of the parts of other `kinds`, as heads, an order by a metric,
+    `nll`, `kl` or `greedy`; `cut` as in `remove`. A `method` replaces what goes instead; the result of one that no file can hold
+    has no `save`, and takes a ratio alone, of the blocks' parameters.
     """
-    from analysis.checkpoints.prune import count_of, prepare
+    from analysis.checkpoints.prune import Amount, count_of, prepare
     from analysis.checkpoints.write import Pruned
     from analysis.methods.rewrite import measure, require_stock, rewrite
     from analysis.methods.table import METHODS
 
     if by is not None and method is not None:
         raise StrataError("an order and a method both say what goes: give one of them")
-    if (n is None) == (ratio is None):
-        raise StrataError("how much goes is not clear: give either n, the number of blocks, or ratio, for example 0.25")
-    if method is not None and ratio is not None and method in METHODS and not METHODS[method].stock:
-        return measure(model, text, method, ratio)
-    count = count_of(n, ratio, len(model.spec.blocks))
+    amount = Amount(n, ratio, params)
+    amount.check()
     if method is None:
-        return Pruned(prepare(model, _source(model), text, by=by or "bi", count=count))
+        return Pruned(prepare(model, _source(model), text, by=by or "bi", amount=amount, kinds=kinds, how=cut))
+    if ratio is not None and method in METHODS and not METHODS[method].stock:
+        return measure(model, text, method, ratio)
     require_stock(method)
-    return Pruned(rewrite(model, _source(model), text, method, count))
+    if params or kinds:
+        raise StrataError(f"`method` {method} removes whole blocks: leave out `params` and `kinds`")
+    return Pruned(rewrite(model, _source(model), text, method, count_of(n, ratio, len(model.spec.blocks))))
 
 
 def compare(
@@ -152,11 +157,10 @@ def compare(
     from analysis.runs.settings import RunConfig
     from analysis.zoo.groups import zoo_facts
 
-    given = {model.spec.name: model for model in models if isinstance(model, BlockModel)}
-    names = [model.spec.name if isinstance(model, BlockModel) else model for model in models]
+    names, find = _named(models)
     budget = Budget(text.window, text.documents, seconds)
     config = RunConfig(budget, _folder(out) or RUNS, text.corpus, text.documents, text.seed)
-    return Comparison(compare(names, lambda name: given[name] if name in given else load(name), zoo_facts(), config))
+    return Comparison(compare(names, find, zoo_facts(), config))
 
 
 def evaluate(
@@ -181,6 +185,13 @@ def evaluate(
 
     tasks = load_tasks(task, shots=shots, limit=limit, data=_folder(data))
     return _run(study_of(model, list(ablations), tasks), out)
+
+
+def _named(models: Sequence[str | BlockModel]) -> tuple[list[str], Callable[[str], BlockModel]]:
+    """Names of models, and what gives each: those that are not given are loaded when they are asked for."""
+    given = {model.spec.name: model for model in models if isinstance(model, BlockModel)}
+    names = [model.spec.name if isinstance(model, BlockModel) else model for model in models]
+    return names, lambda name: given[name] if name in given else load(name)
 
 
 def _run(study: Any, out: str | Path | None) -> RunResult:

@@ -141,8 +141,11 @@ def test_what_a_checkpoint_is_made_of(model: BlockModel, text: Text, tmp_path: P
     assert [b.weights["q"] is model.blocks[i].weights["q"] for b, i in zip(pruned.model.blocks, (0, 2, 3), strict=True)] == [True] * 3
     with pytest.raises(strata.StrataError, match="is not as it was loaded from files"):
         strata.remove(pruned.model, [0], text)
-    with pytest.raises(strata.StrataError, match="mixers 1 is more than blocks"):
-        strata.remove(model, strata.Ablation(mixers={1}), text)
+    half = strata.remove(model, strata.Ablation(mixers={1}), text)
+    assert (half.out, half.removed, len(half.model.blocks)) == (strata.Ablation(mixers={1}), [], N)
+    assert not half.model.blocks[1].weights["o"].any()
+    with pytest.raises(strata.StrataError, match="nothing of tiny is named that could go"):
+        strata.remove(model, [], text)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(strata.StrataError, match="is not empty"):
@@ -153,7 +156,8 @@ def test_what_a_checkpoint_is_made_of(model: BlockModel, text: Text, tmp_path: P
         ({"n": N}, f"{N} of {N} blocks are to be removed"),
         ({"by": "bi", "method": "laco", "n": 1}, "an order and a method both say"),
         ({"method": "lako", "n": 1}, "unknown method 'lako': did you mean laco"),
-        ({"by": "sublayers", "n": 1}, "unknown order 'sublayers'"),
+        ({"by": "sublayers", "kinds": ["blocks"], "n": 1}, "the order 'sublayers' removes mixers and ffns, not blocks"),
+        ({"n": 1, "params": True}, "`params` says what a `ratio` is a share of"),
     ):
         with pytest.raises(strata.StrataError, match=says):
             strata.prune(model, text=text, **wrong)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,13 +96,23 @@ class Source:
         shapes, sizes = self.store.shapes, self.store.sizes
         return Store(
             self.store.path,
-            {new: shapes[old] for new, old in keys.items()},
+            {new: tuple(changed[new].shape) if new in changed else shapes[old] for new, old in keys.items()},
             read,
             sizes={new: sizes[old] for new, old in keys.items() if old in sizes and new not in changed},
         )
 
-    def write(self, removed: Iterable[int], folder: Path, format: str, changed: Mapping[str, Tensor] | None = None) -> Store:
-        """Writes weights, configuration and tokenizer into `folder`. Returns what should now stand there."""
+    def write(
+        self,
+        removed: Iterable[int],
+        folder: Path,
+        format: str,
+        changed: Mapping[str, Tensor] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Store:
+        """Writes weights, configuration (with `config`, where it says something else) and tokenizer into `folder`.
+
+        Returns what should now stand there.
+        """
         removed = set(removed)
         store, kept = self.without(removed, changed), remaining(self.spec, removed)
         if format == "pth":
@@ -109,7 +120,8 @@ class Source:
         else:
             write_safetensors(store, folder)
         if self.config:
-            write_json(folder / "config.json", pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id, self.store.shapes))
+            pruned = pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id, self.store.shapes)
+            write_json(folder / "config.json", pruned | dict(config or {}))
         for name in BESIDE:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)

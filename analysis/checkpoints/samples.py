@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from adapters.base import BlockModel
-from adapters.checkpoints.export import remove_blocks
 from adapters.errors import StrataError
 from analysis.checkpoints.prune import PruningJob
 from analysis.data.batches import tokenizer_of
@@ -58,7 +57,7 @@ class Samples(NamedTuple):
 
 def samples(job: PruningJob) -> Samples | str:
     """Or why there are none."""
-    final = job.rewritten.model if job.rewritten else remove_blocks(job.model, job.removed)
+    final = job.left.model
     length = min(TOKENS, job.model.spec.max_len // 2)
     windows = job.text.windows(job.model)[:PROMPTS]
     prompts = [Prompt(prompt_ids(job.model, window.text)[:length], length) for window in windows]

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from adapters.ablation import Ablation
+from adapters.ablation import NONE, Ablation
 from adapters.base import BlockModel
-from adapters.checkpoints.export import choose_format, file_bytes, remove_blocks, rerooted
+from adapters.checkpoints.export import choose_format, file_bytes, remaining, remove_blocks, rerooted
 from adapters.checkpoints.files import open_store
 from adapters.checkpoints.folders import finished_or_nothing, require_empty, write_json, writing
 from adapters.checkpoints.stock import reader_of, stock_logits
@@ -49,12 +49,12 @@ def write(job: PruningJob, out: Path, format: str) -> dict[str, Any]:
 
     Raises StrataError when bytes or logits are not those of the ablation in memory, and when it cannot be written.
     """
-    needed, changed = job.source.without(job.removed).nbytes, job.rewritten.changed if job.rewritten else {}
+    needed = job.source.without(job.removed, job.left.changed).nbytes
     with finished_or_nothing(out, needed + (needed >> 6)) as folder:
         with writing(out):
-            store = job.source.write(job.removed, folder, format, changed)
+            store = job.source.write(job.removed, folder, format, job.left.changed, job.left.config)
         reader, written_hash = reader_of(job.model.spec, store, format), store.hash
-        error = verify(job.model, job.removed, folder, reader, written_hash, job.rewritten.model if job.rewritten else None)
+        error = verify(job.model, job.out, folder, reader, written_hash, job.left.model if job.method else None)
         written = {"hash": written_hash, "read_by": reader, "error": tolerance(reader, job.model.dtype).name, "error_over_std": error}
         record = job.record(written, {"dense": job.source.without([]).nbytes, "pruned": file_bytes(folder)})
         found = samples(job)
@@ -77,6 +77,11 @@ class Pruned:
         return self.job.removed
 
     @property
+    def out(self) -> Ablation:
+        """All that is gone."""
+        return self.job.out
+
+    @property
     def rise(self) -> Interval:
         """Of the loss over that of the unpruned model on held-out text, nats per token, with its 95 % interval."""
         return self.job.loss.rises[-1]
@@ -84,7 +89,7 @@ class Pruned:
     @property
     def model(self) -> BlockModel:
         """The model as its checkpoint is read."""
-        return self.job.rewritten.model if self.job.rewritten else remove_blocks(self.job.model, self.removed)
+        return self.job.left.model
 
     def save(self, folder: str | Path, format: str = "auto") -> dict[str, Any]:
         """Writes a checkpoint into a new folder, reads it back in a fresh process, and returns what its strata.json says.
@@ -94,9 +99,14 @@ class Pruned:
         return write(self.job, require_empty(Path(folder).expanduser()), choose_format(self.job.source, format))
 
 
-def verify(
-    model: BlockModel, removed: Sequence[int], folder: Path, reader: str, expected_hash: str, rewritten: BlockModel | None = None
-) -> float:
+def _renumbered(out: Ablation, kept: Sequence[int]) -> Ablation:
+    """What is out of a model whose blocks are gone, in its own numbers."""
+    new = {old: i for i, old in enumerate(kept)}
+    mixers, ffns = ({new[i] for i in indices} for indices in (out.mixers, out.ffns))
+    return Ablation(mixers=frozenset(mixers), ffns=frozenset(ffns), heads=frozenset((new[i], head) for i, head in out.heads))
+
+
+def verify(model: BlockModel, out: Ablation, folder: Path, reader: str, expected_hash: str, rewritten: BlockModel | None = None) -> float:
     """The error of the logits, read in a fresh process, over their standard deviation in memory (`tolerance`).
 
     In memory it is the ablation or, where weights are new, the `rewritten` model: for an RWKV-7 without block 0 the rerooted
@@ -105,10 +115,10 @@ def verify(
     time = min(32, model.spec.max_len - 1)
     ids = torch.randint(0, model.spec.vocab_size, (2, time), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        if rewritten is None and rerooted(model.spec, removed):
-            rewritten = remove_blocks(model, removed)
-        run = rewritten.run if rewritten else lambda x: model.run(x, Ablation(blocks=frozenset(removed)))
-        expected = run(ids.to(model.device)).float().cpu()
+        dense, rest = rewritten or model, NONE if rewritten else out
+        if rewritten is None and rerooted(model.spec, out.blocks):
+            dense, rest = remove_blocks(model, out.blocks), _renumbered(out, remaining(model.spec, out.blocks))
+        expected = dense.run(ids.to(model.device), rest).float().cpu()
     found = stock_logits(reader, folder, ids, str(model.device), str(model.dtype).removeprefix("torch."))
     if open_store(folder).hash != expected_hash:
         raise StrataError("the weights on the disk are not those that were written: nothing is kept; look for a damaged disk")

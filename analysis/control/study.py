@@ -113,8 +113,7 @@ class ControlledSweep:
         run = self.sweep.open(folder)
         if (manifest := run.manifest()) and (manifest.model_extra or {}).get("control") != (noted := found.to_json()):
             run.note({"control": noted})
-        write_table(run, table, self.sweep.documents)
-        return found
+        return replace(found, table=write_table(run, table, self.sweep.documents, self.model.spec))
 
     def _why_plain(self) -> str:
         """Before anything is computed; empty where a pilot is to say."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from adapters.errors import visible
 from analysis.stats.bootstrap import RESAMPLES
-from analysis.stats.intervals import MANY, Interval
+from analysis.stats.intervals import MANY, MIN_DOCUMENTS_FOR_CI, Interval
 
 FORMULA = ("=", "@", "+", "-")  # how a text begins that spreadsheets compute
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -66,6 +66,12 @@ def bounded(interval: Interval, write: Callable[[float], str] = number) -> str:
     """A value with its interval, where it has one, as text."""
     value, low, high = (math.nan if x is None else float(x) for x in interval)
     return write(value) if math.isnan(low) else f"{write(value)} ({write(low)} to {write(high)})"
+
+
+def needed(interval: Interval, documents: int) -> str:
+    """What an interval that is not there needs, in brackets; empty where it is there, or where more documents would not help."""
+    few = interval.low is None and documents < MIN_DOCUMENTS_FOR_CI
+    return f" (an interval needs {MIN_DOCUMENTS_FOR_CI} documents)" if few else ""
 
 
 def signed(value: float) -> str:

@@ -13,7 +13,9 @@ from adapters.base import Block, BlockModel
 from adapters.checkpoints.export import Source
 from adapters.errors import StrataError, unknown
 from adapters.roles import ROLES
-from analysis.checkpoints.prune import Loss, PruningJob, Rewritten, measure_loss
+from analysis.checkpoints.cuts import Cut
+from analysis.checkpoints.prune import Loss, PruningJob, measure_loss
+from analysis.checkpoints.prune import Method as Made
 from analysis.data.batches import Text, batches
 from analysis.methods.method import Method, Solved, calibration_for, require, solve
 from analysis.methods.table import METHODS
@@ -61,7 +63,7 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     changed = {key: t.cpu() for key, t in source.layout.write({}, rounded).items()}
     removed = Ablation(blocks=frozenset(range(len(model.blocks))) - frozenset(kept))
     loss = measure_loss(model, (NONE, removed), text, made)
-    return PruningJob(model, source, None, text, calibration, loss, Rewritten(method.title, count, made, changed))
+    return PruningJob(model, source, None, text, calibration, loss, Cut(made, changed, {}, False), Made(method.title, count))
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,7 @@ class SpanStudy:
             for i, span in enumerate(all_spans(len(self.model.blocks)))
         ]
         table = tidy(rows, COLUMNS)
-        write_table(self.open(folder), table, self.documents)
-        return table
+        return write_table(self.open(folder), table, self.documents, self.model.spec)
 
     def scoring(self, progress: Progress = lambda n: None) -> Scoring:
         windows = self.text.windows(self.model)

@@ -99,8 +99,7 @@ class ImportanceStudy:
             for i, part in enumerate(single_ablations(self.model.spec, self.kinds))
         ]
         table = tidy(rows, COLUMNS)
-        write_table(self.open(folder), table, self.documents)
-        return table
+        return write_table(self.open(folder), table, self.documents, self.model.spec)
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """Sums over real tokens per document by metric, (parts, documents), with `real` tokens (documents,)."""

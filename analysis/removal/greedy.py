@@ -76,7 +76,8 @@ def greedy(
 
 def changed(before: Ablation, after: Ablation) -> int:
     """The block that a removal was in."""
-    (i,) = (after.blocks - before.blocks) | (after.mixers - before.mixers) | (after.ffns - before.ffns)
+    heads = {block for block, _ in after.heads - before.heads}
+    (i,) = (after.blocks - before.blocks) | (after.mixers - before.mixers) | (after.ffns - before.ffns) | heads
     return i
 
 

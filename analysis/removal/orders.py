@@ -22,6 +22,7 @@ from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
 from analysis.metrics.metrics import METRICS, measure
 from analysis.metrics.spans import all_spans, angular
+from analysis.metrics.taylor import taylor
 from analysis.removal.greedy import greedy, greedy_flops
 from analysis.removal.paths import RemovalPath, nested
 from analysis.runs.fingerprint import fingerprint, name_of
@@ -53,19 +54,33 @@ class Calibration:
         if self.singly:
             found = self.singly()
             return {name: found[name].sum(1)[1:] for name in ("nll", "kl")}
-        singly = plan(self.model.spec, single_ablations(self.model.spec, ["blocks"]))
+        return self.each_alone(BLOCKS)
+
+    def each_alone(self, kinds: Sequence[str]) -> dict[str, np.ndarray]:
+        """The same of each part of these kinds."""
+        singly = plan(self.model.spec, single_ablations(self.model.spec, kinds))
         sums = [sweep(self.model, singly, batch.ids, batch.lengths, first=batch.first) for batch in self.batches]
         return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}
 
 
-def by_metric(metric: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
-    """Blocks in ascending order of a metric of `analysis.metrics.metrics`, measured once (paper, Table 3)."""
-    return nested(removal_order(_values(metric, found_on, found_on.model))[:most])
+BLOCKS, SUBLAYERS = ("blocks",), ("mixers", "ffns")
 
 
-def one_shot(score: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
-    """Blocks in ascending order of the loss (`nll`) or the divergence (`kl`) when each is taken out alone."""
-    return nested(removal_order(found_on.alone[score])[:most])
+def by_metric(
+    metric: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep, *, kinds: Sequence[str] = BLOCKS
+) -> RemovalPath:
+    """Parts in ascending order of a metric of `analysis.metrics.metrics`, or of `taylor`, measured once (paper, Table 3)."""
+    return _ascending(_values(metric, found_on, found_on.model, kinds), found_on, most, kinds)
+
+
+def one_shot(score: str, found_on: Calibration, most: int, begun: RemovalPath, keep: Keep, *, kinds: Sequence[str] = BLOCKS) -> RemovalPath:
+    """Parts in ascending order of the loss (`nll`) or the divergence (`kl`) when each is taken out alone."""
+    return _ascending((found_on.alone if kinds == BLOCKS else found_on.each_alone(kinds))[score], found_on, most, kinds)
+
+
+def _ascending(values: np.ndarray, found_on: Calibration, most: int, kinds: Sequence[str]) -> RemovalPath:
+    parts = single_ablations(found_on.model.spec, kinds)
+    return nested(parts[i] for i in removal_order(values)[:most])
 
 
 def iterative_bi(found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
@@ -96,8 +111,10 @@ def random_order(n_blocks: int, seed: int) -> RemovalPath:
     return nested(np.random.default_rng(seed).permutation(n_blocks)[: n_blocks - 1].tolist())
 
 
-def _values(metric: str, found_on: Calibration, model: BlockModel) -> np.ndarray:
-    return found_on.total(lambda b: measure(model, b.ids, b.lengths, [metric])[metric])
+def _values(metric: str, found_on: Calibration, model: BlockModel, kinds: Sequence[str] = BLOCKS) -> np.ndarray:
+    if metric == "taylor":
+        return found_on.total(lambda b: taylor(model, b.ids, b.lengths, kinds=kinds))
+    return found_on.total(lambda b: measure(model, b.ids, b.lengths, [metric], kinds=kinds)[metric])
 
 
 class Order(NamedTuple):
@@ -115,8 +132,12 @@ class Order(NamedTuple):
     nested: bool = True  # each set holds those before it
     version: str = ""  # another version is another order; "" is that of Strata itself
 
+    def singles(self, spec: ModelSpec) -> list[Ablation]:
+        """The parts that it removes, one at a time."""
+        return single_ablations(spec, self.kinds)
+
     def parts(self, spec: ModelSpec) -> int:
-        return len(single_ablations(spec, self.kinds))
+        return len(self.singles(spec))
 
     def find(self, found_on: Calibration, most: int, begun: RemovalPath = (NONE,), keep: Keep = lambda path: None) -> RemovalPath:
         """The path up to `most` removals. Found step by step, it goes on from what is `begun` and is given to `keep` after each."""
@@ -165,9 +186,6 @@ def _single_removals(spec: ModelSpec, most: int) -> int:
 
 def _rounds(kinds: Sequence[str], spec: ModelSpec, most: int) -> int:
     return greedy_flops(spec, single_ablations(spec, kinds), most)
-
-
-BLOCKS, SUBLAYERS = ("blocks",), ("mixers", "ffns")
 
 
 def of_function(function: Search | Listing, title: str, version: str, *, searched: bool = False) -> Order:
@@ -236,6 +254,8 @@ def register_order(name: str, order: Order | Search | Listing, *, title: str = "
 def find_order(order: str | Search | Listing) -> Named[Order]:
     """An order by its name or by that of a metric, or a function as one (`of_function`), whose version is a hash of its code."""
     if isinstance(order, str):
+        if order == "taylor":
+            return Named(order, Order("Taylor", partial(by_metric, order), _pass, once=True))
         if order in METRICS and order not in ORDERS:
             metric = METRICS[order]
             return Named(order, Order(metric.title, partial(by_metric, order), _pass, once=True, version=metric.version))
@@ -246,9 +266,22 @@ def find_order(order: str | Search | Listing) -> Named[Order]:
     return Named(name, of_function(order, name.replace("_", " "), fingerprint(order)))
 
 
-def find_block_order(order: str | Search | Listing) -> Named[Order]:
-    """The same. Raises StrataError on one that removes anything but blocks."""
-    found = find_order(order)
-    if found.thing.kinds != BLOCKS:
-        raise unknown("order", found.name, [name for name, each in ORDERS.items() if each.kinds == BLOCKS])
-    return found
+def order_of(order: str | Search | Listing, kinds: Sequence[str] = ()) -> Named[Order]:
+    """The same of parts of these `kinds`, blocks where none are named or those that the order is of.
+
+    Raises StrataError on an order that removes other parts.
+    """
+    kinds = tuple(kinds)
+    if not isinstance(order, str) or kinds in ((), BLOCKS) or (order in ORDERS and ORDERS[order].kinds == kinds):
+        found = find_order(order)
+        if kinds and found.thing.kinds != kinds:
+            raise StrataError(f"the order {found.name!r} removes {' and '.join(found.thing.kinds)}, not {' and '.join(kinds)}")
+        return found
+    searches: dict[str, Search] = {name: partial(one_shot, name, kinds=kinds) for name in ("nll", "kl")}
+    searches |= {"greedy": partial(greedily, kinds)}
+    searches |= {name: partial(by_metric, name, kinds=kinds) for name in (*METRICS, "taylor")}
+    if order not in searches:
+        raise unknown(f"order of {' and '.join(kinds)}", order, searches)
+    metric = METRICS.get(order)
+    title = metric.title if metric else {"taylor": "Taylor", "greedy": "greedy removal"}.get(order, f"one-shot {order}")
+    return Named(order, Order(f"{title} of {' and '.join(kinds)}", searches[order], _pass, kinds, version=metric.version if metric else ""))

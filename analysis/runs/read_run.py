@@ -19,7 +19,7 @@ from analysis.runs import files
 from analysis.runs.folder import Manifest
 from analysis.runs.records import COUNTS, TEXTS, Records
 from analysis.runs.run import Run
-from analysis.runs.tables import COLUMNS, TYPES
+from analysis.runs.tables import COLUMNS, ORIGINAL, TYPES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +122,7 @@ def manifest_of(folder: Path) -> Manifest:
 def _table(data: bytes) -> pd.DataFrame:
     """summary.csv as the study made it; spans have other columns, which pandas guesses."""
     columns = data.decode().partition("\n")[0].strip().split(",")
-    if columns != COLUMNS:
+    if columns not in (COLUMNS, [*COLUMNS, ORIGINAL]):
         return pd.read_csv(io.BytesIO(data))
     types = dict.fromkeys(COLUMNS, "str") | NUMBERS
     return pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
@@ -135,7 +135,7 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     """
     path = Path(folder).expanduser()
     runs = [read_run(file.parent) for file in sorted(path.rglob("manifest.json")) if (file.parent / "summary.csv").is_file()]
-    tables = [run.table.assign(run=str(run.folder.relative_to(path))) for run in runs if list(run.table) == COLUMNS]
+    tables = [run.table.assign(run=str(run.folder.relative_to(path))) for run in runs if list(run.table)[: len(COLUMNS)] == COLUMNS]
     if not tables:
         raise StrataError(f"there is no finished run in {path}: give a folder that holds run folders")
     return pd.concat(tables, ignore_index=True)

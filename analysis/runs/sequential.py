@@ -24,7 +24,7 @@ from analysis.display.format import as_csv
 from analysis.engine.plan import plan
 from analysis.runs.folder import Folder
 from analysis.runs.sweep_run import Progress, SweepStudy
-from analysis.runs.tables import KEY, key, tidy
+from analysis.runs.tables import KEY, key, tidy, with_original
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array
 
 RATE = 0.05  # of any wrong decision in a whole study
@@ -130,5 +130,5 @@ def _until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, 
         open_ = [a for a, decision in zip(open_, decisions, strict=True) if decision == "open"]
         if not open_:
             break
-    table = tidy([rows[a] for a in ablations], COLUMNS)
+    table = with_original(tidy([rows[a] for a in ablations], COLUMNS), study.model.spec)
     return Outcome(table, equivalence_margin, work / (documents * study.plan.flops_per_token))

@@ -122,8 +122,7 @@ class SweepStudy:
         What is returned is of the study's ablations and documents alone; rows of summary.csv that are of more documents stay.
         """
         table = sweep_table(self.plan, self.scores(folder, progress), self.text)
-        write_table(self.open(folder), table, self.documents)
-        return table
+        return write_table(self.open(folder), table, self.documents, self.model.spec)
 
     def scores(self, folder: Path, progress: Progress = lambda n: None) -> dict[str, np.ndarray]:
         """Sums per document by metric, (ablations, documents), with `tokens` and `bytes` (documents,)."""

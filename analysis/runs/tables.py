@@ -14,7 +14,14 @@ from analysis.runs.run import Run
 
 KEY = ["model", "kind", "block", "head", "ablation"]  # which model, and what is taken out of it
 COLUMNS = [*KEY, "dataset", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]  # of a study
-TYPES = {"block": "Int64", "head": "Int64", "ci_low": "float", "ci_high": "float"}  # of columns in which a cell may be missing
+ORIGINAL = "original_block"  # beside them, of a model that was pruned: the number of the block in the one that it came from
+TYPES = {
+    "block": "Int64",
+    ORIGINAL: "Int64",
+    "head": "Int64",
+    "ci_low": "float",
+    "ci_high": "float",
+}  # of columns in which a cell may be missing
 
 
 def key(spec: ModelSpec, ablation: Ablation) -> tuple:
@@ -28,6 +35,15 @@ def tidy(rows: Sequence[Sequence], columns: Sequence[str]) -> pd.DataFrame:
     return table.astype({name: type_ for name, type_ in TYPES.items() if name in table})
 
 
-def write_table(run: Run, table: pd.DataFrame, documents: Sequence[str]) -> None:
-    """Into summary.csv: see Run.write_table."""
+def with_original(table: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
+    """The table, of a pruned model with the column ORIGINAL at its end."""
+    if not spec.kept or "block" not in table:
+        return table
+    return table.assign(**{ORIGINAL: table["block"].map(dict(enumerate(spec.kept)), na_action="ignore").astype("Int64")})
+
+
+def write_table(run: Run, table: pd.DataFrame, documents: Sequence[str], spec: ModelSpec) -> pd.DataFrame:
+    """Into summary.csv, as Run.write_table, `with_original`; returns what was written."""
+    table = with_original(table, spec)
     run.write_table(as_csv(table), documents)
+    return table

@@ -106,8 +106,7 @@ class TaskStudy:
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Scores what the folder does not hold yet and returns the tidy table, also written as summary.csv, as by SweepStudy.run."""
         table = task_table(self, *self.scores(folder, progress))
-        write_table(self.open(folder), table, self.documents)
-        return table
+        return write_table(self.open(folder), table, self.documents, self.model.spec)
 
     def scores(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Log-likelihoods in nats, and whether they are greedy: of each document, (ablations, requests)."""
@@ -160,20 +159,10 @@ def by_ablation(
     where accuracy is significantly higher than that of guessing, in the same families; the dense model stands for itself. `kinds`:
     of each ablation, the dense model's first; of the kind `bare` there are values without intervals.
     """
-    tasks = study.tasks
-    found = [
-        tasks.metrics([tasks.outcomes(item, nats[d][a], greedy[d][a]) for d, item in enumerate(tasks.items)])
-        for a in range(len(study.plan.ablations))
-    ]
+    found = _metrics(study, nats, greedy)
     rows = []
-    for name in dict.fromkeys([*tasks.groups, *tasks.tasks]):
-        members = set(tasks.members(name))
-        documents = [d for d, item in enumerate(tasks.items) if item.task in members]
-        counts = np.array([sum(len(r.continuation) for r in study.requests[d]) for d in documents])
-        each = [
-            _documents(study, found[a], name, [nats[d][a] for d in documents], [tasks.items[d] for d in documents], counts)
-            for a in range(len(study.plan.ablations))
-        ]
+    for name, each in of_documents(study, nats, greedy).items():
+        documents, counts = _of_task(study, name)
         loss, beats = _test(kinds, each), _beats_chance(kinds, each)
         for a, metrics in enumerate(each):
             values = _values(metrics, each[0] if a else None, found[a].get(name, {}), bare=kinds[a] == bare)
@@ -183,6 +172,35 @@ def by_ablation(
                 values["beats_chance"] = Interval(float(beats[a]), None, None)
             rows += [(a, kinds[a], name, metric, *interval, len(documents), int(counts.sum())) for metric, interval in values.items()]
     return tidy(rows, ["ablation", "kind", *COLUMNS[len(KEY) :]])
+
+
+def of_documents(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray]) -> dict[str, list[Sums]]:
+    """By task and group, and ablation of the plan: the metrics that are means over documents."""
+    found, items = _metrics(study, nats, greedy), study.tasks.items
+    out: dict[str, list[Sums]] = {}
+    for name in dict.fromkeys([*study.tasks.groups, *study.tasks.tasks]):
+        documents, counts = _of_task(study, name)
+        out[name] = [
+            _documents(study, metrics, name, [nats[d][a] for d in documents], [items[d] for d in documents], counts)
+            for a, metrics in enumerate(found)
+        ]
+    return out
+
+
+def _metrics(study: TaskStudy, nats: Sequence[np.ndarray], greedy: Sequence[np.ndarray]) -> list[dict[str, dict[str, Metric]]]:
+    """lm_eval's, of each ablation."""
+    tasks = study.tasks
+    return [
+        tasks.metrics([tasks.outcomes(item, nats[d][a], greedy[d][a]) for d, item in enumerate(tasks.items)])
+        for a in range(len(study.plan.ablations))
+    ]
+
+
+def _of_task(study: TaskStudy, name: str) -> tuple[list[int], np.ndarray]:
+    """Numbers of a task's documents, and how many tokens are scored of each."""
+    members = set(study.tasks.members(name))
+    documents = [d for d, item in enumerate(study.tasks.items) if item.task in members]
+    return documents, np.array([sum(len(r.continuation) for r in study.requests[d]) for d in documents])
 
 
 Sums = dict[str, tuple[np.ndarray, np.ndarray]]  # by metric: sums and counts of each document
@@ -213,7 +231,7 @@ def _documents(
     return out
 
 
-def _interval(metric: str, sums: np.ndarray, counts: np.ndarray, dense: np.ndarray | None = None) -> Interval:
+def interval(metric: str, sums: np.ndarray, counts: np.ndarray, dense: np.ndarray | None = None) -> Interval:
     """Of a metric, or of its difference from the dense model's sums; of lm_eval's right or wrong answers as such."""
     if metric not in (*METRICS, "nll") and np.isin(sums, (0, 1)).all():
         return accuracy(sums, dense)
@@ -226,12 +244,12 @@ def _interval(metric: str, sums: np.ndarray, counts: np.ndarray, dense: np.ndarr
 def _values(each: Sums, dense: Sums | None, metrics: dict[str, Metric], *, bare: bool) -> dict[str, Interval]:
     values = {metric: Interval(found.value, None, None) for metric, found in metrics.items()}
     for metric, (sums, counts) in each.items():
-        interval = _interval(metric, sums, counts)
+        mean = interval(metric, sums, counts)
         # lm_eval's own value stands; the interval is that of the mean over documents, when this is what it is
-        if metric not in values or np.isclose(values[metric].value, interval.value, rtol=1e-9):
-            values[metric] = interval
+        if metric not in values or np.isclose(values[metric].value, mean.value, rtol=1e-9):
+            values[metric] = mean
         if dense is not None and metric in PAIRED and metric in dense:
-            values[f"delta_{metric}"] = _interval(metric, sums, counts, dense[metric][0])
+            values[f"delta_{metric}"] = interval(metric, sums, counts, dense[metric][0])
     return {metric: Interval(found.value, None, None) for metric, found in values.items()} if bare else values
 
 

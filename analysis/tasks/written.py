@@ -109,8 +109,7 @@ class WrittenTaskStudy:
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Writes what the folder does not hold yet and returns the tidy table, also written as summary.csv."""
         table = written_table(self, self.writing.texts(folder, progress))
-        write_table(self.open(folder), table, self.documents)
-        return table
+        return write_table(self.open(folder), table, self.documents, self.model.spec)
 
     def metrics(self, texts: np.ndarray) -> dict[str, dict[str, Metric]]:
         """lm_eval's, of the texts of one ablation (texts of all documents,)."""

@@ -82,5 +82,4 @@ class BeginningsStudy:
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Writes what the folder does not hold yet and returns the tidy table of texts, also written as summary.csv."""
         table = writing_table(self.writing, self.writing.texts(folder, progress), None, self.dataset)
-        write_table(self.open(folder), table, self.documents)
-        return table
+        return write_table(self.open(folder), table, self.documents, self.model.spec)

@@ -14,7 +14,14 @@ from reports.packages import require_own_packages
 OPTIONS = {
     name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "edit", "shard")
 }
-OPTIONS |= {"kinds": "--kind", "n": "--remove", "run_code": "--run-code", "max_tokens": "--max-tokens"}
+OPTIONS |= {
+    "kinds": "--kind",
+    "n": "--remove",
+    "run_code": "--run-code",
+    "max_tokens": "--max-tokens",
+    "cut": "--cut",
+    "params": "--params",
+}
 
 
 def with_options(message: str) -> str:

@@ -16,6 +16,7 @@ from adapters.errors import visible
 from analysis.display.format import bounded, count, number
 from analysis.engine.cost import cost, speed
 from analysis.metrics.spans import straightest
+from analysis.runs.tables import ORIGINAL
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 
 if TYPE_CHECKING:
@@ -160,9 +161,11 @@ def ranked(table: pd.DataFrame, metric: str, *, least_first: bool = False) -> No
     rows = table[(table["metric"] == metric) & (table["kind"] != "dense")].sort_values("value", ascending=least_first)
     long = len(rows) > LINES
     title = "least first" if least_first else "most important first"
-    printed = Table("kind", "block", "head", metric, "95 % interval", title=title + (", both ends" if long else ""))
+    places = ["block", *[ORIGINAL] * (ORIGINAL in rows), "head"]
+    names = [column.replace(ORIGINAL, "original") for column in places]
+    printed = Table("kind", *names, metric, "95 % interval", title=title + (", both ends" if long else ""))
     for row in (pd.concat([rows.head(10), rows.tail(10)]) if long else rows).to_dict("records"):
-        place = ("" if pd.isna(row[c]) else str(row[c]) for c in ("block", "head"))
+        place = ("" if pd.isna(row[c]) else str(row[c]) for c in places)
         printed.add_row(f"{row['kind']}{' (mean)' * row['ablation'].endswith('(mean)')}", *place, number(row["value"]), _bounds(row))
     Console().print(printed)
 

@@ -1,9 +1,10 @@
-"""`strata prune`: a model without some of its blocks, as a checkpoint that others can read."""
+"""`strata prune`: a model without some of its blocks, sub-layers or heads, as a checkpoint that others can read."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,8 +13,9 @@ import typer
 from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown, visible
 from adapters.plugins import installed
+from reports.cli.generate import parts
 from reports.cli.names import IN_MEMORY, METRICS, ORDERS, REWRITING
-from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, reader, required, windows_of
+from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, kinds_of, reader, windows_of
 
 if TYPE_CHECKING:
     from adapters.base import BlockModel
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 Order = Annotated[
     str | None,
     typer.Option(
-        help=f"The removal order: {', '.join(ORDERS)}, a metric, or one that a package adds; bi by default.",
+        help=f"The removal order: {', '.join(ORDERS)}, a metric, or one that a package adds; bi by default. Of other parts than blocks "
+        "(--kind): a metric, nll, kl or greedy. sublayers is greedy --kind mixers,ffns.",
         show_default=False,
     ),
 ]
@@ -35,11 +38,28 @@ MethodName = Annotated[
         show_default=False,
     ),
 ]
-Count = Annotated[int | None, typer.Option(help="How many blocks to remove.", show_default=False)]
+Count = Annotated[int | None, typer.Option(help="How many blocks, or parts of the --kind, to remove.", show_default=False)]
 Ratio = Annotated[
-    float | None, typer.Option(help="The share of the blocks, or of their parameters, to remove, for example 0.25.", show_default=False)
+    float | None, typer.Option(help="The share of the blocks, or parts of the --kind, to remove, for example 0.25.", show_default=False)
+]
+Params = Annotated[bool, typer.Option("--params", help="--ratio is a share of the parameters of all blocks.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(help="What is removed: blocks, or heads, kv_groups, mixers or ffns; separated by commas.", show_default=False),
 ]
 Listed = Annotated[str | None, typer.Option(help="Remove exactly these blocks, for example 21,22,23.", show_default=False)]
+Without = Annotated[
+    str | None,
+    typer.Option(help="Remove exactly these parts: 'heads 2.1,2.4', or 'blocks 3; mixers 4; ffns 5,6'.", show_default=False),
+]
+HowCut = Annotated[
+    str,
+    typer.Option(
+        "--cut",
+        help="How heads go: delete (their rows and columns, where a stock loader holds what is left) or zero (their columns of the output "
+        "projection, in the same shapes); auto deletes where that can be. Mixers and ffns are always zeros.",
+    ),
+]
 Folder = Annotated[Path | None, typer.Option(help="Folder of the checkpoint.", show_default=False)]
 Most = Annotated[
     float | None, typer.Option(help="In nats per token: when the loss rises by more, nothing is written and the exit code is 1.")
@@ -55,37 +75,49 @@ class PruneRequest(NamedTuple):
     remove: int | None
     ratio: float | None
     blocks: str | None
+    without: str | None = None
+    params: bool = False
+    kinds: Sequence[str] = ()
+    cut: str = "auto"
 
     def check(self) -> None:
-        """Raises StrataError on an unknown order, and on one beside another way to find the blocks."""
-        valid = sorted({*ORDERS, *METRICS, *installed("strata.orders"), *installed("strata.metrics")} - {"taylor"})
+        """Raises StrataError on an unknown order, and on one beside another way to find what goes."""
+        valid = sorted({*ORDERS, *METRICS, *installed("strata.orders"), *installed("strata.metrics")})
         if self.by is not None and self.by not in valid:
             raise unknown("order", self.by, valid)
-        others = [option for option, value in (("--blocks", self.blocks), ("--method", self.method)) if value is not None]
-        if self.by is not None and others:
-            raise StrataError(f"--by {self.by} and {others[0]} both choose the blocks to remove: use only one of them")
+        chosen = {"--by": self.by, "--kind": ",".join(self.kinds) or None}
+        other = {"--blocks": self.blocks, "--without": self.without, "--method": self.method}
+        for option, value in chosen.items():
+            if others := [name for name, given in other.items() if given is not None and value is not None]:
+                raise StrataError(f"{option} {value} and {others[0]} both choose what is removed: use only one of them")
+        if self.params and (self.ratio is None or self.method is not None):
+            raise StrataError("--params is of the --ratio of an order: give, for example, --ratio 0.25 --params")
 
     def check_written(self) -> None:
         """Raises StrataError on what no file holds, and when how much goes is not said once."""
         if self.method is not None:
             from analysis.methods.rewrite import require_stock
 
-            require_stock(self.method, self.blocks)
-        if sum(value is not None for value in (self.remove, self.ratio, self.blocks)) != 1:
-            raise StrataError("it is not clear how much to remove: give one of --remove 3, --ratio 0.25 and --blocks 21,22")
+            require_stock(self.method, self.blocks or self.without)
+        if sum(value is not None for value in (self.remove, self.ratio, self.blocks, self.without)) != 1:
+            raise StrataError(
+                "it is not clear how much to remove: give one of --remove 3, --ratio 0.25, --blocks 21,22 and --without 'heads 2.1,2.4'"
+            )
 
     def pruning(self, model: BlockModel, source: Source, text: Text) -> PruningJob:
         """Finds what goes and measures what that costs. Raises StrataError as `prepare` and `rewrite` do."""
-        from analysis.checkpoints.prune import count_of, prepare
+        from analysis.checkpoints.prune import Amount, count_of, prepare, prepare_given
         from analysis.methods.rewrite import rewrite
         from analysis.parameters import progress_on_stderr
 
         if self.blocks is not None:
-            return prepare(model, source, text, by=None, blocks=_indices(self.blocks))
-        count = count_of(self.remove, self.ratio, len(model.spec.blocks))
+            return prepare_given(model, source, text, _indices(self.blocks))
+        if self.without is not None:
+            return prepare_given(model, source, text, parts(self.without), self.cut)
         if self.method is not None:
-            return rewrite(model, source, text, self.method, count)
-        return prepare(model, source, text, by=self.by or "bi", count=count, tell=progress_on_stderr())
+            return rewrite(model, source, text, self.method, count_of(self.remove, self.ratio, len(model.spec.blocks)))
+        amount, tell = Amount(self.remove, self.ratio, self.params), progress_on_stderr()
+        return prepare(model, source, text, by=self.by or "bi", amount=amount, kinds=self.kinds, how=self.cut, tell=tell)
 
 
 def prune(
@@ -94,7 +126,11 @@ def prune(
     method: MethodName = None,
     remove: Count = None,
     ratio: Ratio = None,
+    params: Params = False,
+    kind: Kind = None,
     blocks: Listed = None,
+    without: Without = None,
+    cut: HowCut = "auto",
     out: Folder = None,
     max_nll_increase: Most = None,
     format: Format = "auto",
@@ -107,11 +143,17 @@ def prune(
     revision: Revision = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model without some of its blocks, read it back as others will, and measure what it lost.
+    """Write a model without some of its blocks, sub-layers or heads, read it back as others will, and measure what it lost.
+
+    Without --out it is measured alone.
 
     Example: strata prune smollm2 --by bi --remove 3 --out pruned/smollm2-bi-3
+
+    Example: strata prune smollm2 --by sublayers --remove 6 --out pruned/smollm2-sublayers-6
+
+    Example: strata prune smollm2 --without "heads 2.1,2.4,7.0" --out pruned/smollm2-heads
     """
-    request = PruneRequest(by, method, remove, ratio, blocks)
+    request = PruneRequest(by, method, remove, ratio, blocks, without, params, kinds_of(kind) if kind else (), cut)
     request.check()
     if out is None and method in (*IN_MEMORY, *installed("strata.methods")):
         if ratio is None or remove is not None or blocks is not None:
@@ -119,7 +161,7 @@ def prune(
         text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)
         _measure(read(), text, method, ratio, max_nll_increase, as_json)
         return
-    out = require_empty(required(out, False))
+    out = out and require_empty(out.expanduser())
     request.check_written()
     text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)
     from adapters.checkpoints.export import Source, choose_format
@@ -133,26 +175,40 @@ def prune(
     if max_nll_increase is not None and not rise.value <= max_nll_increase:
         print(f"strata: {_costs(pruning)}, more than {max_nll_increase:g}: nothing was written", file=sys.stderr)
         raise typer.Exit(1)
+    if out is None:
+        _show(pruning, pruning.record({}, {}), None, as_json)
+        return
     _show(pruning, write(pruning, out, format), out, as_json)
 
 
 def _costs(pruning: PruningJob) -> str:
-    from analysis.display.format import bounded, named
+    from analysis.checkpoints.card import in_words
+    from analysis.display.format import bounded
 
-    gone = named("block", pruning.removed)
-    return f"without {gone} the loss rises by {bounded(pruning.loss.rises[-1])} nats per token"
+    return f"without {in_words(pruning.out)} the loss rises by {bounded(pruning.loss.rises[-1])} nats per token"
 
 
-def _show(pruning: PruningJob, record: dict[str, Any], out: Path, as_json: bool) -> None:
-    """Prints what was written, `record` being what strata.json says."""
+def _show(pruning: PruningJob, record: dict[str, Any], out: Path | None, as_json: bool) -> None:
+    """Prints what was written, or measured where there is no `out`; `record` is what strata.json says."""
     if as_json:
         print(json.dumps(record))
         return
-    from analysis.display.format import count
+    from analysis.checkpoints.card import zeros
+    from analysis.checkpoints.prune import share_of_params
+    from analysis.display.format import count, needed, percent
 
-    print(f"{_costs(pruning)}, over {count(len(pruning.loss.tokens), 'document')}")
+    documents = count(len(pruning.loss.tokens), "document")
+    print(f"{_costs(pruning)}, over {documents}{needed(pruning.loss.rises[-1], len(pruning.loss.tokens))}")
     for what, unit in (("parameters", ""), ("files", " bytes")):
-        print(f"{what} {record[what]['pruned']:,} of {record[what]['dense']:,}{unit}")
+        if record[what]:
+            print(f"{what} {record[what]['pruned']:,} of {record[what]['dense']:,}{unit}")
+    if pruning.left.zeroed:
+        print(zeros(pruning))
+    if pruning.needed:
+        print(f"removed: {percent(share_of_params(pruning.model, pruning.out))} of the parameters of all blocks")
+    if out is None:
+        print("nothing is written: name a folder by --out for a checkpoint")
+        return
     written = record["written"]
     off = f"{written['error']} error of its logits {written['error_over_std']:.0e} standard deviations"
     print(f"wrote {visible(out)}; {written['read_by']} reads it, {off}")

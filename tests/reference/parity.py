@@ -31,6 +31,7 @@ from adapters.contract.heads import check_kept_heads
 from adapters.families.rwkv.tokenizers import ByteTokenizer
 from adapters.registry import FAMILIES
 from adapters.specs import ModelSpec
+from analysis.checkpoints.cuts import cut
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import Prompt, decode
@@ -232,6 +233,23 @@ def check_pruned_files(p: Pair) -> None:
             assert_close(remove_blocks(p.model, removed).run(p.ids), ablated)
 
 
+def check_cut_files(p: Pair) -> None:
+    """The same of heads and sub-layers, which are zeros in the files, and of heads that are deleted where transformers holds the rest."""
+    source = Source.of(p.folder.name, p.model.spec)
+    half = Ablation(heads={(i, h) for i, block in enumerate(p.model.blocks) for h in range(0, block.spec.n_heads or 0, 2)})
+    for out, how in ((MIXED[1], "zero"), (half, "auto")):
+        left = cut(p.model, source, out, how)
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+            store = source.write([], Path(folder), "safetensors", left.changed, left.config)
+            assert open_store(Path(folder)).hash == store.hash
+            ablated = p.model.run(p.ids, out)
+            assert_close(by_transformers(Path(folder), p.ids, "cpu", "float32"), ablated, 1e-4)
+            found = load(folder, dtype="float32", device="cpu")
+            assert_close(found.run(p.ids), ablated)
+            assert_close(left.model.run(p.ids), ablated)
+            assert (found.spec.n_params < p.model.spec.n_params) == (not left.zeroed)
+
+
 def check_deletion_of_heads(p: Pair) -> None:
     """A block on the weights of fewer heads is what the contract says; a skip where heads do not go one by one."""
     for block in p.model.blocks:
@@ -276,6 +294,7 @@ PARITY = (
     check_means,
     check_taylor,
     check_pruned_files,
+    check_cut_files,
     check_deletion_of_heads,
     check_texts,
     check_every_key,

@@ -154,7 +154,7 @@ def test_half_precision_is_held_against_the_rwkv_package(version: str, prune: Ca
     assert written["error_over_std"] < tolerance("rwkv", torch.bfloat16).most / 2
     spec = load(source, device="cpu", dtype="bfloat16")
     with pytest.raises(StrataError, match=r"is not the ablated model as rwkv reads it \(rms error"):
-        verify(spec, [1], tmp_path / "out", "rwkv", open_store(tmp_path / "out").hash)
+        verify(spec, Ablation(blocks={1}), tmp_path / "out", "rwkv", open_store(tmp_path / "out").hash)
 
 
 def test_the_gate_exits_1_and_writes_nothing(prune: Callable, tmp_path: Path, folder: Path, prose: Path) -> None:
@@ -258,7 +258,7 @@ def test_other_logits_of_the_same_bytes_are_seen(folder: Path, tmp_path: Path, m
     (tmp_path / "out").mkdir()
     store = Source.of(str(folder), model.spec).write([1], tmp_path / "out", "safetensors")
     with pytest.raises(StrataError, match=r"is not the ablated model as strata reads it \(largest error of its logits"):
-        verify(model, [1], tmp_path / "out", "strata", store.hash)
+        verify(model, Ablation(blocks={1}), tmp_path / "out", "strata", store.hash)
 
 
 @pytest.mark.parametrize(
@@ -274,9 +274,9 @@ def test_other_logits_of_the_same_bytes_are_seen(folder: Path, tmp_path: Path, m
         (["--ratio", "nan"], "a ratio of nan is not a share of the blocks: give one between 0 and 1"),
         (["--ratio", "inf"], "a ratio of inf is not a share of the blocks"),
         (["--by", "bj", "--remove", "1"], "bi"),
-        (["--by", "bi", "--blocks", "1"], "--by bi and --blocks both choose the blocks to remove: use only one of them"),
-        (["--by", "nll", "--method", "laco", "--remove", "1"], "--by nll and --method both choose the blocks to remove"),
-        (["--by", "bi", "--method", "slicegpt", "--ratio", "0.2"], "--by bi and --method both choose the blocks to remove"),
+        (["--by", "bi", "--blocks", "1"], "--by bi and --blocks both choose what is removed: use only one of them"),
+        (["--by", "nll", "--method", "laco", "--remove", "1"], "--by nll and --method both choose what is removed"),
+        (["--by", "bi", "--method", "slicegpt", "--ratio", "0.2"], "--by bi and --method both choose what is removed"),
         ([], "one of --remove"),
         (["--remove", "1", "--ratio", "0.2"], "one of --remove"),
         (["--remove", "1", "--format", "gguf"], "no stock loader reads llama"),

@@ -5,14 +5,14 @@ from analysis.data import sources
 from analysis.methods.rewrite import in_memory, rewriting
 from analysis.methods.table import METHODS
 from analysis.metrics.metrics import METRICS
-from analysis.removal.orders import BLOCKS, ORDERS
+from analysis.removal.orders import ORDERS
 from reports.cli import names
 from reports.cli.main import with_options
 
 
 def test_names_in_help_are_those_of_the_tables() -> None:
     assert (*METRICS, "taylor") == names.METRICS
-    assert [name for name, order in ORDERS.items() if order.kinds == BLOCKS] == list(names.ORDERS)
+    assert tuple(ORDERS) == names.ORDERS
     assert (list(names.REWRITING), list(names.IN_MEMORY)) == (rewriting(METHODS.own), in_memory(METHODS.own))
     assert (names.FIRST, names.SEED) == (sources.FIRST, tasks.SEED)
 
