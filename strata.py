@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from analysis.metrics.metrics import register_metric
     from analysis.removal.orders import register_order
     from analysis.runs.read_run import read_run, read_runs
-    from analysis.verbs import compare, evaluate, importance, prune, removal_order, remove, single_ablations, sweep
+    from analysis.verbs import compare, difference, evaluate, importance, prune, removal_order, remove, single_ablations, sweep
 
     __version__: str
 
@@ -30,6 +30,7 @@ __all__ = [
     "StrataError",
     "Text",
     "compare",
+    "difference",
     "evaluate",
     "importance",
     "load",
@@ -55,7 +56,8 @@ MODULES = {
     "register_order": "analysis.removal.orders",
     **dict.fromkeys(("read_run", "read_runs"), "analysis.runs.read_run"),
     **dict.fromkeys(
-        ("compare", "evaluate", "importance", "prune", "remove", "removal_order", "single_ablations", "sweep"), "analysis.verbs"
+        ("compare", "difference", "evaluate", "importance", "prune", "remove", "removal_order", "single_ablations", "sweep"),
+        "analysis.verbs",
     ),
 }
 

@@ -25,6 +25,7 @@ from analysis.runs.sweep_run import SweepStudy
 
 if TYPE_CHECKING:
     from analysis.checkpoints.write import Pruned
+    from analysis.comparison.difference import Difference
     from analysis.comparison.results import Comparison
     from analysis.methods.rewrite import InMemory
 
@@ -161,6 +162,30 @@ def compare(
     budget = Budget(text.window, text.documents, seconds)
     config = RunConfig(budget, _folder(out) or RUNS, text.corpus, text.documents, text.seed)
     return Comparison(compare(names, find, zoo_facts(), config))
+
+
+def difference(
+    models: Sequence[str | BlockModel],
+    text: Text = FEW,
+    tasks: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+) -> Difference:
+    """By how much models are worse than the first, paired over the same bytes and questions: `.table`, `.sentences`, `.kin`.
+
+    What is known of those that were pruned from others is `.kin`. Tasks and `limit` are as in `evaluate`.
+    """
+    from analysis.comparison.difference import difference
+
+    asked = []
+    if tasks:
+        from analysis.tasks import load_tasks
+
+        asked = [load_tasks(task, limit=limit, data=_folder(data)) for task in tasks]
+    names, find = _named(models)
+    return difference(names, find, text, asked, out=_folder(out) or RUNS)
 
 
 def evaluate(

@@ -152,7 +152,7 @@ class ReportRequest:
     def _command(self, only: Sequence[str]) -> str:
         also = ["--compare", ",".join(self.compared)] if self.compared and (only or list(self.compared) != list(self.models)) else []
         also += ["--only", ", ".join(only)] if only else []  # with spaces, at which a line of the report can end
-        request = ["report", *self.models, *also] if self.models else ["compare", *self.compared]
+        request = ["report", *self.models, *also] if self.models else ["compare", *self.compared, "--out", str(self.out)]
         return shlex.join(["strata", *request, "--budget", self.size, *self.words])
 
     @property

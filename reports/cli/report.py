@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adapters.errors import StrataError, visible
-from reports.cli.options import Corpus, Device, DryRun, Dtype, Seed
+from reports.cli.options import AsJson, Corpus, Device, DryRun, Dtype, Seed, required
 from reports.cli.tasks import Data
 
 if TYPE_CHECKING:
+    from analysis.tasks import TaskSet
     from reports.request import ReportRequest
 
+DOCUMENTS, WINDOW = 64, 128  # of a text on which models are compared without a report
 Models = Annotated[
     list[str],
     typer.Argument(help="Names of `strata models`, folders, .gguf files or hub ids; `zoo` is all of the zoo.", show_default=False),
@@ -33,6 +35,12 @@ Only = Annotated[
 Window = Annotated[int | None, typer.Option(min=2, help="Tokens of each document; by default the budget's.", show_default=False)]
 Size = Annotated[str, typer.Option("--budget", help="quick, or full (for conclusions).")]
 Folder = Annotated[Path, typer.Option("--out", help="Folder of the report and its runs; rerun the command to resume a stopped report.")]
+Compare = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Folder of a report on which model is more redundant, and its runs; rerun the command to resume.", show_default=False
+    ),
+]
 Documents = Annotated[
     int | None, typer.Option(min=1, help="Number of documents; by default as many as the budget allows.", show_default=False)
 ]
@@ -70,7 +78,7 @@ def report(
 def compare(
     models: Models,
     size: Size = "quick",
-    out: Folder = Path("reports/out/compare"),
+    out: Compare = None,
     corpus: Corpus = "texts",
     documents: Documents = None,
     window: Window = None,
@@ -81,16 +89,54 @@ def compare(
     device: Device = "auto",
     dtype: Dtype = "auto",
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare the redundancy of two models or more on the same bytes, as report.pdf and report.html.
+    """By how much models are worse than the first, paired over the same bytes and questions; with --out which is more redundant.
 
-    Models of one training budget that differ in their seed alone count as one architecture.
+    A pruned model knows what it was pruned from. With --out their redundancy is compared as report.pdf and report.html, where models
+    of one training budget that differ in their seed alone count as one architecture.
+
+    Example: strata compare smollm2 pruned/smollm2-bi-3 --tasks piqa --data texts
+
     Example: strata compare zoo-llama-0 zoo-rwkv5-0 --out reports/out/zoo-compared
     """
     from reports.request import ReportRequest
 
+    if out is None and not dry_run:
+        text = {"corpus": corpus, "documents": documents or DOCUMENTS, "window": window or WINDOW, "seed": seed}
+        _differ(models, text, _tasks(tasks, data, limit), (device, dtype), as_json)
+        return
+    if as_json:
+        raise StrataError("--json prints by how much models are worse, and --out makes a report: give one of them")
+    out = out or Path("reports/out/compare")
     options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, device=device, dtype=dtype)
     _make(ReportRequest.of([], models, size, out, [], options), dry_run)
+
+
+def _tasks(tasks: str, data: Path | None, limit: int) -> list[TaskSet]:
+    if not tasks:
+        _options(tasks, data, limit)
+        return []
+    from analysis.tasks import load_tasks
+
+    return [load_tasks(task, limit=limit, data=data and data.expanduser()) for task in _split(tasks)]
+
+
+def _differ(models: list[str], text: dict[str, Any], tasks: list[TaskSet], where: tuple[str, str], as_json: bool) -> None:
+    from adapters.registry import load
+    from analysis.comparison.difference import difference
+    from analysis.data.batches import Text
+    from reports.cli import output
+    from reports.request import everything
+
+    names, (device, dtype) = everything(models), where
+    found = difference(names, lambda name: load(name, device=device, dtype=dtype), Text(**text), tasks, out=required(None, optional=True))
+    if as_json:
+        output.records(found.table)
+        return
+    for line in (*found.kin, *found.sentences):
+        print(visible(line))
+    print("each interval is one of 95 % by itself, paired; another corpus or more text: --corpus, --documents, --window; a report: --out")
 
 
 def _options(tasks: str, data: Path | None, limit: int, **text: str | int | None) -> dict[str, str | int]:
