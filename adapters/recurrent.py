@@ -17,10 +17,11 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def by_rows(f: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:
-    """f(x, ...) over rows; on a CPU by groups of rows whose activations stay in its caches."""
-    group = max(1, CPU_TOKENS // x.shape[1])
-    if len(x) <= group or x.device.type != "cpu":
+def by_rows(f: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None, elsewhere: int | None = None) -> tuple[Tensor, ...]:
+    """f(x, ...) over rows; on a CPU by groups whose activations stay in its caches, `elsewhere` of so many tokens, or all at once."""
+    tokens = CPU_TOKENS if x.device.type == "cpu" else elsewhere
+    group = len(x) if tokens is None else max(1, tokens // x.shape[1])
+    if len(x) <= group:
         return f(x, *others)
     starts = range(0, len(x), group)
     parts = [f(*(None if t is None else t[i : i + group] for t in (x, *others))) for i in starts]

@@ -15,7 +15,7 @@ from adapters import Ablation, BlockModel, load
 from adapters.checkpoints.export import remove_blocks
 from adapters.families.rwkv.tokenizers import ByteTokenizer
 from analysis.data.batches import Batch
-from analysis.engine.ablations import single_ablations
+from analysis.engine.ablations import block_kinds, single_ablations
 from analysis.engine.decoding import Prompt, decode
 from analysis.engine.mean_ablation import part_means, with_means
 from analysis.engine.plan import plan
@@ -39,7 +39,7 @@ def cases(names: tuple[str, ...]) -> list[Any]:
 
 def numbers(model: BlockModel, folder: Path) -> dict[str, np.ndarray]:
     """What studies say of a model, wherever it is."""
-    kinds = ["blocks", "mixers", "ffns", *(["heads"] if model.spec.has_heads else [])]
+    kinds = [*block_kinds(model.spec), *(["heads"] if model.spec.has_heads else [])]
     ids = torch.randint(model.spec.vocab_size, (2, 19), generator=torch.Generator().manual_seed(5))
     batch = Batch([], ids, LENGTHS, (LENGTHS - 1).numpy(), LENGTHS.numpy())
     every = plan(model.spec, single_ablations(model.spec, kinds))

@@ -16,7 +16,8 @@ from analysis.depth import findings
 from analysis.display import sentences
 from analysis.display.format import INTERVALS, bounded, number
 from analysis.display.result import Result, read
-from analysis.engine.ablations import single_ablations
+from analysis.display.sentences import NOUNS
+from analysis.engine.ablations import block_kinds, single_ablations
 from analysis.engine.plan import Plan, plan
 from analysis.metrics.study import ImportanceStudy
 from analysis.removal.explored import Explored, Singles, explored
@@ -26,7 +27,6 @@ from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import Interval
 from analysis.stats.rank_agreement import Scores, agreement
 
-KINDS = ("blocks", "mixers", "ffns")
 SWEEP = "single blocks, mixers and ffns"  # what is scored, by name
 LIMITS = (
     "These results are for one model on one kind of text, without retraining after a removal. The effects of single removals do not "
@@ -53,6 +53,16 @@ class Depth(Result):
         table = pd.concat([self.sweep, self.importance])
         rows = table[(table["metric"] == metric) & (table["kind"] == kind)]
         return rows.set_index(rows["block"].astype(int))["value"]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of parts that were taken out."""
+        return block_kinds(self.model.spec)
+
+    @property
+    def removed(self) -> str:
+        """What is removed, one at a time; Markdown."""
+        return "a block, only its mixer or only its ffn" if self.kinds[1:] else "a block"
 
     def effects(self, metric: str) -> dict[int, float]:
         """Values of one metric by block, as figures take them."""
@@ -82,7 +92,8 @@ class Depth(Result):
         rise = self.sweep[(self.sweep["metric"] == "delta_nll") & (self.sweep["kind"] == "blocks")]
         table = pd.DataFrame({"perplexity": self.column("ppl"), "rise in loss": self.column("delta_nll")})
         table["95 % interval"] = [_bounds(low, high) for low, high in zip(rise["ci_low"], rise["ci_high"], strict=True)]
-        table["rise, mixer"], table["rise, ffn"] = self.column("delta_nll", "mixers"), self.column("delta_nll", "ffns")
+        for kind in self.kinds[1:]:
+            table[f"rise, {NOUNS[kind]}"] = self.column("delta_nll", kind)
         table["KL"], table["Block Influence"] = self.column("kl"), self.column("bi")
         table["significant"] = np.where(self.column("significant") == 1, "yes", "no")
         return table.rename_axis("block").reset_index()
@@ -130,7 +141,8 @@ class Depth(Result):
     @cached_property
     def parts(self) -> str:
         """Which mixers and ffns can go."""
-        return "\n\n".join(findings.redundancy(self.sweep, kind) for kind in KINDS[1:])
+        said = [findings.redundancy(self.sweep, kind) for kind in self.kinds[1:]]
+        return "\n\n".join(said) or f"Blocks of {self.name} are not a mixer and an ffn each: there are no halves to take out."
 
     @cached_property
     def limits(self) -> str:
@@ -152,12 +164,12 @@ def _interval(rows: pd.DataFrame, metric: str) -> str:
 
 def takes(spec: ModelSpec) -> Takes:
     """The sweep of blocks, mixers and ffns, and Block Influence."""
-    return Takes({SWEEP: plan(spec, single_ablations(spec, KINDS)).flops_per_token, "Block Influence": spec.flops_per_token}, 2)
+    return Takes({SWEEP: plan(spec, single_ablations(spec, block_kinds(spec))).flops_per_token, "Block Influence": spec.flops_per_token}, 2)
 
 
 def depth(model: BlockModel, config: RunConfig) -> Depth:
     """Sweeps blocks, mixers and ffns on held-out text and measures BI on calibration text."""
-    effects = SingleRemovals.sized(model, KINDS, config)
+    effects = SingleRemovals.sized(model, block_kinds(model.spec), config)
     text = effects.text
     calibration = ImportanceStudy(model, text.calibration(model))
     measured = run_folder(config.out, calibration.identity)

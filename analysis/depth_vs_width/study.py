@@ -12,11 +12,10 @@ from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.specs import ModelSpec
 from analysis.data.batches import Text
-from analysis.depth.study import KINDS
-from analysis.display.format import bounded, count, percent
+from analysis.display.format import bounded, count, listed, percent
 from analysis.display.removal_plots import Panel, distinct
 from analysis.display.result import Result, read
-from analysis.engine.ablations import single_ablations
+from analysis.engine.ablations import block_kinds, single_ablations
 from analysis.engine.plan import plan
 from analysis.removal.explored import Explored, Paths, explored
 from analysis.removal.paths import Scored, up_to
@@ -86,6 +85,11 @@ class DepthWidth(Result):
         """Everything that was measured."""
         return explored(self.model, paths=[Paths(self.scored, self.titles, self.text)])
 
+    @property
+    def removed(self) -> str:
+        """What is removed; Markdown."""
+        return listed(self.kinds, "or")
+
     @cached_property
     def losses(self) -> pd.DataFrame:
         """As `Scored.table`, by kind."""
@@ -133,9 +137,9 @@ class DepthWidth(Result):
 
 def takes(spec: ModelSpec) -> Takes:
     """Orders of all kinds of parts on calibration text, and the sets of each."""
-    kinds = [*KINDS, *(["heads"] * spec.has_heads)]
+    kinds = [*block_kinds(spec), *(["heads"] * spec.has_heads)]
     sets = sum(min(POINTS, ceil(LIMIT * len(single_ablations(spec, [kind])))) for kind in kinds)
-    orders = plan(spec, single_ablations(spec, KINDS)).flops_per_token + (
+    orders = plan(spec, single_ablations(spec, block_kinds(spec))).flops_per_token + (
         heads_flops(spec) + gradients_flops(spec) if spec.has_heads else 0
     )
     passes = {ORDER_OF_KINDS: orders, "importance of all parts": 4.0 * spec.flops_per_token}
@@ -149,7 +153,7 @@ def depth_width(model: BlockModel, config: RunConfig) -> DepthWidth:
     order: by what each part costs alone when the budget holds these sweeps, else by Taylor.
     """
     removals = Removals(model, config.within(model))
-    kinds = [*KINDS, *(["heads"] * model.spec.has_heads)]
+    kinds = [*block_kinds(model.spec), *(["heads"] * model.spec.has_heads)]
     held_out, calibration = removals.texts(config.documents or MIN_DOCUMENTS_FOR_CI)
     causal = removals.limited(ORDER).causal(kinds, calibration)
     scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}

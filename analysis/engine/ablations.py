@@ -49,6 +49,11 @@ KINDS: dict[str, Callable[[ModelSpec], list[Ablation]]] = {
 }
 
 
+def block_kinds(spec: ModelSpec) -> tuple[str, ...]:
+    """Kinds of parts of which each block has one: where some block is a mixer or an ffn alone, blocks."""
+    return ("blocks", "mixers", "ffns") if all(block.has_mixer and block.has_ffn for block in spec.blocks) else ("blocks",)
+
+
 def single_ablations(spec: ModelSpec, kinds: Iterable[str], edits: Iterable[str] = ("zero",)) -> list[Ablation]:
     """Every single ablation of the given kinds, with each of the edits.
 

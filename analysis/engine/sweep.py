@@ -193,7 +193,7 @@ def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:
 def inner_bytes(model: BlockModel, tokens: int) -> int:
     """What a block needs inside for `tokens` tokens."""
     d = model.spec.d_model
-    inner = max(3 * b.d_ffn + max(4 * d, b.mixer_flops // d) for b in model.spec.blocks)  # of a mixer twice what its matrices give
+    inner = max(3 * b.d_ffn + max(4 * d, b.mixer_flops // (2 * d)) for b in model.spec.blocks)
     return tokens * inner * model.dtype.itemsize
 
 

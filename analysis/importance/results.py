@@ -74,6 +74,11 @@ class Ranking(Result):
         return listed(f"{corpus} ({count(len(found['bi'].tokens), 'document')})" for corpus, found in self.corpora.items())
 
     @property
+    def parts(self) -> str:
+        """The kinds of parts that were measured; Markdown."""
+        return listed(self.scores)
+
+    @property
     def profiled(self) -> dict[str, str]:
         """What a profile over depth is drawn of: not the two metrics that are the index itself."""
         return {name: self.titles[name] for name in (*self.without_first, "taylor", "delta_nll")}

@@ -12,7 +12,8 @@ from adapters.errors import StrataError
 from adapters.specs import ModelSpec
 from analysis.data.batches import Text
 from analysis.depth import study as depth
-from analysis.depth.study import KINDS, SWEEP
+from analysis.depth.study import SWEEP
+from analysis.engine.ablations import block_kinds
 from analysis.importance.results import EFFECTS, Ranking
 from analysis.importance.straight import straight
 from analysis.metrics.metrics import METRICS
@@ -47,7 +48,7 @@ def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) ->
     that is `texts`. At most a batch of streams is held. Raises StrataError on a model of one block.
     """
     _check(model.spec)
-    removed = SingleRemovals.sized(model, KINDS, config)
+    removed = SingleRemovals.sized(model, block_kinds(model.spec), config)
     text = removed.text
     calibration = text.calibration(model)
     causal, sums = removed.run(config.progress)
@@ -64,7 +65,7 @@ def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) ->
     if len(set(titles.values())) < len(titles):
         raise StrataError(f"two scores have one title ({', '.join(titles.values())}): give metrics other titles")
     stream = [name for name, metric in METRICS.items() if not metric.positional]
-    table, metrics = measured(calibration, "metrics", *every, kinds=KINDS)
+    table, metrics = measured(calibration, "metrics", *every, kinds=block_kinds(model.spec))
     _, rest = measured(calibration, "without first tokens", *stream, first_token=False)
     samples = [measured(replace(calibration, seed=config.seed + i), f"sample {i + 1}", *stream)[1] for i in range(1, SAMPLES)]
     corpora = {}
@@ -78,7 +79,7 @@ def ranking(model: BlockModel, config: RunConfig, others: Sequence[str] = ()) ->
     scores = {
         kind: {m: Scores(metrics[m][k * n : (k + 1) * n], metrics["real"]) for m in every}
         | {e: Scores(values[1 + k * n : 1 + (k + 1) * n], sums["tokens"]) for e, values in effects.items()}
-        for k, kind in enumerate(KINDS)
+        for k, kind in enumerate(block_kinds(model.spec))
     }
 
     def plain(found: dict[str, Array]) -> dict[str, Scores]:

@@ -15,6 +15,7 @@ from adapters.errors import StrataError
 from adapters.plugins import noted
 from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
+from analysis.engine.ablations import block_kinds
 from analysis.paper.shortgpt import paper_n_removed, removed_in_paper
 from analysis.removal.orders import BLOCKS, ORDERS, Calibration
 from analysis.removal.paths import RemovalPath, thinned, union
@@ -46,7 +47,7 @@ class Found(NamedTuple):
 
 
 def find_paths(model: BlockModel, calibration: Text, config: RunConfig, rate: float, names: Sequence[str] = ()) -> Found:
-    """Every order that the budget holds, or of those some, found on calibration text at `rate` FLOPs a second.
+    """Every order that the budget holds, of parts that the model has, or some of them, found on calibration text at `rate` FLOPs a second.
 
     Paths are kept beside the runs.
     """
@@ -57,7 +58,8 @@ def find_paths(model: BlockModel, calibration: Text, config: RunConfig, rate: fl
         for t in (calibration, few)
     }
     result = Found({}, {}, few.documents)
-    for name, order in ((name, ORDERS[name]) for name in names or ORDERS):
+    there = [name for name, order in ORDERS.items() if set(order.kinds) <= set(block_kinds(model.spec))]
+    for name, order in ((name, ORDERS[name]) for name in names or there):
         read = few if order.searched else calibration
         takes = order.flops(model.spec, order.parts(model.spec) - 1) * read.documents * read.window / rate
         path = _kept(name, found_on[read], read, config.out, not order.searched or takes <= (budget.seconds or takes))

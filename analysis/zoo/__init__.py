@@ -1,1 +1,1 @@
-"""Small language models of four architectures, trained alike so that what differs between them is the architecture."""
+"""Small language models of five architectures, trained alike so that what differs between them is the architecture."""

@@ -37,15 +37,16 @@ text over training.
 {_matching(models)}
 ## What they are
 {min(sizes):,} to {max(sizes):,} parameters ({100 * (max(sizes) / min(sizes) - 1):.1f} % apart), saved in fp16.
-The weights of a Transformer have Hugging Face's or Baichuan's keys, those of RWKV the keys of BlinkDL's files.
+The weights of a Transformer have Hugging Face's or Baichuan's keys, those of Mamba-2 Hugging Face's, those of RWKV the keys of
+BlinkDL's files. Blocks of Mamba-2 are mixers alone; they are as deep and as wide as the others', and hold as many parameters.
 The tokenizer is one byte-level BPE for all, made from the training text.
 
 Made by `make zoo` (`analysis/zoo/`): {first["of_steps"]:,} steps of {BATCH} rows of {CONTEXT} tokens, {tokens / 1e6:.1f} M tokens in all,
 the same rows in the same order for equal seeds. The text has {text / 1e6:.1f} M tokens: it is read {tokens / text:.2f} times.
 Muon at {MUON} for the matrices of blocks, Adam at {ADAM} for everything else, gradients clipped to norm 1, {WARM_UP} steps of
 warm-up, a linear fall to {100 * LAST:.0f} %, no weight decay.
-Forward and backward passes in bf16 (the recurrences of RWKV in fp32), weights and optimisers in fp32.
-RWKV starts as BlinkDL's training code does, a Transformer as GPT-2.
+Forward and backward passes in bf16 (recurrences in fp32), weights and optimisers in fp32.
+RWKV starts as BlinkDL's training code does, Mamba-2 as its authors', a Transformer as GPT-2.
 The optimisers and their rates come from short trials of Llama and RWKV-5.2 before these trainings, and are the same for all;
 nothing was tuned for one architecture. {DEVELOPMENT} % of the train split are kept back as development text, which no model was
 trained on: early checkpoints are chosen by the loss on it.

@@ -35,6 +35,9 @@ DECODERS: dict[str, dict] = {  # what transformers has; a variant that differs m
     "glm4": {"head_dim": 12},
     "granite": {"residual_multiplier": 0.4, "attention_multiplier": 0.3},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
+    "mamba": {"state_size": 8, "time_step_rank": 6},
+    "falcon_mamba": {"state_size": 8, "time_step_rank": 6},
+    "mamba2": {"state_size": 8, "num_heads": 4, "head_dim": 24, "n_groups": 1},
 }
 FLASH = "rwkv7 (flash-linear-attention)"  # the other layout of RWKV-7
 FAMILIES = (*DECODERS, *variants.VARIANTS, FLASH)

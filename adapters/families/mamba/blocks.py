@@ -14,7 +14,10 @@ from adapters.errors import StrataError
 from adapters.families.mamba.mixers import How, Mixed, Mixer
 from adapters.norms import rms_norm
 from adapters.recurrent import by_rows, repeated
+from adapters.roles import shapes_by_role, spec_of, with_heads
 from adapters.specs import BlockSpec
+
+GPU_TOKENS = 16384  # at a time: what a scan holds for each is many times a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class MambaBlock:
         h = rms_norm(x.to(self.weights["mixer_norm"].dtype), self.weights["mixer_norm"], self.eps)
         lengths = None if ctx.lengths is None else repeated(ctx.lengths, ctx, x)
         before = (None, None) if past is None else (past.conv, past.state)
-        z, conv, state = by_rows(self._mixed, h, lengths, *before)
+        z, conv, state = by_rows(self._mixed, h, lengths, *before, elsewhere=GPU_TOKENS)
         if self.spec.n_heads is None:
             return MixerOutput(F.linear(z, self.weights["o"], self.weights.get("o_bias")), None, MambaPast(conv, state))
         z = z.unflatten(-1, (self.spec.n_heads, -1))  # (rows, T, n_heads, head_dim)
@@ -65,17 +68,25 @@ class MambaBlock:
         return self.mixer(self.weights, self.how, h, lengths, (conv, state))
 
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        if self.spec.n_heads is None:
-            raise StrataError("Mamba and Falcon-Mamba have no heads: ablate their blocks instead")
-        o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
+        o = self.weights["o"].unflatten(1, (self._heads(), -1))  # (d, n_heads, head_dim)
         return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
 
     def close(self, delta: Tensor) -> Tensor:
         return delta
 
     def keep_heads(self, kept: Sequence[int]) -> MambaBlock:
-        """Raises StrataError."""
-        raise StrataError("heads cannot be deleted where one norm is over all of them: ablate them, or a whole block")
+        """Weights of the output projection, and of the norm, go: it is over the channels of all heads, so that these are still computed."""
+        n = self._heads()
+        behind = {role: self.weights[role] for role in ("head_norm", "o")}
+        weights = self.weights | with_heads(behind, kept, n, kept, n)
+        before = self.how.kept or range(n)
+        how = self.how._replace(kept=tuple(before[head] for head in kept))
+        return replace(self, spec=spec_of(shapes_by_role(weights), len(kept)), weights=weights, how=how)
+
+    def _heads(self) -> int:
+        if self.spec.n_heads is None:
+            raise StrataError("Mamba and Falcon-Mamba have no heads: ablate their blocks instead")
+        return self.spec.n_heads
 
     def ffn(self, x: Tensor, ctx: Context, past: None = None) -> tuple[Tensor, None]:
         raise NotImplementedError("a block of a state-space model has no ffn, and nothing calls it")

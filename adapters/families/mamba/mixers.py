@@ -25,6 +25,7 @@ class How(NamedTuple):
     n_heads: int | None = None
     eps: float | None = None  # of norms inside: over all heads, or of b, c and steps; None: there are none
     steps: tuple[float, float] = (0.0, float("inf"))  # from and to which a step goes
+    kept: tuple[int, ...] | None = None  # heads that are given; None: all
 
 
 Before = tuple[
@@ -56,6 +57,8 @@ def mamba2(w: Weights, how: How, h: Tensor, lengths: Tensor | None, before: Befo
     y, state = dual(x, step, -wide(w["decay"]).exp(), b, c, before[1])
     y = torch.addcmul(y, x, wide(w["skip"])[:, None]).flatten(-2)
     unit = rms_norm(y * F.silu(wide(_linear(w, h, "g"))), None, how.eps or 0.0)
+    if how.kept is not None:
+        unit = unit.unflatten(-1, (how.n_heads, -1))[..., list(how.kept), :].flatten(-2)
     return w["head_norm"] * unit.to(h.dtype), conv, state
 
 
