@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ PAPER = (
 ZOO = "The zoo is Strata's own: small models of several architectures, trained alike on the same text, most with several seeds."
 WORDS = {
     "block": "one residual layer of a model, counted from 0: a mixer and an ffn; a removed one passes its input on unchanged",
-    "mixer, ffn": "the half of a block that mixes tokens (attention; time-mix in an RWKV), and the half that does not (MLP, channel-mix)",
+    "mixer, ffn": "the half of a block that mixes tokens (attention; time-mix in an RWKV; a state space), and the half that does not (MLP, "
+    "channel-mix); blocks of Mamba are a mixer alone",
     "rise in loss": "what a removal adds to the mean negative log-likelihood of a token, in nats, on text that chose nothing",
     "gain over a byte unigram": "bits per byte that a model saves against a code that knows only how often each byte occurs",
     "effective blocks": "over how many blocks the loss of single removals is spread: 1 when one holds all of it, n when n are alike "
@@ -76,24 +78,26 @@ def front(asked: str, found: Found) -> Front:
 def _bullets(found: Found) -> list[str]:
     """Three to five plain sentences."""
     said = sentences.answers(found.models) if found.models else []
-    if versus := transformer_or_rwkv(found):
-        said.append(versus)
+    said += between_architectures(found)
     if found.models or found.contrasts:
         said.append(_sure(found))
     return ["\n".join(f"- {sentence}" for sentence in said if sentence)] if said else []
 
 
-def transformer_or_rwkv(found: Found) -> str:
-    """The sentence that compares architectures: from the comparison on the same bytes where there is one, else from two models.
+def between_architectures(found: Found) -> list[str]:
+    """A sentence for each two architectures: from the comparison on the same bytes where there is one, else from two models.
 
     Of several pairs that of most seeds speaks.
     """
-    pairs = [c for c in found.contrasts if {"Transformer", "RWKV"} == set(c.architectures)]
-    if pairs:
-        return f"Transformer or RWKV: {max(pairs, key=lambda pair: sum(map(len, pair.effective))).sentence}"
-    firsts = {kind: next((f for f in found.models if f.architecture == kind), None) for kind in ("Transformer", "RWKV")}
-    a, b = firsts.values()
-    return f"Transformer or RWKV: {sentences.effective(a, b)}" if a and b else ""
+    said = []
+    for kinds in combinations(plots.ARCHITECTURES, 2):
+        pairs = [c for c in found.contrasts if set(kinds) == set(c.architectures)]
+        a, b = (next((f for f in found.models if f.architecture == kind), None) for kind in kinds)
+        if pairs:
+            said.append(f"{' or '.join(kinds)}: {max(pairs, key=lambda pair: sum(map(len, pair.effective))).sentence}")
+        elif a and b:
+            said.append(f"{' or '.join(kinds)}: {sentences.effective(a, b)}")
+    return said
 
 
 def _sure(found: Found) -> str:

@@ -135,7 +135,7 @@ def _cheaper(found: Sequence[Range]) -> str:
 
 
 def effective(a: Findings, b: Findings) -> str:
-    """Transformer or RWKV: over how many blocks the loss is spread in two models, where no comparison on the same bytes was made.
+    """Two architectures: over how many blocks the loss is spread in two models, where no comparison on the same bytes was made.
 
     They differ significantly only where their intervals do not overlap, which asks for more than a test of the difference does.
     """

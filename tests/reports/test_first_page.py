@@ -10,7 +10,7 @@ import pytest
 
 from analysis.comparison.verdicts import Contrast
 from analysis.display import show
-from reports.first_page import Found, front, table, transformer_or_rwkv
+from reports.first_page import Found, between_architectures, front, table
 from tests.analysis.redundancy.test_sentences import NOISE, PLANTED, around
 from tests.analysis.removal.test_explored import EXPLORED
 
@@ -65,13 +65,20 @@ def test_pure_noise_is_not_known() -> None:
 
 def test_the_pair_of_most_seeds_speaks() -> None:
     more = replace(CONTRAST, effective=((2.7, 2.9), (10.4, 10.6)), sentence="Two seeds of each.")
-    assert transformer_or_rwkv(Found([], [CONTRAST, more, CONTRAST])) == "Transformer or RWKV: Two seeds of each."
+    assert between_architectures(Found([], [CONTRAST, more, CONTRAST])) == ["Transformer or RWKV: Two seeds of each."]
 
 
 def test_architectures_are_compared_without_a_comparison() -> None:
-    said = transformer_or_rwkv(Found([PLANTED, OTHER], []))
+    (said,) = between_architectures(Found([PLANTED, OTHER], []))
     assert "2.70 against 10.4 effective blocks of 12" in said
-    assert transformer_or_rwkv(Found([PLANTED], [])) == ""
+    assert between_architectures(Found([PLANTED], [])) == []
+
+
+def test_three_architectures_are_compared_two_by_two() -> None:
+    third = replace(PLANTED, model="third", architecture="Mamba")
+    said = between_architectures(Found([PLANTED, OTHER, third], [CONTRAST]))
+    assert [sentence.split(":")[0] for sentence in said] == ["Transformer or RWKV", "Transformer or Mamba", "RWKV or Mamba"]
+    assert said[0].endswith("2.70 against 10.4.")
 
 
 def test_a_report_in_which_nothing_was_asked_that_it_answers() -> None:
