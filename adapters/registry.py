@@ -32,6 +32,8 @@ BESIDE = (  # files that belong to a model; code is never among them
     "rwkv_vocab_v20230424.txt", "LICENSE", "LICENSE.txt", "NOTICE",
 )  # fmt: skip
 
+HYBRIDS = ("bamba", "falcon_h1", "granitemoehybrid", "jamba", "nemotron_h", "recurrent_gemma", "zamba", "zamba2")  # model_types
+
 HUB = {  # errors of huggingface_hub, and of those under it -> the cause
     "GatedRepoError": "its owner asks you to agree to something first: do so on its page, then `hf auth login`",
     "RevisionNotFoundError": "it has no such revision: check `revision`",
@@ -223,6 +225,10 @@ def _family(config: dict, name: str, store: Store) -> str:
     for found, entry in FAMILIES.items():
         if model_type in entry.model_types or ("model_type" not in config and entry.key in store.shapes):
             return found
+    if model_type in HYBRIDS:
+        raise StrataError(
+            f"{name} is a {model_type}, a hybrid of attention and recurrences, which is not supported: use a model of one kind"
+        )
     raise unknown(f"model_type of {name}", model_type, [known for entry in FAMILIES.values() for known in entry.model_types])
 
 

@@ -21,9 +21,8 @@ from analysis.data.batches import Text, tokenizer_hash
 from analysis.data.documents import require_disjoint, sample
 from analysis.data.unigram import unigram_bits
 from analysis.depth import study as depth
-from analysis.depth.study import KINDS
 from analysis.display.format import minutes
-from analysis.engine.ablations import single_ablations
+from analysis.engine.ablations import block_kinds, single_ablations
 from analysis.engine.cost import cost
 from analysis.engine.plan import plan
 from analysis.metrics.study import ImportanceStudy
@@ -175,7 +174,7 @@ def common(names: Sequence[str], load: Load, config: RunConfig) -> tuple[Text, T
 def _reader(name: str, model: BlockModel, config: RunConfig) -> Reader:
     if model.tokenizer is None:
         raise StrataError(f"the models have no common corpus: {name} comes without a tokenizer; put its tokenizer.json beside its weights")
-    n = config.size(model, plan(model.spec, single_ablations(model.spec, KINDS)))
+    n = config.size(model, plan(model.spec, single_ablations(model.spec, block_kinds(model.spec))))
     return Reader(model.spec.name, model.tokenizer, model.spec.max_len, n)
 
 
@@ -183,14 +182,15 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, config:
     """One model on `text`, with orders from `calibration`, both instead of the setting's. What other notebooks know is shared."""
     spec = model.spec
     singles = partial(_singles, model, config)
-    main = singles(KINDS, text, "blocks, mixers and ffns")
-    parts = {kind: single_ablations(spec, [kind]) for kind in KINDS}
+    of_blocks = block_kinds(spec)
+    main = singles(of_blocks, text, "blocks, mixers and ffns")
+    parts = {kind: single_ablations(spec, [kind]) for kind in of_blocks}
     ends = list(accumulate(map(len, parts.values()), initial=1))
     places = {kind: slice(*place) for kind, place in zip(parts, pairwise(ends), strict=True)}
     kinds = {kind: Rises(tuple(parts[kind]), _bits(main)[place.start - 1 : place.stop - 1]) for kind, place in places.items()}
     if not (heads := _no_heads(model, text, config)):
         kinds["heads"] = Rises(tuple(single_ablations(spec, ["heads"])), _bits(singles(["heads"], text, "heads")))
-    influence = ImportanceStudy(model, calibration, kinds=KINDS)
+    influence = ImportanceStudy(model, calibration, kinds=of_blocks)
     advance = progress_fraction(config.progress, f"Block Influence of {spec.name}", calibration.documents)
     bi = influence.scores(run_folder(config.out, influence.identity), advance)
     return Measured(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adapters import KEEP, Ablation, BlockModel, StrataError
+from adapters import KEEP, Ablation, BlockModel, StrataError, load
 from adapters.contract import assert_close
 from adapters.families.mamba import build, scan
 from analysis.engine.ablations import single_ablations
@@ -40,12 +42,6 @@ def test_falcon_mamba(check: Callable[[], None]) -> None:
 )
 def test_mamba2(check: Callable[[], None]) -> None:
     check()
-
-
-@pytest.fixture
-def _inference() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 def inputs(time: int, channels: tuple[int, ...], decay: float, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -230,3 +226,12 @@ def test_what_is_not_supported_is_refused_by_name() -> None:
     refuses("mamba", SMALL, "layer_norm_epsilon is -1.0, expected a number from zero on", layer_norm_epsilon=-1.0)
     refuses("mamba2", HEADS, "num_hidden_layers 9999, its weights are", num_hidden_layers=9999)
     refuses("falcon_mamba", SMALL, "config.json is of another model", state_size=16)
+
+
+def test_hybrids_are_refused_by_name(tmp_path: Path) -> None:
+    _, reference = pair("mamba", **SMALL)
+    reference.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "jamba"}))
+    with pytest.raises(StrataError, match=r"is a jamba, a hybrid of attention and recurrences, which is not supported"):
+        load(tmp_path)

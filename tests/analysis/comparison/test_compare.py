@@ -62,6 +62,22 @@ def run(sources: list[str], folder: Path, out: Path, facts: dict[str, Any] | Non
     )
 
 
+def test_three_kinds_of_architectures(sources: list[str], folder: Path, tmp_path: Path) -> None:
+    """A state-space model has no halves of blocks; all else of it stands beside the others."""
+    (tmp_path / "mamba2").mkdir()
+    save_reader(tmp_path / "mamba2", model_type="mamba2", state_size=8, num_heads=4, head_dim=24, n_groups=1)
+    study = run([*sources, str(tmp_path / "mamba2")], folder, tmp_path / "out")
+    assert [set(m.singles) for m in study.of.models] == [{"blocks", "mixers", "ffns", "heads"}] * 2 + [{"blocks", "heads"}]
+    losses = study.losses
+    assert losses.loc[losses["model"] == "mamba2", "kind"].unique().tolist() == ["blocks", "heads"]
+    assert {frozenset(c.architectures) for c in study.contrasts} == {
+        frozenset(pair) for pair in (("Transformer", "RWKV"), ("Transformer", "Mamba"), ("RWKV", "Mamba"))
+    }
+    assert set(losses.groupby("model")["architecture"].first()) == {"Transformers", "RWKVs", "state-space models"}
+    for figure in (plots.losses(losses, "blocks"), plots.sublayers(losses), plots.heads(losses), plots.influence(study.bi)):
+        assert figure.axes
+
+
 def test_models_of_different_tokenizers_on_the_same_bytes(sources: list[str], folder: Path, tmp_path: Path) -> None:
     study = run(sources, folder, tmp_path)
     a, b = study.of.models

@@ -15,7 +15,7 @@ from analysis.comparison.results import Comparison
 from analysis.comparison.study import Compared, Measured, Rises
 from analysis.comparison.trajectory import Trajectory
 from analysis.data.batches import Text
-from analysis.depth.study import KINDS
+from analysis.engine.ablations import block_kinds
 from analysis.stats.rank_agreement import Scores
 from analysis.zoo.architectures import ARCHITECTURES
 from analysis.zoo.groups import Facts, groups
@@ -42,7 +42,7 @@ def measured(name: str, level: float, documents: int = 24, margin: float = 2.0, 
         name,
         replace(spec(BLOCKS), name=name, family="rwkv" if "rwkv" in name else "llama"),
         "float32 on cpu",
-        dict.fromkeys(KINDS, single),
+        dict.fromkeys(block_kinds(spec(BLOCKS)), single),
         nested,
         unigram - margin * n_bytes,
         unigram,
