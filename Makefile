@@ -38,6 +38,9 @@ bench: $(READY) ## how fast a sweep is
 	$(BIN)/strata fetch smollm2 texts
 	$(BIN)/python -m tests.benchmarks
 
+gpu: $(READY) ## what runs on this machine's GPU, how exactly and how fast, in eight minutes at most: docs/gpu.md
+	$(BIN)/python -m tests.gpu
+
 docs: $(READY) ## the site of the documentation, in reports/out/docs/site
 	$(BIN)/strata fetch texts
 	$(BIN)/python -m reports.site
@@ -69,4 +72,4 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) -q -c constraints.txt -e '.[dev]'
 	@echo '$(CURDIR)' > $@
 
-.PHONY: help report report-full test test-all lint bench docs wheel zoo lab
+.PHONY: help report report-full test test-all lint bench gpu docs wheel zoo lab

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 RECORD = Path(__file__).with_name("supported.json")
+GPU = Path(__file__).with_name("gpu.json")  # what `make gpu` found, where it was run
+NOT_RUN = "not run on a GPU yet"
 UNKNOWN = "–"  # not recorded
+KERNELS = "fla kernels"
 ABILITIES = {  # of a model_type, and what the tests of it have shown
     "blocks": "logits, streams and every ablation of blocks, mixers and ffns",
     "heads": "ablations of heads, where there are any (RWKV-4 has none)",
@@ -28,16 +31,40 @@ class Row(NamedTuple):
     checkpoint: str = UNKNOWN  # a published one, whose keys and shapes are tested
     recorded: str = UNKNOWN  # version and date
     reasons: tuple[str, ...] = ()  # why a cell says no
+    gpu: str = NOT_RUN
 
 
-def rows(record: Path = RECORD) -> list[Row]:
+def rows(record: Path = RECORD, gpu: Path = GPU) -> list[Row]:
     """Of every model_type that comes with the project."""
-    return [_row(name, found) for name, found in sorted(json.loads(record.read_text(encoding="utf-8")).items())]
+    ran = on_gpu(gpu)
+    return [_row(name, found, ran.get(name, NOT_RUN)) for name, found in sorted(json.loads(record.read_text(encoding="utf-8")).items())]
 
 
-def _row(name: str, found: Mapping | None) -> Row:
+def on_gpu(gpu: Path = GPU) -> dict[str, str]:
+    """By model_type, and of RWKV's kernels under KERNELS: whether it ran, on which card and when. Nothing of what was not tried."""
+    if not gpu.is_file():
+        return {}
+    found = json.loads(gpu.read_text(encoding="utf-8"))
+    where = f"{found['card']}, {found['date']}"
+    return {name: f"run on {where}" if passed else f"failed on {where}" for name, passed in found["families"].items()}
+
+
+def gpu_sentence(gpu: Path = GPU) -> str:
+    """What README says of all families together."""
+    ran, known = on_gpu(gpu), [row.model_type for row in rows(gpu=gpu)]
+    passed: dict[str, list[str]] = {}
+    for name in [*known, KERNELS]:
+        passed.setdefault(ran.get(name, NOT_RUN), []).append(name)
+    if [*passed] == [NOT_RUN]:
+        return f"Every family, and RWKV on {KERNELS}: {NOT_RUN} (`make gpu` does it)."
+    most = max(passed, key=lambda said: len(passed[said]))
+    others = [f"{', '.join(names)}: {said}" for said, names in passed.items() if said != most]
+    return "; ".join([f"{'Other families' if others else 'All families'}: {most}", *others]) + "."
+
+
+def _row(name: str, found: Mapping | None, gpu: str) -> Row:
     if not found:
-        return Row(name)
+        return Row(name, gpu=gpu)
     said = {ability: found["shows"].get(ability, 0) for ability in ABILITIES}  # number of tests, or why not
     return Row(
         name,
@@ -47,15 +74,16 @@ def _row(name: str, found: Mapping | None) -> Row:
         found["checkpoint"] or UNKNOWN,
         f"{found['version']}, {found['date']}",
         tuple(f"{ability}: {n}" for ability, n in said.items() if isinstance(n, str)),
+        gpu,
     )
 
 
 def cells(row: Row) -> list[str]:
     """As HEADER names them."""
-    return [row.model_type, ", ".join(row.variants) or UNKNOWN, *row.cells.values(), row.against, row.checkpoint, row.recorded]
+    return [row.model_type, ", ".join(row.variants) or UNKNOWN, *row.cells.values(), row.against, row.checkpoint, row.recorded, row.gpu]
 
 
-HEADER = ("model_type", "variants", *ABILITIES, "equal to", "published keys", "recorded")
+HEADER = ("model_type", "variants", *ABILITIES, "equal to", "published keys", "recorded", "GPU")
 
 
 def page(found: Sequence[Row]) -> str:
@@ -76,6 +104,7 @@ def page(found: Sequence[Row]) -> str:
             f"- {UNKNOWN}: not recorded",
             "- *equal to*: what computes the same numbers, and is not part of the project",
             "- *published keys*: a checkpoint whose list of keys, shapes and number of parameters are in the tests",
+            f"- *GPU*: in fp32 and bf16, by `make gpu`. RWKV on flash-linear-attention's kernels: {on_gpu().get(KERNELS, NOT_RUN)}",
             *(["", "Where a cell says no:", "", *why] if why else []),
             "",
         ]

@@ -30,6 +30,7 @@ REQUIREMENTS = requirements(
 )
 BARE = ("torch", "transformers", "safetensors", "numpy")  # all that a bare GPU machine has, with what these require
 RUNS_BARE = [*ROOT.glob("adapters/**/*.py"), *ROOT.glob("analysis/engine/*.py")]
+PROOF = [path for path in ROOT.glob("tests/gpu/*.py") if not path.name.startswith("test_")]  # `make gpu`, on such a machine
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 
 
@@ -88,7 +89,7 @@ def test_bare_machine_imports_adapters_and_sweep():
     missing = [m for m, owners in packages_distributions().items() if m not in ours and not has & set(map(canonicalize_name, owners))]
     assert {"pandas", "scipy", "seaborn", "papermill"} <= set(missing)
     hide = f"import sys, importlib; sys.modules.update(dict.fromkeys({missing}))"  # None in there: not found
-    code = f"{hide}\nfor name in {modules(RUNS_BARE)}: importlib.import_module(name)"
+    code = f"{hide}\nfor name in {modules([*RUNS_BARE, *PROOF])}: importlib.import_module(name)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

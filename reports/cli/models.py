@@ -9,7 +9,7 @@ import typer
 
 from adapters.catalogue import titles
 from adapters.plugins import installed
-from adapters.supported import ABILITIES, rows
+from adapters.supported import ABILITIES, gpu_sentence, rows
 from reports.cli.options import AsJson
 
 Supported = Annotated[bool, typer.Option("--supported", help="Which model_types are supported, and what of each is verified.")]
@@ -39,6 +39,7 @@ def models(supported: Supported = False, as_json: AsJson = False) -> None:
         table.add_row(row.model_type, *row.cells.values(), row.against)
     console.print(table)
     console.print("By model_type of config.json. A cell is filled by tests that passed; variants and checkpoints: --json, docs/models.md.")
+    console.print(gpu_sentence())
     for row in rows():
         for reason in row.reasons:
             console.print(f"{row.model_type}, {reason}")

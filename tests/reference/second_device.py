@@ -62,6 +62,17 @@ class Card:
             raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {storage.nbytes()} bytes, {self.free} were free.")
 
 
+class Generator(torch.Generator):
+    """Says where it is; its numbers are the CPU's."""
+
+    where: torch.device
+
+    def __new__(cls, device: Any = "cpu") -> Generator:
+        made = super().__new__(cls)
+        made.where = _device(device) or CPU
+        return made
+
+
 class SecondDevice(TorchFunctionMode):
     def __init__(self, card: Card) -> None:
         super().__init__()
@@ -136,7 +147,7 @@ class SecondDevice(TorchFunctionMode):
         if (where.index or 0) >= self.card.count:
             raise RuntimeError("CUDA error: invalid device ordinal")
         generator = kwargs.get("generator")
-        if generator is not None and generator.device.type != "cuda":
+        if generator is not None and getattr(generator, "where", CPU).type != "cuda":
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
 
 
@@ -277,6 +288,7 @@ def second_device(free: int = 80 << 30, *, count: int = 1, shapes: bool = False)
         for name, value in told.items():
             stack.enter_context(patch.object(torch.cuda, name, value))
         stack.enter_context(patch.object(torch, "load", load))
+        stack.enter_context(patch.object(torch, "Generator", Generator))
         stack.enter_context(patch.object(threading.Thread, "run", run_in_mode))
         stack.enter_context(SecondDevice(card))
         yield card

@@ -36,6 +36,7 @@ MADE: dict[str, Callable[[], torch.Tensor]] = {
     "a row": lambda: next(iter(card(2, 3))),
     "of a module": lambda: torch.nn.Linear(2, 2).to("cuda")(card(2)),
     "overwritten from the CPU": lambda: card(3).copy_(torch.zeros(3)),
+    "of a generator": lambda: torch.rand(2, device="cuda", generator=torch.Generator("cuda").manual_seed(0)),
     "a gradient": lambda: torch.autograd.grad((w := card(2).requires_grad_()).sum(), w)[0],
 }
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {

@@ -1,0 +1,67 @@
+"""RWKV with the kernels of flash-linear-attention, where they are installed, and without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from adapters import BlockModel
+from adapters.families.rwkv import wkv
+from adapters.families.rwkv.model import build
+from tests.gpu.timing import best
+from tests.reference.rwkv_checkpoints import VERSIONS, random_checkpoint
+from tests.reference.sizes import Unnamed
+
+WITH_KERNELS = ("5", "6", "7")  # versions that flash-linear-attention has kernels for
+SIZES = {"blocks": 24, "heads": 16, "head_size": 64, "vocab": 65536, "rank": 64}  # about 0.4 billion parameters
+TINY = {"blocks": 2, "heads": 2, "head_size": 8, "vocab": 61}
+
+
+def installed() -> dict[str, str]:
+    try:
+        return {"flash-linear-attention": version("flash-linear-attention")} if find_spec("fla") else {}
+    except PackageNotFoundError:
+        return {"flash-linear-attention": "of unknown version"}
+
+
+def kernels(name: str, device: torch.device) -> bool:
+    """Whether `rwkv-N` is computed by kernels that are installed."""
+    return device.type == "cuda" and bool(installed()) and name.removeprefix("rwkv-").startswith(WITH_KERNELS)
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    with patch.object(wkv, "_imported", lambda module: None):
+        yield
+
+
+def section(device: torch.device, tiny: bool, end: float) -> list[dict[str, Any]]:
+    """Tokens a second of plain passes, in fp32 and bf16; kernels take fp32 alone."""
+    found = []
+    documents, window = (2, 16) if tiny else (8, 512)
+    for version_ in VERSIONS[-2:] if tiny else VERSIONS:
+        for dtype in (torch.float32, torch.bfloat16):
+            model = random_model(version_, device, dtype, TINY if tiny else SIZES)
+            ids = torch.randint(model.spec.vocab_size, (documents, window)).to(device)
+            for used in [True, False] if kernels(version_, device) and dtype == torch.float32 else [False]:
+                if time.monotonic() > end:
+                    return found
+                with nullcontext() if used else without_kernels():
+                    seconds = best(partial(model.stream, ids), device)
+                said = {"version": version_, "dtype": str(dtype).removeprefix("torch."), "kernels": used}
+                found.append(said | {"tokens_per_second": ids.numel() / seconds})
+    return found
+
+
+def random_model(version_: str, device: torch.device, dtype: torch.dtype, sizes: dict[str, int]) -> BlockModel:
+    made = random_checkpoint(version_, device=device.type, **sizes)
+    return build({}, Unnamed(Path("random"), {k: tuple(t.shape) for k, t in made.items()}, made.__getitem__, device, dtype), "random")
