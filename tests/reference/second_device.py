@@ -98,6 +98,8 @@ class SecondDevice(TorchFunctionMode):
             self._require(where, kwargs)
         if where.type == "cuda" and kwargs.get("device") is not None:
             kwargs["device"] = META if self.card.shapes else CPU
+        if func is T.__setitem__ and isinstance(args[2], Tensor) and args[2].is_meta and not args[0].is_meta:
+            return None
         if any(t.is_meta for t in inputs) and func not in (T.__getitem__, T.__setitem__):  # which take masks and places as numbers
             args, kwargs = _shapes((args, kwargs))
         out = func(*args, **kwargs)
@@ -137,6 +139,9 @@ class SecondDevice(TorchFunctionMode):
         if where.type == "cuda":
             self._require(where, {})
         real = (META if self.card.shapes and x.is_floating_point() else CPU) if where.type == "cuda" else where
+        if x.is_meta and real is not META:
+            x, mine = torch.zeros(x.shape, dtype=x.dtype), place(x)  # what comes back of shapes is zero
+            _set(x, mine)
         out = T.to(x, real, *like, *rest, **kwargs)
         if where != place(x) and out.untyped_storage()._cdata == x.untyped_storage()._cdata:
             out = out.clone()
@@ -242,7 +247,7 @@ def _result_of(func: Callable, args: tuple, inputs: list[Tensor]) -> torch.devic
 def second_device(free: int = 80 << 30, *, count: int = 1, shapes: bool = False) -> Iterator[Card]:
     """A machine with `count` cards, of whose memory `free` bytes are free as long as nothing is on them.
 
-    With `shapes` its floats are shapes alone: models of any size fit into this process, and their plans can be seen.
+    With `shapes` its floats are shapes alone: models of any size fit into this process, and what they take can be seen.
     """
     card, load_file = Card(free, count, shapes), torch.load
 

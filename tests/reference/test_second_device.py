@@ -100,6 +100,7 @@ def test_shapes_alone_are_held_as_well() -> None:
     with second_device(free=1 << 40, shapes=True) as found:
         x = torch.randn(1 << 15, 1 << 15, device="cuda") @ card(1 << 15, 1)
         assert x.device == CUDA
+        assert x.sum(1).cpu().tolist() == [0.0] * (1 << 15)
         assert found.peak > 1 << 32
 
 

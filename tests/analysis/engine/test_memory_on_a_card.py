@@ -11,11 +11,9 @@ from torch import Tensor
 from adapters import BlockModel, load
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
-from analysis.engine.prompts import Prompts
 from analysis.engine.row_budget import Prompt, rows_within
-from analysis.engine.sweep import Executor, Windows, documents_per_batch, room, streams_within
-from analysis.engine.tree import Tree
-from analysis.tasks.likelihoods import _stream_bytes, batches, call_bytes, likelihoods
+from analysis.engine.sweep import documents_per_batch, sweep
+from analysis.tasks.likelihoods import batches, likelihoods
 from analysis.tasks.requests import Request
 from tests.reference.second_device import second_device
 from tests.reference.sizes import LLAMA_2_7B, LLAMA_3_1B, llama
@@ -26,44 +24,34 @@ CARDS = [pytest.param("7B", 80, marks=pytest.mark.long), ("1B", 80)]  # a model 
 WINDOW = 512
 
 
-class Nothing:
-    def add(self, ablations: Sequence[int], xs: Sequence[Tensor]) -> None:
-        xs.clear()  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("kind", ["blocks", pytest.param("heads", marks=pytest.mark.long)])
 @pytest.mark.parametrize(("size", "gb"), CARDS)
-def test_a_sweep_is_planned_and_fits(size: str, gb: int, kind: str) -> None:
+def test_a_sweep_fits(size: str, gb: int, kind: str) -> None:
     with second_device(free=gb * GB, shapes=True) as card:
         model = llama(SIZES[size], "cuda", torch.bfloat16)
         work = plan(model.spec, single_ablations(model.spec, [kind]))
         documents = documents_per_batch(model, work, WINDOW)
-        limit = streams_within(None, model, work, documents, WINDOW)
-        ids = torch.zeros(documents, WINDOW, dtype=torch.long, device="cuda")
-        lengths = torch.full((documents,), WINDOW, device="cuda")
-        Executor(work, Windows(model, ids, lengths), Nothing(), limit, lambda n: None).run()
+        sums = sweep(model, work, torch.zeros(documents, WINDOW, dtype=torch.long))
+        assert sums["kl"].shape == (len(work.ablations), documents)
         assert card.peak <= gb * GB
 
 
 @pytest.mark.parametrize(("size", "gb"), CARDS)
-def test_tasks_are_planned_and_fit(size: str, gb: int) -> None:
-    """Four options behind each question, and five examples that all questions share."""
+def test_tasks_fit(size: str, gb: int) -> None:
+    """Four options behind each question, and examples that all questions share."""
     with second_device(free=gb * GB, shapes=True) as card:
         model = llama(SIZES[size], "cuda", torch.bfloat16)
         work = plan(model.spec, single_ablations(model.spec, ["blocks"]))
         shared = tuple(range(600))
         documents = [[Request((*shared, *range(n, n + 90)), (option, 7)) for option in range(4)] for n in range(40)]
         part = next(batches(model, work, documents))
-        tree = Tree()
-        for request in [request for document in documents[part] for request in document]:
-            tree.add(request.inputs(model.spec.max_len))
-        limit = room(None, model, work.minimum, _stream_bytes(model) * len(tree), call_bytes(model, work), "a tree")
-        Executor(work, Prompts(model, tree, work.branches), Nothing(), limit, lambda n: None).run()
+        requests = [request for document in documents[part] for request in document]
+        assert likelihoods(model, work, requests).nats.shape == (len(work.ablations), len(requests))
         assert card.peak <= gb * GB
 
 
 @pytest.mark.parametrize(("size", "gb"), CARDS)
-def test_texts_are_planned_and_fit(size: str, gb: int) -> None:
+def test_texts_are_planned(size: str, gb: int) -> None:
     with second_device(free=gb * GB, shapes=True):
         model = llama(SIZES[size], "cuda", torch.bfloat16)
         together, rows = rows_within(None, model, 33, [Prompt(tuple(range(600)), 128)] * 8, 0)
@@ -72,7 +60,7 @@ def test_texts_are_planned_and_fit(size: str, gb: int) -> None:
 
 @pytest.mark.parametrize("gb", [80])
 @pytest.mark.parametrize("name", ["zoo-llama-0", "zoo-baichuan-0", "zoo-rwkv5-0", "zoo-rwkv7-0"])
-def test_likelihoods_of_small_models_run_on_any_card(name: str, gb: int) -> None:
+def test_tasks_of_small_models_run(name: str, gb: int) -> None:
     requests = [Request((1, 2, 3), (4, n)) for n in range(3)]
     with second_device(free=gb * GB):
         nats = found(load(name, dtype="float32"), requests)
