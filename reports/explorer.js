@@ -198,7 +198,7 @@ function map(known, toggle) {
   const points = [...parts].sort((a, b) => row(a) - row(b) || place(a)[0] - place(b)[0]).map((part) => {
     const one = known.measured.get(part)?.[0];
     const [x, y] = [left + place(part)[0] * CELL, top + row(part) * CELL];
-    const colour = !one ? "none" : one.significant === false ? "#d6d6d6" : shade(bend(one.value) / most);
+    const colour = !one ? "transparent" : one.significant === false ? "#d6d6d6" : shade(bend(one.value) / most);
     shown.set(part, draw("rect", { x: x + 1, y: y + 1, width: CELL - 2, height: CELL - 2, fill: colour, class: "cell", "data-part": part }));
     const said = one ? `${one.said}${one.significant === false ? ", not significant" : ""}` : "not measured alone";
     return [x + CELL / 2, y + CELL / 2, `without ${part}: ${said}`, part];

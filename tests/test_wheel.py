@@ -55,7 +55,7 @@ def test_wheel_holds_what_the_commands_need_and_no_output(wheel: Path) -> None:
     assert {"adapters", "analysis", "notebooks", "reports"} <= tops <= {"adapters", "analysis", "notebooks", "reports", "strata.py"}
     for folder, pattern in (("adapters/zoo", "*.safetensors"), ("analysis/tasks/own", "*.yaml"), ("notebooks", "*.ipynb")):
         assert {str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob(pattern)} <= set(names)
-    assert {"reports/template.typ", "reports/template.html", "reports/style.css"} <= set(names)
+    assert {"reports/template.typ", "reports/template.html", "reports/style.css", "reports/page.js", "reports/explorer.js"} <= set(names)
     assert not [name for name in names if name.startswith(("reports/out", "reports/gallery", "tests"))]
 
 

@@ -236,4 +236,5 @@ def _heads(model: BlockModel, config: RunConfig) -> tuple[Singles | None, str]:
     most = config.budget.seconds
     if most is not None and seconds > most and not singles.planned:
         return None, f"skipped, about {minutes(seconds)} on this machine: use the full budget"
-    return Singles(effects_of(singles, config.progress, HEADS).table, singles.text), ""
+    effects = effects_of(singles, config.progress, HEADS)
+    return Singles(effects.table, singles.text, effects.caption), ""

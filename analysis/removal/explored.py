@@ -57,10 +57,11 @@ class Explored:
 
 
 class Singles(NamedTuple):
-    """The tidy table of single removals, and its text."""
+    """The tidy table of single removals, its text, and how it was estimated, where not from this text alone (a sentence)."""
 
     table: pd.DataFrame
     text: Text
+    note: str = ""
 
 
 class Paths(NamedTuple):
@@ -129,7 +130,8 @@ def _of_singles(singles: Singles, parts: Mapping[str, float]) -> Reading:
         for out, *ends in rises[["ablation", "value", "ci_low", "ci_high"]].itertuples(index=False)
     ]
     n = int(rises["n_documents"].min())
-    return Reading(read(singles.text, "held-out", n), n, tuple(sets))
+    said = read(singles.text, "held-out", n)
+    return Reading(f"{said}. {singles.note.rstrip('.')}" if singles.note else said, n, tuple(sets))
 
 
 def _of_paths(paths: Paths) -> Reading:

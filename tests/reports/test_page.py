@@ -95,6 +95,8 @@ def opened(chromium, page_file: Path):
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
         page.goto(page_file.as_uri())
+        if options.get("java_script_enabled", True):
+            page.locator(".explorer .mark").first.wait_for(state="attached")  # figures are drawn once their width is known
         return page
 
     yield open_
@@ -161,7 +163,7 @@ def test_a_figure_enlarges(opened) -> None:
     page.locator("dialog .picture").press("ArrowRight")
     assert "block 0: 0.250" in page.locator("dialog .tip").inner_text()
     page.get_by_role("button", name="Close").click()
-    assert page.locator("dialog").count() == 0
+    page.locator("dialog").wait_for(state="detached")
 
 
 def test_contents_say_where_the_reader_is(opened) -> None:
