@@ -18,7 +18,7 @@ LAYOUT = replace(
 
 
 def _norms_of_heads(cfg: Config) -> dict[str, tuple[int, int]]:
-    head_dim = cfg.hidden_size // cfg.num_attention_heads
+    head_dim = getattr(cfg, "head_dim", None) or cfg.hidden_size // cfg.num_attention_heads
     return {"q_norms": (cfg.num_attention_heads, head_dim), "k_norms": (cfg.num_key_value_heads, head_dim)} if cfg.use_qk_norm else {}
 
 

@@ -122,12 +122,12 @@ def _held(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> b
     """Whether transformers makes weights of these shapes of a config.json; it knows no block by its number here."""
     from transformers import AutoModelForCausalLM
 
-    if (stock := stock_config(config)) is None:
-        return False
     try:
+        if (stock := stock_config(config)) is None:
+            return False
         with torch.device("meta"):
             theirs = AutoModelForCausalLM.from_config(stock, trust_remote_code=False).state_dict()
-    except Exception:  # whatever a model raises of sizes that it does not expect
+    except Exception:  # whatever a configuration or a model raises of sizes that it does not expect
         return False
     return all(key in theirs and tuple(theirs[key].shape) == shape for key, shape in shapes.items())
 
