@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,9 @@ from adapters.errors import StrataError
 from adapters.means import NO_MEANS, Means
 from adapters.specs import BlockSpec, ModelSpec
 from adapters.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from adapters.checkpoints.streamed import WeightReader
 
 
 class Past(Protocol):
@@ -171,6 +174,7 @@ class BlockModel(ABC):
     alters: tuple[str, ...] = ()  # settings of its files that change even the likeliest text
     origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
     ancestors: tuple[Ancestor, ...] = ()  # models that its files were pruned from, nearest first
+    reader: WeightReader | None = None  # of weights that are read whenever they are used; None: they are held
     stand_in_for: str = ""  # a type of device: this has shapes alone, and reads what a model there has scored
 
     @abstractmethod

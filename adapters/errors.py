@@ -20,9 +20,17 @@ HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters that are not seen
 
 CAUSES = (  # types of foreign errors, a part of what they say (any of it where there is none), the cause in words
     ((RecursionError,), "", "it is nested too deeply for a file of a model: download it again"),
-    ((MemoryError,), "", "there is not enough memory for it: use a smaller model, or `dtype` bfloat16"),
-    ((RuntimeError,), "out of memory", "there is not enough memory for it: use a smaller model, or `dtype` bfloat16"),
-    ((RuntimeError,), "not enough memory", "there is not enough memory for it: use a smaller model, or `dtype` bfloat16"),
+    ((MemoryError,), "", "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or use a smaller model"),
+    (
+        (RuntimeError,),
+        "out of memory",
+        "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or use a smaller model",
+    ),
+    (
+        (RuntimeError,),
+        "not enough memory",
+        "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or use a smaller model",
+    ),
     ((PermissionError,), "", "its files may not be read: change their permissions"),
 )
 

@@ -18,6 +18,7 @@ from adapters.checkpoints.gguf.header import name_of
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.lineage import read_ancestors
 from adapters.checkpoints.quantised import as_floats, config_of
+from adapters.checkpoints.streamed import WeightReader, is_streamed
 from adapters.embedded import EmbeddedTokenizer
 from adapters.endings import endings
 from adapters.errors import StrataError, foreign, one_line, unknown, visible
@@ -106,13 +107,14 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
+    weights: str = "auto",
 ) -> BlockModel:
     """Loads a model and checks it on four tokens.
 
     `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth, .bin or .safetensors file, or a hub id
     (with `revision`). Native RWKV weights need no config.json. Quantised weights become floats (adapters/checkpoints/quantised.py).
-    `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU.
-    Raises StrataError, with what was found and how to fix it, whatever the files hold.
+    `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU. `weights` are resident,
+    streamed (read from their files block by block) or auto: what fits. Raises StrataError with what was found and how to fix it.
     """
     where, width = device_of(str(device)), str(dtype).removeprefix("torch.")
     if width not in ("auto", *DTYPES):
@@ -120,7 +122,7 @@ def load(
     if family not in ("auto", *FAMILIES):
         raise unknown("family", family, FAMILIES)
     with foreign(str(source)):
-        model = _read(*locate(str(source), revision), family, where, width)
+        model = _read(*locate(str(source), revision), family, where, width, weights)
     model.origin = (str(source), revision)
     return model
 
@@ -132,7 +134,7 @@ def load_shapes(source: str | Path, *, of: str, dtype: str, revision: str | None
     return model
 
 
-def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) -> BlockModel:
+def _read(name: str, path: Path, family: str, device: torch.device, dtype: str, weights: str) -> BlockModel:
     folder = path if path.is_dir() else path.parent
     store = open_store(path)
     config = _config(folder, store)
@@ -141,7 +143,9 @@ def _read(name: str, path: Path, family: str, device: torch.device, dtype: str) 
         config.pop("quantization_config", None)
     chosen = _family(config, name, store) if family == "auto" else family
     store.device, store.dtype = device, _dtype(dtype, device, config)
+    reader = WeightReader(store, name) if is_streamed(weights, store, name) else None
     model = FAMILIES[chosen].adapter.build(config, store, name)
+    model.reader = reader
     model.ancestors = read_ancestors(folder, model.spec.source_hash, len(model.blocks))
     model.spec = replace(model.spec, quantised=store.quantised, kept=model.ancestors[-1].kept if model.ancestors else ())
     if tokenizer := model.tokenizer or find_tokenizer(folder):
@@ -156,7 +160,7 @@ def self_check(model: BlockModel) -> None:
     """Four tokens through the model: finite, of the right shape, and the past does not depend on the future."""
     ids = torch.arange(4, device=model.device)[None] % model.spec.vocab_size
     changed = torch.cat([ids[:, :3], ids[:, :1]], 1)
-    a, b = model.run(ids), model.run(changed)
+    a, b = model.run(torch.cat([ids, changed])).split(1)
     if a.device.type == "meta":
         return
     if not torch.isfinite(a).all():

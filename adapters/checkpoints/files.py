@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -29,6 +29,11 @@ WRAPPED = {  # parts of keys that no model has -> what they say about the file
     "_fsdp_wrapped_module": "its keys hold _fsdp_wrapped_module., which FSDP adds: save a full state dict",
     "module": "its keys begin with module., which DistributedDataParallel adds: save the state dict of model.module",
 }
+SAFE_DTYPES = {  # of safetensors
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool, "U8": torch.uint8,
+    "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64, "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
 NESTED = ("state_dict", "model", "module", "model_state_dict")  # where training checkpoints hold the weights
 
 
@@ -38,6 +43,22 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     nbytes: int
     read: Callable[[], Tensor]
+
+
+class Place(NamedTuple):
+    """Where the bytes of a tensor stand."""
+
+    path: Path
+    offset: int
+    nbytes: int
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    stride: tuple[int, ...] | None = None  # None: without gaps
+
+    def tensor(self, buffer: Tensor) -> Tensor:
+        """Of its bytes."""
+        flat = buffer.view(self.dtype)
+        return flat.reshape(self.shape) if self.stride is None else flat.as_strided(self.shape, self.stride)
 
 
 def open_store(path: Path) -> Store:
@@ -131,6 +152,36 @@ def _safetensors(path: Path) -> dict[str, Entry]:
         return {key: Entry(shapes[key], end - start, partial(handle.get_tensor, key)) for key, (start, end) in ends.items()}
     except Exception as error:
         raise _unreadable(path, f"is truncated or corrupt ({one_line(error)}); download it again") from error
+
+
+def places(path: Path) -> dict[str, Place]:
+    """Of every tensor of a file that `open_store` has opened. Raises StrataError where there are none that can be read alone."""
+    if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        header.pop("__metadata__", None)
+        return {
+            key: Place(path, 8 + size + found["data_offsets"][0], found["data_offsets"][1] - found["data_offsets"][0],
+                       SAFE_DTYPES[found["dtype"]], tuple(found["shape"]))
+            for key, found in header.items()
+        }  # fmt: skip
+    if not zipfile.is_zipfile(path):
+        raise StrataError(f"{path} is of torch before version 1.6, whose weights cannot be streamed: save it as safetensors")
+    from torch._subclasses.fake_tensor import FakeTensorMode  # takes a second
+
+    with FakeTensorMode():
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: _place(path, t) for key, t in tensors.items()}
+
+
+def _place(path: Path, tensor: Tensor) -> Place:
+    """Of a tensor without numbers, which a file was read as: from its first number to its last."""
+    numbers = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
+    storage: Any = tensor.untyped_storage()  # which torch leaves a note of its place with
+    offset = storage._checkpoint_offset + int(tensor.storage_offset()) * tensor.itemsize
+    stride = None if tensor.is_contiguous() else tensor.stride()
+    return Place(path, offset, numbers * tensor.itemsize, tensor.dtype, tuple(tensor.shape), stride)
 
 
 def _pickled(path: Path) -> dict[str, Entry]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +45,17 @@ class Slot:
 Shapes = Mapping[str, tuple[int, ...]]  # by role
 
 
+class Loader(NamedTuple):
+    """The weights of one block, before they are read."""
+
+    shapes: Shapes
+    take: Callable[[], dict[str, Tensor]]
+
+
+def at_once(loaders: Sequence[Loader]) -> list[dict[str, Tensor]]:
+    return [loader.take() for loader in loaders]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """One checkpoint format as tables from roles to slots."""
@@ -67,7 +80,8 @@ class Layout:
     def read(self, store: Store, model: Shapes, blocks: Sequence[Shapes]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Weights by role, of the model and of each block, when the checkpoint holds exactly the given roles and shapes.
 
-        Raises StrataError on a missing key, an unknown key and a wrong shape, before any tensor is read.
+        Those of blocks are read when the store's `tables` says so. Raises StrataError on a missing key, an unknown key and a wrong
+        shape, before any tensor is read.
         """
         slots = [self._slots(store, self.model, model, 0), *(self._slots(store, self.block, b, i) for i, b in enumerate(blocks))]
         wanted = [(slot, shapes[role]) for table, shapes in zip(slots, (model, *blocks), strict=True) for role, slot in table.items()]
@@ -78,7 +92,9 @@ class Layout:
                 f"{store.path} holds weights that its configuration does not explain: {_some(extra)}; "
                 f"either the model has parts that are not supported, or config.json belongs to another model ({len(blocks)} blocks)"
             )
-        return store.take(slots[0], model, self.groups), [store.take(t, b, self.groups) for t, b in zip(slots[1:], blocks, strict=True)]
+        loaders = [Loader(b, partial(store.take, t, b, self.groups)) for t, b in zip(slots[1:], blocks, strict=True)]
+        tables = store.tables(loaders)
+        return store.take(slots[0], model, self.groups), tables
 
     def _slots(self, store: Store, table: Mapping[str, Slot], shapes: Shapes, i: int) -> dict[str, Slot]:
         slots = {}
@@ -117,19 +133,24 @@ class Store:
     quantised: str = ""  # how the file holds its weights, see ModelSpec
     files: tuple[Path, ...] = ()  # that it was opened from
     sizes: Mapping[str, int] = field(default_factory=dict)  # bytes of the tensors, where they are known without reading them
+    tables: Callable[[Sequence[Loader]], list[dict[str, Tensor]]] = at_once  # how weights of blocks are held
 
     def take(self, slots: Mapping[str, Slot], shapes: Shapes, groups: int = 1) -> dict[str, Tensor]:
         """Tensors by role on the device, in the dtype. Raises StrataError on a tensor of no floating-point type."""
         out = {}
+        fused: dict[str, Tensor] = {}  # what several roles are in is read once
         for role, slot in slots.items():
-            pieces = [self._floats(key) for key in slot.keys(0, shapes[role][0])]
+            pieces = [fused[key] if key in fused else self._floats(key) for key in slot.keys(0, shapes[role][0])]
+            if slot.fused:
+                fused[slot.key] = pieces[0]
             tensor = torch.stack(pieces) if slot.in_rows else pieces[0]
             tensor = tensor.mT if slot.transposed else tensor
             if slot.fused:
                 rows = [shapes[other][0] for other in slot.fused]
                 tensor = _parted(tensor, rows, groups if slot.grouped else 1)[slot.fused.index(role)]
             dtype = torch.promote_types(self.dtype, torch.float32) if slot.exact else self.dtype
-            out[role] = tensor.reshape(shapes[role]).to(self.device, dtype, copy=True).contiguous()
+            tensor = tensor.to(self.device)  # as it is: what has to be turned or rounded is so over there
+            out[role] = tensor.reshape(shapes[role]).to(dtype, copy=True).contiguous()
         return out
 
     def _floats(self, key: str) -> Tensor:

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
+from adapters.memory import free
 from adapters.tokenizers import SPECIAL_TOKENS, Tokenizer
 from analysis.data.documents import Window, require_disjoint, sampled
 from analysis.data.hashes import content_hash
 from analysis.data.reading import Reading
 from analysis.data.sources import first_documents
 
+FEW = 8  # documents
+STREAMED = 8192  # tokens
 PROBE = "The naïve cats, 3 of 12, ate 东西.\n\n"  # tokenizers that differ are told apart by what they make of it
 
 
@@ -117,7 +120,21 @@ def encode(windows: Sequence[Window], tokenizer: Tokenizer) -> Batch:
     )
 
 
-def batches(windows: Sequence[Window], model: BlockModel, size: int = 8) -> Iterator[Batch]:
-    """The windows as token batches of `size` documents."""
+def batches(windows: Sequence[Window], model: BlockModel, size: int | None = None) -> Iterator[Batch]:
+    """The windows as token batches of `size` documents, `at_once` where nothing is said."""
+    if size is None and windows:
+        longest = max(windows, key=lambda window: len(window.text))
+        size = at_once(model, len(tokenizer_of(model).encode(longest.text).ids) + 1)
+    size = size or FEW
     for first in range(0, len(windows), size):
         yield encode(windows[first : first + size], tokenizer_of(model))
+
+
+def at_once(model: BlockModel, time: int) -> int:
+    """Documents of `time` tokens that a plain pass reads: a few, or where weights are streamed as many as reading them is worth;
+
+    fewer where what a block makes of them, and what enters every block, take more than an eighth of what is free.
+    """
+    inside, outside = 3 * max(block.d_ffn for block in model.spec.blocks), (8 + len(model.blocks)) * model.spec.d_model
+    fitting = free(model.device) // 8 // ((inside + outside) * model.dtype.itemsize * time)
+    return max(1, min(FEW if model.reader is None else STREAMED // time, fitting))

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from adapters.base import Edge, Past
+from adapters.action import KEEP
+from adapters.base import BlockModel, Edge, Past
 from adapters.specs import BlockSpec
 from analysis.engine.plan import Stream
 
 Row = tuple[int, int]  # ablation and prompt, by number
 Runs = dict[str, list[Stream]]  # by part, mixer or ffn: whom each run of it is for
+Kept = list[tuple[int, int]]  # bytes that each block keeps of a row beside its tokens, and of each token
+_MEASURED: WeakKeyDictionary[BlockModel, Kept] = WeakKeyDictionary()
+
+
+def past_of_blocks(model: BlockModel) -> Kept:
+    """Measured once, on one block of each shape."""
+    if model not in _MEASURED:
+        specs = [block.spec for block in model.blocks]
+        of_spec = {spec: [_kept(model, specs.index(spec), n) for n in (1, 2)] for spec in dict.fromkeys(specs)}
+        _MEASURED[model] = [(2 * one - two, two - one) for one, two in (of_spec[spec] for spec in specs)]
+    return _MEASURED[model]
+
+
+@torch.inference_mode()
+def _kept(model: BlockModel, i: int, n: int) -> int:
+    """Of a row of `n` tokens in block `i`."""
+    x, ctx = model.begin(torch.zeros(1, n, dtype=torch.long, device=model.device))
+    pasts: list[Any] = [past for past in model.advance(i, x, ctx, [(0, KEEP)]).past if past is not None]
+    return sum(t.nbytes for past in pasts for field in fields(past) if isinstance(t := getattr(past, field.name), Tensor))
 
 
 def runs(spec: BlockSpec, edges: Sequence[Edge], owners: Sequence[Stream]) -> Runs:

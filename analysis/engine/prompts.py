@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from adapters.base import BlockModel, BlockPast, Context, Edge, Past
-from analysis.engine.pasts import Pasts, Runs, runs
+from analysis.engine.pasts import Pasts, Runs, past_of_blocks, runs
+from analysis.engine.pieces import Pieces, pieces_of
 from analysis.engine.plan import Stream
-from analysis.engine.sweep import call_tokens
-from analysis.engine.text_scores import of_device
+from analysis.engine.sweep import inner_bytes
 from analysis.engine.tree import Segment, Tree, ends
 
 STREAMS = 16  # that share a call at most: segments are short, and a call should have tokens enough
-PAST_BYTES = {"cpu": 64 << 20, "cuda": 4 << 30}  # of one call of one block
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Step:
 
     nodes: Tensor  # (D, T)
     parents: Tensor | None  # (D,) their parents' places in the step before; None for roots
+    end: int  # tokens of the longest path up to here
     ctx: Context
     children: list[Step]
     ends: list[tuple[int, int]]  # which of them end a prompt, and its number
@@ -51,13 +51,18 @@ NOTHING = Memory()
 class Prompts:
     """Reads a tree; a stream is (nodes, d), without padding."""
 
-    def __init__(self, model: BlockModel, tree: Tree, branches: int = 1, memory: Memory = NOTHING) -> None:
-        self.model, self.tree, self.memory = model, tree, memory
+    def __init__(self, model: BlockModel, tree: Tree, branches: int = 1, memory: Memory = NOTHING, pieces: Pieces | None = None) -> None:
+        self.model, self.tree, self.memory, self.pieces = model, tree, memory, pieces or pieces_of(model.device)
         roots = tree.segments(memory.ends)
-        row = _past_bytes(model, memory.start + max(ends(roots)))
-        self.edges = max(branches, min(STREAMS, of_device(PAST_BYTES, model.device) // row), 1)
+        self._past = [max(kept) for kept in zip(*past_of_blocks(model), strict=True)]  # beside the tokens of a row, and of each
+        self.edges = max(branches, min(STREAMS, self.pieces.past // self._past_bytes(memory.start + max(ends(roots)))), 1)
         self._start = torch.empty(len(tree), model.spec.d_model, dtype=model.stream_dtype, device=model.device)
         self.steps = self._steps([(segment, None) for segment in roots])
+
+    def _past_bytes(self, tokens: int) -> int:
+        """Of one row of one block."""
+        fixed, each = self._past
+        return max(1, fixed + tokens * each)
 
     def _steps(self, segments: list[tuple[Segment, int | None]]) -> list[Step]:
         """Groups of segments of equal length, in calls of a bounded number of tokens and of bytes of past."""
@@ -65,8 +70,8 @@ class Prompts:
         for time, group in groupby(sorted(segments, key=lambda s: (len(s[0].nodes), s[0].start)), key=lambda s: len(s[0].nodes)):
             found = list(group)
             longest = self.memory.start + max(segment.start for segment, _ in found) + time
-            by_past = of_device(PAST_BYTES, self.model.device) // (self.edges * _past_bytes(self.model, longest))
-            size = max(1, min(call_tokens(self.model.device) // (self.edges * time), by_past))
+            by_past = self.pieces.past // (self.edges * self._past_bytes(longest))
+            size = max(1, min(self.pieces.tokens // (self.edges * time), by_past))
             steps += [self._step(found[first : first + size]) for first in range(0, len(found), size)]
         return steps
 
@@ -79,7 +84,21 @@ class Prompts:
         self._start[nodes], ctx = self.model.begin(ids, start=start)
         children = self._steps([(child, place) for place, (segment, _) in enumerate(segments) for child in segment.children])
         ended = [(d, prompt) for d, (segment, _) in enumerate(segments) for prompt in self.memory.ends.get(segment.nodes[-1], ())]
-        return Step(nodes, torch.tensor(places, device=device) if places else None, ctx, children, ended)
+        end = int(start.max()) + nodes.shape[1]
+        return Step(nodes, torch.tensor(places, device=device) if places else None, end, ctx, children, ended)
+
+    def call_bytes(self, streams: int) -> int:
+        """What calls hold beside streams, of which there are `streams` at most: activations, and pasts on the way to a segment."""
+        edges = min(self.edges, streams)
+
+        def need(step: Step, waiting: int) -> int:
+            rows, time = edges * len(step.nodes), step.nodes.shape[1]
+            after = rows * self._past_bytes(step.end)
+            before = rows * self._past_bytes(step.end - time)  # of the segment that it is read behind, a row for each of its own
+            here = waiting + before + after + inner_bytes(self.model, rows * time)
+            return max([here, *(need(child, waiting + after) for child in step.children)])
+
+        return max(need(step, 0) for step in self.steps)
 
     def begin(self) -> Tensor:
         return self._start
@@ -130,9 +149,3 @@ class Prompts:
             return part.rows(index.flatten())
 
         return BlockPast(rows(past.mixer, len(each["mixer"])), rows(past.ffn, len(each["ffn"])))
-
-
-def _past_bytes(model: BlockModel, tokens: int) -> int:
-    """Of one row of one block: keys and values as wide as the stream, or a state as wide as a head."""
-    states = max(block.head_dim or 1 for block in model.spec.blocks)
-    return 2 * model.spec.d_model * (tokens + states) * max(4, model.dtype.itemsize)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from adapters.action import KEEP
 from adapters.base import BlockModel
 from adapters.errors import StrataError
+from adapters.memory import default_memory, megabytes
+from analysis.engine.pasts import past_of_blocks
 from analysis.engine.sampling import Sampling
-from analysis.engine.sweep import default_memory
-from analysis.engine.text_scores import of_device
 
 ROWS = {"cpu": 192, "cuda": 1024}  # that are read together: a CPU's products are at their best from 64 on
-MEMORY = {"cpu": 4 << 30}  # bytes of pasts; on a GPU half of what is free
 SHARED = 64  # tokens from which on a beginning that prompts share is read once for them
 
 
@@ -59,33 +55,32 @@ def rows_within(memory: int | None, model: BlockModel, n_ablations: int, prompts
 
     Raises StrataError when not even one row fits.
     """
-    default = MEMORY.get(model.device.type)
-    allowed = memory or default or default_memory(model.device)
+    allowed = memory or default_memory(model.device)
     fixed, each = past_bytes(model)
     longest = max(len(prompt.tokens) - start + prompt.most for prompt in prompts)
-    row, beginning = fixed + longest * each, (fixed + start * each if start else 0)
+    row, beginning = row_bytes(model, prompts, start), (fixed + start * each if start else 0)
     if row + beginning > allowed:
         raise StrataError(
-            f"decoding needs {(row + beginning) / 2**20:,.0f} MB for one text of {start + longest} tokens, {allowed / 2**20:,.0f} MB are "
-            "allowed: give it more memory, shorter prompts or fewer new tokens"
+            f"decoding needs {megabytes(row + beginning)} for one text of {start + longest} tokens, {megabytes(allowed)} are allowed: "
+            "give it more memory, shorter prompts or fewer new tokens"
         )
-    most = of_device(ROWS, model.device)
+    most = rows_of(model.device)
     together = min(n_ablations, most, int(allowed // (row + beginning)))
     return together, max(together, min(most, int((allowed - together * beginning) // row)))
 
 
+def row_bytes(model: BlockModel, prompts: Sequence[Prompt], start: int = 0) -> int:
+    """Of the longest row: its past, and that of its prompt once more, from which it is made."""
+    fixed, each = past_bytes(model)
+    longest = max(len(prompt.tokens) - start + prompt.most for prompt in prompts)
+    return 2 * fixed + (longest + max(len(prompt.tokens) - start for prompt in prompts)) * each
+
+
+def rows_of(device: torch.device) -> int:
+    return ROWS.get(device.type, ROWS["cpu"])
+
+
 def past_bytes(model: BlockModel) -> tuple[int, int]:
-    """What all blocks keep of a row beside its tokens, and of each token: measured."""
-    one, two = (_kept(model, n) for n in (1, 2))
-    return 2 * one - two, two - one
-
-
-def _kept(model: BlockModel, n: int) -> int:
-    x, ctx = model.begin(torch.zeros(1, n, dtype=torch.long, device=model.device))
-    total = 0
-    for i in range(len(model.blocks)):
-        step = model.advance(i, x, ctx, [(0, KEEP)])
-        x = step.x
-        pasts: list[Any] = [past for past in step.past if past is not None]
-        total += sum(t.nbytes for past in pasts for field in fields(past) if isinstance(t := getattr(past, field.name), Tensor))
-    return total
+    """What all blocks keep of a row beside its tokens, and of each token."""
+    fixed, each = zip(*past_of_blocks(model), strict=True)
+    return sum(fixed), sum(each)

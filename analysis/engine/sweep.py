@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,12 +12,10 @@ from torch import Tensor
 from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
+from adapters.memory import default_memory, free, megabytes
+from analysis.engine.pieces import Pieces, pieces_of
 from analysis.engine.plan import Plan, Stream
-from analysis.engine.text_scores import TextScores, score_bytes
-
-# Tokens in one call of a block: enough to reuse its weights, few enough for a CPU's cache.
-CALL_TOKENS = {"cpu": 1024, "cuda": 32768}
-MEMORY = {"cpu": 512 << 20}  # bytes for streams and what a call needs besides; on a GPU half of what is free
+from analysis.engine.text_scores import TextScores, score_bytes, slices
 
 
 @torch.inference_mode()
@@ -43,11 +41,11 @@ def sweep(
     require_plan_of(model, plan)
     lengths = torch.full((len(ids),), ids.shape[1]) if lengths is None else lengths
     ids, lengths = ids.to(model.device), lengths.to(model.device)
-    limit = streams_within(memory, model, plan, *ids.shape)
-    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=kl, first=first)
+    limit, pieces = room_for(memory, model, plan, *ids.shape)
+    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=kl, first=first, pieces=pieces)
     if kl:
         plan = _with_reference(model, plan, scores, limit)
-    Executor(plan, Windows(model, ids, lengths), scores, limit, progress).run()
+    Executor(plan, Windows(model, ids, lengths, pieces.tokens), scores, limit, progress).run()
     out = {name: sums.cpu() for name, sums in scores.sums.items()}
     if not all(torch.isfinite(sums).all() for sums in out.values()):
         raise StrataError(where_not_finite(model, plan, ids, lengths, torch.stack(list(out.values())).sum(0), names))
@@ -88,19 +86,31 @@ class Reading(Protocol):
 
 
 class Windows:
-    """Right-padded documents `ids` (D, T); a stream is (D, T, d)."""
+    """Right-padded documents `ids` (D, T); a stream is (D, T, d). A call of a block reads about `tokens` tokens of some of them."""
 
-    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor) -> None:
+    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor, tokens: int | None = None) -> None:
         self.model, self.ids, self.lengths = model, ids, lengths
-        self.edges = call_tokens(ids.device) // ids.numel()
+        together, self.edges = shared(len(ids), ids.shape[1], tokens or pieces_of(ids.device).tokens)
+        self.parts = list(slices(len(ids), -(-len(ids) // together)))
 
     def begin(self) -> Tensor:
-        x, self.ctx = self.model.begin(self.ids, lengths=self.lengths)
-        return x
+        begun = [self.model.begin(self.ids[part], lengths=self.lengths[part]) for part in self.parts]
+        self.contexts = [ctx for _, ctx in begun]
+        return torch.cat([x for x, _ in begun])
 
     def advance(self, i: int, xs: Sequence[Tensor], edges: Sequence[Edge], owners: Sequence[Stream]) -> list[Tensor]:
-        x = self.model.advance(i, torch.cat(list(xs)), self.ctx, edges).x
-        return [stream.clone() for stream in x.unflatten(0, (-1, len(self.ids)))]
+        outs = [torch.empty_like(xs[0]) for _ in edges]
+        for part, ctx in zip(self.parts, self.contexts, strict=True):
+            x = self.model.advance(i, torch.cat([x[part] for x in xs]), ctx, edges).x
+            for out, stream in zip(outs, x.unflatten(0, (-1, ctx.documents)), strict=True):
+                out[part] = stream
+        return outs
+
+
+def shared(documents: int, time: int, tokens: int) -> tuple[int, int]:
+    """How many documents and edges a call of about `tokens` tokens takes: two edges at least, as far as documents go."""
+    together = max(1, min(documents, tokens // (2 * time)))
+    return together, max(1, tokens // (together * time))
 
 
 class Scores(Protocol):
@@ -159,35 +169,47 @@ class Executor:
         return out
 
 
-def call_tokens(device: torch.device) -> int:
-    return CALL_TOKENS.get(device.type, CALL_TOKENS["cpu"])
-
-
 def stream_bytes(model: BlockModel, documents: int, time: int) -> int:
     return documents * time * model.spec.d_model * model.stream_dtype.itemsize
 
 
-def streams_within(memory: int | None, model: BlockModel, plan: Plan, documents: int, time: int) -> int:
+class Room(NamedTuple):  # in memory, beside the model
+    streams: int
+    pieces: Pieces
+
+
+def room_for(memory: int | None, model: BlockModel, plan: Plan, documents: int, time: int) -> Room:
     """How many streams of a batch fit into `memory` bytes beside what one call needs. Raises StrataError if too few."""
     what = f"{documents} documents of {time} tokens at once"
-    return room(memory, model, plan.minimum, stream_bytes(model, documents, time), call_bytes(model, plan, documents, time), what)
+    return room(
+        memory, model, plan.minimum, stream_bytes(model, documents, time), lambda p: call_bytes(model, plan, documents, time, p), what
+    )
 
 
-def room(memory: int | None, model: BlockModel, least: int, stream: int, call: int, what: str) -> int:
-    """How many streams of `stream` bytes fit beside the `call` bytes of a call. Raises StrataError if fewer than `least`."""
-    need = least * stream + call
-    allowed = memory or max(default_memory(model.device), need if model.device.type in ("cpu", "meta") else 0)
+def room(memory: int | None, model: BlockModel, least: int, stream: int, call: Callable[[Pieces], int], what: str) -> Room:
+    """How many streams of `stream` bytes fit beside what a `call` takes, in smaller pieces where `least` would not.
+
+    Without `memory` half of what is free is for them, and all of it where the least takes more. Raises StrataError if it does.
+    """
+    allowed, pieces = memory or default_memory(model.device), pieces_of(model.device)
+    while least * stream + call(pieces) > allowed and pieces.tokens > 1:
+        pieces = pieces.halved()
+    need = least * stream + call(pieces)
+    if memory is None and need > allowed:
+        allowed = min(need, free(model.device))
     if allowed < need:
-        raise StrataError(
-            f"this sweep needs {need / 2**20:,.0f} MB for {what}, "
-            f"{allowed / 2**20:,.0f} MB are allowed: give it more memory or shorter windows"
-        )
-    return (allowed - call) // stream
+        smaller = " or `dtype` bfloat16" if model.dtype.itemsize > 2 else ""
+        found = f"this sweep needs {megabytes(need)} for {what}, {megabytes(allowed)} are allowed"
+        raise StrataError(f"{found}: give it more memory or shorter windows{smaller}")
+    return Room((allowed - call(pieces)) // stream, pieces)
 
 
-def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int) -> int:
-    """An upper estimate of what a call holds besides streams: the ffn's inner activations, and logits."""
-    return inner_bytes(model, max(call_tokens(model.device), plan.branches * documents * time)) + score_bytes(model.device)
+def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int, pieces: Pieces | None = None) -> int:
+    """What a call holds besides streams: the inner activations of its edges, and logits. `pieces` None: as is fastest."""
+    pieces = pieces or pieces_of(model.device)
+    together, edges = shared(documents, time, pieces.tokens)
+    tokens = together * time * max(plan.branches, min(edges, len(plan.ablations)))
+    return inner_bytes(model, tokens) + score_bytes(model, documents * time, pieces)
 
 
 def inner_bytes(model: BlockModel, tokens: int) -> int:
@@ -197,24 +219,16 @@ def inner_bytes(model: BlockModel, tokens: int) -> int:
     return tokens * inner * model.dtype.itemsize
 
 
-def default_memory(device: torch.device) -> int:
-    if device.type != "cuda":
-        return MEMORY["cpu"]
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # what torch keeps for its next tensors
-    return (torch.cuda.mem_get_info(device)[0] + cached) // 2
-
-
 def documents_per_batch(model: BlockModel, plan: Plan, time: int, memory: int | None = None) -> int:
-    """How many documents of `time` tokens to sweep at once: as many as fill half a call, if all their streams fit in memory.
-
-    A stopped run loses what it has done of one batch.
-    """
-    allowed = memory or default_memory(model.device)
+    """How many documents of `time` tokens to sweep at once: as many as fill half a call, if all their streams fit in memory."""
+    allowed, pieces = memory or default_memory(model.device), pieces_of(model.device)
+    while call_bytes(model, plan, 1, time, pieces) > allowed // 2 and pieces.tokens > 1:
+        pieces = pieces.halved()
 
     def fits(n: int) -> bool:
-        return call_bytes(model, plan, n, time) + plan.widest * stream_bytes(model, n, time) <= allowed
+        return call_bytes(model, plan, n, time, pieces) + plan.widest * stream_bytes(model, n, time) <= allowed
 
-    return next((n for n in range(call_tokens(model.device) // (2 * time), 1, -1) if fits(n)), 1)
+    return next((n for n in range(pieces.tokens // (2 * time), 1, -1) if fits(n)), 1)
 
 
 def where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor, scores: Tensor, names: Sequence[str] | None) -> str:

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 from adapters.base import BlockModel
-
-# A block of logits stays in a CPU's cache while the head's weights go by once for ROWS tokens; a GPU wants large ones.
-ROWS = {"cpu": 1024, "cuda": 8192}
-BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}
-REFERENCE_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}  # the dense model's logits, for as many tokens as these hold
+from analysis.engine.pieces import Pieces, pieces_of
 
 
 class Reference(NamedTuple):
@@ -31,8 +27,19 @@ class TextScores:
     dense model's stream behind the last block, is given or else taken from the sweep, which then finishes it before all others.
     """
 
-    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor, n_ablations: int, *, kl: bool, first: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        model: BlockModel,
+        ids: Tensor,
+        lengths: Tensor,
+        n_ablations: int,
+        *,
+        kl: bool,
+        first: Tensor | None = None,
+        pieces: Pieces | None = None,
+    ) -> None:
         self.model, self.ids, self.lengths, self.kl = model, ids, lengths, kl
+        self.pieces = pieces or pieces_of(ids.device)
         target = torch.arange(1, ids.shape[1], device=ids.device)
         real = target < lengths[:, None]  # (D, T-1)
         if first is not None:
@@ -47,8 +54,8 @@ class TextScores:
         """Scores the streams `xs`, (D, T, d) each, behind the last block, one for each ablation."""
         if self.kl and self.dense is None:
             self.dense = xs[0]
-        rows = of_device(ROWS, self.ids.device)
-        most = min(rows, of_device(REFERENCE_BYTES, self.ids.device) // (4 * self.model.spec.vocab_size)) if self.kl else rows
+        rows = self.pieces.rows
+        most = min(rows, self.pieces.reference // (4 * self.model.spec.vocab_size)) if self.kl else rows
         parts = -(-len(self.targets) // max(1, most))
         for where in slices(len(self.targets), parts):
             reference = self._reference(where)
@@ -61,15 +68,19 @@ class TextScores:
             return None
         assert self.dense is not None, "the dense model is scored first"
         h = self._normed([self.dense], where)[0]
-        logits = torch.cat([self.model.unembed(h, block).float() for block in vocabulary(self.model, len(h))], -1)
-        return Reference(logits, logits.double().logsumexp(-1))
+        logits = torch.empty(len(h), self.model.spec.vocab_size, device=h.device)
+        log_z = []
+        for block in vocabulary(self.model, len(h), self.pieces):
+            logits[:, block] = self.model.unembed(h, block).float()
+            log_z.append(logits[:, block].logsumexp(-1))
+        return Reference(logits, torch.stack(log_z).double().logsumexp(0))
 
     def _score(self, ablations: list[int], xs: Sequence[Tensor], where: slice, reference: Reference | None) -> None:
         h = self._normed(xs, where)  # (V, tokens, d)
         targets = self.targets[where].expand(len(xs), -1)
         log_z, of_target = [], torch.zeros(targets.shape, device=h.device)
         kl = torch.zeros(targets.shape, dtype=torch.float64, device=h.device)
-        for block in vocabulary(self.model, targets.numel()):
+        for block in vocabulary(self.model, targets.numel(), self.pieces):
             logits = self.model.unembed(h, block).float()  # (V, tokens, block)
             # logsumexp, whose sums are pairwise: those of cross_entropy over a vocabulary of 49 k are off by 1e-5 in fp32.
             log_z.append(logits.logsumexp(-1))
@@ -93,22 +104,20 @@ class TextScores:
         self.sums[name][ablations] += sums.index_add(1, self.document[where], values)
 
 
-def vocabulary(model: BlockModel, rows: int) -> Iterator[slice]:
+def vocabulary(model: BlockModel, rows: int, pieces: Pieces | None = None) -> Iterator[slice]:
     """The vocabulary in blocks whose logits for `rows` tokens a device likes best."""
-    size = max(1, of_device(BLOCK_BYTES, model.device) // (4 * max(1, rows)))
+    size = max(1, (pieces or pieces_of(model.device)).block // (4 * max(1, rows)))
     return slices(model.spec.vocab_size, -(-model.spec.vocab_size // size))
 
 
-def score_bytes(device: torch.device) -> int:
-    """An upper estimate of what logits take: the dense model's, and those of a few blocks."""
-    return of_device(REFERENCE_BYTES, device) + 4 * of_device(BLOCK_BYTES, device)
+def score_bytes(model: BlockModel, tokens: int, pieces: Pieces) -> int:
+    """What logits of up to `tokens` tokens take: the dense model's, those of a few blocks, and what the norm gives of their streams."""
+    rows, row = min(tokens, pieces.rows), 4 * model.spec.vocab_size
+    block = min(pieces.block, rows * row)
+    return min(rows * row, max(row, pieces.reference)) + 4 * max(block, 4 * rows) + 2 * rows * model.spec.d_model * model.dtype.itemsize
 
 
 def slices(length: int, parts: int) -> Iterator[slice]:
     """`parts` consecutive slices of about the same size."""
     ends = [length * i // parts for i in range(parts + 1)] if parts else []
     return (slice(a, b) for a, b in pairwise(ends))
-
-
-def of_device(sizes: dict[str, int], device: torch.device) -> int:
-    return sizes.get(device.type, sizes["cpu"])

@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
+from adapters.memory import megabytes
 from adapters.specs import ModelSpec
 from analysis.data.batches import Batch, Text
 
@@ -110,8 +111,14 @@ def calibration_for(model: BlockModel, text: Text) -> Text:
 
 
 def require(method: Method, model: BlockModel) -> None:
-    """Raises StrataError when the model lacks what `method` needs, or has quantised weights where it needs floats."""
+    """Raises StrataError when the model lacks what `method` needs, or has quantised or streamed weights where it computes with them."""
     spec = model.spec
+    if method.floats and model.reader is not None:
+        needed = megabytes(spec.n_params * model.dtype.itemsize)
+        raise StrataError(
+            f"{method.title} makes new weights, and those of {spec.name} are streamed from its files: give `weights` resident, on a "
+            f"machine with more than {needed} of memory"
+        )
     if what := method.lacks(model):
         raise StrataError(f"{method.title} cannot prune {spec.name} ({spec.family}): it takes {what}; use another method")
     if method.floats and spec.quantised:

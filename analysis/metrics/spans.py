@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel, Parts
-from analysis.data.batches import Batch, Text
+from analysis.data.batches import Batch, Text, at_once
 from analysis.data.documents import windows_hash
 from analysis.engine.tokens import counted, require_finite
 from analysis.runs.records import Work
@@ -129,7 +129,15 @@ class SpanStudy:
             return {name: found[name][rows] for name in work.metrics} | {"real": batch.lengths.numpy() - (not self.first_token)}
 
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
-        return on_windows(Question.of(parts, METRICS, windows), about, windows, self.model, lambda work: 8, score, progress)
+        return on_windows(
+            Question.of(parts, METRICS, windows),
+            about,
+            windows,
+            self.model,
+            lambda work: at_once(self.model, self.text.window + 2),
+            score,
+            progress,
+        )
 
 
 def straightest(table: pd.DataFrame) -> pd.DataFrame:

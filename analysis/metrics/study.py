@@ -13,7 +13,7 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from adapters.plugins import noted
-from analysis.data.batches import Batch, Text
+from analysis.data.batches import Batch, Text, at_once
 from analysis.data.documents import windows_hash
 from analysis.engine.ablations import single_ablations
 from analysis.metrics.metrics import METRICS, Measure, Metric, check_kinds, find_metrics, measure
@@ -67,6 +67,15 @@ class ImportanceStudy:
         spec = self.model.spec
         stream = spec.flops_per_token - spec.unembed_flops
         return bool(self.found.keys() - {"taylor"}) * stream + ("taylor" in self.found) * 3 * spec.flops_per_token
+
+    @property
+    def weights_read(self) -> int:
+        """Bytes of its files, where weights are streamed: once for each batch for `METRICS`, twice for `taylor`."""
+        if (reader := self.model.reader) is None:
+            return 0
+        times = bool(self.found.keys() - {"taylor"}) + 2 * ("taylor" in self.found)
+        batches = -(-self.text.documents // at_once(self.model, self.text.window + 2))
+        return times * batches * reader.bytes_of(range(len(self.model.blocks)))
 
     @property
     def documents(self) -> list[str]:
@@ -124,4 +133,4 @@ class ImportanceStudy:
 
         about = {"spec": asdict(self.model.spec), "documents_hash": windows_hash(windows), "read": self.text.reading(self.model).to_json()}
         asked = Question.of(parts, list(self.found), windows)
-        return on_windows(asked, about, windows, self.model, lambda work: 8, score, progress)
+        return on_windows(asked, about, windows, self.model, lambda work: at_once(self.model, self.text.window + 2), score, progress)

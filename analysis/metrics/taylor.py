@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, Parts, Past
+from adapters.action import KEEP
+from adapters.base import Block, BlockModel, Parts, Past
+from adapters.checkpoints.streamed import WeightReader
 from adapters.errors import StrataError, unknown
 from adapters.heads import gradient_of_heads
 from adapters.specs import BlockSpec
@@ -81,37 +83,93 @@ def taylor(
     single_ablations(model.spec, kinds)  # are there heads?
     with torch.inference_mode(False), torch.enable_grad():
         tracked = copy.copy(model)
-        tracked.weights = model.weights | {"embed": model.weights["embed"].detach().requires_grad_()}
         if scale != 1:
             tracked.blocks = [ScaledBlock(block, scale) for block in model.blocks]
         each = max(1, GRAPH_BYTES // (len(model.blocks) * 2 * inner_bytes(model, ids.shape[1])))
         starts = torch.ones_like(lengths) if first is None else first
-        parts = [[t[at : at + each].to(model.device) for t in (ids, lengths, starts)] for at in range(0, len(ids), each)]
-        columns = [_rises(tracked, *part, kinds=kinds) for part in parts]
+        texts = [Texts.of(*(t[at : at + each].to(model.device) for t in (ids, lengths, starts))) for at in range(0, len(ids), each)]
+        if (reader := model.reader) is not None:
+            columns = _block_by_block(tracked, reader, texts, kinds)
+        else:
+            tracked.weights = model.weights | {"embed": model.weights["embed"].detach().requires_grad_()}
+            columns = [_rises(tracked, text, kinds) for text in texts]
     rises = torch.cat(columns, -1)
     require_finite(rises, f"the Taylor estimate of {model.spec.name}")
     return (rises if signed else rises.abs()).numpy()
 
 
-def _rises(model: BlockModel, ids: Tensor, lengths: Tensor, first: Tensor, *, kinds: list[str]) -> Tensor:
-    """Estimated rises of documents (D, T): (parts, D)."""
-    ids = ids[:, : int(lengths.max())]
+class Texts(NamedTuple):
+    """Documents that are read together."""
+
+    ids: Tensor  # (D, T)
+    lengths: Tensor | None  # (D,), None: all are as long
+    scored: tuple[Tensor, ...]  # documents and places of the tokens in front of those that count
+
+    @classmethod
+    def of(cls, ids: Tensor, lengths: Tensor, first: Tensor) -> Texts:
+        ids = ids[:, : int(lengths.max())]
+        target = torch.arange(1, ids.shape[1], device=ids.device)
+        scored = ((target < lengths[:, None]) & (target >= first[:, None])).nonzero(as_tuple=True)
+        return cls(ids, lengths if bool((lengths < ids.shape[1]).any()) else None, scored)
+
+    def gradient(self, model: BlockModel, h: Tensor) -> Tensor:
+        """Of the loss, with respect to h (D, T, d) behind the final norm."""
+        found = torch.zeros_like(h)
+        found[self.scored] = loss_gradient(model, h[self.scored], self.ids[:, 1:][self.scored]).to(h.dtype)
+        return found
+
+
+def _rises(model: BlockModel, texts: Texts, kinds: list[str]) -> Tensor:
+    """Estimated rises of documents: (parts, D)."""
     parts: list[Parts] = []
-    ragged = bool((lengths < ids.shape[1]).any())
-    h = model.norm(model.stream(ids, lengths=lengths if ragged else None, tap=lambda _, p: parts.append(p)))
-    if not h.requires_grad:
+    h = model.norm(model.stream(texts.ids, lengths=texts.lengths, tap=lambda _, p: parts.append(p)))
+    _require_gradients(model, h)
+    targets = [(kind, i, TARGETS[kind](p)[1]) for kind in kinds for i, p in enumerate(parts) if HAS[kind](model.blocks[i].spec)]
+    gradients = torch.autograd.grad(h, [stream for *_, stream in targets], texts.gradient(model, h))
+    return torch.cat([_rise(kind, model.blocks[i], parts[i], g) for (kind, i, _), g in zip(targets, gradients, strict=True)]).cpu()
+
+
+def _block_by_block(model: BlockModel, reader: WeightReader, texts: Sequence[Texts], kinds: list[str]) -> list[Tensor]:
+    """The same of several batches, where weights are streamed: forwards without a graph, then backwards with that of one block
+
+    at a time, which is run again from what entered it. Weights are read twice for all of them.
+    """
+    n = len(model.blocks)
+    with torch.no_grad():
+        begun = [model.begin(each.ids, lengths=each.lengths) for each in texts]
+        entering = [[x for x, _ in begun]]  # by block, and what leaves the last
+        for i in range(n):
+            entering.append([model.advance(i, x, ctx, [(0, KEEP)]).x for x, (_, ctx) in zip(entering[-1], begun, strict=True)])
+    gradients: list[Tensor] = []
+    for x, each in zip(entering.pop(), texts, strict=True):
+        h = model.norm(x.requires_grad_())
+        gradients += torch.autograd.grad(h, x, each.gradient(model, h))
+    found: dict[tuple[str, int, int], Tensor] = {}
+    with reader.backwards():
+        for i in reversed(range(n)):
+            for t, (x, (_, ctx)) in enumerate(zip(entering.pop(), begun, strict=True)):
+                parts = model.advance(i, x.requires_grad_(), ctx, [(0, KEEP)]).parts
+                assert parts is not None, "one edge"
+                _require_gradients(model, parts.x_out)
+                mid, before = torch.autograd.grad(parts.x_out, [parts.x_mid, x], gradients[t])
+                for kind in kinds:
+                    if HAS[kind](model.blocks[i].spec):
+                        behind = TARGETS[kind](parts)[1] is parts.x_out
+                        found[kind, i, t] = _rise(kind, model.blocks[i], parts, gradients[t] if behind else mid).cpu()
+                gradients[t] = before
+    return [torch.cat([found[kind, i, t] for kind in kinds for i in range(n) if (kind, i, t) in found]) for t in range(len(texts))]
+
+
+def _require_gradients(model: BlockModel, x: Tensor) -> None:
+    if not x.requires_grad:
         raise NoGradientsError(f"{model.spec.name} has no gradients: what its blocks compute is cut off from autograd; take another metric")
-    target = torch.arange(1, ids.shape[1], device=ids.device)
-    scored = ((target < lengths[:, None]) & (target >= first[:, None])).nonzero(as_tuple=True)  # of the tokens before
-    at_head = torch.zeros_like(h)
-    at_head[scored] = loss_gradient(model, h[scored], ids[:, 1:][scored]).to(h.dtype)
-    targets = [(kind, i, *TARGETS[kind](p)) for kind in kinds for i, p in enumerate(parts) if HAS[kind](model.blocks[i].spec)]
-    gradients = torch.autograd.grad(h, [stream for *_, stream in targets], at_head)
-    rises = []
-    for (kind, i, removed, _), gradient in zip(targets, gradients, strict=True):
-        assert removed is not None, "models without heads are refused"
-        if kind == "heads":
-            gradient = gradient_of_heads(model.blocks[i], parts[i], gradient)
-        product = -(removed.detach().double() * gradient.double())
-        rises.append(product.sum((1, 3)).T if kind == "heads" else product.sum((1, 2))[None])
-    return torch.cat(rises).cpu()
+
+
+def _rise(kind: str, block: Block, parts: Parts, gradient: Tensor) -> Tensor:
+    """Of the parts of one block (parts, D), from the gradient with respect to the stream that they were added to."""
+    removed, _ = TARGETS[kind](parts)
+    assert removed is not None, "models without heads are refused"
+    if kind == "heads":
+        gradient = gradient_of_heads(block, parts, gradient)
+    product = -(removed.detach().double() * gradient.double())
+    return product.sum((1, 3)).T if kind == "heads" else product.sum((1, 2))[None]

@@ -11,10 +11,11 @@ from adapters.ablation import NONE, Ablation
 from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
+from adapters.memory import default_memory
 from adapters.specs import ModelSpec
 from analysis.data.batches import Batch
 from analysis.engine.plan import Plan, Stream
-from analysis.engine.sweep import Executor, Windows, default_memory, stream_bytes, streams_within
+from analysis.engine.sweep import Executor, Windows, room_for, stream_bytes
 from analysis.engine.text_scores import TextScores
 from analysis.removal.paths import RemovalPath
 
@@ -84,9 +85,10 @@ def changed(before: Ablation, after: Ablation) -> int:
 def _score(model: BlockModel, plan: Plan, batch: Batch, known: Streams | None) -> Tensor:
     """Nll of every ablation over one batch (A,), on the CPU."""
     ids, lengths = batch.ids.to(model.device), batch.lengths.to(model.device)
-    limit = streams_within(None, model, plan, *ids.shape)
-    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=False, first=batch.first)
-    reading = Windows(model, ids, lengths) if known is None else Continued(model, ids, lengths, plan.actions[0], known)
+    limit, pieces = room_for(None, model, plan, *ids.shape)
+    scores = TextScores(model, ids, lengths, len(plan.ablations), kl=False, first=batch.first, pieces=pieces)
+    tokens = pieces.tokens
+    reading = Windows(model, ids, lengths, tokens) if known is None else Continued(model, ids, lengths, tokens, plan.actions[0], known)
     Executor(plan, reading, scores, limit, lambda n: None).run()
     return scores.sums["nll"].sum(1).cpu()
 
@@ -94,8 +96,8 @@ def _score(model: BlockModel, plan: Plan, batch: Batch, known: Streams | None) -
 class Continued(Windows):
     """Keeps the streams of the base, whose `actions` are given, in `known`, and takes those that are there already."""
 
-    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor, actions: Sequence[Action], known: Streams) -> None:
-        super().__init__(model, ids, lengths)
+    def __init__(self, model: BlockModel, ids: Tensor, lengths: Tensor, tokens: int, actions: Sequence[Action], known: Streams) -> None:
+        super().__init__(model, ids, lengths, tokens)
         self.actions, self.known = actions, known
 
     def begin(self) -> Tensor:

@@ -19,10 +19,12 @@ class Job:
     dtype: str
     revision: str | None
     make: Callable[[BlockModel], Any]  # a study, see `analysis.runs.shards.Study`
+    weights: str = "auto"  # how they are held
 
     def study(self, device: str | None = None) -> Any:
         """With the model loaded here."""
-        return self.make(load(self.source, device=device or self.device, dtype=self.dtype, revision=self.revision))
+        where = device or self.device
+        return self.make(load(self.source, device=where, dtype=self.dtype, revision=self.revision, weights=self.weights))
 
     def shapes(self, device: str) -> Any:
         """Without weights, as if the model were on `device`: to know in advance what is asked."""

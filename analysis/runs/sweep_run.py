@@ -19,8 +19,9 @@ from analysis.data.batches import Batch, Text, batches, tokenizer_hash, tokenize
 from analysis.data.documents import Window, require_disjoint, windows_hash
 from analysis.engine.ablations import row_key
 from analysis.engine.mean_ablation import part_means, with_means
+from analysis.engine.passes import batch_size
 from analysis.engine.plan import Plan, plan
-from analysis.engine.sweep import documents_per_batch, streams_within, sweep
+from analysis.engine.sweep import room_for, sweep
 from analysis.runs.changed import model_hash
 from analysis.runs.doubts import say, worse_than_guessing
 from analysis.runs.records import Work
@@ -163,11 +164,11 @@ class SweepStudy:
             return {metric: sums[metric].numpy()[rows] for metric in work.metrics}
 
         def size(work: Work) -> int:
-            return documents_per_batch(self.model, plan(self.model.spec, work.ablations), longest, self.memory)
+            return batch_size(self.model, plan(self.model.spec, work.ablations), len(windows), longest, self.memory, "kl" in work.metrics)
 
         longest = self.text.window + 2  # a window's own tokens, a BOS token, and one more where its end is cut differently
         asked = Question.of(self.plan.ablations, self.metrics, windows)
-        streams_within(
+        room_for(
             self.memory, self.model, self.plan, size(Work.of(self.plan.ablations, self.metrics)), longest
         )  # before anything is written
         about = {

@@ -17,8 +17,7 @@ from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
 from analysis.engine.decoding import decode
 from analysis.engine.plan import Plan, plan
-from analysis.engine.row_budget import ROWS, Prompt
-from analysis.engine.text_scores import of_device
+from analysis.engine.row_budget import Prompt, rows_of
 from analysis.runs.records import Work
 from analysis.runs.run import Run
 from analysis.runs.scoring import Backend, Question, Scoring, local, map_documents
@@ -83,7 +82,7 @@ class WritingStudy:
 
     def scoring(self, progress: Callable[[int], None] = lambda n: None) -> Scoring:
         """How the texts come about: a unit is as many prompts as are decoded together."""
-        most = of_device(ROWS, self.model.device)
+        most = rows_of(self.model.device)
 
         def units(work: Work, which: Sequence[int]) -> list[Sequence[int]]:
             size = max(1, most // len(work.ablations))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -10,14 +11,17 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
+from adapters.memory import default_memory
+from analysis.engine.pieces import Pieces, pieces_of
 from analysis.engine.plan import Plan
-from analysis.engine.prompts import PAST_BYTES, Prompts
-from analysis.engine.sweep import Executor, call_tokens, default_memory, inner_bytes, require_plan_of, room, where_not_finite
-from analysis.engine.text_scores import ROWS, of_device, score_bytes, slices, vocabulary
+from analysis.engine.prompts import Prompts
+from analysis.engine.sweep import Executor, require_plan_of, room, where_not_finite
+from analysis.engine.text_scores import score_bytes, slices, vocabulary
 from analysis.engine.tree import Tree
 from analysis.tasks.requests import Request
 
 BATCH_TOKENS = {"cpu": 16384, "cuda": 65536}  # nodes of one tree, when memory holds the streams
+STREAMED = 8  # times as many, where weights are streamed
 
 
 class Likelihoods(NamedTuple):
@@ -30,8 +34,10 @@ class Likelihoods(NamedTuple):
 class RequestScores:
     """Log-likelihoods of requests from the streams of a tree. Positions that a continuation asks for are projected, each once."""
 
-    def __init__(self, model: BlockModel, paths: Sequence[Sequence[int]], requests: Sequence[Request], n_ablations: int) -> None:
-        device = model.device
+    def __init__(
+        self, model: BlockModel, paths: Sequence[Sequence[int]], requests: Sequence[Request], n_ablations: int, pieces: Pieces | None = None
+    ) -> None:
+        device, self.pieces = model.device, pieces or pieces_of(model.device)
         asked = sorted(
             (node, token, r)
             for r, (path, request) in enumerate(zip(paths, requests, strict=True))
@@ -45,7 +51,7 @@ class RequestScores:
 
     def add(self, ablations: Sequence[int], xs: Sequence[Tensor]) -> None:
         """Scores the streams `xs`, (nodes, d) each, behind the last block, one for each ablation."""
-        rows = of_device(ROWS, self.model.device)
+        rows = self.pieces.rows
         for where in slices(len(self.nodes), -(-len(self.nodes) // rows)):
             variants = max(1, rows // (where.stop - where.start))
             for v in range(0, len(ablations), variants):
@@ -59,7 +65,7 @@ class RequestScores:
         likeliest = torch.zeros(h.shape[:2], dtype=torch.long, device=h.device)
         of_token = torch.zeros(len(xs), len(tokens), device=h.device)
         log_z = []
-        for block in vocabulary(self.model, best.numel()):
+        for block in vocabulary(self.model, best.numel(), self.pieces):
             logits = self.model.unembed(h, block).float()  # (V, positions, block)
             log_z.append(logits.logsumexp(-1))
             top, index = logits.max(-1)
@@ -94,9 +100,15 @@ def likelihoods(
     _check(model, requests, names)
     tree = Tree()
     paths = [tree.add(request.inputs(model.spec.max_len)) for request in requests]
-    limit = room(memory, model, plan.minimum, _stream_bytes(model) * len(tree), call_bytes(model, plan), f"a tree of {len(tree)} tokens")
-    scores = RequestScores(model, paths, requests, len(plan.ablations))
-    Executor(plan, Prompts(model, tree, plan.branches), scores, limit, progress).run()
+    reading = cache(lambda pieces: Prompts(model, tree, plan.branches, pieces=pieces))
+    positions = sum(len(request.continuation) for request in requests)
+
+    def call(pieces: Pieces) -> int:
+        return reading(pieces).call_bytes(len(plan.ablations)) + score_bytes(model, positions, pieces)
+
+    limit, pieces = room(memory, model, plan.minimum, _stream_bytes(model) * len(tree), call, f"a tree of {len(tree)} tokens")
+    scores = RequestScores(model, paths, requests, len(plan.ablations), pieces)
+    Executor(plan, reading(pieces), scores, limit, progress).run()
     nats = scores.nats.cpu()
     if not torch.isfinite(nats).all():
         ids = [torch.tensor(request.inputs(model.spec.max_len), device=model.device) for request in requests]
@@ -107,9 +119,13 @@ def likelihoods(
 
 
 def batches(model: BlockModel, plan: Plan, documents: Sequence[Sequence[Request]], memory: int | None = None) -> Iterator[slice]:
-    """Consecutive documents whose requests make one tree: as many as memory holds the streams of, and at least one."""
-    allowed = (memory or default_memory(model.device)) - call_bytes(model, plan)
-    most = min(of_device(BATCH_TOKENS, model.device), allowed // (_stream_bytes(model) * (plan.minimum + 4)))
+    """Consecutive documents whose requests make one tree: as many as half of the memory holds the streams of, and at least one.
+
+    Where weights are streamed that is all streams, in larger trees, so that weights are read a few times alone.
+    """
+    fastest = BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
+    streams, cap = (plan.minimum + 4, fastest) if model.reader is None else (plan.widest, STREAMED * fastest)
+    most = min(cap, (memory or default_memory(model.device)) // 2 // (_stream_bytes(model) * streams))
     first, tree = 0, Tree()
     for d, requests in enumerate(documents):
         for attempt in ("with those before", "first of its tree"):
@@ -121,15 +137,6 @@ def batches(model: BlockModel, plan: Plan, documents: Sequence[Sequence[Request]
             first, tree = d, Tree()
     if documents:
         yield slice(first, len(documents))
-
-
-def call_bytes(model: BlockModel, plan: Plan) -> int:
-    """An upper estimate of what a call holds besides streams: inner activations, pasts and their copies, and logits."""
-    return (
-        inner_bytes(model, call_tokens(model.device) * max(1, plan.branches))
-        + 3 * of_device(PAST_BYTES, model.device)
-        + score_bytes(model.device)
-    )
 
 
 def _stream_bytes(model: BlockModel) -> int:

@@ -9,7 +9,7 @@ import typer
 
 from reports.cli import names, studies
 from reports.cli.machines import RayOption, ShardOption, Spread, WorkersOption, job_of, measure
-from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Out, Revision, Tokens, WindowSize, required, windows_of
+from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Out, Revision, Tokens, Weights, WindowSize, required, windows_of
 from reports.cli.tasks import Data, Limit, MaxTokens, RunCode, Shots
 
 Task = Annotated[str | None, typer.Option(help="A benchmark (`strata tasks list`) instead of a text.", show_default=False)]
@@ -31,6 +31,7 @@ def evaluate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    weights: Weights = "auto",
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
@@ -53,7 +54,7 @@ def evaluate(
         asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
         studies.task_set(**asked)  # the model is loaded when all else is known to be right
         make = partial(studies.tasks, kinds=[], memory=None, max_tokens=max_tokens, **asked)
-    job = job_of(model, device, dtype, revision, make)
+    job = job_of(model, device, dtype, revision, weights, make)
     title = f"{task or 'text'} read by {model}"
     if found := measure(job, folder, spread, title, lambda study: study.steps * (1 if task else study.text.documents)):
         output.evaluated(*found, folder if out else None, as_json)

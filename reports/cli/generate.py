@@ -22,6 +22,7 @@ from reports.cli.options import (
     Model,
     Out,
     Revision,
+    Weights,
     WindowSize,
     kinds_of,
     reader,
@@ -65,6 +66,7 @@ def generate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    weights: Weights = "auto",
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
@@ -88,7 +90,7 @@ def generate(
             "(--kind, --shard and --ray are for --out)"
         )
     if prompt is not None:
-        _print(reader(model, device, dtype, revision), prompt, removed, (max_tokens, until, sampling), as_json)
+        _print(reader(model, device, dtype, revision, weights), prompt, removed, (max_tokens, until, sampling), as_json)
         return
     if without and kind is not None:
         raise StrataError("--kind removes parts one at a time, and --without some together: give one of them")
@@ -97,7 +99,7 @@ def generate(
     text = windows_of(corpus, documents * window, window, seed)
     kinds = [] if without else kinds_of(kind or "blocks")
     options: dict[str, Any] = {"most": max_tokens, "until": until, "sampling": sampling}
-    job = job_of(model, device, dtype, revision, partial(studies.beginnings, removed=removed, kinds=kinds, text=text, **options))
+    job = job_of(model, device, dtype, revision, weights, partial(studies.beginnings, removed=removed, kinds=kinds, text=text, **options))
     title = f"texts of {model}"
     if found := measure(job, required(out, False).absolute(), Spread(shard, ray, workers), title, lambda study: study.steps):
         output.texts(found[0], required(out, False), as_json)

@@ -90,13 +90,13 @@ class Spread:
             raise StrataError("--workers is of Ray: give --ray too")
 
 
-def job_of(model: str, device: str, dtype: str, revision: str | None, make: Callable[[BlockModel], Any]) -> Job:
+def job_of(model: str, device: str, dtype: str, revision: str | None, weights: str, make: Callable[[BlockModel], Any]) -> Job:
     """Of the options of a command. In a terminal it says that the model is loaded, for imports and weights take their time."""
     from analysis.runs.jobs import Job
 
     if sys.stderr.isatty():
         print(visible(f"loading {model} ..."), file=sys.stderr, flush=True)
-    return Job(model, device, dtype, revision, make)
+    return Job(model, device, dtype, revision, make, weights)
 
 
 def noted_command(words: Sequence[str] | None = None) -> list[str]:

@@ -12,7 +12,8 @@ from reports.packages import require_own_packages
 
 # What the library calls an argument, in `backticks`, and the command line an option.
 OPTIONS = {
-    name: f"--{name}" for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "edit", "shard")
+    name: f"--{name}"
+    for name in ("out", "device", "dtype", "revision", "ratio", "blocks", "method", "data", "shots", "edit", "shard", "weights")
 }
 OPTIONS |= {
     "kinds": "--kind",

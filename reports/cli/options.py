@@ -41,6 +41,10 @@ WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each
 Seed = Annotated[int, typer.Option(min=0, help="Seed that chooses the documents and their windows.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; sweep, importance and spans also take several, as cuda:0,cuda:1.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
+Weights = Annotated[
+    str,
+    typer.Option(help="resident (in memory), streamed (read from disk block by block whenever they are used), or auto: whichever fits."),
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is read and skipped, passes, tokens, memory and time; then stop.")]
@@ -65,13 +69,13 @@ def required(out: Path | None, optional: bool) -> Path:
     return Path(temporary.name)
 
 
-def reader(model: str, device: str, dtype: str, revision: str | None = None) -> Callable[[], BlockModel]:
+def reader(model: str, device: str, dtype: str, revision: str | None = None, weights: str = "auto") -> Callable[[], BlockModel]:
     """Loads the model when it is called: first of all it says so, in a terminal, for imports and weights take their time."""
 
     def read() -> BlockModel:
         from adapters.registry import load
 
-        return load(model, device=device, dtype=dtype, revision=revision)
+        return load(model, device=device, dtype=dtype, revision=revision, weights=weights)
 
     if sys.stderr.isatty():
         print(visible(f"loading {model} ..."), file=sys.stderr, flush=True)

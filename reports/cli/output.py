@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.errors import visible
+from adapters.memory import megabytes
 from analysis.display.format import bounded, count, number
 from analysis.engine.cost import cost, speed
 from analysis.metrics.spans import straightest
@@ -100,7 +101,7 @@ def work(study: SweepStudy | ControlledSweep, as_json: bool) -> None:
     from analysis.control.study import ControlledSweep
 
     control, study = (study.announced, study.sweep) if isinstance(study, ControlledSweep) else (None, study)
-    found = cost(study.model, study.plan, study.text.documents, study.text.window, study.memory)
+    found = cost(study.model, study.plan, study.text.documents, study.text.window, study.memory, study.kl)
     if as_json:
         print(json.dumps(asdict(found) | {"read": study.text.reading(study.model).to_json()} | ({"control": control} if control else {})))
         return
@@ -110,7 +111,9 @@ def work(study: SweepStudy | ControlledSweep, as_json: bool) -> None:
     documents = count(study.text.documents, "document")
     print(f"{count(n - 1, 'ablation')} and the unpruned model on {documents}, {found.tokens:,} tokens")
     print(f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns per document, instead of {naive:,} one by one")
-    print(f"up to {found.memory / 2**20:,.0f} MB beside the model, about {found.seconds:,.0f} s on this machine")
+    if found.weights_read:
+        print(f"weights of blocks are streamed: read {number(found.passes)} times, {megabytes(found.weights_read)} in all")
+    print(f"up to {megabytes(found.memory)} beside the model, about {found.seconds:,.0f} s on this machine")
     if control:
         print(gradients(control, found.seconds))
 
@@ -131,12 +134,17 @@ def reading(study: ImportanceStudy, as_json: bool) -> None:
     """Documents, tokens and time of passes over calibration text."""
     tokens = study.text.documents * study.text.window
     seconds = study.flops_per_token * tokens / speed(study.model, study.text.window)
+    weights = study.weights_read
+    if weights and study.model.reader is not None:
+        seconds = max(seconds, weights / study.model.reader.rate)
     if as_json:
-        text = study.text.reading(study.model).to_json()
-        print(json.dumps({"documents": study.text.documents, "tokens": tokens, "seconds": seconds, "read": text}))
+        found = {"documents": study.text.documents, "tokens": tokens, "seconds": seconds, "weights_read": weights}
+        print(json.dumps(found | {"read": study.text.reading(study.model).to_json()}))
         return
     read(study, as_json)
     print(f"{', '.join(study.found)} of {', '.join(study.kinds)}")
+    if weights:
+        print(f"weights of blocks are streamed: {megabytes(weights)} are read")
     print(f"{count(study.text.documents, 'document')}, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
 
 

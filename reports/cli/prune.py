@@ -15,7 +15,21 @@ from adapters.errors import StrataError, unknown, visible
 from adapters.plugins import installed
 from reports.cli.generate import parts
 from reports.cli.names import IN_MEMORY, METRICS, ORDERS, REWRITING
-from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Revision, Seed, Tokens, WindowSize, kinds_of, reader, windows_of
+from reports.cli.options import (
+    AsJson,
+    Corpus,
+    Device,
+    Dtype,
+    Model,
+    Revision,
+    Seed,
+    Tokens,
+    Weights,
+    WindowSize,
+    kinds_of,
+    reader,
+    windows_of,
+)
 
 if TYPE_CHECKING:
     from adapters.base import BlockModel
@@ -141,6 +155,7 @@ def prune(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    weights: Weights = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Write a model without some of its blocks, sub-layers or heads, read it back as others will, and measure what it lost.
@@ -158,12 +173,12 @@ def prune(
     if out is None and method in (*IN_MEMORY, *installed("strata.methods")):
         if ratio is None or remove is not None or blocks is not None:
             raise StrataError(f"--method {method} removes a share of the block parameters: give --ratio 0.25 alone")
-        text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)
+        text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision, weights)
         _measure(read(), text, method, ratio, max_nll_increase, as_json)
         return
     out = out and require_empty(out.expanduser())
     request.check_written()
-    text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision)
+    text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision, weights)
     from adapters.checkpoints.export import Source, choose_format
     from analysis.checkpoints.write import write
 

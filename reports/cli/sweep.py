@@ -21,6 +21,7 @@ from reports.cli.options import (
     Revision,
     Seed,
     Tokens,
+    Weights,
     WindowSize,
     bar,
     kinds_of,
@@ -89,6 +90,7 @@ def sweep(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    weights: Weights = "auto",
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
@@ -108,7 +110,7 @@ def sweep(
         asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
         make = partial(studies.tasks, kinds=kinds, memory=room, max_tokens=max_tokens, **asked)
         studies.task_set(**asked)  # the model is loaded when all else is known to be right
-        sweep_task(job_of(model, device, dtype, revision, make), task, out, Spread(shard, ray, workers), as_json)
+        sweep_task(job_of(model, device, dtype, revision, weights, make), task, out, Spread(shard, ray, workers), as_json)
         return
     text = windows_of(corpus, tokens, window, seed or 0)
     if control and ((shard, ray, until_resolved) != (None, None, None) or "," in device or handed_out()):
@@ -116,7 +118,7 @@ def sweep(
             "--control takes its decisions on one device: leave it out, or --shard, --ray, several devices and --until-resolved"
         )
     swept = partial(studies.sweep, kinds=kinds, edits=edits, text=text, kl=kl, memory=room, control=control)
-    job = job_of(model, device, dtype, revision, swept)
+    job = job_of(model, device, dtype, revision, weights, swept)
     from analysis.runs import sequential
     from reports.cli import output
 
@@ -161,6 +163,7 @@ def importance(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    weights: Weights = "auto",
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
@@ -178,7 +181,7 @@ def importance(
 
     metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
     make = partial(studies.importance, metrics=metrics, kinds=kinds_of(kind), text=text, first_token=first_token)
-    job = job_of(model, device, dtype, revision, make)
+    job = job_of(model, device, dtype, revision, weights, make)
     if dry_run:
         output.reading(job.study(), as_json)
     elif found := measure(job, out, Spread(shard, ray, workers), f"importance in {model}", lambda study: study.text.documents):
@@ -197,6 +200,7 @@ def spans(
     device: Device = "auto",
     dtype: Dtype = "auto",
     revision: Revision = None,
+    weights: Weights = "auto",
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
@@ -210,7 +214,7 @@ def spans(
     text = windows_of(corpus, tokens, window, seed, split="calibration")
     from reports.cli import output
 
-    job = job_of(model, device, dtype, revision, partial(studies.spans, text=text))
+    job = job_of(model, device, dtype, revision, weights, partial(studies.spans, text=text))
     if found := measure(job, out, Spread(shard, ray, workers), f"spans of {model}", lambda study: study.text.documents):
         table, study = found
         output.spans(table, out, as_json)

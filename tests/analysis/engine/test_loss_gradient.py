@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from analysis.engine import loss_gradient as module
-from analysis.engine import text_scores
 from analysis.engine.loss_gradient import loss_gradient
+from analysis.engine.pieces import PIECES
 from tests.reference.models import pair
 
 
@@ -22,7 +22,7 @@ from tests.reference.models import pair
 def test_as_autograd(model_type: str, config: dict[str, Any], blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = pair(model_type, "float64", **config)[0]
     rows, vocabulary = 11, model.spec.vocab_size
-    monkeypatch.setitem(text_scores.BLOCK_BYTES, "cpu", 4 * 4 * vocabulary // blocks + 16)
+    monkeypatch.setitem(PIECES, "cpu", PIECES["cpu"]._replace(block=4 * 4 * vocabulary // blocks + 16))
     monkeypatch.setattr(module, "ROWS", 4)
     generator = torch.Generator().manual_seed(0)
     h = 3 * torch.randn(rows, model.spec.d_model, generator=generator, dtype=torch.float64)

@@ -20,7 +20,7 @@ from tests.reference.sizes import LLAMA_2_7B, LLAMA_3_1B, llama
 
 GB = 1 << 30
 SIZES = {"7B": LLAMA_2_7B, "1B": LLAMA_3_1B}
-CARDS = [pytest.param("7B", 80, marks=pytest.mark.long), ("1B", 80)]  # a model and a card, in GB
+CARDS = [*(pytest.param("7B", gb, marks=pytest.mark.long) for gb in (80, 24)), ("1B", 80), ("1B", 8)]  # a model and a card, in GB
 WINDOW = 512
 
 
@@ -58,7 +58,7 @@ def test_texts_are_planned(size: str, gb: int) -> None:
         assert 1 <= together <= rows
 
 
-@pytest.mark.parametrize("gb", [80])
+@pytest.mark.parametrize("gb", [80, 8])
 @pytest.mark.parametrize("name", ["zoo-llama-0", "zoo-baichuan-0", "zoo-rwkv5-0", "zoo-rwkv7-0"])
 def test_tasks_of_small_models_run(name: str, gb: int) -> None:
     requests = [Request((1, 2, 3), (4, n)) for n in range(3)]

@@ -19,12 +19,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from adapters import NONE, Ablation, BlockModel, StrataError, load
 from adapters.base import Block, Context
 from adapters.contract import Recorder
-from analysis.engine import sweep as sweep_module
-from analysis.engine import text_scores as scores_module
 from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import generate
+from analysis.engine.pieces import PIECES
 from analysis.engine.plan import Plan, plan
-from analysis.engine.sweep import call_bytes, documents_per_batch, stream_bytes, sweep
+from analysis.engine.sweep import call_bytes, documents_per_batch, room_for, stream_bytes, sweep
 from tests.reference.ablations import ablations
 from tests.reference.count import ffn_runs, mixer_runs
 from tests.reference.models import pair
@@ -143,9 +142,7 @@ def test_logits_in_blocks_of_any_size_give_the_same_sums(rows: int, logits: int,
     model, _ = pair()
     p = everything(model)
     whole = sweep(model, p, tokens(), LENGTHS)
-    monkeypatch.setitem(scores_module.ROWS, "cpu", rows)
-    for sizes in (scores_module.BLOCK_BYTES, scores_module.REFERENCE_BYTES):
-        monkeypatch.setitem(sizes, "cpu", 4 * logits)
+    monkeypatch.setitem(PIECES, "cpu", PIECES["cpu"]._replace(rows=rows, block=4 * logits, reference=4 * logits))
     for name, sums in sweep(model, p, tokens(), LENGTHS).items():
         assert torch.allclose(sums, whole[name], rtol=1e-6, atol=1e-5)
 
@@ -156,7 +153,7 @@ def test_calls_of_any_size_give_the_same_sums(size: int, monkeypatch: pytest.Mon
     model, _ = pair()
     p = everything(model)
     whole = sweep(model, p, tokens(), LENGTHS)
-    monkeypatch.setitem(sweep_module.CALL_TOKENS, "cpu", size)
+    monkeypatch.setitem(PIECES, "cpu", PIECES["cpu"]._replace(tokens=size))
     recording = model.with_blocks([Recorder(b) for b in model.blocks])
     for name, sums in sweep(recording, p, tokens(), LENGTHS).items():
         assert torch.allclose(sums, whole[name], rtol=1e-6, atol=1e-5)
@@ -234,14 +231,19 @@ class Watch:
         return math.ceil(sum(storages.values()) / self.stream)
 
 
-def test_least_memory_is_enough_and_less_is_refused() -> None:
+def test_less_memory_means_smaller_pieces_down_to_the_least_streams() -> None:
     model, _ = pair(num_hidden_layers=4)
     p, ids = everything(model), tokens()
-    least = p.minimum * stream_bytes(model, *ids.shape) + call_bytes(model, p, *ids.shape)
-    whole, limited = sweep(model, p, ids), sweep(model, p, ids, memory=least)
-    assert all(torch.allclose(whole[name], limited[name], rtol=1e-6, atol=1e-5) for name in whole)
-    with pytest.raises(StrataError, match=rf"needs {least / 2**20:,.0f} MB for 4 documents of 19 tokens at once"):
-        sweep(model, p, ids, memory=least - 1)
+    streams, pieces = p.minimum * stream_bytes(model, *ids.shape), PIECES["cpu"]
+    whole = sweep(model, p, ids)
+    for _ in range(11):
+        memory = streams + call_bytes(model, p, *ids.shape, pieces)
+        assert room_for(memory, model, p, *ids.shape).streams == p.minimum
+        limited = sweep(model, p, ids, memory=memory)
+        assert all(torch.allclose(whole[name], limited[name], rtol=1e-6, atol=1e-5) for name in whole)
+        pieces = pieces.halved()
+    with pytest.raises(StrataError, match=r"needs [\d,]+ MB for 4 documents of 19 tokens at once"):
+        sweep(model, p, ids, memory=streams)
 
 
 def test_heads_of_a_large_model_stay_inside_the_memory() -> None:
@@ -283,13 +285,16 @@ def test_a_batch_is_as_large_as_memory_allows(kind: str) -> None:
     model, _ = pair()
     p = plan(model.spec, single_ablations(model.spec, [kind]))
 
+    call = max(call_bytes(model, p, n, 19) for n in range(1, 27))
+
     def needs(n: int) -> int:
         return call_bytes(model, p, n, 19) + p.widest * stream_bytes(model, n, 19)
 
-    for documents in (1, 2, 5, 20):
-        assert documents_per_batch(model, p, 19, needs(documents)) == documents
-        assert documents_per_batch(model, p, 19, needs(documents) - 1) == max(1, documents - 1)
-    assert documents_per_batch(model, p, 19, 1 << 40) == sweep_module.CALL_TOKENS["cpu"] // 38
+    for memory in range(2 * call, needs(26), call // 8):
+        n = documents_per_batch(model, p, 19, memory)
+        assert needs(n) <= memory
+        assert needs(n + 1) > memory or n == PIECES["cpu"].tokens // 38
+    assert documents_per_batch(model, p, 19, 1 << 40) == PIECES["cpu"].tokens // 38
     assert documents_per_batch(model, p, 5000, 1 << 40) == 1
 
 

@@ -13,6 +13,8 @@ from adapters import NONE, Ablation, BlockModel
 from adapters.contract import Recorder
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
+from analysis.engine.pieces import PIECES
+from analysis.engine.sweep import Room
 from analysis.metrics.metrics import measure
 from analysis.metrics.spans import all_spans, angular
 from analysis.removal import greedy as greedily
@@ -89,7 +91,7 @@ def test_greedy_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(greedily, "default_memory", lambda device, room=room: room)
         assert greedy(model, text, parts, N - 1) == expected
     monkeypatch.setattr(greedily, "default_memory", lambda device: 1 << 30)
-    monkeypatch.setattr(greedily, "streams_within", lambda memory, model, plan, *shape: plan.minimum)
+    monkeypatch.setattr(greedily, "room_for", lambda memory, model, plan, *shape: Room(plan.minimum, PIECES["cpu"]))
     assert greedy(model, text, parts, N - 1) == expected
 
 

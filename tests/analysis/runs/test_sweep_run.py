@@ -327,7 +327,7 @@ def test_bad_input(both, folder: Path, tmp_path: Path) -> None:
         (SweepStudy.of(model, [], text(folder, 3, window=128)), "a window of 128 tokens is too long for .*, whose context has 128"),
         (SweepStudy.of(model, [], text(folder, 100_000)), "100000 were requested"),
         (SweepStudy.of(mute, [], text(folder, 3)), "comes without a tokenizer"),
-        (SweepStudy.of(model, [], text(folder, 3), memory=1 << 20), "needs .* MB"),
+        (SweepStudy.of(model, [], text(folder, 3), memory=1 << 10), "needs .* MB"),
         (ImportanceStudy(model, text(folder, 3), ("b",)), "unknown metric 'b'.*valid: " + ".*".join(sorted(METRICS))),
     ):
         with pytest.raises(StrataError, match=message):

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from adapters import Ablation, BlockModel, StrataError
 from adapters.contract import Recorder
-from analysis.engine import prompts as prompts_module
-from analysis.engine import text_scores as scores_module
 from analysis.engine.ablations import single_ablations
+from analysis.engine.pasts import past_of_blocks
+from analysis.engine.pieces import PIECES
 from analysis.engine.plan import plan
+from analysis.engine.prompts import Prompts
+from analysis.engine.text_scores import score_bytes
+from analysis.engine.tree import Tree
 from analysis.tasks import likelihoods as likelihoods_module
-from analysis.tasks.likelihoods import batches, call_bytes, likelihoods
+from analysis.tasks.likelihoods import batches, likelihoods
 from analysis.tasks.requests import Request, tree_size
 from tests.reference import variants
 from tests.reference.ablations import ablations
@@ -104,6 +107,10 @@ def test_tokens_through_the_blocks_are_the_size_of_the_tree() -> None:
     model, _ = pair()
     recording = model.with_blocks([Counter(b) for b in model.blocks])
     work, requests = plan(model.spec, single_ablations(model.spec, ["blocks", "mixers", "ffns", "heads"])), questions()
+    past_of_blocks(recording)  # measures, once
+    for block in recording.blocks:
+        block.mixed.clear()
+        block.fed.clear()
     likelihoods(recording, work, requests)
     size = prefixes(requests, model.spec.max_len)
     assert tree_size(requests, model.spec.max_len) == size
@@ -117,17 +124,19 @@ def test_neither_memory_nor_the_size_of_calls_changes_anything(monkeypatch: pyte
     work, requests = plan(model.spec, single_ablations(model.spec, ["blocks", "heads"])), questions()
     whole = likelihoods(model, work, requests)
     stream = tree_size(requests, 64) * model.spec.d_model * 4
-    limited = likelihoods(model, work, requests, memory=work.minimum * stream + call_bytes(model, work))
-    monkeypatch.setitem(prompts_module.PAST_BYTES, "cpu", 20_000)
-    monkeypatch.setitem(scores_module.ROWS, "cpu", 3)
-    monkeypatch.setitem(scores_module.BLOCK_BYTES, "cpu", 400)
+    tree = Tree()
+    for request in requests:
+        tree.add(request.inputs(64))
+    call = Prompts(model, tree, work.branches).call_bytes(len(work.ablations)) + score_bytes(model, 1000, PIECES["cpu"])
+    limited = likelihoods(model, work, requests, memory=work.minimum * stream + call)
+    monkeypatch.setitem(PIECES, "cpu", PIECES["cpu"]._replace(past=20_000, rows=3, block=400))
     small = likelihoods(model, work, requests)
     for other in (limited, small):
         assert torch.allclose(other.nats, whole.nats, atol=1e-5)
         assert torch.equal(other.greedy, whole.greedy)
     monkeypatch.undo()
     with pytest.raises(StrataError, match="MB for a tree of"):
-        likelihoods(model, work, requests, memory=work.minimum * stream + call_bytes(model, work) - 1)
+        likelihoods(model, work, requests, memory=work.minimum * stream)
 
 
 def test_what_is_too_long_is_cut_on_the_left() -> None:

@@ -192,6 +192,22 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_streamed_weights_give_the_same_table_and_are_counted_before(
+    strata: Callable[..., Done], sweep: list[object], tmp_path: Path
+) -> None:
+    dry = strata(*sweep, "--weights", "streamed", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "weights of blocks are streamed: read 1.00 times, 0 MB in all" in dry.stdout
+    measured = strata("importance", *sweep[1:], "--metric", "bi,taylor", "--weights", "streamed", "--dry-run", "--json")
+    assert json.loads(measured.stdout)["weights_read"] > 0
+    for weights in ("resident", "streamed"):
+        done = strata(*sweep, "--weights", weights, "--out", tmp_path / weights)
+        assert done.returncode == 0, done.stderr
+    here, there = (pd.read_csv(tmp_path / weights / "summary.csv") for weights in ("resident", "streamed"))
+    pd.testing.assert_frame_equal(here, there, rtol=1e-4, atol=1e-6)
+    assert "unknown weights 'lazy'" in strata(*sweep, "--weights", "lazy", "--out", tmp_path / "no").stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
