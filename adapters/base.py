@@ -22,6 +22,7 @@ from adapters.checkpoints.layout import Layout
 from adapters.checkpoints.lineage import Ancestor
 from adapters.errors import StrataError
 from adapters.means import NO_MEANS, Means
+from adapters.products import MIXED, NARROW
 from adapters.specs import BlockSpec, ModelSpec
 from adapters.tokenizers import Tokenizer
 
@@ -172,6 +173,7 @@ class BlockModel(ABC):
     means: Sequence[Means] = ()  # of each block, where ablations to means are asked for
     end_tokens: tuple[int, ...] = ()  # tokens that end a text that the model writes
     alters: tuple[str, ...] = ()  # settings of its files that change even the likeliest text
+    mixed: bool = False  # products with the matrices of blocks are narrower than `dtype` (`adapters.products`)
     origin: tuple[str, str | None] | None = None  # what `load` was given, and the revision; None: these are not the blocks of any files
     ancestors: tuple[Ancestor, ...] = ()  # models that its files were pruned from, nearest first
     reader: WeightReader | None = None  # of weights that are read whenever they are used; None: they are held
@@ -268,12 +270,24 @@ class BlockModel(ABC):
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the stream."""
         return self.weights["embed"].dtype
 
     @property
     def stream_dtype(self) -> torch.dtype:
         """Of the stream between blocks."""
         return self.dtype
+
+    @property
+    def precision(self) -> str:
+        """In what it computes, as `load` is told it."""
+        return MIXED if self.mixed else str(self.dtype).removeprefix("torch.")
+
+    @property
+    def computed_in(self) -> str:
+        """The same in words, and where."""
+        narrow = f" with products in {str(NARROW).removeprefix('torch.')}" if self.mixed else ""
+        return f"{str(self.dtype).removeprefix('torch.')}{narrow} on {self.device.type}"
 
 
 def _distinct(items: Iterable[Item]) -> list[Item]:

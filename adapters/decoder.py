@@ -19,6 +19,7 @@ from adapters.base import Block, BlockModel, Context, MixerOutput, right_padded
 from adapters.checkpoints.layout import Layout
 from adapters.errors import StrataError
 from adapters.norms import Norm
+from adapters.products import linear
 from adapters.roles import shapes_by_role, spec_of, with_heads
 from adapters.rotary import Rotation, kinds_of, rotary, rotate, rotation
 from adapters.specs import BlockSpec, ModelSpec
@@ -74,7 +75,7 @@ class DecoderBlock:
 
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
-        return self._scaled(F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1)))
+        return self._scaled(linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1)))
 
     def close(self, delta: Tensor) -> Tensor:
         return self._norm(delta, "mixer_post_norm")
@@ -109,7 +110,7 @@ class DecoderBlock:
         return out if self.clip is None else out.clamp(-self.clip, self.clip)
 
     def _linear(self, x: Tensor, role: str) -> Tensor:
-        return F.linear(x, self.weights[role], self.weights.get(f"{role}_bias"))
+        return linear(x, self.weights[role], self.weights.get(f"{role}_bias"))
 
     def _norm(self, x: Tensor, role: str) -> Tensor:
         weight = self.weights.get(role)

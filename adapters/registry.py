@@ -23,6 +23,7 @@ from adapters.embedded import EmbeddedTokenizer
 from adapters.endings import endings
 from adapters.errors import StrataError, foreign, one_line, unknown, visible
 from adapters.plugins import Table
+from adapters.products import MIXED, NARROW
 from adapters.tokenizers import find_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -113,12 +114,13 @@ def load(
 
     `source`: a name of the catalogue (`strata models`), a folder, a .gguf, .pth, .bin or .safetensors file, or a hub id
     (with `revision`). Native RWKV weights need no config.json. Quantised weights become floats (adapters/checkpoints/quantised.py).
-    `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU. `weights` are resident,
-    streamed (read from their files block by block) or auto: what fits. Raises StrataError with what was found and how to fix it.
+    `device="auto"` is cuda, else cpu; `dtype="auto"` is float32 on a CPU and the checkpoint's own on a GPU; "mixed" is float32, but for
+    the products with the matrices of blocks, in bfloat16. `weights` are resident, streamed (read from their files block by block) or
+    auto: what fits. Raises StrataError with what was found and how to fix it.
     """
     where, width = device_of(str(device)), str(dtype).removeprefix("torch.")
-    if width not in ("auto", *DTYPES):
-        raise unknown("dtype", width, ("auto", *DTYPES))
+    if width not in ("auto", *DTYPES, MIXED):
+        raise unknown("dtype", width, ("auto", *DTYPES, MIXED))
     if family not in ("auto", *FAMILIES):
         raise unknown("family", family, FAMILIES)
     with foreign(str(source)):
@@ -142,10 +144,10 @@ def _read(name: str, path: Path, family: str, device: torch.device, dtype: str, 
         store = as_floats(store, packed, name)
         config.pop("quantization_config", None)
     chosen = _family(config, name, store) if family == "auto" else family
-    store.device, store.dtype = device, _dtype(dtype, device, config)
+    store.device, store.dtype, store.products = device, _dtype(dtype, device, config), NARROW if dtype == MIXED else None
     reader = WeightReader(store, name) if is_streamed(weights, store, name) else None
     model = FAMILIES[chosen].adapter.build(config, store, name)
-    model.reader = reader
+    model.reader, model.mixed = reader, dtype == MIXED
     model.ancestors = read_ancestors(folder, model.spec.source_hash, len(model.blocks))
     model.spec = replace(model.spec, quantised=store.quantised, kept=model.ancestors[-1].kept if model.ancestors else ())
     if tokenizer := model.tokenizer or find_tokenizer(folder):
@@ -255,6 +257,6 @@ def device_of(device: str) -> torch.device:
 
 def _dtype(dtype: str, device: torch.device, config: dict) -> torch.dtype:
     if dtype != "auto":
-        return DTYPES[dtype]
+        return DTYPES.get(dtype, torch.float32)
     own = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     return DTYPES.get(own, torch.float32) if device.type == "cuda" else torch.float32

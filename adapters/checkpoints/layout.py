@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from adapters.errors import StrataError
+from adapters.products import MATRICES
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class Store:
     read: Callable[[str], Tensor]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    products: torch.dtype | None = None  # in which the matrices of blocks are held, where it is another
     origin: Store | None = None  # what the file holds, where this is a view of it
     quantised: str = ""  # how the file holds its weights, see ModelSpec
     files: tuple[Path, ...] = ()  # that it was opened from
@@ -149,6 +151,7 @@ class Store:
                 rows = [shapes[other][0] for other in slot.fused]
                 tensor = _parted(tensor, rows, groups if slot.grouped else 1)[slot.fused.index(role)]
             dtype = torch.promote_types(self.dtype, torch.float32) if slot.exact else self.dtype
+            dtype = self.products if self.products and role in MATRICES else dtype
             tensor = tensor.to(self.device)  # as it is: what has to be turned or rounded is so over there
             out[role] = tensor.reshape(shapes[role]).to(dtype, copy=True).contiguous()
         return out

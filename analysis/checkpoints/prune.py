@@ -225,7 +225,7 @@ class PruningJob:
             },
             "rerooted": rerooted(spec, self.removed),
             "written": written,
-            "computed": {"dtype": str(self.model.dtype).removeprefix("torch."), "device": self.model.device.type},
+            "computed": {"dtype": self.model.precision, "device": self.model.device.type},
             "versions": {name: version(name) for name in VERSIONS} | {"python": platform.python_version()},
         }
 

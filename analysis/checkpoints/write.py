@@ -38,7 +38,9 @@ HALF = LARGEST._replace(most=5e-2)  # in half precision, whose sums depend on th
 RMS = Tolerance("rms", lambda errors: errors.square().mean().sqrt(), 4e-2)
 
 
-def tolerance(reader: str, dtype: torch.dtype) -> Tolerance:
+def tolerance(reader: str, dtype: torch.dtype, mixed: bool = False) -> Tolerance:
+    if mixed:
+        return RMS
     if dtype in (torch.float32, torch.float64):
         return LARGEST
     return RMS if reader == "rwkv" else HALF
@@ -55,7 +57,12 @@ def write(job: PruningJob, out: Path, format: str) -> dict[str, Any]:
             store = job.source.write(job.removed, folder, format, job.left.changed, job.left.config)
         reader, written_hash = reader_of(job.model.spec, store, format), store.hash
         error = verify(job.model, job.out, folder, reader, written_hash, job.left.model if job.method else None)
-        written = {"hash": written_hash, "read_by": reader, "error": tolerance(reader, job.model.dtype).name, "error_over_std": error}
+        written = {
+            "hash": written_hash,
+            "read_by": reader,
+            "error": tolerance(reader, job.model.dtype, job.model.mixed).name,
+            "error_over_std": error,
+        }
         record = job.record(written, {"dense": job.source.without([]).nbytes, "pruned": file_bytes(folder)})
         found = samples(job)
         with writing(out):
@@ -122,7 +129,7 @@ def verify(model: BlockModel, out: Ablation, folder: Path, reader: str, expected
     found = stock_logits(reader, folder, ids, str(model.device), str(model.dtype).removeprefix("torch."))
     if open_store(folder).hash != expected_hash:
         raise StrataError("the weights on the disk are not those that were written: nothing is kept; look for a damaged disk")
-    name, norm, most = tolerance(reader, model.dtype)
+    name, norm, most = tolerance(reader, model.dtype, model.mixed)
     error = float(norm(found - expected) / expected.std())
     if not error <= most:
         raise StrataError(

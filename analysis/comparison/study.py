@@ -196,7 +196,7 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, config:
     return Measured(
         name,
         spec,
-        f"{str(model.dtype).removeprefix('torch.')} on {model.device.type}",
+        model.computed_in,
         kinds,
         _path(model, text, calibration, config),
         main["nll"][0] / np.log(2),

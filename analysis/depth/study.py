@@ -113,7 +113,7 @@ class Depth(Result):
         dense = self.sweep[self.sweep["kind"] == "dense"].set_index("metric")
         naive = len(self.nll) * self.n_blocks
         return {
-            "Computed in": f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device.type}",
+            "Computed in": self.model.computed_in,
             "Text": read(self.text, "held-out", self.n_documents, int(dense["n_tokens"].iloc[0])),
             "Unpruned model": f"perplexity {_interval(dense, 'ppl')}; {_interval(dense, 'bits_per_byte')} bits per byte",
             "Sweep": f"{len(self.nll) - 1} ablations and the unpruned model: {self.plan.mixer_rows:,} passes through mixers "

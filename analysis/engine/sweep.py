@@ -244,6 +244,6 @@ def where_not_finite(model: BlockModel, plan: Plan, ids: Tensor, lengths: Tensor
     )
     place = f"after block {found[0]}" if found else "after the unembedding"
     which = f"document {names[document] if names else document}"
-    out = f"out: {plan.ablations[ablation]}; {str(model.dtype).removeprefix('torch.')}"
-    fix = "look for damaged weights" if model.dtype == torch.float32 else "try `dtype` float32"
+    out = f"out: {plan.ablations[ablation]}; {model.precision}"
+    fix = "look for damaged weights" if model.precision == "float32" else "try `dtype` float32"
     return f"the stream of {model.spec.name} is not finite {place} in {which} ({out}): {fix}"

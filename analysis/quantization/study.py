@@ -117,7 +117,7 @@ class Quantised(Result):
             "Calibration": f"{c.corpus}, {count(c.documents, 'document')} of {c.window} tokens, seed {c.seed}",
             "Losses": read(self.text, "held-out", self.n_documents, int(self.tokens.sum())),
             "In memory": f"as much as the file where packed weights are computed with; here floats, {memory(self.model) / 1e6:,.0f} MB "
-            f"in {str(self.model.dtype).removeprefix('torch.')} with every block",
+            f"in {self.model.precision} with every block",
         }
 
     @cached_property

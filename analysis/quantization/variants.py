@@ -72,7 +72,7 @@ class Variants:
         """A quantised model and its files; made unless they are there."""
         self.config.progress(f"quantising, {SCHEMES[recipe.scheme].title}", 0)
         folder = str(recipe.make(self.config.out))
-        model = load(folder, device=str(self.model.device), dtype=str(self.model.dtype).removeprefix("torch."))
+        model = load(folder, device=str(self.model.device), dtype=self.model.precision)
         return model, Source.of(folder, model.spec)
 
     def study(self, model: BlockModel) -> SweepStudy:

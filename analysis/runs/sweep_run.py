@@ -47,7 +47,7 @@ def identity(model: BlockModel, text: Text) -> dict[str, Any]:
     return {
         "model": about | ({} if model.origin else {"changed": model_hash(model)}),
         "text": text.identity | tokenization(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.precision,
         "device": model.stand_in_for or model.device.type,
     }
 

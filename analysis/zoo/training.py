@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from adapters.errors import StrataError, one_line, unwritable
+from adapters.products import MATRICES
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.texts import Rows, Texts
 
@@ -29,7 +30,6 @@ EPS = 1e-18  # of Adam, as in training RWKV: gradients of what mixes and decays 
 DEVELOPMENT_ROWS = 64
 PART = {"cpu": 4, "cuda": 16}  # rows of a step that are computed at once: on a CPU their activations stay in its caches
 KEEP, SAVE = 100, 50  # steps between weights that are kept (the powers of two are kept as well), and between saves
-MATRICES = ("q", "k", "v", "o", "r", "g", "x", "b", "c", "gate", "up", "down", "receptance")  # of blocks: Muon's; all else is Adam's
 COMPUTE = torch.bfloat16  # of forward and backward passes; weights and optimisers are fp32
 
 
@@ -93,7 +93,7 @@ class Training:
         weights, blocks = self.architecture.initial(torch.Generator().manual_seed(plan.seed))
         self.model = self.architecture.build(weights, blocks, plan.name, device)
         self.tables = [{role: t.to(device).requires_grad_() for role, t in table.items()} for table in (weights, *blocks)]
-        matrices = [t for table in self.tables[1:] for role, t in table.items() if role in MATRICES]
+        matrices = [t for table in self.tables[1:] for role, t in table.items() if role in MATRICES]  # Muon's; all else is Adam's
         self.parameters = [t for table in self.tables for t in table.values()]
         others = [t for t in self.parameters if not any(t is m for m in matrices)]
         self.optimizers = (

@@ -40,7 +40,7 @@ Tokens = Annotated[int, typer.Option(min=1, help="How much text, in tokens.")]
 WindowSize = Annotated[int, typer.Option("--window", min=2, help="Tokens of each document.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed that chooses the documents and their windows.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; sweep, importance and spans also take several, as cuda:0,cuda:1.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or float64.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16, float64 or mixed (float32 with products in bfloat16).")]
 Weights = Annotated[
     str,
     typer.Option(help="resident (in memory), streamed (read from disk block by block whenever they are used), or auto: whichever fits."),

@@ -86,7 +86,7 @@ class SecondDevice(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
         if func in MOVES:
             return self._moved(func, *args, **kwargs)
-        if func in (T.pin_memory, T.record_stream):
+        if func is T.pin_memory:
             return args[0]
         if func == T.__reduce_ex__:
             return _untagged(func, *args)
@@ -292,6 +292,7 @@ def second_device(free: int = 80 << 30, *, count: int = 1, shapes: bool = False)
     with ExitStack() as stack:
         for name, value in told.items():
             stack.enter_context(patch.object(torch.cuda, name, value))
+        stack.enter_context(patch.object(T, "record_stream", lambda tensor, stream: None))
         stack.enter_context(patch.object(torch, "load", load))
         stack.enter_context(patch.object(torch, "Generator", Generator))
         stack.enter_context(patch.object(threading.Thread, "run", run_in_mode))

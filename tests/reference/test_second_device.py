@@ -104,6 +104,16 @@ def test_shapes_alone_are_held_as_well() -> None:
         assert found.peak > 1 << 32
 
 
+def test_streams_and_pinned_memory() -> None:
+    with second_device():
+        stream = torch.cuda.Stream("cuda")
+        with torch.cuda.stream(stream):
+            copied = torch.empty(3, pin_memory=True).to("cuda", non_blocking=True)
+        torch.cuda.current_stream().wait_stream(stream)
+        copied.record_stream(torch.cuda.current_stream())
+        assert copied.device == CUDA
+
+
 def test_saves_and_threads() -> None:
     with second_device():
         file, made = io.BytesIO(), []

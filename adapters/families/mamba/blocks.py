@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.base import Context, MixerOutput
 from adapters.errors import StrataError
 from adapters.families.mamba.mixers import How, Mixed, Mixer
 from adapters.norms import rms_norm
+from adapters.products import linear
 from adapters.recurrent import by_rows, repeated
 from adapters.roles import shapes_by_role, spec_of, with_heads
 from adapters.specs import BlockSpec
@@ -59,7 +59,7 @@ class MambaBlock:
         before = (None, None) if past is None else (past.conv, past.state)
         z, conv, state = by_rows(self._mixed, h, lengths, *before, elsewhere=GPU_TOKENS)
         if self.spec.n_heads is None:
-            return MixerOutput(F.linear(z, self.weights["o"], self.weights.get("o_bias")), None, MambaPast(conv, state))
+            return MixerOutput(linear(z, self.weights["o"], self.weights.get("o_bias")), None, MambaPast(conv, state))
         z = z.unflatten(-1, (self.spec.n_heads, -1))  # (rows, T, n_heads, head_dim)
         delta = self.project(z)
         return MixerOutput(delta + self.weights["o_bias"] if "o_bias" in self.weights else delta, z, MambaPast(conv, state))
@@ -69,7 +69,7 @@ class MambaBlock:
 
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         o = self.weights["o"].unflatten(1, (self._heads(), -1))  # (d, n_heads, head_dim)
-        return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+        return linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
 
     def close(self, delta: Tensor) -> Tensor:
         return delta

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adapters.families.mamba.scan import dual, selective
 from adapters.norms import rms_norm
+from adapters.products import linear
 from adapters.recurrent import wide
 
 Weights = dict[str, Tensor]  # by role
@@ -40,8 +41,8 @@ def mamba(w: Weights, how: How, h: Tensor, lengths: Tensor | None, before: Befor
     x, gate = _linear(w, h, "x"), _linear(w, h, "g")
     x, conv = _convolved(w, x, lengths, before[0])
     narrow = x.to(h.dtype)
-    low, b, c = (_normed(w, F.linear(narrow, w[role]), role, how) for role in ("step_in", "b", "c"))
-    step = _masked(_step(F.linear(low, w["step"]), w["step_bias"], how), lengths)
+    low, b, c = (_normed(w, linear(narrow, w[role]), role, how) for role in ("step_in", "b", "c"))
+    step = _masked(_step(linear(low, w["step"]), w["step_bias"], how), lengths)
     y, state = selective(x, step, -wide(w["decay"]).exp(), wide(b), wide(c), before[1])
     z = torch.addcmul(y, x, wide(w["skip"])) * F.silu(wide(gate))
     return z.to(h.dtype), conv, state
@@ -66,7 +67,7 @@ MIXERS: dict[str, Mixer] = {"mamba": mamba, "falcon_mamba": mamba, "mamba2": mam
 
 
 def _linear(w: Weights, x: Tensor, role: str) -> Tensor:
-    return F.linear(x, w[role], w.get(f"{role}_bias"))
+    return linear(x, w[role], w.get(f"{role}_bias"))
 
 
 def _normed(w: Weights, x: Tensor, role: str, how: How) -> Tensor:

@@ -13,6 +13,7 @@ from adapters.base import Context, MixerOutput
 from adapters.errors import StrataError
 from adapters.families.rwkv.mixers import TIME_MIXES, Inputs
 from adapters.families.rwkv.wkv import EMPTY
+from adapters.products import linear
 from adapters.recurrent import by_rows, repeated, wide
 from adapters.roles import shapes_by_role, spec_of, with_heads
 from adapters.specs import BlockSpec
@@ -76,7 +77,7 @@ class RwkvBlock:
         z, state = by_rows(self._time_mix, h, shifted, state, real, v_first)
         after = RwkvPast(last, state, v_carry)
         if self.spec.n_heads is None:
-            return MixerOutput(F.linear(z, self.weights["o"]), None, after)
+            return MixerOutput(linear(z, self.weights["o"]), None, after)
         z = z.unflatten(-1, (self.spec.n_heads, -1))  # (rows, T, n_heads, head_dim)
         return MixerOutput(self.project(z), z, after)
 
@@ -88,7 +89,7 @@ class RwkvBlock:
         if self.spec.n_heads is None:
             raise StrataError(f"RWKV-{self.version} has no heads: ablate its blocks, mixers or ffns instead")
         o = self.weights["o"].unflatten(1, (self.spec.n_heads, -1))  # (d, n_heads, head_dim)
-        return F.linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
+        return linear(z.flatten(-2), (o if heads is None else o[:, list(heads)]).flatten(1))
 
     def close(self, delta: Tensor) -> Tensor:
         return delta
@@ -105,7 +106,7 @@ class RwkvBlock:
 
     def _channel_mix(self, h: Tensor, shifted: Tensor) -> tuple[Tensor]:
         w = self.weights
-        out = F.linear(F.linear(self._mixed(h, shifted, "ffn_mix_k"), w["up"]).relu().square(), w["down"])
+        out = linear(linear(self._mixed(h, shifted, "ffn_mix_k"), w["up"]).relu().square(), w["down"])
         return (self._gate(h, shifted) * out if "receptance" in w else out,)
 
     def gate(self, x: Tensor, ctx: RwkvContext) -> Tensor:
@@ -113,7 +114,7 @@ class RwkvBlock:
         return self._gate(*self._shifted(x, "ffn_norm", ctx, None)[:2])
 
     def _gate(self, h: Tensor, shifted: Tensor) -> Tensor:
-        return F.linear(self._mixed(h, shifted, "ffn_mix_r"), self.weights["receptance"]).sigmoid()
+        return linear(self._mixed(h, shifted, "ffn_mix_r"), self.weights["receptance"]).sigmoid()
 
     def _mixed(self, h: Tensor, shifted: Tensor, role: str) -> Tensor:
         a, b = (shifted, h) if self.version[0] in "45" else (h, shifted)  # a mix is the share of the current token, later of the one before
@@ -127,7 +128,7 @@ class RwkvBlock:
         last = h[:, -1]
         if lengths is not None:
             last = h[torch.arange(len(h), device=h.device), lengths - 1] * (lengths > 0)[:, None]
-        return F.linear(torch.lerp(h, shifted, w["mix_v"]), w["v"]), F.linear(w["mix_v"] * last, w["v"])
+        return linear(torch.lerp(h, shifted, w["mix_v"]), w["v"]), linear(w["mix_v"] * last, w["v"])
 
     def _norm(self, x: Tensor, role: str) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], self.weights[role], self.weights[role + "_bias"], self.norm_eps)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.families.rwkv.wkv import average, delta, linear
+from adapters.products import linear as product
 from adapters.recurrent import wide
 
 Weights = dict[str, Tensor]
@@ -55,7 +56,7 @@ TimeMix = Callable[[Weights, Inputs], tuple[Tensor, Tensor]]  # to z (R, T, d) a
 
 def dove(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     """RWKV-4 (arXiv 2305.13048)."""
-    r, k, v = (F.linear(x.mix(w, c), w[c]) for c in "rkv")
+    r, k, v = (product(x.mix(w, c), w[c]) for c in "rkv")
     logw = x.masked(-wide(w["decay"]).exp()[None, None])
     out, state = average(wide(k), wide(v), logw, wide(w["log_bonus"]), x.state, x.real)
     return r.sigmoid() * out.to(r.dtype), state
@@ -63,12 +64,12 @@ def dove(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
 
 def eagle(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     """RWKV-5 (arXiv 2404.05892); 5.0 has no gate, and one decay per head like 5.1."""
-    r, k, v = (x.heads(F.linear(x.mix(w, c), w[c])) for c in "rkv")
+    r, k, v = (x.heads(product(x.mix(w, c), w[c])) for c in "rkv")
     logw = x.masked(-wide(w["decay"]).exp().view(1, 1, x.n_heads, -1)).expand(-1, k.shape[1], -1, k.shape[3])
     u = wide(w["bonus"]) if "bonus" in w else wide(w["log_bonus"]).exp()
     out, state = linear(r, x.masked(k), v, logw, u.view(x.n_heads, -1).expand(k.shape[2:]), x.state)
     z = _head_norm(w, out, x.eps).to(x.h.dtype)
-    return (z * F.silu(F.linear(x.mix(w, "g"), w["g"])) if "g" in w else z), state
+    return (z * F.silu(product(x.mix(w, "g"), w["g"])) if "g" in w else z), state
 
 
 def finch(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
@@ -76,16 +77,16 @@ def finch(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     low = torch.tanh(x.shift(w["mix_x"]) @ w["mix_w1"]).unflatten(-1, (5, 1, -1))  # (R, T, 5, 1, rank)
     mixes = (low @ w["mix_w2"]).squeeze(-2).unbind(2)
     x_w, x_k, x_v, x_r, x_g = (x.shift(w[f"mix_{c}"] + m) for c, m in zip("wkvrg", mixes, strict=True))
-    r, k, v = (x.heads(F.linear(y, w[c])) for c, y in (("r", x_r), ("k", x_k), ("v", x_v)))
+    r, k, v = (x.heads(product(y, w[c])) for c, y in (("r", x_r), ("k", x_k), ("v", x_v)))
     logw = -(wide(w["decay"]) + torch.tanh(x_w @ w["decay_w1"]) @ w["decay_w2"]).exp()
     out, state = linear(r, x.masked(k), v, x.masked(x.heads(logw)), wide(w["bonus"]), x.state)
-    return _head_norm(w, out, x.eps).to(x.h.dtype) * F.silu(F.linear(x_g, w["g"])), state
+    return _head_norm(w, out, x.eps).to(x.h.dtype) * F.silu(product(x_g, w["g"])), state
 
 
 def goose(w: Weights, x: Inputs) -> tuple[Tensor, Tensor]:
     """RWKV-7 (arXiv 2503.14456)."""
     x_r, x_w, x_k, x_v, x_a, x_g = (x.shift(w[f"mix_{c}"]) for c in "rwkvag")
-    r, k, v = F.linear(x_r, w["r"]), F.linear(x_k, w["k"]), F.linear(x_v, w["v"])
+    r, k, v = product(x_r, w["r"]), product(x_k, w["k"]), product(x_v, w["v"])
     logw = -math.exp(-0.5) * torch.sigmoid(wide(w["w0"]) + torch.tanh(x_w @ w["w1"]) @ w["w2"])
     rate = torch.sigmoid(w["a0"] + x_a @ w["a1"] @ w["a2"])  # of learning in context
     if "v1" in w:
