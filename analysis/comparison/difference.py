@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from adapters.base import BlockModel
 from adapters.checkpoints.lineage import Ancestor
@@ -19,12 +20,13 @@ from analysis.display.format import bounded, count, named, needed
 from analysis.runs.settings import run_folder
 from analysis.runs.sweep_run import SweepStudy
 from analysis.runs.tables import tidy
-from analysis.stats.intervals import Interval
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RATE, Interval, differs_from_zero, p_values
 from analysis.tasks import TaskSet
 from analysis.tasks.study import PAIRED, Sums, TaskStudy, interval, of_documents
 
-COLUMNS = ["model", "than", "dataset", "metric", "value", "other", "difference", "ci_low", "ci_high", "n_documents"]
+COLUMNS = ["model", "than", "dataset", "metric", "value", "other", "difference", "ci_low", "ci_high", "significant", "n_documents"]
 UNITS = {"nll": "nats per token", "bits_per_byte": "bits per byte"}
+CHANCE = "above_chance"  # of accuracy: whether a model only guesses
 WORSE_WHEN_HIGHER = (*UNITS, "log_loss", "brier")
 
 
@@ -44,17 +46,38 @@ class Difference:
 
     @property
     def table(self) -> pd.DataFrame:
-        """COLUMNS; the difference is `value` of the model less that of the `other` one, the first."""
+        """COLUMNS; the difference is `value` of the model less that of the `other` one, the first.
+
+        `significant`: by a t-test over documents, false discoveries held to 5 % over all rows; False without enough documents.
+        """
         first, *others = self.models
-        rows = []
+        rows, tests = [], []
         for model in others:
             for (dataset, metric), (sums, counts) in model.sums.items():
                 their, same = first.sums.get((dataset, metric), (sums, counts * np.nan))
-                if np.array_equal(counts, same):  # else tokens of another tokenizer
-                    values = (float(s.sum() / counts.sum()) for s in (sums, their))
-                    apart = interval(metric, sums, counts, their)
-                    rows.append((model.spec.name, first.spec.name, dataset, metric, *values, *apart, len(counts)))
+                if metric == CHANCE or not np.array_equal(counts, same):  # tokens of another tokenizer
+                    continue
+                values = (float(s.sum() / counts.sum()) for s in (sums, their))
+                rows.append(
+                    [model.spec.name, first.spec.name, dataset, metric, *values, *interval(metric, sums, counts, their), 0, len(counts)]
+                )
+                tests.append(p_values((sums - their)[None], counts)[0] if len(counts) >= MIN_DOCUMENTS_FOR_CI else 1.0)
+        for row, adjusted in zip(rows, stats.false_discovery_control(tests) if tests else (), strict=True):
+            row[COLUMNS.index("significant")] = bool(adjusted <= RATE)
         return tidy(rows, COLUMNS)
+
+    @property
+    def guesses(self) -> list[str]:
+        """Where the first model is no better than chance, so that answers say nothing; a sentence each."""
+        first = self.models[0]
+        found = {
+            dataset: differs_from_zero(sums[None], counts) for (dataset, metric), (sums, counts) in first.sums.items() if metric == CHANCE
+        }
+        return [
+            f"{first.spec.name} is not significantly better than chance on {dataset}: changes of its accuracy mean nothing"
+            for dataset, test in found.items()
+            if not (test.significant[0] and first.sums[dataset, CHANCE][0].mean() > 0)
+        ]
 
     @property
     def kin(self) -> list[str]:
@@ -95,7 +118,7 @@ def _measure(model: BlockModel, text: Text, tasks: Sequence[TaskSet], alike: boo
     sums[text.corpus, "bits_per_byte"] = found["nll"][0] / np.log(2), found["bytes"]
     for task in tasks:
         for name, each in _answers(TaskStudy.of(model, [], task), out).items():
-            sums |= {(name, metric): values for metric, values in each.items() if metric in PAIRED}
+            sums |= {(name, metric): values for metric, values in each.items() if metric in (*PAIRED, CHANCE)}
     return Known(model.spec, model.ancestors, sums)
 
 
@@ -115,10 +138,10 @@ def kinship(child: Known, parent: ModelSpec) -> str:
 
 
 def _sentence(row: Mapping[Any, Any]) -> str:
-    """ "x is worse than y on texts by 0.12 (0.10 to 0.14) nats per token, over 64 documents"."""
+    """ "x is worse than y on texts by 0.12 (0.10 to 0.14) nats per token, over 64 documents"; "differs from" where it is not significant."""
     size, n = Interval(row["difference"], *(None if pd.isna(row[end]) else row[end] for end in ("ci_low", "ci_high"))), row["n_documents"]
     unit, worse = UNITS.get(row["metric"], row["metric"]), (row["metric"] in WORSE_WHEN_HIGHER) == (size.value > 0)
-    if size.low is None or size.high is None or size.low <= 0 <= size.high:
+    if size.low is None or size.high is None or not row["significant"]:
         how, by = "differs from", size
     else:
         how = f"is {'worse' if worse else 'better'} than"

@@ -134,9 +134,12 @@ def _differ(models: list[str], text: dict[str, Any], tasks: list[TaskSet], where
     if as_json:
         output.records(found.table)
         return
-    for line in (*found.kin, *found.sentences):
+    for line in (*found.kin, *found.sentences, *found.guesses):
         print(visible(line))
-    print("each interval is one of 95 % by itself, paired; another corpus or more text: --corpus, --documents, --window; a report: --out")
+    print(
+        "paired, with 95 % intervals; of all that is called worse or better here at most 5 % is so by chance. "
+        "Another corpus or more text: --corpus, --documents, --window; a report on redundancy: --out"
+    )
 
 
 def _options(tasks: str, data: Path | None, limit: int, **text: str | int | None) -> dict[str, str | int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import pytest
 import strata as api
 from adapters import load
 from analysis.checkpoints import write
+from analysis.comparison.difference import Difference, Known
 from analysis.stats.intervals import accuracy
 from tests.analysis.checkpoints.test_prune import here
 from tests.analysis.tasks.makers import table_1
 from tests.reference import variants
 from tests.reference.command_line import Done, Strata
 from tests.reference.models import save_reader
+from tests.reference.models import spec as shape
 
 N = 13
 
@@ -52,8 +55,9 @@ def test_a_child_is_held_against_its_parent(compare: Strata, family: tuple[Path,
     assert [rows["nll"][name] for name in ("difference", "ci_low", "ci_high")] == pytest.approx(list(rise.values()), rel=1e-5)
     assert rows["nll"]["value"] - rows["nll"]["other"] == pytest.approx(rows["nll"]["difference"])
     assert (rows["nll"]["than"], rows["bits_per_byte"]["model"], rows["nll"]["n_documents"]) == ("parent", "child", N)
-    how = "is worse than" if rise["ci_low"] > 0 else "is better than" if rise["ci_high"] < 0 else "differs from"
+    how = ("is worse than" if rise["value"] > 0 else "is better than") if rows["nll"]["significant"] else "differs from"
     assert f"child {how} parent on " in done.stdout
+    assert not rows["nll"]["significant"] or rise["ci_low"] > 0 or rise["ci_high"] < 0
     back = {row["metric"]: row for row in json.loads(compare(*family[::-1], "--json").stdout)}
     assert back["nll"]["difference"] == pytest.approx(-rows["nll"]["difference"])
 
@@ -71,7 +75,29 @@ def test_answers_are_paired_by_question(compare: Strata, family: tuple[Path, Pat
     assert row["difference"] == pytest.approx(right[1] - right[0], abs=1e-9)
     assert np.isfinite([row["ci_low"], row["ci_high"]]).all()
     assert accuracy(np.ones(N), np.zeros(N)).low is not None
-    assert " acc, over 13 documents" in compare(*family, *words).stdout
+    said = compare(*family, *words).stdout
+    assert " acc, over 13 documents" in said
+    assert "parent is not significantly better than chance on piqa: changes of its accuracy mean nothing" in said  # its weights are random
+
+
+def known(name: str, **sums: np.ndarray) -> Known:
+    spec = replace(shape(2), name=name)
+    return Known(spec, (), {("texts", metric): (values, np.full(len(values), 10.0)) for metric, values in sums.items()})
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_what_is_called_worse(n: int) -> None:
+    """A planted effect, pure noise, and too little of both."""
+    noise = np.random.default_rng(0).normal(size=(3, n))
+    a, b = known("a", nll=30 + noise[0], bits_per_byte=20 + noise[1]), known("b", nll=33 + noise[0], bits_per_byte=20 + noise[2])
+    worse, same = Difference([a, b]).sentences
+    if n < 12:
+        assert worse.startswith("b differs from a on texts by 0.300 nats per token, over 6 documents (an interval needs 12")
+        return
+    assert worse.startswith("b is worse than a on texts by 0.300 (0.300 to 0.300) nats per token, over 40 documents")
+    assert same.startswith("b differs from a on texts by ")
+    assert same.endswith(", not significantly")
+    assert Difference([b, a]).sentences[0].startswith("a is better than b on texts by 0.300 (0.300 to 0.300)")
 
 
 def test_models_of_other_tokenizers_are_compared_in_bits_alone(compare: Strata, family: tuple[Path, Path], tmp_path: Path) -> None:
