@@ -8,21 +8,8 @@ from torch import Tensor
 
 MIXED = "mixed"  # name of a dtype: float32, but for products with the matrices of blocks, in NARROW
 NARROW = torch.bfloat16
-MATRICES = (
-    "q",
-    "k",
-    "v",
-    "o",
-    "r",
-    "g",
-    "x",
-    "b",
-    "c",
-    "gate",
-    "up",
-    "down",
-    "receptance",
-)  # roles that nearly all products of a block are with
+# roles that nearly all products of a block are with
+MATRICES = ("q", "k", "v", "o", "r", "g", "x", "b", "c", "gate", "up", "down", "receptance")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from adapters import Ablation, BlockModel, load
+from adapters import Ablation, BlockModel, load, registry
 from adapters.checkpoints.export import remove_blocks
 from adapters.families.rwkv.tokenizers import ByteTokenizer
 from analysis.data.batches import Batch
-from analysis.engine.ablations import block_kinds, single_ablations
+from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import Prompt, decode
 from analysis.engine.mean_ablation import part_means, with_means
 from analysis.engine.plan import plan
@@ -25,24 +24,19 @@ from analysis.metrics.taylor import taylor
 from analysis.removal.greedy import greedy
 from analysis.tasks.likelihoods import likelihoods
 from analysis.tasks.requests import Request
-from tests.reference.families import FAMILIES, save
+from tests.reference.families import FAMILIES, kinds, model_type, save
 from tests.reference.second_device import second_device
 
 LENGTHS = torch.tensor([19, 11])
 GB = 1 << 30
-EVERYWHERE = ("llama", "gpt2", "baichuan-13b", "rwkv-4", "rwkv-7")  # of families: what the others add is in long tests
-
-
-def cases(names: tuple[str, ...]) -> list[Any]:
-    return [pytest.param(name, marks=[] if name in EVERYWHERE else [pytest.mark.long]) for name in names]
 
 
 def numbers(model: BlockModel, folder: Path) -> dict[str, np.ndarray]:
     """What studies say of a model, wherever it is."""
-    kinds = [*block_kinds(model.spec), *(["heads"] if model.spec.has_heads else [])]
+    parts = kinds(model.spec)
     ids = torch.randint(model.spec.vocab_size, (2, 19), generator=torch.Generator().manual_seed(5))
     batch = Batch([], ids, LENGTHS, (LENGTHS - 1).numpy(), LENGTHS.numpy())
-    every = plan(model.spec, single_ablations(model.spec, kinds))
+    every = plan(model.spec, single_ablations(model.spec, parts))
     sums = sweep(model, every, ids, LENGTHS)
     means = with_means(model, part_means(model, [batch]))
     left = plan(model.spec, single_ablations(model.spec, ["blocks"], ["mean"]))
@@ -56,12 +50,12 @@ def numbers(model: BlockModel, folder: Path) -> dict[str, np.ndarray]:
         "kl": sums["kl"],
         "means": sweep(means, left, ids, LENGTHS, kl=False)["nll"],
         "likelihoods": likelihoods(model, every, requests).nats,
-        "taylor": torch.from_numpy(taylor(model, ids, LENGTHS, kinds=kinds)),
+        "taylor": torch.from_numpy(taylor(model, ids, LENGTHS, kinds=parts)),
         "greedy": torch.tensor([sorted(step.blocks) for step in path[1:2]]),
         "texts": torch.tensor([w.tokens for w in written]),
         "pruned": remove_blocks(model, [1]).run(ids.to(model.device)).cpu(),
     }
-    measured = measure(model, ids, LENGTHS, METRICS.own, kinds=kinds)
+    measured = measure(model, ids, LENGTHS, METRICS.own, kinds=parts)
     return {name: t.numpy() for name, t in found.items()} | measured
 
 
@@ -71,7 +65,13 @@ def on_cpu(name: str) -> dict[str, np.ndarray]:
         return numbers(load(save(name, Path(folder)), device="cpu", dtype="float32"), Path(folder))
 
 
-@pytest.mark.parametrize("name", cases(FAMILIES))
+def test_no_model_type_is_left_out() -> None:
+    """rwkv7_fla is another name of rwkv7."""
+    known = {name for family in registry.FAMILIES.own.values() for name in family.model_types}
+    assert {model_type(name) for name in FAMILIES} == known - {"rwkv7_fla"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_gives_the_same_numbers_on_a_card(name: str, tmp_path: Path) -> None:
     path = save(name, tmp_path)
     with second_device(free=80 * GB) as card:

@@ -138,7 +138,7 @@ def kinship(child: Known, parent: ModelSpec) -> str:
 
 
 def _sentence(row: Mapping[Any, Any]) -> str:
-    """ "x is worse than y on texts by 0.12 (0.10 to 0.14) nats per token, over 64 documents"; "differs from" where it is not significant."""
+    """ "x is worse than y on texts by 0.12 (0.10 to 0.14) nats per token, over 64 documents"; "differs from" where not significant."""
     size, n = Interval(row["difference"], *(None if pd.isna(row[end]) else row[end] for end in ("ci_low", "ci_high"))), row["n_documents"]
     unit, worse = UNITS.get(row["metric"], row["metric"]), (row["metric"] in WORSE_WHEN_HIGHER) == (size.value > 0)
     if size.low is None or size.high is None or not row["significant"]:

@@ -72,8 +72,7 @@ def row(name: str, path: Path, device: torch.device, expected: Mapping[str, Tens
 def numbers(model: BlockModel) -> dict[str, Tensor]:
     """Logits, sums of a sweep of every single part, and texts with a block and without; in fp64 on the CPU."""
     ids = torch.randint(model.spec.vocab_size, (2, 40), generator=torch.Generator().manual_seed(5))
-    kinds = ["blocks", "mixers", "ffns", *(["heads"] if model.spec.has_heads else [])]
-    every = plan(model.spec, single_ablations(model.spec, kinds))
+    every = plan(model.spec, single_ablations(model.spec, families.kinds(model.spec)))
     with torch.inference_mode():
         logits = model.run(ids.to(model.device)).double().cpu()
     reader = copy.copy(model)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from adapters.specs import ModelSpec
 from tests.reference import variants
 from tests.reference.hf import tiny
 from tests.reference.rwkv_checkpoints import flash_linear_attention_7, random_checkpoint
 
 GEMMA = {"head_dim": 12, "query_pre_attn_scalar": 7, "sliding_window": 9}
-DECODERS: dict[str, dict] = {  # what transformers has; a variant that differs much from Llama
+STOCK: dict[str, dict] = {  # what transformers has; a variant that differs much from Llama
     "llama": {},
     "mistral": {"sliding_window": 9},
     "qwen2": {},
@@ -40,13 +41,13 @@ DECODERS: dict[str, dict] = {  # what transformers has; a variant that differs m
     "mamba2": {"state_size": 8, "num_heads": 4, "head_dim": 24, "n_groups": 1},
 }
 FLASH = "rwkv7 (flash-linear-attention)"  # the other layout of RWKV-7
-FAMILIES = (*DECODERS, *variants.VARIANTS, FLASH)
+FAMILIES = (*STOCK, *variants.VARIANTS, FLASH)
 
 
 def save(name: str, folder: Path) -> Path:
     """Writes the files of one of FAMILIES; returns what `load` takes."""
-    if name in DECODERS:
-        tiny(name, **DECODERS[name]).save_pretrained(folder)
+    if name in STOCK:
+        tiny(name, **STOCK[name]).save_pretrained(folder)
         return folder
     if name == FLASH:
         save_file(flash_linear_attention_7(random_checkpoint("7")), folder / "model.safetensors")
@@ -55,6 +56,12 @@ def save(name: str, folder: Path) -> Path:
     return variants.save(name, folder)
 
 
+def kinds(spec: ModelSpec) -> list[str]:
+    """The kinds of parts that a model has."""
+    parts = ["mixers", "ffns"] if any(block.has_ffn for block in spec.blocks) else []  # the only part of a block is that block
+    return ["blocks", *parts, *(["heads"] if spec.has_heads else [])]
+
+
 def model_type(name: str) -> str:
     """Of config.json, as `adapters.supported` has a row for it."""
-    return name if name in DECODERS else "rwkv7" if name == FLASH else "rwkv" if name in variants.RWKV else "baichuan"
+    return name if name in STOCK else "rwkv7" if name == FLASH else "rwkv" if name in variants.RWKV else "baichuan"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from reports.execute import execute
-from tests.reference.families import DECODERS
+from tests.reference.families import STOCK
 from tests.reports.conftest import save_tiny
 
 ROOT = Path(__file__).parents[2]
-TYPES = {name: config for name, config in DECODERS.items() if name not in ("llama", "mistral", "qwen2", "qwen3", "glm")}
+TYPES = {name: config for name, config in STOCK.items() if name not in ("llama", "mistral", "qwen2", "qwen3", "glm")}
 HEADLESS = ("mamba", "falcon_mamba")
 
 
