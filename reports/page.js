@@ -136,9 +136,9 @@ function picture(image) {
 function zoom(image) {
   const large = image.cloneNode();
   const pane = make("div", { class: "pane" }, large);
-  let width = 100;
+  let width = 100; // per cent of the pane
   const size = (by) => {
-    width = Math.max(100, Math.min(800, width * by));
+    width = Math.max(30, Math.min(800, width * by));
     pane.firstChild.style.width = `${width}%`;
   };
   const dialog = make("dialog", { class: "zoom", "aria-label": "Figure", close: () => dialog.remove() },
@@ -149,8 +149,9 @@ function zoom(image) {
     pane);
   document.body.append(dialog);
   picture(large);
-  size(window.innerWidth < 700 ? 2.25 : 1);
   dialog.showModal();
+  const fits = (image.naturalWidth / image.naturalHeight) * (pane.clientHeight - 60) / pane.clientWidth;
+  size(window.innerWidth < 700 ? 2.25 : Math.min(1, fits));
 }
 
 function figure(element) {

@@ -115,6 +115,10 @@ def test_a_point_says_the_number_of_the_table(opened) -> None:
     box.hover(position={"x": x * size["width"], "y": y * size["height"]})
     tip = box.locator(".tip")
     assert tip.inner_text() == "blocks, block 2: 0.0312 (0.0292 to 0.0332)"
+    dot, image = box.locator(".dot").bounding_box(), box.locator("img").bounding_box()
+    assert image["width"] < 650, "narrower than the text"
+    assert (dot["x"] + dot["width"] / 2 - image["x"]) / image["width"] == pytest.approx(x, abs=0.003)
+    assert (dot["y"] + dot["height"] / 2 - image["y"]) / image["height"] == pytest.approx(y, abs=0.005)
     assert row.locator("td").first.inner_text() == number(RISES[2]) == "0.0312"
     box.press("ArrowRight")
     assert tip.inner_text().startswith("blocks, block 3: 1.50")
