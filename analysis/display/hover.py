@@ -52,7 +52,7 @@ def pointed(figure: Figure) -> list[tuple[float, float, str]]:
 
     The layout must be final. What lies beyond its axes is at their end.
     """
-    width, height = figure.bbox.size
+    width, height = map(float, figure.bbox.size)
     found = []
     for one in _notes(figure):
         box = one.axes.bbox
@@ -66,9 +66,13 @@ def pointed(figure: Figure) -> list[tuple[float, float, str]]:
 
 def seen(figure: Figure) -> str:
     """What the figure shows, as an alternative text: its axes, and of each series how many values and the least and the largest."""
+    notes = _notes(figure)
+    known: dict[tuple[str, str], float] = {}
+    unlike = {one.series for one in notes if known.setdefault((one.series, one.at), one.value.value) != one.value.value}
     series: dict[str, dict[str, float]] = {}
-    for one in _notes(figure):
-        series.setdefault(one.series, {})[one.at] = one.value.value
+    for one in notes:  # a series of which panels show different measures is one for each
+        panel = _label(one.axes.get_title() or one.axes.get_ylabel()) if one.series in unlike else ""
+        series.setdefault(f"{panel}, {one.series}" if panel else one.series, {})[one.at] = one.value.value
     said = [f"{name}: {_ends(values)}." for name, values in list(series.items())[:MOST]]
     more = [f"And {count(len(series) - MOST, 'more series')}."] if len(series) > MOST else []
     return " ".join([_axes(figure), *map(capital, said), *more]).strip()
