@@ -24,12 +24,15 @@ def test_the_proof_in_small(device: str, tmp_path: Path) -> None:
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert [row["name"] for row in found["parity"]] == ["llama", "gpt2", "rwkv-7"]
     assert all(row["passed"] for row in found["parity"])
-    assert [row["kind"] for row in found["sweeps"]] == ["blocks", "heads"]
+    assert [(row["weights"], row["kind"]) for row in found["sweeps"]] == [
+        (held, kind) for held in ("resident", "streamed") for kind in ("blocks", "heads")
+    ]
+    assert all(row["off"] < 1e-2 for row in found["sweeps"][2:])
     assert all(row["seconds"] > 0 and row["share_of_matmul"] > 0 for row in found["sweeps"])
     assert {row["version"] for row in found["rwkv"]} == {"6", "7"}
     assert found["families"] == {"llama": True, "gpt2": True}
     lines = (tmp_path / "gpu.md").read_text().splitlines()
-    assert sum(line.startswith("| ") for line in lines) == 3 * 2 + 3 + 2 + 4
+    assert sum(line.startswith("| ") for line in lines) == 3 * 2 + 3 + 4 + 4
 
 
 @pytest.mark.parametrize("words", [["--tiny"], ["--device", "cpu"]])

@@ -58,7 +58,7 @@ def test_texts_are_planned(size: str, gb: int) -> None:
         assert 1 <= together <= rows
 
 
-@pytest.mark.parametrize("gb", [80, 8])
+@pytest.mark.parametrize("gb", [8, 16, 24, 80])
 @pytest.mark.parametrize("name", ["zoo-llama-0", "zoo-baichuan-0", "zoo-rwkv5-0", "zoo-rwkv7-0"])
 def test_tasks_of_small_models_run(name: str, gb: int) -> None:
     requests = [Request((1, 2, 3), (4, n)) for n in range(3)]
