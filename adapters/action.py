@@ -13,12 +13,13 @@ class Action(NamedTuple):
     mixer: bool = True  # False: the mixer is out
     heads: frozenset[int] = frozenset()  # heads taken out of a mixer that runs
     ffn: bool = True  # False: the ffn is out
+    experts: frozenset[int] = frozenset()  # experts taken out of an ffn that runs: the router does not see them
     edit: str = "zero"  # one of EDITS, zero where nothing is out
 
     @property
     def before_ffn(self) -> Action:
         """What of it happens in front of the ffn."""
-        return self._replace(ffn=True) if self.heads or not self.mixer else KEEP
+        return self._replace(ffn=True, experts=frozenset()) if self.heads or not self.mixer else KEEP
 
     @property
     def adds_nothing(self) -> bool:

@@ -21,6 +21,7 @@ from adapters.action import Action
 from adapters.checkpoints.layout import Layout
 from adapters.checkpoints.lineage import Ancestor
 from adapters.errors import StrataError
+from adapters.experts import Out, experts_of, feed
 from adapters.means import NO_MEANS, Means
 from adapters.products import MIXED, NARROW
 from adapters.specs import BlockSpec, ModelSpec
@@ -121,7 +122,7 @@ def right_padded(ids: Tensor, lengths: Tensor | None) -> Tensor | None:
 class Block(Protocol):
     """One residual layer: a mixer and an ffn, each with its own norms inside. Context and past are its own family's.
 
-    Where the spec says that there is no mixer or no ffn, nothing calls it.
+    Where the spec says that there is no mixer or no ffn, nothing calls it. One with experts is `experts.HasExperts` too.
     """
 
     @property
@@ -202,7 +203,8 @@ class BlockModel(ABC):
         """Block `i` on `x` (V*D, T, d): one variant out for each edge, in the edges' order.
 
         The mixer runs once on the distinct variants that need it, the ffn once on the distinct pairs of variant and
-        mixer action, or on the variants where it runs in parallel with the mixer. The only place that adds to the residual.
+        mixer action, or on the variants where it runs in parallel with the mixer; for experts that are out it runs again on the
+        tokens that had been sent to them (`experts.feed`). The only place that adds to the residual.
         `past` comes from a call with the same edges.
         """
         block, spec = self.blocks[i], self.blocks[i].spec
@@ -211,7 +213,8 @@ class BlockModel(ABC):
         middles = [(v, action.before_ffn) for v, action in edges]  # what each edge has behind the mixer
         reads = [(v, spec.read_by_ffn(action)) for v, action in edges]  # what the ffn of each edge sees
         mixing = _distinct(v for v, action in edges if action.mixer)
-        feeding = _distinct(r for r, (_, action) in zip(reads, edges, strict=True) if action.ffn)
+        asked = _distinct((r, action.experts) for r, (_, action) in zip(reads, edges, strict=True) if action.ffn)
+        feeding = _distinct(r for r, _ in asked)
 
         xs = x.unflatten(0, (-1, ctx.documents))  # (V, D, T, d)
         mixed = block.mix(_rows(xs, mixing), ctx, before.mixer) if mixing else None
@@ -219,10 +222,10 @@ class BlockModel(ABC):
         mix_deltas = {(v, a): _mixer_delta(block, mixed, mixing.index(v), ctx, a, means) for v, a in running if mixed}
         mix_deltas |= {(v, a): left for v, a in middles if (left := means.left("mixer", a, xs[v])) is not None}
         mids = {m: xs[m[0]] + mix_deltas[m] if m in mix_deltas else xs[m[0]] for m in middles}
-        read = torch.cat([xs[r[0]] if spec.parallel else mids[r] for r in feeding]) if feeding else x[:0]
-        fed, ffn_past = block.ffn(read, ctx, before.ffn) if feeding else (read, None)
-        fed_deltas = dict(zip(feeding, fed.unflatten(0, (-1, ctx.documents)), strict=True))
-        ffn_deltas = [fed_deltas[r] if a.ffn else means.left("ffn", a, xs[v]) for r, (v, a) in zip(reads, edges, strict=True)]
+        read = [xs[r[0]] if spec.parallel else mids[r] for r in feeding]
+        fed, ffn_past = _fed(block, read, [(feeding.index(r), out) for r, out in asked], ctx, before.ffn)
+        fed_deltas = dict(zip(asked, fed, strict=True))
+        ffn_deltas = [fed_deltas[r, a.experts] if a.ffn else means.left("ffn", a, xs[v]) for r, (v, a) in zip(reads, edges, strict=True)]
         outs = [mids[m] if delta is None else mids[m] + delta for m, delta in zip(middles, ffn_deltas, strict=True)]
         parts = None
         if len(edges) == 1:
@@ -299,6 +302,17 @@ def _rows(xs: Tensor, variants: list[int]) -> Tensor:
     first, n = variants[0], len(variants)
     consecutive = variants == list(range(first, first + n))
     return (xs[first : first + n] if consecutive else xs[variants]).flatten(0, 1)
+
+
+def _fed(block: Block, read: Sequence[Tensor], asked: Sequence[tuple[int, Out]], ctx: Context, past: Any) -> tuple[list[Tensor], Any]:
+    """What the ffn adds to streams (D, T, d), by number of `read`, without some experts; and its past."""
+    if not read:
+        return [], None
+    if not any(out for _, out in asked):
+        fed, past = block.ffn(torch.cat(list(read)), ctx, past)
+        return list(fed.unflatten(0, (-1, ctx.documents))), past
+    found, past = feed(experts_of(block), read, asked, ctx, past)
+    return [found[each] for each in asked], past
 
 
 def _mixer_delta(block: Block, mixed: MixerOutput, row: int, ctx: Context, action: Action, means: Means) -> Tensor:

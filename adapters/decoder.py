@@ -18,9 +18,10 @@ from adapters.attention import AnyPast, Attention, attend
 from adapters.base import Block, BlockModel, Context, MixerOutput, right_padded
 from adapters.checkpoints.layout import Layout
 from adapters.errors import StrataError
+from adapters.experts import Routing, mixed, route, weight_of
 from adapters.norms import Norm
 from adapters.products import linear
-from adapters.roles import shapes_by_role, spec_of, with_heads
+from adapters.roles import ROLES, shapes_by_role, spec_of, with_heads
 from adapters.rotary import Rotation, kinds_of, rotary, rotate, rotation
 from adapters.specs import BlockSpec, ModelSpec
 
@@ -36,7 +37,7 @@ class DecoderContext(Context):
 
 @dataclass(frozen=True, slots=True)
 class DecoderBlock:
-    """Attention and an MLP. Which roles have weights decides much: a gate or none, biases, norms in front or behind.
+    """Attention and an MLP, or experts. Which roles have weights decides much: a gate or none, biases, norms in front or behind.
 
     An ffn without a norm of its own reads the mixer's; a block without any norm in front reads the stream as it is.
     """
@@ -52,6 +53,7 @@ class DecoderBlock:
     bare: tuple[str, ...] = ()  # roles of norms without weights
     clip: float | None = None  # queries, keys and values go no further from zero
     residual: float | None = None  # by which is multiplied what a part gives
+    renormalised: bool = False  # weights of a token's experts sum to one
 
     def with_weights(self, weights: dict[str, Tensor]) -> DecoderBlock:
         return replace(self, weights=weights)
@@ -64,8 +66,8 @@ class DecoderBlock:
 
     def mix(self, x: Tensor, ctx: DecoderContext, past: AnyPast | None = None) -> MixerOutput:
         h = self._norm(x, "mixer_norm")
-        q, k = (self._heads(self._by_heads_normed(self._clipped(h, role), role)) for role in "qk")
-        v = self._heads(self._clipped(h, "v"))  # (rows, heads, T, head_dim)
+        q, k = (self._heads(self._clipped(self._by_heads_normed(self._linear(h, role), role))) for role in "qk")
+        v = self._heads(self._clipped(self._linear(h, "v")))  # (rows, heads, T, head_dim)
         if self.rotation is not None:
             q, k = (rotate(t, ctx.rotations[self.rotation], self.neighbours) for t in (q, k))
         out, after = attend(q, k, v, ctx, past, self.attention)
@@ -80,11 +82,43 @@ class DecoderBlock:
     def close(self, delta: Tensor) -> Tensor:
         return self._norm(delta, "mixer_post_norm")
 
-    def ffn(self, x: Tensor, ctx: Context, past: None = None) -> tuple[Tensor, None]:
-        h = self._norm(x, "ffn_norm" if "ffn_norm" in (*self.weights, *self.bare) else "mixer_norm")
-        up = self._linear(h, "up")
-        inner = self.act(self._linear(h, "gate")) * up if "gate" in self.weights else self.act(up)
-        return self._norm(self._scaled(self._linear(inner, "down")), "ffn_post_norm"), None
+    def ffn(self, x: Tensor, ctx: Context, past: None = None, without: Tensor | None = None) -> tuple[Tensor, None]:
+        h = self._ffn_normed(x)
+        delta = self._experts(h, without) if "router" in self.weights else self._mlp(h)
+        return self._norm(self._scaled(delta), "ffn_post_norm"), None
+
+    def route(self, x: Tensor, without: Tensor | None = None) -> Routing:
+        return self._route(self._ffn_normed(x), without)
+
+    def beside(self, x: Tensor) -> Tensor | None:
+        assert "ffn_post_norm" not in self.weights, "what stands under one norm does not come apart"
+        return self._scaled(self._shared(self._ffn_normed(x))) if "shared_up" in self.weights else None
+
+    def share(self, x: Tensor, sent: Routing, expert: int) -> Tensor:
+        assert "ffn_post_norm" not in self.weights, "what stands under one norm does not come apart"
+        h, weight = self._ffn_normed(x), weight_of(sent, expert).to(x.dtype)
+        there = weight.nonzero(as_tuple=True)  # tokens that are sent to it
+        alone = Routing(torch.full_like(weight[there], expert, dtype=torch.long)[:, None], weight[there][:, None], sent.shares[there])
+        return self._scaled(torch.zeros_like(h).index_put(there, mixed(h[there], alone, self.weights, self.act)))
+
+    def _route(self, h: Tensor, without: Tensor | None) -> Routing:
+        return route(self._linear(h, "router"), self.spec.experts_per_token, self.renormalised, without)
+
+    def _experts(self, h: Tensor, without: Tensor | None) -> Tensor:
+        to = Routing(*(t.flatten(0, -2) for t in self._route(h, without)))  # of each token
+        delta = mixed(h.flatten(0, -2), to, self.weights, self.act).view_as(h)
+        return delta + self._shared(h) if "shared_up" in self.weights else delta
+
+    def _shared(self, h: Tensor) -> Tensor:
+        return torch.sigmoid(self._linear(h, "shared_scale")) * self._mlp(h, "shared_")
+
+    def _mlp(self, h: Tensor, which: str = "") -> Tensor:
+        up = self._linear(h, which + "up")
+        inner = self.act(self._linear(h, which + "gate")) * up if which + "gate" in self.weights else self.act(up)
+        return self._linear(inner, which + "down")
+
+    def _ffn_normed(self, x: Tensor) -> Tensor:
+        return self._norm(x, "ffn_norm" if "ffn_norm" in (*self.weights, *self.bare) else "mixer_norm")
 
     def keep_heads(self, kept: Sequence[int]) -> DecoderBlock:
         n = self.spec.n_heads or 0
@@ -96,18 +130,25 @@ class DecoderBlock:
         groups = sorted({before[head] for head in kept})
         reads = tuple(groups.index(before[head]) for head in kept)
         weights = with_heads(self.weights, kept, n, groups, max(before) + 1)
-        spec = spec_of(shapes_by_role(weights), len(kept), parallel=self.spec.parallel)
+        shapes, per_token = shapes_by_role(weights), self.spec.experts_per_token
+        spec = spec_of(shapes, len(kept), parallel=self.spec.parallel, experts_per_token=per_token)
         equal = reads == tuple(i // (len(kept) // len(groups)) for i in range(len(kept)))
         slopes = None if self.attention.slopes is None else self.attention.slopes[list(kept)]
         attention = replace(self.attention, reads=None if equal else reads, slopes=slopes)
         return replace(self, spec=spec if equal else replace(spec, n_kv_heads=None), weights=weights, attention=attention)
 
+    def keep_experts(self, kept: Sequence[int]) -> DecoderBlock:
+        index, own = torch.tensor(list(kept), device=self.weights["router"].device), self.spec
+        few = {role: t[index] if role == "router" or ROLES[role].expert else t for role, t in self.weights.items()}
+        per_token = min(own.experts_per_token, len(kept))
+        spec = spec_of(shapes_by_role(few), own.n_heads, parallel=own.parallel, experts_per_token=per_token)
+        return replace(self, spec=replace(spec, n_kv_heads=own.n_kv_heads), weights=few)
+
     def _scaled(self, delta: Tensor) -> Tensor:
         return delta if self.residual is None else delta * self.residual
 
-    def _clipped(self, x: Tensor, role: str) -> Tensor:
-        out = self._linear(x, role)
-        return out if self.clip is None else out.clamp(-self.clip, self.clip)
+    def _clipped(self, x: Tensor) -> Tensor:
+        return x if self.clip is None else x.clamp(-self.clip, self.clip)
 
     def _linear(self, x: Tensor, role: str) -> Tensor:
         return linear(x, self.weights[role], self.weights.get(f"{role}_bias"))

@@ -9,7 +9,10 @@ from torch import Tensor
 MIXED = "mixed"  # name of a dtype: float32, but for products with the matrices of blocks, in NARROW
 NARROW = torch.bfloat16
 # roles that nearly all products of a block are with
-MATRICES = ("q", "k", "v", "o", "r", "g", "x", "b", "c", "gate", "up", "down", "receptance")
+MATRICES = (
+    *("q", "k", "v", "o", "r", "g", "x", "b", "c", "gate", "up", "down", "receptance"),
+    *("expert_gate", "expert_up", "expert_down", "shared_gate", "shared_up", "shared_down"),
+)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -73,6 +73,9 @@ FAMILIES = Table(
     "strata.families",
     {
         "llama": Family("adapters.families.llama", ("llama", "mistral", "qwen2", "qwen3", "smollm3"), stock=True),
+        "mixtral": Family("adapters.families.mixtral", ("mixtral",), stock=True),
+        "qwen_moe": Family("adapters.families.qwen_moe", ("qwen2_moe", "qwen3_moe"), stock=True),
+        "olmoe": Family("adapters.families.olmoe", ("olmoe",), stock=True),
         "gpt_neox": Family("adapters.families.gpt_neox", ("gpt_neox",), stock=True),
         "olmo2": Family("adapters.families.olmo2", ("olmo2",), stock=True),
         "gemma": Family("adapters.families.gemma", ("gemma2", "gemma3_text"), stock=True),

@@ -21,6 +21,7 @@ class Role(NamedTuple):
     grouped: bool = False  # ... in attention for each key-value head
     norm: bool = False  # of a norm as wide as the stream
     output: bool = False  # what the part gives is a linear function of these: where all of them are zero, it gives nothing
+    expert: bool = False  # it holds one piece for each expert, along its first axis
 
 
 ROLES: dict[str, Role] = {
@@ -53,6 +54,13 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(("gate_bias", "up_bias", "ffn_mix_k", "ffn_mix_r"), Role("ffn")),
     "down": Role("ffn", matrix=True, output=True),
     "down_bias": Role("ffn", output=True),
+    # experts, and an MLP beside them
+    "router": Role("ffn", matrix=True),
+    **dict.fromkeys(("expert_gate", "expert_up"), Role("ffn", matrix=True, expert=True)),
+    "expert_down": Role("ffn", matrix=True, expert=True, output=True),
+    **dict.fromkeys(("shared_gate", "shared_up"), Role("ffn", matrix=True)),
+    "shared_down": Role("ffn", matrix=True, output=True),
+    "shared_scale": Role("ffn"),
     # in place of the identity, where the stream changes its axes
     "mixer_skip": Role("mixer", matrix=True),
     "ffn_skip": Role("ffn", matrix=True),
@@ -73,22 +81,29 @@ def n_numbers(table: Shapes) -> int:
     return sum(map(prod, table.values()))
 
 
-def spec_of(table: Shapes, n_heads: int | None, *, parallel: bool = False) -> BlockSpec:
-    """The spec of a block whose weights have these shapes; no weight is read. `n_heads` is all that shapes do not say."""
+def spec_of(table: Shapes, n_heads: int | None, *, parallel: bool = False, experts_per_token: int = 0) -> BlockSpec:
+    """The spec of a block whose weights have these shapes; no weight is read. The other arguments are all that shapes do not say."""
     mixer = {role: shape for role, shape in table.items() if ROLES[role].part == "mixer"}
+    experts = {role: shape for role, shape in table.items() if ROLES[role].expert}
+    n_experts = table["router"][0] if experts else 0
     head_dim = table["o"][1] // n_heads if n_heads else None
     return BlockSpec(
         n_heads=n_heads,
         n_kv_heads=table["k"][0] // head_dim if head_dim and "k" in table else None,
         head_dim=head_dim,
-        d_ffn=table["up"][0] if "up" in table else 0,
+        d_ffn=next((table[role][0] for role in ("up", "shared_up") if role in table), 0),
         n_params=n_numbers(table),
-        flops_per_token=_flops(table),
+        flops_per_token=_flops(table) - (_flops(experts) // n_experts * (n_experts - experts_per_token) if experts else 0),
         mixer_params=n_numbers(mixer),
         mixer_flops=_flops(mixer),
         has_mixer=bool(mixer),
         has_ffn=len(mixer) < len(table),
         parallel=parallel,
+        n_experts=n_experts,
+        experts_per_token=experts_per_token if experts else 0,
+        d_expert=table["expert_up"][1] if experts else 0,
+        expert_params=n_numbers(experts) // n_experts if experts else 0,
+        shared_expert="shared_up" in table,
         affine_heads="mixer_post_norm" not in table,
     )
 

@@ -20,12 +20,17 @@ class BlockSpec:
     head_dim: int | None
     d_ffn: int
     n_params: int
-    flops_per_token: int  # two per weight of a matrix product; what grows with the context is left out
+    flops_per_token: int  # two per weight of a matrix product that a token meets; what grows with the context is left out
     mixer_params: int = 0  # the mixer's share of n_params and of flops_per_token, its norm included
     mixer_flops: int = 0
     has_mixer: bool = True
     has_ffn: bool = True
     parallel: bool = False
+    n_experts: int = 0  # that tokens are sent to; 0: the ffn has none
+    experts_per_token: int = 0
+    d_expert: int = 0  # inner width of one of them, as `d_ffn` is of an MLP that all tokens go through
+    expert_params: int = 0  # of one of them, all in matrices
+    shared_expert: bool = False  # all tokens go through an MLP beside them
     affine_heads: bool = True  # what a head adds to the stream is a linear function of its z: no norm behind them
 
     def canonical(self, action: Action) -> Action:
@@ -33,7 +38,12 @@ class BlockSpec:
         if self.has_mixer and self.has_ffn:
             return action
         mixer = action.mixer and self.has_mixer
-        return Action(mixer, action.heads if mixer else frozenset(), action.ffn and self.has_ffn, action.edit)
+        return action._replace(mixer=mixer, heads=action.heads if mixer else frozenset(), ffn=action.ffn and self.has_ffn)
+
+    @property
+    def active_params(self) -> int:
+        """Parameters that a token meets: of the experts those that it is sent to."""
+        return self.n_params - (self.n_experts - self.experts_per_token) * self.expert_params
 
     def read_by_ffn(self, action: Action) -> Action:
         """What of an action changes the ffn's input: it runs once on a stream for all actions of which this is equal."""
@@ -66,6 +76,15 @@ class ModelSpec:
         return all(block.n_heads is not None for block in self.blocks)
 
     @property
+    def has_experts(self) -> bool:
+        return any(block.n_experts for block in self.blocks)
+
+    @property
+    def active_params(self) -> int:
+        """Parameters that a token meets: all of them where there are no experts."""
+        return self.n_params - sum(block.n_params - block.active_params for block in self.blocks)
+
+    @property
     def block_params(self) -> int:
         """Parameters of all blocks: no embeddings, final norm or head."""
         return sum(block.n_params for block in self.blocks)
@@ -77,5 +96,5 @@ class ModelSpec:
 
     @property
     def flops_per_token(self) -> int:
-        """Of all blocks and the head: two for each weight of a matrix product; what grows with the context is left out."""
+        """Of all blocks and the head, as in theirs: what grows with the context is left out."""
         return sum(block.flops_per_token for block in self.blocks) + self.unembed_flops

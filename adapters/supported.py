@@ -16,6 +16,7 @@ ABILITIES = {  # of a model_type, and what the tests of it have shown
     "blocks": "logits, streams and every ablation of blocks, mixers and ffns",
     "heads": "ablations of heads, where there are any (RWKV-4 has none)",
     "deletion": "blocks on the weights of fewer heads",
+    "experts": "ablations of experts, where there are any",
     "pasts": "texts that go on from a past, cut anywhere",
     "export": "`strata prune`, read back",
 }

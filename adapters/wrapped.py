@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adapters.base import Block, MixerOutput, Past
 from adapters.errors import StrataError
+from adapters.experts import Routing, experts_of
 from adapters.specs import BlockSpec
 
 
@@ -44,5 +45,22 @@ class WrappedBlock:
         """Raises StrataError."""
         raise StrataError(f"heads cannot be deleted from a {type(self).__name__}: delete all of them at once, before anything else")
 
-    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
-        return self.block.ffn(x, ctx, past)
+    def ffn(self, x: Tensor, ctx: Any, past: Any = None, without: Tensor | None = None) -> tuple[Tensor, Past | None]:
+        return self.block.ffn(x, ctx, past) if without is None else experts_of(self.block).ffn(x, ctx, past, without)
+
+    def route(self, x: Tensor, without: Tensor | None = None) -> Routing:
+        return experts_of(self.block).route(x, without)
+
+    def share(self, x: Tensor, sent: Routing, expert: int) -> Tensor:
+        return experts_of(self.block).share(x, sent, expert)
+
+    def keep_experts(self, kept: Sequence[int]) -> Block:
+        """Raises StrataError."""
+        raise StrataError(f"experts cannot be deleted from a {type(self).__name__}: delete them before anything else is changed")
+
+    def beside(self, x: Tensor) -> Tensor | None:
+        return experts_of(self.block).beside(x)
+
+    @property
+    def renormalised(self) -> bool:
+        return experts_of(self.block).renormalised

@@ -24,6 +24,7 @@ CHECKS = {  # of the contract and of parity -> the ability that they show
     "ablations": ("blocks", "heads"),
     **dict.fromkeys(("means", "taylor"), ("heads",)),
     "deletion_of_heads": ("deletion",),
+    **dict.fromkeys(("single_experts", "all_experts", "deletion_of_experts"), ("experts",)),
     **dict.fromkeys(("cut_in_two", "past_of_edges", "past_rows", "texts"), ("pasts",)),
     **dict.fromkeys(("pruned_files", "files", "every_key"), ("export",)),
 }

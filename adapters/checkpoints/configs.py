@@ -17,6 +17,8 @@ PER_BLOCK = ("layer_types", "no_rope_layers", "value_dim")  # lists of config.js
 RULES = ("sliding_window_pattern", "_sliding_window_pattern", "no_rope_layer_interval")  # from which transformers makes such lists
 BY_INDEX = "scale_attn_by_inverse_layer_idx"  # what a block computes follows from its index, and nothing else says it
 DEPTH = "num_hidden_layers"
+DENSE, STEP = "mlp_only_layers", "decoder_sparse_step"  # blocks without experts, and every how manieth has some
+SENT_TO = "num_experts_per_tok"
 FULL_BELOW = "max_window_layers"  # how many blocks in front have no sliding window
 BLOCK = re.compile(r"(?<![^.])(layers|blocks|h)\.(\d+)(?![^.])")  # in the name of a block, or of a module in it
 EXPRESSION = re.compile(r"re:|[+-]:")  # what marks one among names: of compressed-tensors, of GPTQModel
@@ -46,9 +48,21 @@ def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: s
     config = {key: value for key, value in config.items() if key != DEPTH and not (lists and key in RULES)}
     if isinstance(config.get(FULL_BELOW), int):
         layers[FULL_BELOW] = sum(i < config[FULL_BELOW] for i in kept)
+    if stock is not None and hasattr(stock, DENSE):
+        dense = [new for new, old in enumerate(kept) if old in getattr(stock, DENSE) or (old + 1) % getattr(stock, STEP)]
+        layers |= {DENSE: dense, STEP: 1}
     if config.get("quantization_config"):
         layers["quantization_config"] = pruned_quantisation(config["quantization_config"], kept, keys)
     return both_dialects(without_code(config, hub_id) | layers)
+
+
+def with_experts(config: Mapping, number: int) -> dict:
+    """config.json of a model with `number` experts in all blocks that have some; a token is sent to no more than there are."""
+    stock = stock_config(config)
+    own = stock.attribute_map.get("num_experts", "num_experts") if stock else "num_experts"
+    named = [key for key in ("num_experts", "num_local_experts") if key in config] or [own]
+    per_token = config.get(SENT_TO) or getattr(stock, SENT_TO)
+    return {**config, **dict.fromkeys(named, number), SENT_TO: min(per_token, number)}
 
 
 def stock_config(config: Mapping) -> PreTrainedConfig | None:

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.catalogue import MODELS
-from adapters.checkpoints.configs import both_tokenizers, pruned_config, pruned_quantisation, stock_config, without_code
+from adapters.checkpoints.configs import both_tokenizers, pruned_config, pruned_quantisation, stock_config, with_experts, without_code
+from adapters.checkpoints.fewer_experts import Parts, narrowed, pairs, staying
 from adapters.checkpoints.files import open_store, read_json
 from adapters.checkpoints.folders import write_json
 from adapters.checkpoints.layout import Layout, Store
 from adapters.checkpoints.quantised import ENDINGS
 from adapters.checkpoints.shards import write_safetensors
 from adapters.errors import StrataError, unknown
+from adapters.experts import experts_of
 from adapters.families.rwkv.layouts import V_FIRST, VALUE_RESIDUAL
 from adapters.families.rwkv.model import RwkvModel
 from adapters.registry import BESIDE, FAMILIES, is_hub_id, locate
@@ -67,21 +69,23 @@ class Source:
         own = self.store.files[0].suffix.removeprefix(".")
         return own if own in self.layout.formats else "safetensors"
 
-    def without(self, removed: Iterable[int], changed: Mapping[str, Tensor] | None = None) -> Store:
+    def without(self, removed: Iterable[int], changed: Mapping[str, Tensor] | None = None, experts: Parts = ()) -> Store:
         """The tensors that stay, under their new keys. A head that tied models share with the embedding is left out, as stock
         loaders expect it.
 
-        Those of `changed`, by new key, are put in the place of the source's.
+        Those of `changed`, by new key, are put in the place of the source's. Raises StrataError on blocks and on `experts` that
+        cannot go.
         """
-        changed = changed or {}
         kept = remaining(self.spec, removed)
-        rows = max((block.n_heads or 1 for block in self.spec.blocks), default=1)  # at most, where each is a tensor of its own
+        stay = self.staying(kept, experts)
+        changed = {**narrowed(self.layout.block, self.store, kept, stay), **(changed or {})}
+        rows = max((max(block.n_heads or 1, block.n_experts) for block in self.spec.blocks), default=1)  # at most, each a tensor of its own
         keys = {slot.key: slot.key for slot in self.layout.model.values()} | {
             there: here
             for new, old in enumerate(kept)
             for role, slot in self.layout.block.items()
             if new or role not in VALUE_RESIDUAL
-            for there, here in zip(slot.keys(new, rows), slot.keys(old, rows), strict=True)
+            for there, here in pairs(role, slot, new, old, rows, stay.get(old))
         }
         keys |= {new.removesuffix(".weight") + end: old.removesuffix(".weight") + end for new, old in keys.items() for end in ENDINGS}
         keys = {new: old for new, old in keys.items() if old in self.store.shapes}
@@ -101,6 +105,15 @@ class Source:
             sizes={new: sizes[old] for new, old in keys.items() if old in sizes and new not in changed},
         )
 
+    def staying(self, kept: Sequence[int], experts: Parts) -> dict[int, list[int]]:
+        """As `fewer_experts.staying`. Raises StrataError, too, where weights are quantised, by groups that experts may share."""
+        stay = staying(self.spec, kept, experts)
+        if stay and self.spec.quantised:
+            raise StrataError(
+                f"{self.spec.name} is quantised ({self.spec.quantised}): take experts out of the model that it was made from, and quantise"
+            )
+        return stay
+
     def write(
         self,
         removed: Iterable[int],
@@ -108,20 +121,22 @@ class Source:
         format: str,
         changed: Mapping[str, Tensor] | None = None,
         config: Mapping[str, Any] | None = None,
+        experts: Parts = (),
     ) -> Store:
         """Writes weights, configuration (with `config`, where it says something else) and tokenizer into `folder`.
 
         Returns what should now stand there.
         """
         removed = set(removed)
-        store, kept = self.without(removed, changed), remaining(self.spec, removed)
+        store, kept = self.without(removed, changed, experts), remaining(self.spec, removed)
         if format == "pth":
             _write_pth(store, folder / f"{self.spec.name}.pth")
         else:
             write_safetensors(store, folder)
         if self.config:
+            left = next((len(each) for each in self.staying(kept, experts).values()), None)
             pruned = pruned_config(self.config, kept, len(self.spec.blocks), self.hub_id, self.store.shapes)
-            write_json(folder / "config.json", pruned | dict(config or {}))
+            write_json(folder / "config.json", (pruned if left is None else with_experts(pruned, left)) | dict(config or {}))
         for name in BESIDE:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
@@ -151,9 +166,12 @@ def remaining(spec: ModelSpec, removed: Iterable[int]) -> list[int]:
     return [i for i in range(n) if i not in found]
 
 
-def remove_blocks(model: BlockModel, removed: Iterable[int]) -> BlockModel:
-    """The model as its pruned checkpoint is read: blocks deleted, and RWKV-7 without block 0 rerooted."""
-    kept = model.with_blocks([model.blocks[i] for i in remaining(model.spec, removed)])
+def remove_blocks(model: BlockModel, removed: Iterable[int], experts: Parts = ()) -> BlockModel:
+    """The model as its pruned checkpoint is read: blocks and experts deleted, and RWKV-7 without block 0 rerooted."""
+    indices = remaining(model.spec, removed)
+    stay = staying(model.spec, indices, experts)
+    blocks = [experts_of(model.blocks[i]).keep_experts(stay[i]) if i in stay else model.blocks[i] for i in indices]
+    kept = model.with_blocks(blocks)
     return kept.rerooted() if isinstance(kept, RwkvModel) else kept
 
 

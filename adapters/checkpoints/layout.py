@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,6 +27,7 @@ class Slot:
     transposed: bool = False  # saved the other way round
     lead: int = 0  # axes of size one in front of it when it is saved; axes of size one do not matter when it is read
     exact: bool = False  # never held in less than fp32
+    stacked: bool = False  # it holds a matrix for each expert, and roles that are fused are in one tensor by these matrices' rows
 
     def keys(self, i: int, rows: int) -> list[str]:
         """Of its tensors in block `i`, when the role has so many rows."""
@@ -39,6 +41,8 @@ class Slot:
         """Shape on disk of a role's shape, where the tensor has `rows` of each role that is fused; of each tensor, if it has several."""
         if self.in_rows:
             return shape[1:]
+        if self.stacked:
+            return (shape[0], shape[1] * len(rows), shape[2])
         shape = (sum(rows), *shape[1:])
         return (1,) * self.lead + (shape[::-1] if self.transposed else shape)
 
@@ -67,9 +71,14 @@ class Layout:
     formats: tuple[str, ...] = ("safetensors",)  # of files that stock loaders read it from
     groups: int = 1  # key-value heads, by which grouped slots are fused
     prefix: str = ""  # of keys, which some files leave out
+    otherwise: Mapping[str, Slot] = field(default_factory=dict)  # where roles of `block` stand in files that have them there
 
     def fitting(self, store: Store, groups: int) -> Layout:
-        """The layout of one checkpoint: its number of groups, and without the prefix where it has none."""
+        """The layout of one checkpoint: its number of groups, other slots where it has those, and without the prefix where it has none."""
+        if any(
+            re.fullmatch(re.escape(slot.key).replace(r"\{i\}", r"\d+"), key) for slot in self.otherwise.values() for key in store.shapes
+        ):
+            return replace(self, block={**self.block, **self.otherwise}, otherwise={}).fitting(store, groups)
         if not self.prefix or any(key.startswith(self.prefix) for key in store.shapes):
             return replace(self, groups=groups)
         model, block = (
@@ -115,7 +124,8 @@ class Layout:
                 slot = table[role]
                 if slot.fused and role != slot.fused[0]:
                     continue  # written with the first of them
-                whole = _joined([roles[other] for other in slot.fused or (role,)], self.groups if slot.grouped else 1)
+                own = [roles[other] for other in slot.fused or (role,)]
+                whole = torch.cat(own, 1) if slot.stacked else _joined(own, self.groups if slot.grouped else 1)
                 pieces = whole.unbind() if slot.in_rows else [(whole.mT if slot.transposed else whole)[(None,) * slot.lead]]
                 tensors |= {key: t.contiguous() for key, t in zip(slot.keys(i, len(pieces)), pieces, strict=True)}
         return tensors
@@ -147,7 +157,9 @@ class Store:
                 fused[slot.key] = pieces[0]
             tensor = torch.stack(pieces) if slot.in_rows else pieces[0]
             tensor = tensor.mT if slot.transposed else tensor
-            if slot.fused:
+            if slot.fused and slot.stacked:
+                tensor = tensor.chunk(len(slot.fused), 1)[slot.fused.index(role)]
+            elif slot.fused:
                 rows = [shapes[other][0] for other in slot.fused]
                 tensor = _parted(tensor, rows, groups if slot.grouped else 1)[slot.fused.index(role)]
             dtype = torch.promote_types(self.dtype, torch.float32) if slot.exact else self.dtype

@@ -86,7 +86,10 @@ def check_past_rows(model: BlockModel) -> None:
 def _edges(spec: BlockSpec) -> list[tuple[int, Action]]:
     """Edges with repeats, in an order that no table would have."""
     heads = Action(heads=frozenset({0})) if spec.n_heads else KEEP
+    some = [Action(mixer=v < 2, experts=frozenset(range(n))) for v, n in ((0, 1), (1, 2), (2, 1))] if spec.n_experts else []
     return [
+        *[(v, action) for v, action in enumerate(some)],
+        *[(0, action) for action in some],
         (2, Action(mixer=False)),
         (0, KEEP),
         (0, heads),

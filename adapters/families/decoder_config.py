@@ -42,6 +42,8 @@ NEUTRAL: dict[str, tuple] = (  # keys that change what a block computes -> value
     | dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), (0, 1))
     | dict.fromkeys(("scale_attn_by_inverse_layer_idx", "add_cross_attention"), (False,))
     | dict.fromkeys(("do_layer_norm_before", "layer_norm_elementwise_affine"), (True,))
+    | {"scoring_func": ("softmax",), "topk_method": ("greedy",), "router_type": ()}  # of routers
+    | dict.fromkeys(("routed_scaling_factor", "n_group", "topk_group", "n_shared_experts", "num_shared_experts"), (0, 1))
     | {"word_embed_proj_dim": (), "_remove_final_layer_norm": (False,)}
     | {"is_causal": (True,), "use_bidirectional_attention": (False,), "scale_attn_weights": (True,)}
 )
@@ -115,6 +117,8 @@ def _rope(cfg: PreTrainedConfig) -> tuple[dict[str, Any], list[Any]]:
 
 def _require_sizes(cfg: PreTrainedConfig, name: str, names: Mapping[str, str]) -> None:
     optional = {key: value for key in OPTIONAL if (value := getattr(cfg, key, None)) is not None}
+    if optional.get("sliding_window") == 0 and "full_attention" in (getattr(cfg, "layer_types", None) or ()):
+        del optional["sliding_window"]  # Qwen2-MoE's way to say that none is used
     needed = [names.get(key, key) for key in (*SIZES, *HEADS)]
     for key, value in ({key: getattr(cfg, key) for key in needed} | optional).items():
         if type(value) is not int or value < 1:

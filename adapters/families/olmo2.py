@@ -17,11 +17,11 @@ LAYOUT = replace(
 )
 
 
-def _norms_of_all_heads(cfg: Config) -> dict[str, int]:
+def norms_of_all_heads(cfg: Config) -> dict[str, int]:
     head_dim = cfg.hidden_size // cfg.num_attention_heads
     return {"q_norm": cfg.num_attention_heads * head_dim, "k_norm": cfg.num_key_value_heads * head_dim}
 
 
-OLMO2 = replace(llama.LLAMA, layout=LAYOUT, norms=("mixer_post_norm", "ffn_post_norm"), vectors=_norms_of_all_heads)
+OLMO2 = replace(llama.LLAMA, layout=LAYOUT, norms=("mixer_post_norm", "ffn_post_norm"), vectors=norms_of_all_heads)
 FAMILY = DecoderFamily("olmo2", {"olmo2": OLMO2})
 build, layout = FAMILY.build, FAMILY.layout

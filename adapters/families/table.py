@@ -25,12 +25,22 @@ Config = Any  # of transformers, of the table's model_type
 Shapes = dict[str, tuple[int, ...]]  # by role
 
 
+class Experts(NamedTuple):
+    """Of one block, in place of an MLP."""
+
+    number: int
+    per_token: int
+    width: int  # inner
+    shared: int = 0  # inner width of an MLP beside them; 0: there is none
+
+
 class Layer(NamedTuple):
-    """What one block does with positions."""
+    """What one block does with positions, and its experts where it has any."""
 
     window: int | None = None  # as in Attention
     rotation: str | None = ONE  # a kind of `rotary.kinds_of`; None: none
     scale: float | None = None  # as in Attention
+    experts: Experts | None = None
 
 
 def layers_of(cfg: Config) -> list[Layer]:
@@ -65,6 +75,7 @@ class Decoder:
     neighbours: bool = False  # as in DecoderBlock
     clip: Callable[[Config], float | None] = lambda cfg: None  # ... too
     residual: Callable[[Config], float | None] = lambda cfg: None  # as in DecoderBlock
+    renormalised: Callable[[Config], bool] = lambda cfg: False  # ... too
     learned_positions: int | None = None  # rows of their table in front of the first; None: positions are not learned
     embed_scale: Callable[[Config], float | None] = lambda cfg: None
     logit_scale: Callable[[Config], float | None] = lambda cfg: None
@@ -83,14 +94,26 @@ class Decoder:
         ]
         return {role: shape for there, role, shape in present if there}
 
-    def block_shapes(self, cfg: Config, n: Sizes) -> Shapes:
+    def block_shapes(self, cfg: Config, n: Sizes, experts: Experts | None) -> Shapes:
         """Shape of every role that the configuration asks for."""
         q, kv = n.heads * n.head_dim, n.kv_heads * n.head_dim
         matrices: Shapes = {"q": (q, n.d), "k": (kv, n.d), "v": (kv, n.d), "o": (n.d, q)}
-        matrices |= ({"gate": (n.d_ffn, n.d)} if self.gated else {}) | {"up": (n.d_ffn, n.d), "down": (n.d, n.d_ffn)}
+        matrices |= _expert_shapes(n.d, experts) if experts else self._mlp(n.d, n.d_ffn)
         norms: Shapes = {role + end: (n.d,) for role in self.norms for end in ("", "_bias")[: 1 + self.norm_bias] if not self.bare}
         biases = {f"{role}_bias": matrices[role][:1] for role in self.biased(cfg)}
         return matrices | biases | norms | {role: (size,) if isinstance(size, int) else size for role, size in self.vectors(cfg).items()}
+
+    def _mlp(self, d: int, width: int) -> Shapes:
+        matrices: Shapes = {"up": (width, d), "down": (d, width)}
+        return {"gate": (width, d)} | matrices if self.gated else matrices
+
+
+def _expert_shapes(d: int, experts: Experts) -> Shapes:
+    number, width, shared = experts.number, experts.width, experts.shared
+    up, down = (number, width, d), (number, d, width)
+    stacks: Shapes = {"expert_gate": up, "expert_up": up, "expert_down": down}
+    beside: Shapes = {"shared_gate": (shared, d), "shared_up": (shared, d), "shared_down": (d, shared), "shared_scale": (1, d)}
+    return stacks | {"router": (number, d)} | (beside if shared else {})
 
 
 class DecoderFamily(NamedTuple):
@@ -124,21 +147,23 @@ class DecoderFamily(NamedTuple):
 def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[str, str, str]) -> DecoderModel:
     """A model from a checkpoint; `names` are its family, its variant and its own."""
     n = sizes(cfg, table.names)
-    layout, shapes, block = table.layout.fitting(store, n.kv_heads), table.model_shapes(cfg, n), table.block_shapes(cfg, n)
+    layers, layout, shapes = table.layers(cfg), table.layout.fitting(store, n.kv_heads), table.model_shapes(cfg, n)
+    tables = [table.block_shapes(cfg, n, layer.experts) for layer in layers]
     head, embed = layout.model["unembed"].key, layout.model["embed"].key
     if head in store.shapes:
         shapes["unembed"] = shapes["embed"]
     elif "unembed" in shapes and embed in store.shapes:
         tied = f"set tie_word_embeddings to true in config.json if {embed} is its head too, else download it again"
         raise StrataError(f"{store.path} lacks the weight {head}, the head: {tied}")
-    weights, blocks = layout.read(store, shapes, [block] * n.blocks)
+    weights, blocks = layout.read(store, shapes, tables)
     # Some writers leave a copy of tied embeddings behind. A head that differs is used, as Hugging Face does.
     if cfg.tie_word_embeddings and "unembed" in weights and store.read(head).equal(store.read(embed)):  # on any device
         del weights["unembed"]
     limit = table.limit(cfg) if table.learned_positions is None else n.max_len
     slopes, cap = table.slopes(cfg), table.cap(cfg)
     slopes = None if slopes is None else slopes.to(store.device)
-    spec, act = spec_of(block, n.heads, parallel=table.parallel(cfg)), ACT2FN[n.act]
+    per_token, act = [layer.experts.per_token if layer.experts else 0 for layer in layers], ACT2FN[n.act]
+    specs = [spec_of(own, n.heads, parallel=table.parallel(cfg), experts_per_token=k) for own, k in zip(tables, per_token, strict=True)]
     built = [
         DecoderBlock(
             spec,
@@ -152,8 +177,9 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
             bare=table.norms if table.bare else (),
             clip=table.clip(cfg),
             residual=table.residual(cfg),
+            renormalised=table.renormalised(cfg),
         )
-        for w, layer in zip(blocks, table.layers(cfg), strict=True)
+        for spec, w, layer in zip(specs, blocks, layers, strict=True)
     ]
     ends = Ends(
         norm=table.norm,
@@ -171,8 +197,8 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
         d_model=n.d,
         vocab_size=n.vocab,
         max_len=min(n.max_len, limit or n.max_len),
-        blocks=(spec,) * n.blocks,
-        n_params=n_numbers(shapes_by_role(weights)) + n.blocks * spec.n_params,
+        blocks=tuple(specs),
+        n_params=n_numbers(shapes_by_role(weights)) + sum(spec.n_params for spec in specs),
         source_hash=store.hash,
     )
     return DecoderModel(model_spec, cfg, ends, layout, weights, built)

@@ -39,8 +39,9 @@ def card(pruning: PruningJob, record: dict[str, Any], samples: Samples | str) ->
         f"of the source, {same}.",
         *([zeros(pruning)] if pruning.left.zeroed else []),
         "",
-        f"Parameters: {parameters['pruned'] / 1e6:,.1f} M of {parameters['dense'] / 1e6:,.1f} M. File: {files['pruned'] / 1e6:,.1f} MB of "
-        f"{files['dense'] / 1e6:,.1f} MB, {source.precision}. {USE[record['written']['read_by']]}",
+        f"Parameters: {parameters['pruned'] / 1e6:,.1f} M of {parameters['dense'] / 1e6:,.1f} M{_active(record)}. "
+        f"File: {files['pruned'] / 1e6:,.1f} MB of {files['dense'] / 1e6:,.1f} MB, {source.precision}. "
+        f"{USE[record['written']['read_by']]}",
         *([REROOTED] if record["rerooted"] else []),
         "",
         "## What it costs",
@@ -72,18 +73,26 @@ def counted(out: Ablation, spec: ModelSpec) -> str:
         "mixers": sum(block.has_mixer for block in spec.blocks),
         "ffns": sum(block.has_ffn for block in spec.blocks),
         "heads": sum(block.n_heads or 0 for block in spec.blocks),
+        "experts": sum(block.n_experts for block in spec.blocks),
     }
     return listed(f"{len(parts):,} of its {of[kind]:,} {kind}" for kind, parts in out.parts.items())
 
 
 def zeros(pruning: PruningJob) -> str:
     """What is zero in the files, and what that means for their size."""
-    kinds = listed(kind for kind in pruning.out.parts if kind != "blocks")
+    kinds = listed(kind for kind in pruning.out.parts if kind not in ("blocks", "experts"))
     saved = f" A loader that leaves them out would need {pruning.needed:,} parameters: {DECI}." if pruning.needed else ""
     return (
         f"What the {kinds} gave is zero (their share of the output projections) in weights of the same shapes, so that every loader reads "
         f"them and the file is no smaller for it.{saved}"
     )
+
+
+def _active(record: dict[str, Any]) -> str:
+    if "experts" not in record:
+        return ""
+    met = record["experts"]["active_parameters"]
+    return f", of which a token meets {met['pruned'] / 1e6:,.1f} M of {met['dense'] / 1e6:,.1f} M"
 
 
 def _how(pruning: PruningJob) -> str:

@@ -1,4 +1,5 @@
-"""Parts taken out of a checkpoint: blocks are deleted, heads too where a stock loader holds what is left; what else gives is zero.
+"""Parts taken out of a checkpoint: blocks and experts are deleted, heads too where a stock loader holds what is left; what
+else gives is zero.
 
 A loader holds blocks of one shape. Zeros hold whatever is out: a part adds nothing where its output projection is zero, a head where
 its columns of it are, in weights of the same shapes.
@@ -52,7 +53,8 @@ def cut(model: BlockModel, source: Source, out: Ablation, how: str = "auto") -> 
     require_cut(model, how, out.parts)
     if out.edit != "zero":
         raise StrataError(f"{out} leaves means behind, and a checkpoint has no place for them: take the edit zero")
-    left = remove_blocks(model, out.blocks)
+    source.staying(kept, out.experts)
+    left = remove_blocks(model, out.blocks, out.experts)
     actions = [out.actions(model.spec)[i] for i in kept]
     if not (out.heads or out.mixers or out.ffns):
         return Cut(left, {}, {}, False)
@@ -69,7 +71,7 @@ def require_cut(model: BlockModel, how: str, kinds: Iterable[str]) -> None:
     """Raises StrataError on an unknown way to cut, and where parts of these kinds cannot go in it whichever they are."""
     if how not in CUTS:
         raise unknown("cut", how, CUTS)
-    kinds, name = set(kinds) - {"blocks"}, model.spec.name
+    kinds, name = set(kinds) - {"blocks", "experts"}, model.spec.name
     if kinds and model.spec.quantised:
         raise StrataError(
             f"heads, mixers and ffns are cut out of float weights, and those of {name} are quantised ({model.spec.quantised}): "

@@ -128,7 +128,7 @@ def measure_loss(model: BlockModel, path: RemovalPath, text: Text, final: BlockM
 
     RWKV-7 without block 0 is another model when it is rerooted.
     """
-    final, steps = final or remove_blocks(model, path[-1].blocks), plan(model.spec, path[:-1])
+    final, steps = final or remove_blocks(model, path[-1].blocks, path[-1].experts), plan(model.spec, path[:-1])
     rows, tokens = [], []
     for batch in batches(text.windows(model), model):
         sums = sweep(model, steps, batch.ids, batch.lengths, first=batch.first, kl=False)["nll"]
@@ -170,10 +170,17 @@ class PruningJob:
         return sorted(self.out.blocks)
 
     @property
+    def experts(self) -> list[tuple[int, int]]:
+        """Block and number of those that are."""
+        return sorted(self.out.experts)
+
+    @property
     def cut(self) -> str:
         """What is gone beside blocks, and how, as text; empty where nothing is."""
-        parts = str(replace(self.out, blocks=frozenset())) if not _blocks_alone(self.out) else ""
-        return f"{parts} {'zero' if self.left.zeroed else 'deleted'}" if parts else ""
+        experts = Ablation(experts=self.out.experts)
+        rest = replace(self.out, blocks=frozenset(), experts=frozenset())
+        said = {rest: "zero" if self.left.zeroed else "deleted", experts: "deleted"}
+        return "; ".join(f"{out} {how}" for out, how in said.items() if out)
 
     @property
     def needed(self) -> int | None:
@@ -203,7 +210,11 @@ class PruningJob:
         about: dict[str, Any] = {"method": {"name": self.method.title, "level": self.method.level}} if self.method else {}
         if not _blocks_alone(self.out):
             about |= {"out": self.out.to_json(), "zeroed": self.left.zeroed}
-            parameters |= {"needed": self.needed} if self.needed else {}
+        if self.out.parts.keys() - {"blocks", "experts"} and self.needed:
+            parameters |= {"needed": self.needed}
+        if spec.has_experts:
+            met = {"dense": spec.active_params, "pruned": self.left.model.spec.active_params}
+            about |= {"experts": {"removed": self.experts, "active_parameters": met}}
         return {
             "source": {"model": self.source.asked, "revision": self.source.revision, "name": spec.name, "hash": spec.source_hash},
             "family": spec.family,
@@ -264,7 +275,7 @@ def prepare_given(model: BlockModel, source: Source, text: Text, out: Ablation |
         remaining(model.spec, out)
         path = nested(out)
     if not path[-1]:
-        raise StrataError(f"nothing of {model.spec.name} is named that could go: name blocks, or heads, mixers and ffns")
+        raise StrataError(f"nothing of {model.spec.name} is named that could go: name blocks, or heads, mixers, ffns and experts")
     return _job(model, source, None, text, None, path, how)
 
 

@@ -57,12 +57,11 @@ class Samples(NamedTuple):
 
 def samples(job: PruningJob) -> Samples | str:
     """Or why there are none."""
-    final = job.left.model
     length = min(TOKENS, job.model.spec.max_len // 2)
     windows = job.text.windows(job.model)[:PROMPTS]
     prompts = [Prompt(prompt_ids(job.model, window.text)[:length], length) for window in windows]
     try:
-        found = np.stack([_written(model, prompts) for model in (job.model, final)])
+        found = np.stack([_written(model, prompts) for model in (job.model, job.left.model)])
     except StrataError as error:
         return str(error)
     metrics = by_prompt(found, _losses(job.model, prompts, found))

@@ -51,10 +51,10 @@ def write(job: PruningJob, out: Path, format: str) -> dict[str, Any]:
 
     Raises StrataError when bytes or logits are not those of the ablation in memory, and when it cannot be written.
     """
-    needed = job.source.without(job.removed, job.left.changed).nbytes
+    needed = job.source.without(job.removed, job.left.changed, job.experts).nbytes
     with finished_or_nothing(out, needed + (needed >> 6)) as folder:
         with writing(out):
-            store = job.source.write(job.removed, folder, format, job.left.changed, job.left.config)
+            store = job.source.write(job.removed, folder, format, job.left.changed, job.left.config, job.experts)
         reader, written_hash = reader_of(job.model.spec, store, format), store.hash
         error = verify(job.model, job.out, folder, reader, written_hash, job.left.model if job.method else None)
         written = {

@@ -105,7 +105,7 @@ class Comparison:
                     if scores.tokens.sum() <= 0:
                         continue
                     for ablation, bits in zip(rises.ablations, scores.sums, strict=True):
-                        kind, block, head, _ = row_key(m.spec, ablation)
+                        kind, block, head, *_ = row_key(m.spec, ablation)
                         rows.append((*self._labels(m), kind, block, head, (block or 0) / last, unit, *ratio(bits, scores.tokens)))
         columns = ["model", "group", "architecture", "kind", "block", "head", "depth", "unit", "value", "ci_low", "ci_high"]
         return tidy(rows, columns)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.display.format import capital, named, number, signed
-from analysis.display.sentences import NOUNS, RATE, labels, lowest, not_known, share, too_few
+from analysis.display.sentences import NOUNS, NUMBERED, RATE, labels, lowest, not_known, share, too_few
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 
 
@@ -16,7 +16,7 @@ def redundancy(table: pd.DataFrame, kind: str = "blocks") -> str:
     """Which parts cost something when removed alone, which cost most, and how concentrated the loss is.
 
     `table`: tidy table of a sweep of one text (`analysis.runs.sweep_run.sweep_table`) with the metrics delta_nll, ppl and significant.
-    Heads are counted where blocks are named. Raises ValueError when it has no rows of `kind` or more than one dataset.
+    Heads and experts are counted where blocks are named. Raises ValueError when it has no rows of `kind` or more than one dataset.
     """
     parts, noun = _parts(table, kind), NOUNS[kind]
     documents = int(parts["n_documents"].min())
@@ -43,7 +43,7 @@ def redundancy(table: pd.DataFrame, kind: str = "blocks") -> str:
         overlap = f", but the {'interval' if len(rivals) == 1 else 'intervals'} of {_some(noun, rivals)} "
         tie = f"{largest}{overlap}{'overlaps' if len(rivals) == 1 else 'overlap'} with its own."
         costs = f"{capital(noun)} {top['label']} costs most: {signed(top['delta_nll'])} nats per token {_interval(top)}, {ppl}."
-        sentences += [tie if len(rivals) else costs, *([_concentration(worse, parts, kind)] if kind != "heads" else [])]
+        sentences += [tie if len(rivals) else costs, *([_concentration(worse, parts, kind)] if kind not in NUMBERED else [])]
     return " ".join(sentences)
 
 
@@ -77,19 +77,20 @@ def _parts(table: pd.DataFrame, kind: str) -> pd.DataFrame:
         raise ValueError(f"the table has no rows of kind {kind!r}")
     if rows["dataset"].nunique() > 1:
         raise ValueError(f"one text at a time, the table has {', '.join(sorted(rows['dataset'].unique()))}")
-    by_metric = {metric: part.set_index(["block", "head"]) for metric, part in rows.fillna({"head": -1}).groupby("metric")}
+    place = ["block", *[noun for name, noun in NOUNS.items() if name == kind and kind in NUMBERED]]
+    by_metric = {metric: part.set_index(place) for metric, part in rows.groupby("metric")}
     parts = by_metric["delta_nll"][["value", "ci_low", "ci_high", "n_documents"]].rename(columns={"value": "delta_nll"})
     parts = parts.assign(significant=by_metric["significant"]["value"], ppl=by_metric["ppl"]["value"]).fillna(
         {"ci_low": -np.inf, "ci_high": np.inf}
     )
-    parts = parts.reset_index().astype({"block": int, "head": int}).sort_values(["block", "head"], ignore_index=True)
+    parts = parts.reset_index().astype(dict.fromkeys(place, int)).sort_values(place, ignore_index=True)
     dense = table[(table["kind"] == "dense") & (table["metric"] == "ppl")]["value"]
     return parts.assign(label=labels(parts, kind), dense_ppl=float(dense.iloc[0]))
 
 
 def _some(noun: str, labels: Collection[str]) -> str:
-    """Heads, of which there are hundreds, are counted."""
-    return f"{len(labels):,} other {noun}{'s' * (len(labels) > 1)}" if noun == "head" else named(noun, labels)
+    """Heads and experts, of which there are hundreds, are counted."""
+    return f"{len(labels):,} other {noun}{'s' * (len(labels) > 1)}" if noun in ("head", "expert") else named(noun, labels)
 
 
 def _interval(row: pd.Series) -> str:

@@ -1,4 +1,4 @@
-"""Depth against width: what the loss pays where blocks, mixers, ffns or heads save as much (the paper compares shapes by eye)."""
+"""Depth against width: what the loss pays where blocks, mixers, ffns, heads or experts save as much (the paper compares shapes by eye)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from analysis.data.batches import Text
 from analysis.display.format import bounded, count, listed, percent
 from analysis.display.removal_plots import Panel, distinct
 from analysis.display.result import Result, read
+from analysis.display.sentences import NUMBERED
 from analysis.engine.ablations import block_kinds, single_ablations
 from analysis.engine.plan import plan
 from analysis.removal.explored import Explored, Paths, explored
 from analysis.removal.paths import Scored, up_to
-from analysis.removal.savings import MEASURES, Comparison, Curve, compare
+from analysis.removal.savings import MEASURES, Comparison, Curve, compare, measures
 from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.width.head_orders import NAMES, Removals
 from analysis.width.sentences import cheapest_kind, depth_or_width
-from analysis.width.study import gradients_flops, heads_flops
+from analysis.width.study import gradients_flops
 
 SHARES = (0.05, 0.10, 0.25)  # of what is saved, at which kinds are compared
 LIMIT, POINTS = 0.3, 12  # of the blocks' parameters go along a path, in at most so many steps
@@ -97,11 +98,11 @@ class DepthWidth(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return distinct(self.losses, [Panel(measure, f"{measure} saved", tuple(self.kinds)) for measure in MEASURES])
+        return distinct(self.losses, [Panel(measure, f"{measure} saved", tuple(self.kinds)) for measure in measures(self.model.spec)])
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        return compare(self.curves, list(MEASURES), SHARES)
+        return compare(self.curves, measures(self.model.spec), SHARES)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -130,18 +131,22 @@ class DepthWidth(Result):
         """Which kind is cheapest where the blocks' parameters count, and whether depth or width is by any measure."""
         first = [c for c in self.comparisons if c.measure == next(iter(MEASURES))]
         sentences = [cheapest_kind(c, n_documents=self.n_documents) for c in first]
-        if "heads" in self.kinds:
-            sentences.append(depth_or_width(self.comparisons, n_documents=self.n_documents))
+        sentences += [depth_or_width(self.comparisons, kind, n_documents=self.n_documents) for kind in NUMBERED if kind in self.kinds]
         return "\n\n".join(sentences)
+
+
+def kinds_of(spec: ModelSpec) -> list[str]:
+    """The kinds of parts that a model has."""
+    return [*block_kinds(spec), *["heads"] * spec.has_heads, *["experts"] * spec.has_experts]
 
 
 def takes(spec: ModelSpec) -> Takes:
     """Orders of all kinds of parts on calibration text, and the sets of each."""
-    kinds = [*block_kinds(spec), *(["heads"] * spec.has_heads)]
+    kinds = kinds_of(spec)
     sets = sum(min(POINTS, ceil(LIMIT * len(single_ablations(spec, [kind])))) for kind in kinds)
-    orders = plan(spec, single_ablations(spec, block_kinds(spec))).flops_per_token + (
-        heads_flops(spec) + gradients_flops(spec) if spec.has_heads else 0
-    )
+    together = (block_kinds(spec), *([kind] for kind in kinds if kind in NUMBERED))
+    orders: float = sum(plan(spec, single_ablations(spec, some)).flops_per_token for some in together)
+    orders += gradients_flops(spec) if spec.has_heads else 0
     passes = {ORDER_OF_KINDS: orders, "importance of all parts": 4.0 * spec.flops_per_token}
     return Takes({**passes, PATHS_OF_KINDS: sets * (1 - LIMIT / 2) * spec.flops_per_token}, 2, {ORDER_OF_KINDS: ORDER})
 
@@ -153,7 +158,7 @@ def depth_width(model: BlockModel, config: RunConfig) -> DepthWidth:
     order: by what each part costs alone when the budget holds these sweeps, else by Taylor.
     """
     removals = Removals(model, config.within(model))
-    kinds = [*block_kinds(model.spec), *(["heads"] * model.spec.has_heads)]
+    kinds = kinds_of(model.spec)
     held_out, calibration = removals.texts(config.documents or MIN_DOCUMENTS_FOR_CI)
     causal = removals.limited(ORDER).causal(kinds, calibration)
     scores = causal or {kind: found["taylor"] for kind, found in removals.metrics(kinds, ["taylor"], calibration).items()}

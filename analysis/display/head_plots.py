@@ -18,25 +18,26 @@ from analysis.display.hover import note
 from analysis.display.style import DENSE, EMPTY, LEVEL, MARKERS, NAMES, PARTS, PLAIN, UNCLEAR, block_ticks, canvas, robust
 
 
-def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"]) -> Figure:
-    """What each head costs: heads to the right, blocks upwards, white is no effect, grey what does not differ significantly.
+def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"], noun: str = "head") -> Figure:
+    """What each head, or expert (`noun`), costs: these to the right, blocks upwards; white is no effect, grey what does not differ
+    significantly.
 
-    `rows`: block, head, value, significant, and ci_low where intervals are known: without any, nothing is grey. Effects that
+    `rows`: block, head (or expert), value, significant, and ci_low where intervals are known: without any, nothing is grey. Effects that
     would eat the colours (`style.robust`) are written into their cells.
     """
     unclear = ~rows["significant"].astype(bool)
     if "ci_low" in rows and rows["ci_low"].isna().all():
         unclear &= False
-    grid = rows.assign(value=rows["value"].mask(unclear)).pivot(index="block", columns="head", values="value")
+    grid = rows.assign(value=rows["value"].mask(unclear)).pivot(index="block", columns=noun, values="value")
     n_blocks, n_heads = grid.shape
     figure, ((ax,),) = canvas(height=min(8.5, 1.2 + 0.17 * n_blocks))
     most, beyond = robust(rows["value"][~unclear].abs().to_numpy(dtype=float))
     ax.set_facecolor(EMPTY)
     drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
-    note_heads(ax, rows, rows["head"], rows["block"], label)
-    for block, head, value in rows.loc[~unclear & (rows["value"].abs() > most), ["block", "head", "value"]].itertuples(index=False):
+    note_heads(ax, rows, rows[noun], rows["block"], label, noun)
+    for block, head, value in rows.loc[~unclear & (rows["value"].abs() > most), ["block", noun, "value"]].itertuples(index=False):
         ax.text(head, block, f"{value:.2g}".replace("-", "−"), ha="center", va="center", fontsize=6, color="white")
-    ax.set(xlabel="head", ylabel="block")
+    ax.set(xlabel=noun, ylabel="block")
     block_ticks(ax.xaxis, n_heads)
     block_ticks(ax.yaxis, n_blocks)
     if unclear.any():
@@ -85,12 +86,12 @@ def heads_by_block(
     return figure
 
 
-def note_heads(ax: Axes, rows: pd.DataFrame, x: Iterable[float], y: Iterable[float], what: str) -> None:
-    """Says which heads the values of `rows` are of, and where they do not differ significantly; `what` they are."""
+def note_heads(ax: Axes, rows: pd.DataFrame, x: Iterable[float], y: Iterable[float], what: str, noun: str = "head") -> None:
+    """Says which heads, or experts (`noun`), the values of `rows` are of, and where they do not differ significantly; `what` they are."""
     clear = [True if flag is None else bool(flag) for flag in rows.get("significant", [None] * len(rows))]
     at = [
-        f"head {block}.{head}{'' if yes else ' (not significant)'}"
-        for block, head, yes in zip(rows["block"], rows["head"], clear, strict=True)
+        f"{noun} {block}.{head}{'' if yes else ' (not significant)'}"
+        for block, head, yes in zip(rows["block"], rows[noun], clear, strict=True)
     ]
     ends = [rows[name] for name in ("ci_low", "ci_high") if name in rows]
     note(ax, what, at, x, y, rows["value"], *ends)

@@ -45,8 +45,9 @@ def overview(table: pd.DataFrame, metric: str | None = None, kinds: Sequence[str
     if set(drawn) <= set(PROFILED) and len(drawn) == len(chosen):
         return depth_profile(rows, metric, kinds=drawn)
     rows = rows[rows["kind"].isin(drawn)]
-    if drawn in (["heads"], ["kv_groups"]) and len(chosen) == 1:
-        return head_map(rows.assign(significant=rows.get("significant", True)), NAMES.get(metric, metric))
+    if drawn in (["heads"], ["kv_groups"], ["experts"]) and len(chosen) == 1:
+        noun = "expert" if drawn == ["experts"] else "head"
+        return head_map(rows.assign(significant=rows.get("significant", True)), NAMES.get(metric, metric), noun)
     return listed(rows, metric)
 
 

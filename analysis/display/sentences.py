@@ -15,7 +15,8 @@ from analysis.display.format import bounded, capital, count, listed, named, numb
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, Interval, differing_pairs
 from analysis.stats.rank_agreement import chance, documents_needed
 
-NOUNS = {"blocks": "block", "mixers": "mixer", "ffns": "ffn", "heads": "head"}
+NOUNS = {"blocks": "block", "mixers": "mixer", "ffns": "ffn", "heads": "head", "experts": "expert"}
+NUMBERED = ("heads", "experts")  # kinds of which a block has many; the column of their number is their noun
 RATE = "(false discovery rate 5\u00a0%)"
 
 
@@ -92,8 +93,10 @@ def share(some: int, every: int, kind: str) -> str:
 
 
 def labels(parts: pd.DataFrame, kind: str) -> list[str]:
-    """How parts are named, from their columns block and head: "3", or "3.5"."""
-    return [f"{block}.{head}" if kind == "heads" else str(block) for block, head in zip(parts["block"], parts["head"], strict=True)]
+    """How parts are named, from their columns block and, where a block has many, head or expert: "3", or "3.5"."""
+    if kind not in NUMBERED:
+        return [str(block) for block in parts["block"]]
+    return [f"{block}.{number}" for block, number in zip(parts["block"], parts[NOUNS[kind]], strict=True)]
 
 
 def lowest(found: str, rivals: Collection[object], of: Interval, n_documents: int, noun: str, more: str, as_little: str) -> str:

@@ -1,4 +1,4 @@
-"""Families of ablations: every block, mixer, ffn, head or group of heads of a model, one at a time."""
+"""Families of ablations: every block, mixer, ffn, head, group of heads or expert of a model, one at a time."""
 
 from __future__ import annotations
 
@@ -40,12 +40,20 @@ def _groups(spec: ModelSpec, sizes: list[int]) -> list[Ablation]:
     ]
 
 
+def _experts(spec: ModelSpec) -> list[Ablation]:
+    """Of the blocks that have any."""
+    if not spec.has_experts:
+        raise StrataError(f"{spec.name} ({spec.variant}) has no experts: use `kinds` blocks, mixers or ffns")
+    return [Ablation(experts=frozenset({(i, e)})).canonical(spec) for i, block in enumerate(spec.blocks) for e in range(block.n_experts)]
+
+
 KINDS: dict[str, Callable[[ModelSpec], list[Ablation]]] = {
     "blocks": lambda spec: [Ablation(blocks=frozenset({i})) for i in range(len(spec.blocks))],
     "mixers": lambda spec: _sublayers(spec, "mixers"),
     "ffns": lambda spec: _sublayers(spec, "ffns"),
     "heads": _heads,
     "kv_groups": _kv_groups,
+    "experts": _experts,
 }
 
 
@@ -73,12 +81,13 @@ class RowKey(NamedTuple):
     kind: str
     block: int | None
     head: int | None  # of a key-value group its number in the block
+    expert: int | None
     ablation: str  # all of it, as text
 
 
 def row_key(spec: ModelSpec, ablation: Ablation) -> RowKey:
     """The columns of a result table that say which ablation of a model a row is of."""
-    kind, block, head = "set", None, None
+    kind, block, head, expert = "set", None, None, None
     if not ablation:
         kind = "dense"
     elif (group := _kv_group(spec, ablation)) is not None:
@@ -87,11 +96,13 @@ def row_key(spec: ModelSpec, ablation: Ablation) -> RowKey:
         match [(kind, index) for kind, indices in ablation.parts.items() for index in indices]:
             case [("heads", (block, head))]:
                 kind = "heads"
+            case [("experts", (block, expert))]:
+                kind = "experts"
             case [(kind, block)]:
                 pass
             case _:
                 kind = "set"
-    return RowKey(kind, block, head, str(ablation))
+    return RowKey(kind, block, head, expert, str(ablation))
 
 
 def _kv_group(spec: ModelSpec, ablation: Ablation) -> tuple[int, int] | None:

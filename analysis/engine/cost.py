@@ -21,6 +21,7 @@ class Cost:
 
     mixer_rows: int  # for each document
     ffn_rows: int
+    again_rows: float  # of ffns on the tokens of experts that are out, expected; a row is a document
     tokens: int  # scored or not, of one reading of the text
     memory: int  # bytes beside the model
     seconds: float
@@ -44,7 +45,7 @@ def cost(model: BlockModel, sweep: Plan, documents: int, window: int, memory: in
         read = weights_read(model, sweep, documents, batch, window, memory, kl)
         passes = read / reader.bytes_of(range(len(model.blocks)))
         seconds = max(seconds, read / reader.rate)
-    return Cost(sweep.mixer_rows, sweep.ffn_rows, documents * window, held, seconds, read, passes)
+    return Cost(sweep.mixer_rows, sweep.ffn_rows, sweep.again_rows, documents * window, held, seconds, read, passes)
 
 
 def speed(model: BlockModel, window: int) -> float:

@@ -10,12 +10,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 from adapters.ablation import NONE, Ablation
 from adapters.action import Action
-from adapters.specs import ModelSpec
+from adapters.experts import Out, in_common, met
+from adapters.specs import BlockSpec, ModelSpec
 
 Stream = tuple[int, ...]  # ascending indices of the ablations that share it
+
+
+class Level(NamedTuple):
+    """Work at one block, in rows: a run for each document."""
+
+    streams: int  # that enter it
+    mixers: int
+    ffns: int
+    again: float = 0.0  # runs of its ffn on some tokens alone, which experts that are out would have had: the expected share of a row
 
 
 @dataclass(frozen=True)
@@ -37,15 +48,16 @@ class Plan:
         return {action: tuple(ids) for action, ids in out.items()}
 
     @cached_property
-    def levels(self) -> list[tuple[int, int, int]]:
-        """For each block: streams that enter it, runs of its mixer, runs of its ffn."""
+    def levels(self) -> list[Level]:
+        """What happens at each block."""
         streams: list[Stream] = [tuple(range(len(self.ablations)))]
         levels = []
         for i, spec in enumerate(self.spec.blocks):
             actions = [self.split(i, stream) for stream in streams]
             mixers = sum(any(a.mixer for a in split) for split in actions)
             ffns = sum(len({spec.read_by_ffn(a) for a in split if a.ffn}) for split in actions)
-            levels.append((len(streams), mixers, ffns))
+            again = sum(_again(spec, split) for split in actions) if spec.n_experts else 0.0
+            levels.append(Level(len(streams), mixers, ffns, again))
             streams = [child for split in actions for child in split.values()]
         return levels
 
@@ -57,26 +69,31 @@ class Plan:
     @property
     def mixer_rows(self) -> int:
         """Runs of a mixer for each document."""
-        return sum(mixers for _, mixers, _ in self.levels)
+        return sum(level.mixers for level in self.levels)
 
     @property
     def ffn_rows(self) -> int:
-        return sum(ffns for _, _, ffns in self.levels)
+        """Runs of an ffn for each document; those on the tokens of some experts alone are `again_rows`."""
+        return sum(level.ffns for level in self.levels)
+
+    @property
+    def again_rows(self) -> float:
+        return sum(level.again for level in self.levels)
 
     @property
     def widest(self) -> int:
         """Streams held at once when memory is no concern: what enters a block and what leaves it, and the dense one."""
-        widths = [n for n, _, _ in self.levels] + [len(self.ablations)]
+        widths = [level.streams for level in self.levels] + [len(self.ablations)]
         return 1 + max(a + b for a, b in pairwise(widths))
 
     @property
     def flops_per_token(self) -> int:
         """Of all blocks and of one head for each ablation; what grows with the context is left out."""
         blocks = sum(
-            spec.mixer_flops * mixers + (spec.flops_per_token - spec.mixer_flops) * ffns
-            for spec, (_, mixers, ffns) in zip(self.spec.blocks, self.levels, strict=True)
+            spec.mixer_flops * level.mixers + (spec.flops_per_token - spec.mixer_flops) * (level.ffns + level.again)
+            for spec, level in zip(self.spec.blocks, self.levels, strict=True)
         )
-        return blocks + len(self.ablations) * self.spec.unembed_flops
+        return round(blocks) + len(self.ablations) * self.spec.unembed_flops
 
     @cached_property
     def minimum(self) -> int:
@@ -110,10 +127,19 @@ class Plan:
         return sorted(streams, key=lambda stream: (self.dense_first and 0 not in stream, self.need(i, stream)))
 
 
+def _again(spec: BlockSpec, actions: Iterable[Action]) -> float:
+    """Runs of an ffn on the tokens of some experts alone, for what happens to one stream."""
+    outs: dict[Action, set[Out]] = {}
+    for action in actions:
+        if action.ffn:
+            outs.setdefault(spec.read_by_ffn(action), set()).add(action.experts)
+    return sum(met(spec, base, out) for each in outs.values() for base in [in_common(each)] for out in each - {base})
+
+
 def plan(spec: ModelSpec, ablations: Iterable[Ablation]) -> Plan:
     """Counts a sweep. The dense model is added, doubles are dropped, the only part of a block becomes that block.
 
-    Raises StrataError on a block, a part of one or a head that does not exist.
+    Raises StrataError on a block, a part of one, a head or an expert that does not exist.
     """
     unique = tuple(dict.fromkeys((NONE, *(a.canonical(spec) for a in ablations))))
     return Plan(spec, unique, tuple(a.actions(spec) for a in unique))

@@ -215,7 +215,9 @@ def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int, pieces:
 def inner_bytes(model: BlockModel, tokens: int) -> int:
     """What a block needs inside for `tokens` tokens."""
     d = model.spec.d_model
-    inner = max(3 * b.d_ffn + max(4 * d, b.mixer_flops // (2 * d)) for b in model.spec.blocks)
+    of_mixer = (max(4 * d, b.mixer_flops // (2 * d)) for b in model.spec.blocks)
+    of_ffn = (3 * max(b.d_ffn, b.d_expert) + 2 * (b.n_experts + d) * (b.n_experts > 0) for b in model.spec.blocks)  # experts: sums, shares
+    inner = max(map(sum, zip(of_mixer, of_ffn, strict=True)))
     return tokens * inner * model.dtype.itemsize
 
 

@@ -44,12 +44,13 @@ class Kept(Strict):
     level: float
     block_params: Share
     params: Share
+    active: Share | None = None  # not there in runs from before there were experts
     flops: Share
     note: str = ""
 
     @property
     def size(self) -> Size:
-        return Size(self.block_params, self.params, self.flops)
+        return Size(self.block_params, self.params, self.params if self.active is None else self.active, self.flops)
 
 
 class KeptAnswers(Strict):

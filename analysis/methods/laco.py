@@ -186,8 +186,13 @@ def note(mode: str, model: BlockModel, batches: Sequence[Batch], level: Level) -
     return f"C {merge_width(len(model.blocks))}, threshold {collapse(model, batches, int(level), mode).threshold:g}"
 
 
+def lacks(model: BlockModel) -> str:
+    """Weights are summed with those of other blocks, and experts of two blocks have no order in common."""
+    return "blocks without experts" if model.spec.has_experts else ""
+
+
 def method(mode: str, title: str) -> Method:
-    return Method(title, "2402.11187", partial(prune, mode), counts, without_last, stock=True, note=partial(note, mode))
+    return Method(title, "2402.11187", partial(prune, mode), counts, without_last, stock=True, note=partial(note, mode), lacks=lacks)
 
 
 LACO = method("official", "LaCo")

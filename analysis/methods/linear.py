@@ -124,11 +124,14 @@ def _moments(model: BlockModel, batches: Sequence[Batch], span: Span) -> Iterato
         yield tuple(t[real].double() for t in found)
 
 
+LAST = ("down", "down_bias", "expert_down", "shared_down")  # roles whose rows are channels of what an ffn gives
+
+
 def fold(model: BlockModel, span: Span, t: Tensor) -> BlockModel:
     """The model without a span, the map `t` (d, d) behind the down projection of the ffn before it. All other weights are shared."""
     start, length = span
     block = model.blocks[start - 1]
-    folded = {role: (t.mT @ w.double()).to(w.dtype) for role, w in block.weights.items() if role in ("down", "down_bias")}
+    folded = {role: (t.mT @ w.double()).to(w.dtype) for role, w in block.weights.items() if role in LAST}
     kept = [model.blocks[i] for i in remaining(model.spec, range(start, start + length))]
     kept[start - 1] = block.with_weights(block.weights | folded)
     return model.with_blocks(kept)

@@ -163,8 +163,8 @@ def grouped(spec: ModelSpec) -> bool:
 
 
 def lacks(model: BlockModel) -> str:
-    fits = all("q" in block.weights and not getattr(block, "joint_heads", False) for block in model.blocks)
-    return "" if fits else "attention whose heads work one by one"
+    fits = all({"q", "up"} <= block.weights.keys() and not getattr(block, "joint_heads", False) for block in model.blocks)
+    return "" if fits else "attention whose heads work one by one, and no experts"
 
 
 LLM_PRUNER = Method("LLM-Pruner", "2305.11627", prune, levels, count, stock=False, lacks=lacks)

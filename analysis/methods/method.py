@@ -31,6 +31,7 @@ class Size(NamedTuple):
 
     block_params: float
     params: float  # of all of them: embeddings and head too, tied ones once
+    active: float  # of those that a token meets: fewer than all where there are experts
     flops: float  # for each token, the head's among them; what grows with the context is left out
 
 
@@ -39,8 +40,8 @@ def size(dense: BlockModel, pruned: BlockModel) -> Size:
     return Size(*(1 - after / before for after, before in zip(_totals(pruned.spec), _totals(dense.spec), strict=True)))
 
 
-def _totals(spec: ModelSpec) -> tuple[int, int, int]:
-    return spec.block_params, spec.n_params, spec.flops_per_token
+def _totals(spec: ModelSpec) -> tuple[int, int, int, int]:
+    return spec.block_params, spec.n_params, spec.active_params, spec.flops_per_token
 
 
 @dataclass(frozen=True)

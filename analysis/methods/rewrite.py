@@ -56,7 +56,7 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     calibration = calibration_for(model, text)
     made = method.prune(model, list(batches(calibration.windows(model), model)), count)
     kept = bases(model, made)
-    stored = source.store.read(source.layout.block["down"].key.format(i=0)).dtype
+    stored = source.store.read(source.layout.block["o"].key.format(i=0)).dtype
     pairs = [(block.weights, model.blocks[i].weights) for block, i in zip(made.blocks, kept, strict=True)]
     rounded = [{role: t.to(stored) for role, t in new.items() if t is not old[role]} for new, old in pairs]
     made = made.with_blocks([_with(block, weights) for block, weights in zip(made.blocks, rounded, strict=True)])

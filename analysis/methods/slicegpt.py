@@ -56,8 +56,8 @@ class SlicedBlock(WrappedBlock):
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         return self._widen(super().project(z, heads))
 
-    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
-        delta, past = super().ffn(self._read(x), ctx, past)
+    def ffn(self, x: Tensor, ctx: Any, past: Any = None, without: Tensor | None = None) -> tuple[Tensor, Past | None]:
+        delta, past = super().ffn(self._read(x), ctx, past, without)
         return self._change(x, self.ffn_skip, delta), past
 
     def _read(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from analysis.methods.scores import Accuracies, percent
 from analysis.methods.table import METHODS
 from analysis.paper.shortgpt import paper_n_removed
 from analysis.paper.table_1 import COLUMNS, VERSION, printed
-from analysis.removal.savings import MEASURES
+from analysis.removal.savings import MEASURES, measures
 from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import Array, Interval, ratio
@@ -83,7 +83,7 @@ class Methods(Result):
 
     @property
     def panels(self) -> list[Panel]:
-        return distinct(self.table, [Panel(measure, f"{measure} removed", tuple(self.titles)) for measure in MEASURES])
+        return distinct(self.table, [Panel(measure, f"{measure} removed", tuple(self.titles)) for measure in measures(self.model.spec)])
 
     @property
     def n_documents(self) -> int:
@@ -117,7 +117,8 @@ class Methods(Result):
             for p in self.reached
             if p.size
         ]
-        return pd.DataFrame(rows, columns=["method", "target", "level", *MEASURES])
+        shown = ["method", "target", "level", *measures(self.model.spec)]
+        return pd.DataFrame(rows, columns=["method", "target", "level", *MEASURES])[shown]
 
     @property
     def at_quarter(self) -> list[PrunedPoint]:

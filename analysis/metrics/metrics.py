@@ -1,4 +1,4 @@
-"""Importance of blocks, mixers, ffns and heads from plain forward passes, measured on the stream while it passes by.
+"""Importance of blocks, mixers, ffns, heads and experts from plain forward passes, measured on the stream while it passes by.
 
 In every metric less means less important, removed first. All but the two positional ones are means over tokens.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from adapters.base import Block, BlockModel, Parts
 from adapters.errors import StrataError, unknown
+from adapters.experts import experts_of, weight_of
 from adapters.heads import head_share
 from adapters.plugins import Named, Table
 from analysis.engine.tokens import counted, require_finite, wide
@@ -23,15 +24,16 @@ from analysis.runs.fingerprint import fingerprint, name_of
 
 
 class Step(NamedTuple):
-    """y = x + delta: what a block, a mixer, an ffn or a head did to the stream; (D, T, d) in fp32 or better."""
+    """y = x + delta: what a block, a mixer, an ffn, a head or an expert did to the stream; (D, T, d) in fp32 or better."""
 
     x: Tensor
     delta: Tensor
     y: Tensor
     block: int  # its index
+    weight: Tensor | None = None  # (D, T) by which the router weighs an expert, zero where it sends a token to others; None: it is none
 
 
-Moves = Iterable[tuple[Tensor, Tensor, Tensor]]  # x, delta, y of the parts of one block, in the order of `ablations.singles`
+Moves = Iterable[tuple[Tensor, ...]]  # x, delta, y, and an expert's weight, of the parts of one block, in the order of `ablations.singles`
 
 
 def _heads(parts: Parts, block: Block) -> Moves:
@@ -41,11 +43,22 @@ def _heads(parts: Parts, block: Block) -> Moves:
         yield wide(parts.x_mid) - delta, delta, parts.x_mid
 
 
+def _experts(parts: Parts, block: Block) -> Moves:
+    """The stream behind the ffn, without and with what each expert gives."""
+    if block.spec.n_experts:
+        own, x = experts_of(block), parts.x_in if block.spec.parallel else parts.x_mid
+        sent = own.route(x)
+        for expert in range(block.spec.n_experts):
+            delta = wide(own.share(x, sent, expert))
+            yield wide(parts.x_out) - delta, delta, parts.x_out, weight_of(sent, expert)
+
+
 STEPS: dict[str, Callable[[Parts, Block], Moves]] = {
     "blocks": lambda p, _: [(p.x_in, wide(p.delta_mix) + wide(p.delta_ffn), p.x_out)],
     "mixers": lambda p, _: [(p.x_in, p.delta_mix, p.x_mid)],
     "ffns": lambda p, _: [(p.x_mid, p.delta_ffn, p.x_out)],
     "heads": _heads,
+    "experts": _experts,
 }
 
 
@@ -83,6 +96,18 @@ def reverse_order(step: Step) -> Tensor:
     return -sequential(step)
 
 
+def router_weight(step: Step) -> Tensor:
+    """By which the router weighs an expert; zero for tokens that it sends to others. Raises StrataError on other parts."""
+    if step.weight is None:
+        raise StrataError("load and router_weight are of experts, and other parts have no router: use `kinds` experts")
+    return step.weight
+
+
+def load(step: Step) -> Tensor:
+    """One for tokens that are sent to an expert, so that its mean is the share of them. Raises StrataError on other parts."""
+    return (router_weight(step) > 0).to(step.x.dtype)
+
+
 Measure = Callable[[Step], Tensor]  # -> (D, T)
 
 
@@ -105,6 +130,7 @@ def _read(found: Any, title: str, version: str) -> Metric:
     return Metric(title, found, version=version)
 
 
+EXPERT_METRICS = {"load": Metric("load", load), "router_weight": Metric("router weight", router_weight)}  # of kind experts alone
 METRICS = Table(
     "metric",
     "strata.metrics",
@@ -117,7 +143,7 @@ METRICS = Table(
         "reverse_order": Metric("reverse order", reverse_order, positional=True),
     },
     _read,
-    reserved=("taylor", "all", "nll", "delta_nll", "kl", "real", "tokens", "bytes"),  # what else stands beside metrics
+    reserved=(*EXPERT_METRICS, "taylor", "all", "nll", "delta_nll", "kl", "real", "tokens", "bytes"),  # what else stands beside metrics
 )
 
 
@@ -144,8 +170,9 @@ def find_metric(metric: str | Measure, also: Iterable[str] = ()) -> Named[Metric
 
 
 def find_metrics(metrics: Iterable[str | Measure], also: Mapping[str, Metric] = MappingProxyType({})) -> dict[str, Metric]:
-    """Metrics by name, as `find_metric`, or from `also`. Raises StrataError on two of one name."""
+    """Metrics by name, as `find_metric`, from EXPERT_METRICS or from `also`. Raises StrataError on two of one name."""
     found: dict[str, Metric] = {}
+    also = {**also, **EXPERT_METRICS}
     for metric in metrics:
         name, thing = Named(metric, also[metric]) if isinstance(metric, str) and metric in also else find_metric(metric, also)
         if name in found:
@@ -185,8 +212,8 @@ def measure(
         if compat and i == n - 1:
             parts = parts._replace(x_out=model.norm(parts.x_out))
         for kind in kinds:
-            for x, delta, y in STEPS[kind](parts, model.blocks[i]):
-                step = Step(wide(x), wide(delta), wide(y), i)
+            for x, delta, y, *weight in STEPS[kind](parts, model.blocks[i]):
+                step = Step(wide(x), wide(delta), wide(y), i, *weight)
                 for name, rows in sums.items():
                     value = _shaped(name, found[name].measure(step), real).double().masked_fill(~real, 0).sum(1)
                     require_finite(value, f"{name} of block {i} of {model.spec.name}", names)

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from adapters.base import BlockModel
+from adapters.errors import StrataError
 from adapters.plugins import noted
 from analysis.data.batches import Batch, Text, at_once
 from analysis.data.documents import windows_hash
 from analysis.engine.ablations import single_ablations
-from analysis.metrics.metrics import METRICS, Measure, Metric, check_kinds, find_metrics, measure
+from analysis.metrics.metrics import EXPERT_METRICS, METRICS, Measure, Metric, check_kinds, find_metrics, measure
 from analysis.metrics.taylor import taylor
 from analysis.runs.records import Work
 from analysis.runs.run import Run
@@ -31,7 +32,7 @@ ALONGSIDE = ("real", *COUNTED)
 
 @dataclass(frozen=True)
 class ImportanceStudy:
-    """Importance of every block, mixer, ffn or head: `METRICS` from plain forward passes, and `taylor` from gradients.
+    """Importance of every block, mixer, ffn, head or expert: `METRICS` from plain forward passes, and `taylor` from gradients.
 
     A metric is a name, or a function like those of `METRICS`. `first_token` False leaves the first token of each document out
     of what they measure.
@@ -56,9 +57,10 @@ class ImportanceStudy:
         return identity(self.model, self.text) | {"importance": about}
 
     def check(self) -> None:
-        """Raises StrataError on an unknown metric or kind, and on heads that do not exist."""
+        """Raises StrataError on an unknown metric or kind, on parts that do not exist, and on metrics of experts of other parts."""
         check_kinds(self.kinds)
-        _ = self.found
+        if found := [name for name in EXPERT_METRICS if name in self.found and set(self.kinds) != {"experts"}]:
+            raise StrataError(f"{found[0]} is of experts, and {', '.join(self.kinds)} have no router: use `kinds` experts alone")
         single_ablations(self.model.spec, self.kinds)
 
     @property
@@ -96,7 +98,7 @@ class ImportanceStudy:
         return replace(self, text=replace(self.text, only=tuple(documents)))
 
     def open(self, folder: Path) -> Run:
-        return Run(folder, self.identity, dict.fromkeys((*METRICS.own, "taylor", *self.found, *ALONGSIDE)))
+        return Run(folder, self.identity, dict.fromkeys((*METRICS.own, *EXPERT_METRICS, "taylor", *self.found, *ALONGSIDE)))
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As SweepStudy.run; `progress` counts documents."""

@@ -15,6 +15,7 @@ from adapters.action import KEEP
 from adapters.base import Block, BlockModel, Parts, Past
 from adapters.checkpoints.streamed import WeightReader
 from adapters.errors import StrataError, unknown
+from adapters.experts import Routing, experts_of
 from adapters.heads import gradient_of_heads
 from adapters.specs import BlockSpec
 from adapters.wrapped import WrappedBlock
@@ -25,18 +26,21 @@ from analysis.engine.tokens import require_finite
 
 GRAPH_BYTES = 256 << 20  # of activations that a pass back needs, about
 
-# (what is removed, the stream that it was added to: their gradients are the same); heads reach it by `gradient_of_heads`
+# (what is removed, the stream that it was added to: their gradients are the same); heads reach it by `gradient_of_heads`,
+# and experts share what is removed
 TARGETS: dict[str, Callable[[Parts], tuple[Tensor | None, Tensor]]] = {
     "blocks": lambda p: (p.delta_mix + p.delta_ffn, p.x_out),
     "mixers": lambda p: (p.delta_mix, p.x_mid),
     "ffns": lambda p: (p.delta_ffn, p.x_out),
     "heads": lambda p: (p.z, p.x_mid),
+    "experts": lambda p: (p.delta_ffn, p.x_out),
 }
 HAS: dict[str, Callable[[BlockSpec], bool]] = {
     "blocks": lambda spec: True,
     "mixers": lambda spec: spec.has_mixer,
     "ffns": lambda spec: spec.has_ffn,
     "heads": lambda spec: spec.n_heads is not None,
+    "experts": lambda spec: spec.n_experts > 0,
 }
 
 
@@ -53,9 +57,12 @@ class ScaledBlock(WrappedBlock):
     def close(self, delta: Tensor) -> Tensor:
         return self.scale * self.block.close(delta)
 
-    def ffn(self, x: Tensor, ctx: Any, past: Any = None) -> tuple[Tensor, Past | None]:
-        delta, after = self.block.ffn(x, ctx, past)
+    def ffn(self, x: Tensor, ctx: Any, past: Any = None, without: Tensor | None = None) -> tuple[Tensor, Past | None]:
+        delta, after = super().ffn(x, ctx, past, without)
         return self.scale * delta, after
+
+    def share(self, x: Tensor, sent: Routing, expert: int) -> Tensor:
+        return self.scale * super().share(x, sent, expert)
 
 
 def taylor(
@@ -169,7 +176,16 @@ def _rise(kind: str, block: Block, parts: Parts, gradient: Tensor) -> Tensor:
     """Of the parts of one block (parts, D), from the gradient with respect to the stream that they were added to."""
     removed, _ = TARGETS[kind](parts)
     assert removed is not None, "models without heads are refused"
+    if kind == "experts":
+        return _of_experts(block, parts, gradient)
     if kind == "heads":
         gradient = gradient_of_heads(block, parts, gradient)
     product = -(removed.detach().double() * gradient.double())
     return product.sum((1, 3)).T if kind == "heads" else product.sum((1, 2))[None]
+
+
+def _of_experts(block: Block, parts: Parts, gradient: Tensor) -> Tensor:
+    """Of one block (experts, D): without what an expert gives, where its tokens go to no other."""
+    own, x = experts_of(block), (parts.x_in if block.spec.parallel else parts.x_mid).detach()
+    sent = own.route(x)
+    return torch.stack([-(own.share(x, sent, e).detach().double() * gradient.double()).sum((1, 2)) for e in range(block.spec.n_experts)])

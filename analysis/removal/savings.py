@@ -10,7 +10,7 @@ import numpy as np
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.roles import shapes_of
-from adapters.specs import ModelSpec
+from adapters.specs import BlockSpec, ModelSpec
 from analysis.display.format import percent
 from analysis.display.sentences import Verdict
 from analysis.removal.delete_heads import delete_heads
@@ -22,30 +22,47 @@ class Saved(NamedTuple):
 
     params: int
     flops: int  # for each token; what grows with the context is left out
+    idle: int = 0  # of the parameters, those of experts that a token is not sent to
 
 
 def saved(model: BlockModel, ablation: Ablation) -> Saved:
-    """Parameters and FLOPs of the parts of an ablation; heads take their rows and columns with them (`pruning.heads`)."""
-    total = [0, 0]
+    """Parameters and FLOPs of the parts of an ablation; heads take their rows and columns with them (`pruning.heads`), experts
+    their rows of the router. A token is sent to as many experts as before, as long as so many are left."""
+    total: list[Saved] = []
     for action, block in zip(ablation.actions(model.spec), model.blocks, strict=True):
         spec = block.spec
         mixer = Saved(spec.mixer_params, spec.mixer_flops)
-        gone = [Saved(spec.n_params - mixer.params, spec.flops_per_token - mixer.flops)] if not action.ffn else []
+        if not action.ffn:
+            total.append(Saved(spec.n_params - mixer.params, spec.flops_per_token - mixer.flops, spec.n_params - spec.active_params))
+        elif action.experts:
+            total.append(_experts(spec, len(action.experts), model.spec.d_model))
         if not action.mixer or len(action.heads) == spec.n_heads:
-            gone.append(mixer)
+            total.append(mixer)
         elif action.heads:
             left = delete_heads(block.with_weights(shapes_of(block.weights)), action.heads).spec
-            gone.append(Saved(spec.n_params - left.n_params, spec.flops_per_token - left.flops_per_token))
-        total = [total[0] + sum(s.params for s in gone), total[1] + sum(s.flops for s in gone)]
-    return Saved(*total)
+            total.append(Saved(spec.n_params - left.n_params, spec.flops_per_token - left.flops_per_token))
+    return Saved(*map(sum, zip(*total, strict=True))) if total else Saved(0, 0)
+
+
+def _experts(spec: BlockSpec, out: int, d_model: int) -> Saved:
+    """Of `out` experts of a block and their rows of its router (d_model,), which every token meets."""
+    fewer = max(0, out - (spec.n_experts - spec.experts_per_token))  # that a token is sent to
+    params = out * (spec.expert_params + d_model)
+    return Saved(params, 2 * (out * d_model + fewer * spec.expert_params), (out - fewer) * spec.expert_params)
 
 
 # What is equal when costs are: the share of the whole that is saved.
 MEASURES: dict[str, Callable[[ModelSpec, Saved], float]] = {
     "block parameters": lambda spec, s: s.params / spec.block_params,
     "all parameters": lambda spec, s: s.params / spec.n_params,
+    "active parameters": lambda spec, s: (s.params - s.idle) / spec.active_params,
     "FLOPs": lambda spec, s: s.flops / spec.flops_per_token,
 }
+
+
+def measures(spec: ModelSpec) -> list[str]:
+    """Names of MEASURES that differ for a model: parameters that a token meets are all of them where there are no experts."""
+    return [name for name in MEASURES if spec.has_experts or name != "active parameters"]
 
 
 class Curve(NamedTuple):

@@ -19,7 +19,7 @@ from analysis.runs import files
 from analysis.runs.folder import Manifest
 from analysis.runs.records import COUNTS, TEXTS, Records
 from analysis.runs.run import Run
-from analysis.runs.tables import COLUMNS, ORIGINAL, TYPES
+from analysis.runs.tables import COLUMNS, ORIGINAL, TYPES, WITHOUT_EXPERTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,10 +122,13 @@ def manifest_of(folder: Path) -> Manifest:
 def _table(data: bytes) -> pd.DataFrame:
     """summary.csv as the study made it; spans have other columns, which pandas guesses."""
     columns = data.decode().partition("\n")[0].strip().split(",")
-    if columns not in (COLUMNS, [*COLUMNS, ORIGINAL]):
+    more = [ORIGINAL] * (columns[-1] == ORIGINAL)
+    if columns not in ([*COLUMNS, *more], [*WITHOUT_EXPERTS, *more]):
         return pd.read_csv(io.BytesIO(data))
-    types = dict.fromkeys(COLUMNS, "str") | NUMBERS
-    return pd.read_csv(io.BytesIO(data), dtype=types, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
+    types = {name: NUMBERS.get(name, "str") for name in [*COLUMNS, *more]}
+    there = {name: types[name] for name in columns}
+    empty = {name: [""] for name in NUMBERS if name in there}
+    return pd.read_csv(io.BytesIO(data), dtype=there, keep_default_na=False, na_values=empty).reindex(columns=[*types]).astype(types)
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:

@@ -68,9 +68,9 @@ class Outcome:
     def unresolved(self) -> list[str]:
         """The ablations whose decision is open."""
         rows = self.table[self.table["decision"] == "open"].to_dict("records")
-        heads = ["" if pd.isna(row["head"]) else f".{row['head']}" for row in rows]
+        numbers = [next((f".{row[name]}" for name in ("head", "expert") if not pd.isna(row[name])), "") for row in rows]
         edits = [" (mean)" * row["ablation"].endswith("(mean)") for row in rows]
-        return [f"{row['kind']} {row['block']}{head}{edit}" for row, head, edit in zip(rows, heads, edits, strict=True)]
+        return [f"{row['kind']} {row['block']}{number}{edit}" for row, number, edit in zip(rows, numbers, edits, strict=True)]
 
     @property
     def sentence(self) -> str:

@@ -1,4 +1,4 @@
-"""What taking out every block, mixer, ffn or head costs, asked in one way, so that all studies share what is known."""
+"""What taking out every block, mixer, ffn, head or expert costs, asked in one way, so that all studies share what is known."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ class SingleRemovals:
 
     @property
     def study(self) -> SweepStudy:
-        """With the divergence, which some ask for, so that no block is swept again for it; heads, which are many, without."""
-        return SweepStudy.of(self.model, single_ablations(self.model.spec, self.kinds), self.text, kl="heads" not in self.kinds)
+        """With the divergence, which some ask for, so that no block is swept again for it; heads and experts, which are many, without."""
+        return SweepStudy.of(
+            self.model, single_ablations(self.model.spec, self.kinds), self.text, kl=not {"heads", "experts"} & {*self.kinds}
+        )
 
     @property
     def plan(self) -> Plan:

@@ -187,7 +187,7 @@ class SweepStudy:
 
 def steps(work: Plan) -> int:
     """Streams that leave a block, and one for each ablation: what progress counts for a document."""
-    return sum(out for out, _, _ in work.levels[1:]) + len(work.ablations)
+    return sum(level.streams for level in work.levels[1:]) + len(work.ablations)
 
 
 def sweep_table(plan: Plan, scores: dict[str, np.ndarray], text: Text) -> pd.DataFrame:

@@ -12,16 +12,11 @@ from analysis.display.format import as_csv
 from analysis.engine.ablations import row_key
 from analysis.runs.run import Run
 
-KEY = ["model", "kind", "block", "head", "ablation"]  # which model, and what is taken out of it
+KEY = ["model", "kind", "block", "head", "expert", "ablation"]  # which model, and what is taken out of it
 COLUMNS = [*KEY, "dataset", "metric", "value", "ci_low", "ci_high", "n_documents", "n_tokens"]  # of a study
+WITHOUT_EXPERTS = [name for name in COLUMNS if name != "expert"]  # of tables that were written before there were any
 ORIGINAL = "original_block"  # beside them, of a model that was pruned: the number of the block in the one that it came from
-TYPES = {
-    "block": "Int64",
-    ORIGINAL: "Int64",
-    "head": "Int64",
-    "ci_low": "float",
-    "ci_high": "float",
-}  # of columns in which a cell may be missing
+TYPES = dict.fromkeys(("block", ORIGINAL, "head", "expert"), "Int64") | dict.fromkeys(("ci_low", "ci_high"), "float")  # may be missing
 
 
 def key(spec: ModelSpec, ablation: Ablation) -> tuple:

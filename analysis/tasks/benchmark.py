@@ -11,7 +11,7 @@ import pandas as pd
 
 from adapters.base import BlockModel
 from analysis.display.format import bounded, escape
-from analysis.display.sentences import intervals
+from analysis.display.sentences import NUMBERED, intervals
 from analysis.engine.ablations import single_ablations
 from analysis.runs.settings import RunConfig, progress_fraction, run_folder
 from analysis.stats.intervals import Interval
@@ -65,7 +65,7 @@ class Benchmark:
     def rows(self, kind: str, metric: str, filled: str) -> pd.DataFrame:
         """One row a part: block, head, value, ci_low, ci_high, and `significant` (bool), from the metric `filled`."""
         significant = self._of(kind, filled)["value"].to_numpy() == 1
-        whole = {"block": int} | ({"head": int} if kind == "heads" else {})
+        whole = {"block": int} | ({kind[:-1]: int} if kind in NUMBERED else {})
         return self._of(kind, metric).astype(whole).assign(significant=significant).reset_index(drop=True)
 
     def _of(self, kind: str, metric: str) -> pd.DataFrame:

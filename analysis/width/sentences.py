@@ -78,19 +78,19 @@ def cheapest_kind(comparison: Comparison, *, n_documents: int) -> str:
     return f"{found}{verdict.ending('less than', 'whether the kinds differ', 'every other kind')}."
 
 
-def depth_or_width(comparisons: Sequence[Comparison], *, n_documents: int) -> str:
-    """Is depth or width cheaper: heads against blocks at equal savings, and only as far as their losses differ significantly."""
+def depth_or_width(comparisons: Sequence[Comparison], kind: str = "heads", *, n_documents: int) -> str:
+    """Is depth or width cheaper: heads, or experts, against blocks at equal savings, as far as their losses differ significantly."""
     sentences: dict[str, list[str]] = {
-        "Removing heads costs significantly less than removing blocks with {} saved.": [],
-        "Removing heads costs significantly more than removing blocks with {} saved.": [],
-        "Heads and blocks do not differ significantly with {} saved.": [],
+        f"Removing {kind} costs significantly less than removing blocks with {{}} saved.": [],
+        f"Removing {kind} costs significantly more than removing blocks with {{}} saved.": [],
+        f"{capital(kind)} and blocks do not differ significantly with {{}} saved.": [],
     }
     less, more, equal = sentences.values()
-    for c in (c for c in comparisons if {"heads", "blocks"} <= c.rises.keys()):
-        cheaper = c.rises["heads"].value < c.rises["blocks"].value
-        (equal if frozenset(("heads", "blocks")) not in c.differing else less if cheaper else more).append(c.at)
+    for c in (c for c in comparisons if {kind, "blocks"} <= c.rises.keys()):
+        cheaper = c.rises[kind].value < c.rises["blocks"].value
+        (equal if frozenset((kind, "blocks")) not in c.differing else less if cheaper else more).append(c.at)
     if not any(sentences.values()):
-        return "Heads and blocks cannot be compared: no sets of them save equally much at these shares."
+        return f"{capital(kind)} and blocks cannot be compared: no sets of them save equally much at these shares."
     if n_documents < MIN_DOCUMENTS_FOR_CI:
         return f"{capital(not_known('whether width is cheaper than depth', n_documents))}."
     return " ".join(sentence.format(listed(found)) for sentence, found in sentences.items() if found)

@@ -30,10 +30,12 @@ from analysis.runs.single_removals import SingleRemovals
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
 from analysis.stats.rank_agreement import Scores, agreement, reliability
 from analysis.width import sentences
+from analysis.width.experts import Experts, experts, flops
 from analysis.width.head_orders import NAMES, Removals
 from analysis.width.pattern import patterns, places
 
 SWEEP, ORDER, PATHS = 0.4, 0.25, 0.1  # of the budget's time: single heads, their causal order, and the removal paths
+EXPERTS = 0.4  # ... single experts, where there are any
 HEADS, GRADIENTS = "single heads", "gradients of heads"  # what is scored, by name
 SHORT = 32  # tokens of a window, where longer ones take too long
 LIMIT, POINTS = 0.5, 6  # half of the heads are removed along a path, in so many steps
@@ -51,6 +53,7 @@ class Width(Result):
     effects: Outcome  # of single heads
     rises: Scores  # of every head, on held-out text
     importance: dict[str, Scores]  # of every head, on calibration text, by name as in `removals.NAMES`
+    experts: Experts | None  # None: the model has none
     scored: Scored  # paths by the same names
     path_text: Text
     seconds: float  # that a sweep of MIN_DOCUMENTS_FOR_CI documents takes on this machine
@@ -104,7 +107,8 @@ class Width(Result):
     def described(self) -> str:
         spec, first = self.model.spec, self.model.spec.blocks[0]
         groups = f", {first.n_heads // first.n_kv_heads} to a key-value head" if first.n_heads and first.n_kv_heads else ""
-        return f"{spec.name}, {spec.variant}: {count(self.n_blocks, 'block')}, {count(self.n_heads, 'head')}{groups}"
+        experts = f"; {self.experts.described}" if self.experts else ""
+        return f"{spec.name}, {spec.variant}: {count(self.n_blocks, 'block')}, {count(self.n_heads, 'head')}{groups}{experts}"
 
     @property
     def measured(self) -> dict[str, str]:
@@ -201,18 +205,15 @@ class Width(Result):
 
     @cached_property
     def conclusion(self) -> str:
-        return f"{self.found} {self.pattern}"
+        return " ".join([self.found, self.pattern, *([self.experts.found] if self.experts else [])])
 
 
 def takes(spec: ModelSpec) -> Takes:
     """Single heads, again on calibration text for their causal order, and the sets of each order. Raises StrataError without heads."""
     heads, sets = heads_flops(spec), POINTS * (1 + len(CHEAP)) * (1 - LIMIT / 4)
     orders = {"order of heads": heads + gradients_flops(spec), "importance of heads": 4 * spec.flops_per_token}
-    return Takes(
-        {HEADS: heads, GRADIENTS: gradients_flops(spec), **orders, "heads removed": sets * spec.flops_per_token},
-        3,
-        {"order of heads": ORDER},
-    )
+    passes = {HEADS: heads, GRADIENTS: gradients_flops(spec), **orders, "heads removed": sets * spec.flops_per_token}
+    return Takes(passes | ({"single experts": flops(spec)} if spec.has_experts else {}), 3, {"order of heads": ORDER})
 
 
 def gradients_flops(spec: ModelSpec) -> float:
@@ -256,4 +257,5 @@ def width(model: BlockModel, config: RunConfig) -> Width:
     scored, path_text = removals.limited(PATHS).paths("heads removed", paths, text)
     rises = Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"])
     seconds = cost(model, study.plan, MIN_DOCUMENTS_FOR_CI, text.window).seconds if text.documents < MIN_DOCUMENTS_FOR_CI else 0.0
-    return Width(model, text, calibration, study.plan, effects, rises, importance, scored, path_text, seconds)
+    found = experts(model, removals.limited(EXPERTS).config, calibration)
+    return Width(model, text, calibration, study.plan, effects, rises, importance, found, scored, path_text, seconds)

@@ -130,12 +130,12 @@ def _print(
 ENDINGS = {"end": "end of text", "stop": "stop string", "length": "cut at --max-tokens"}
 
 
-def _head(number: str) -> tuple[int, int]:
-    block, head = number.split(".")
-    return int(block), int(head)
+def _in_block(number: str) -> tuple[int, int]:
+    block, part = number.split(".")
+    return int(block), int(part)
 
 
-NUMBERS: dict[str, Callable[[str], object]] = {"blocks": int, "mixers": int, "ffns": int, "heads": _head}
+NUMBERS: dict[str, Callable[[str], object]] = {"blocks": int, "mixers": int, "ffns": int, "heads": _in_block, "experts": _in_block}
 
 
 def parts(words: str) -> Ablation:
@@ -148,6 +148,6 @@ def parts(words: str) -> Ablation:
             found.setdefault(kind, []).extend(NUMBERS[kind](number) for number in numbers.split(","))
         except (KeyError, ValueError):
             raise StrataError(
-                f"--without {part!r} names no parts: expected blocks as 3,7, or blocks 3,7; mixers 4; ffns 5; heads 2.1"
+                f"--without {part!r} names no parts: expected blocks as 3,7, or blocks 3,7; mixers 4; ffns 5; heads 2.1; experts 0.3"
             ) from None
     return Ablation.from_json(found)

@@ -110,7 +110,9 @@ def work(study: SweepStudy | ControlledSweep, as_json: bool) -> None:
     naive = n * len(study.plan.spec.blocks)
     documents = count(study.text.documents, "document")
     print(f"{count(n - 1, 'ablation')} and the unpruned model on {documents}, {found.tokens:,} tokens")
-    print(f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns per document, instead of {naive:,} one by one")
+    again = f" (and {found.again_rows:,.0f} through parts of a document that experts had)" if found.again_rows else ""
+    passes = f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns{again}"
+    print(f"{passes} per document, instead of {naive:,} one by one")
     if found.weights_read:
         print(f"weights of blocks are streamed: read {number(found.passes)} times, {megabytes(found.weights_read)} in all")
     print(f"up to {megabytes(found.memory)} beside the model, about {found.seconds:,.0f} s on this machine")
@@ -168,8 +170,8 @@ def ranked(table: pd.DataFrame, metric: str, *, least_first: bool = False) -> No
     """One metric of every part but the dense model, the most important first; of a long table both ends."""
     rows = table[(table["metric"] == metric) & (table["kind"] != "dense")].sort_values("value", ascending=least_first)
     long = len(rows) > LINES
+    places = ["block", *[ORIGINAL] * (ORIGINAL in rows), "head", *["expert"] * bool(rows["expert"].notna().any())]
     title = "least first" if least_first else "most important first"
-    places = ["block", *[ORIGINAL] * (ORIGINAL in rows), "head"]
     names = [column.replace(ORIGINAL, "original") for column in places]
     printed = Table("kind", *names, metric, "95 % interval", title=title + (", both ends" if long else ""))
     for row in (pd.concat([rows.head(10), rows.tail(10)]) if long else rows).to_dict("records"):

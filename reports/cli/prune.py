@@ -1,4 +1,4 @@
-"""`strata prune`: a model without some of its blocks, sub-layers or heads, as a checkpoint that others can read."""
+"""`strata prune`: a model without some of its blocks, sub-layers, heads or experts, as a checkpoint that others can read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from adapters.ablation import Ablation
 from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown, visible
 from adapters.plugins import installed
@@ -61,6 +62,10 @@ Kind = Annotated[
     str | None,
     typer.Option(help="What is removed: blocks, or heads, kv_groups, mixers or ffns; separated by commas.", show_default=False),
 ]
+ListedExperts = Annotated[
+    str | None,
+    typer.Option(help="Remove exactly these experts, as many in each block that has any, for example 0.3,1.6.", show_default=False),
+]
 Listed = Annotated[str | None, typer.Option(help="Remove exactly these blocks, for example 21,22,23.", show_default=False)]
 Without = Annotated[
     str | None,
@@ -89,6 +94,7 @@ class PruneRequest(NamedTuple):
     remove: int | None
     ratio: float | None
     blocks: str | None
+    experts: str | None = None
     without: str | None = None
     params: bool = False
     kinds: Sequence[str] = ()
@@ -100,7 +106,7 @@ class PruneRequest(NamedTuple):
         if self.by is not None and self.by not in valid:
             raise unknown("order", self.by, valid)
         chosen = {"--by": self.by, "--kind": ",".join(self.kinds) or None}
-        other = {"--blocks": self.blocks, "--without": self.without, "--method": self.method}
+        other = {"--blocks": self.blocks, "--experts": self.experts, "--without": self.without, "--method": self.method}
         for option, value in chosen.items():
             if others := [name for name, given in other.items() if given is not None and value is not None]:
                 raise StrataError(f"{option} {value} and {others[0]} both choose what is removed: use only one of them")
@@ -112,10 +118,11 @@ class PruneRequest(NamedTuple):
         if self.method is not None:
             from analysis.methods.rewrite import require_stock
 
-            require_stock(self.method, self.blocks or self.without)
-        if sum(value is not None for value in (self.remove, self.ratio, self.blocks, self.without)) != 1:
+            require_stock(self.method, self.blocks or self.experts or self.without)
+        if sum(value is not None for value in (self.remove, self.ratio, self.blocks, self.experts, self.without)) != 1:
             raise StrataError(
-                "it is not clear how much to remove: give one of --remove 3, --ratio 0.25, --blocks 21,22 and --without 'heads 2.1,2.4'"
+                "it is not clear how much to remove: give one of --remove 3, --ratio 0.25, --blocks 21,22, --experts 0.3,1.6 and "
+                "--without 'heads 2.1,2.4'"
             )
 
     def pruning(self, model: BlockModel, source: Source, text: Text) -> PruningJob:
@@ -126,6 +133,8 @@ class PruneRequest(NamedTuple):
 
         if self.blocks is not None:
             return prepare_given(model, source, text, _indices(self.blocks))
+        if self.experts is not None:
+            return prepare_given(model, source, text, Ablation(experts=_experts(self.experts)))
         if self.without is not None:
             return prepare_given(model, source, text, parts(self.without), self.cut)
         if self.method is not None:
@@ -143,6 +152,7 @@ def prune(
     params: Params = False,
     kind: Kind = None,
     blocks: Listed = None,
+    experts: ListedExperts = None,
     without: Without = None,
     cut: HowCut = "auto",
     out: Folder = None,
@@ -158,7 +168,7 @@ def prune(
     weights: Weights = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Write a model without some of its blocks, sub-layers or heads, read it back as others will, and measure what it lost.
+    """Write a model without some of its blocks, sub-layers, heads or experts, read it back as others will, and measure what it lost.
 
     Without --out it is measured alone.
 
@@ -168,10 +178,10 @@ def prune(
 
     Example: strata prune smollm2 --without "heads 2.1,2.4,7.0" --out pruned/smollm2-heads
     """
-    request = PruneRequest(by, method, remove, ratio, blocks, without, params, kinds_of(kind) if kind else (), cut)
+    request = PruneRequest(by, method, remove, ratio, blocks, experts, without, params, kinds_of(kind) if kind else (), cut)
     request.check()
     if out is None and method in (*IN_MEMORY, *installed("strata.methods")):
-        if ratio is None or remove is not None or blocks is not None:
+        if ratio is None or any(value is not None for value in (remove, blocks, experts)):
             raise StrataError(f"--method {method} removes a share of the block parameters: give --ratio 0.25 alone")
         text, read = windows_of(corpus, tokens, window, seed), reader(model, device, dtype, revision, weights)
         _measure(read(), text, method, ratio, max_nll_increase, as_json)
@@ -253,3 +263,12 @@ def _indices(blocks: str) -> list[int]:
         return [int(word) for word in blocks.split(",")]
     except ValueError:
         raise StrataError(f"--blocks {blocks} is not a list of block indices: give, for example, --blocks 21,22,23") from None
+
+
+def _experts(experts: str) -> frozenset[tuple[int, int]]:
+    try:
+        return frozenset((int(block), int(expert)) for word in experts.split(",") for block, expert in [word.split(".")])
+    except ValueError:
+        raise StrataError(
+            f"--experts {experts} is not a list of experts: give block and number of each, for example --experts 0.3,1.6"
+        ) from None

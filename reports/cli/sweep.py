@@ -38,7 +38,7 @@ Swept = Annotated[
     str,
     typer.Option(
         help="What is removed, one at a time: blocks (layers), mixers (attention), ffns (mlp), heads, "
-        "kv_groups (heads that share keys and values); separated by commas."
+        "kv_groups (heads that share keys and values), experts; separated by commas."
     ),
 ]
 Edit = Annotated[
@@ -97,7 +97,7 @@ def sweep(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Perplexity, or with --task a benchmark, of a model without each of its blocks, mixers, ffns or heads.
+    """Perplexity, or with --task a benchmark, of a model without each of its blocks, mixers, ffns, heads or experts.
 
     Example: strata sweep smollm2 --kind blocks --tokens 2048 --out runs/blocks
     """
@@ -149,8 +149,13 @@ def _steps(study: SweepStudy | ControlledSweep) -> int:
 
 def importance(
     model: Model,
-    metric: Annotated[str, typer.Option(help=f"{', '.join(names.METRICS)}, or what a package adds; separated by commas, or all.")] = "bi",
-    kind: Annotated[str, typer.Option(help="Parts to measure: blocks, mixers, ffns, heads; separated by commas.")] = "blocks",
+    metric: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(names.METRICS)}, or what a package adds, and of experts load and router_weight; separated by commas, or all."
+        ),
+    ] = "bi",
+    kind: Annotated[str, typer.Option(help="Parts to measure: blocks, mixers, ffns, heads, experts; separated by commas.")] = "blocks",
     first_token: Annotated[
         bool,
         typer.Option("--first-token/--no-first-token", help="With the first token of each document, which is often unlike all others."),
@@ -170,16 +175,17 @@ def importance(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Importance of every block, mixer, ffn or head from plain passes over calibration text.
+    """Importance of every block, mixer, ffn, head or expert from plain passes over calibration text.
 
     Example: strata importance smollm2 --metric bi,taylor --kind blocks,mixers,ffns --out runs/importance
     """
     out = required(out, dry_run or (as_json and shard is None))
     text = windows_of(corpus, tokens, window, seed, split="calibration")
-    from analysis.metrics.metrics import METRICS
+    from analysis.metrics.metrics import EXPERT_METRICS, METRICS
     from reports.cli import output
 
-    metrics = (*METRICS, "taylor") if metric == "all" else tuple(metric.split(","))
+    of_experts = EXPERT_METRICS if kinds_of(kind) == ["experts"] else ()
+    metrics = (*METRICS, *of_experts, "taylor") if metric == "all" else tuple(metric.split(","))
     make = partial(studies.importance, metrics=metrics, kinds=kinds_of(kind), text=text, first_token=first_token)
     job = job_of(model, device, dtype, revision, weights, make)
     if dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,10 @@ def spec(n_heads: int | None = 4) -> ModelSpec:
 
 
 SPEC = spec()
+WITH_EXPERTS = replace(
+    SPEC, blocks=tuple(replace(block, n_experts=3, experts_per_token=1, shared_expert=i == 5) for i, block in enumerate(SPEC.blocks))
+)
+sparse = st.builds(Ablation, indices, indices, indices, heads, experts=st.frozensets(st.tuples(st.integers(0, N - 1), st.integers(0, 2))))
 
 
 @given(indices, indices, indices, st.frozensets(st.tuples(st.integers(0, N - 1), st.integers(0, 3))))
@@ -40,6 +45,40 @@ def test_equal_exactly_when_the_actions_are_equal(a: Ablation, b: Ablation) -> N
     assert (a == b) == (a.actions(SPEC) == b.actions(SPEC))
     if a == b:
         assert hash(a) == hash(b)
+
+
+@given(sparse, sparse)
+def test_experts_are_out_where_the_ffn_is_not(a: Ablation, b: Ablation) -> None:
+    both = a | b
+    for i, (x, y, z) in enumerate(zip(*(each.actions(WITH_EXPERTS) for each in (a, b, both)), strict=True)):
+        assert z.experts == (x.experts | y.experts if z.ffn else frozenset())
+        assert z.before_ffn.experts == frozenset()
+        assert not ((i, 0) in both.experts and i in both.ffns | both.blocks)
+    assert Ablation.from_json(json.loads(json.dumps(both.to_json()))) == both
+    found = both.canonical(WITH_EXPERTS)
+    assert found == found.canonical(WITH_EXPERTS)
+    assert not any({(i, e) for e in range(3)} <= found.experts for i in range(5))  # that is the ffn
+    assert {e for e in both.experts if e[0] == 5} == {e for e in found.experts if e[0] == 5}  # here something stays
+
+
+@pytest.mark.parametrize(
+    ("experts", "model", "says"),
+    [
+        ({(1, 3)}, WITH_EXPERTS, "expert 3 of block 1 is out of range: the block has experts 0 to 2"),
+        ({(6, 0)}, WITH_EXPERTS, "block 6 is out of range"),
+        ({(1, 0)}, SPEC, r"block 1 of tiny \(v\) has no experts: ablate its ffn instead"),
+    ],
+)
+def test_experts_that_do_not_exist(experts, model: ModelSpec, says: str) -> None:
+    with pytest.raises(StrataError, match=says):
+        Ablation(experts=experts).actions(model)
+
+
+def test_an_expert_is_a_block_and_a_number() -> None:
+    with pytest.raises(StrataError, match="3 is not an expert: give its block and its number there"):
+        Ablation(experts={3})
+    with pytest.raises(StrataError, match="an expert leaves no mean behind"):
+        Ablation(experts={(0, 1)}, edit="mean")
 
 
 @given(ablations)

@@ -27,7 +27,11 @@ def ffn_runs(n_blocks: int, ablations: Iterable[Ablation], shapes: Sequence[str]
 
 def _history(ablation: Ablation, i: int) -> tuple:
     """All that happened to a stream before it enters block `i`."""
-    return tuple((_mixer(ablation, j), j in ablation.blocks | ablation.ffns) for j in range(i))
+    return tuple((_mixer(ablation, j), j in ablation.blocks | ablation.ffns, _experts(ablation, j)) for j in range(i))
+
+
+def _experts(ablation: Ablation, i: int) -> frozenset:
+    return frozenset(e for b, e in ablation.experts if b == i)
 
 
 def _mixer(ablation: Ablation, i: int) -> tuple | None:

@@ -35,6 +35,16 @@ STOCK: dict[str, dict] = {  # what transformers has; a variant that differs much
     "glm": {"head_dim": 12},
     "glm4": {"head_dim": 12},
     "granite": {"residual_multiplier": 0.4, "attention_multiplier": 0.3},
+    "mixtral": {"num_local_experts": 4},
+    "qwen2_moe": {
+        "num_experts": 5,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 24,
+        "shared_expert_intermediate_size": 40,
+        "mlp_only_layers": [1],
+    },
+    "qwen3_moe": {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 12, "norm_topk_prob": True},
+    "olmoe": {"num_experts": 6, "num_experts_per_tok": 2},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
     "mamba": {"state_size": 8, "time_step_rank": 6},
     "falcon_mamba": {"state_size": 8, "time_step_rank": 6},
@@ -59,7 +69,7 @@ def save(name: str, folder: Path) -> Path:
 def kinds(spec: ModelSpec) -> list[str]:
     """The kinds of parts that a model has."""
     parts = ["mixers", "ffns"] if any(block.has_ffn for block in spec.blocks) else []  # the only part of a block is that block
-    return ["blocks", *parts, *(["heads"] if spec.has_heads else [])]
+    return ["blocks", *parts, *["heads"] * spec.has_heads, *["experts"] * spec.has_experts]
 
 
 def model_type(name: str) -> str:

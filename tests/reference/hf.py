@@ -33,8 +33,8 @@ def tiny(model_type: str = "llama", *, seed: int = 0, **config: object) -> PreTr
         noise = torch.randn(p.shape, generator=generator)
         if name.endswith("conv1d.weight"):  # of one channel each
             p.data = 0.25 * noise
-        elif p.dim() == 2:
-            p.data = noise * (1.0 if "embed" in name else 1.5 * p.shape[1] ** -0.5)
+        elif p.dim() >= 2:
+            p.data = noise * (1.0 if "embed" in name else 1.5 * p.shape[-1] ** -0.5)
         else:
             p.data = 0.3 * noise + (0.0 if name.endswith("bias") else 1.0)
     return model.requires_grad_(False)

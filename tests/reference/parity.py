@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import functools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from adapters import Ablation, BlockModel, StrataError, load
+from adapters import Ablation, BlockModel, ModelSpec, StrataError, load
 from adapters.checkpoints.configs import BY_INDEX
 from adapters.checkpoints.export import Source, remove_blocks
 from adapters.checkpoints.files import open_store
 from adapters.checkpoints.stock import by_transformers
 from adapters.contract import CHECKS, Recorder, assert_close
 from adapters.contract.heads import check_kept_heads
+from adapters.contract.spec import Factors
 from adapters.families.rwkv.tokenizers import ByteTokenizer
 from adapters.registry import FAMILIES
-from adapters.specs import ModelSpec
 from analysis.checkpoints.cuts import cut
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
@@ -39,7 +39,9 @@ from analysis.engine.mean_ablation import part_means, with_means
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
 from analysis.metrics.taylor import taylor
+from analysis.removal.savings import saved
 from tests.reference.count import ffn_runs, mixer_runs
+from tests.reference.experts import chosen_experts, without_experts
 from tests.reference.hf import tiny
 from tests.reference.naive import _silence, _zero_columns
 
@@ -66,6 +68,8 @@ class Pair:
         self.reference = tiny(model_type, **config)
         if self.reference._supports_attention_backend or self.reference._supports_sdpa:
             self.reference.set_attn_implementation("eager")
+        if hasattr(self.reference.config, "num_experts_per_tok"):
+            self.reference.set_experts_implementation("eager")
         self.folder = tempfile.TemporaryDirectory()
         self.reference.save_pretrained(self.folder.name)
         self.model = load(self.folder.name, dtype="float32", device="cpu")
@@ -90,11 +94,26 @@ class Pair:
                 o.register_forward_pre_hook(_zero_columns(heads, spec.head_dim))
             if i in ablation.mixers:
                 _silence(o)
-            if i in ablation.ffns:
+            out = [expert for block, expert in ablation.experts if block == i]
+            if i in ablation.ffns and spec.n_experts:
+                self.layer(reference, i).mlp.register_forward_hook(lambda _, args, given: torch.zeros_like(given))
+            elif i in ablation.ffns:
                 _silence(reference.get_submodule(self.key("down", i)))
+            elif out:
+                without_experts(self.layer(reference, i).mlp, out)
             if i in ablation.blocks:
                 self.layer(reference, i).forward = lambda hidden_states, *args, **kwargs: (hidden_states, None) if pairs else hidden_states
         return reference(self.ids if ids is None else ids, use_cache=False).logits
+
+
+def mixed_experts(spec: ModelSpec) -> tuple[Ablation, ...]:
+    """Several experts out at once, alone and beside other parts; the first so many that fewer are left than a token is sent to."""
+    if not spec.has_experts:
+        return ()
+    i = max(i for i, block in enumerate(spec.blocks) if block.n_experts)
+    n = spec.blocks[i].n_experts
+    alone = [Ablation(experts={(i, e) for e in out}) for out in (range(n - 1), (0, 2), (0, 1, 2))]
+    return (*alone, alone[1] | Ablation(heads={(i, 1)}, ffns={0}), alone[1] | Ablation(mixers={i}, experts={(i, 1)}))
 
 
 def check_forward(p: Pair) -> None:
@@ -142,9 +161,9 @@ def check_padding(p: Pair) -> None:
 
 def check_ablations(p: Pair) -> None:
     """Every block, mixer, ffn and head alone, and mixed sets; the sweep gives the same sums, and runs what the plan counts."""
-    spec, chosen = p.model.spec, mixed(p.model.spec)
+    spec, chosen = p.model.spec, (*mixed(p.model.spec), *mixed_experts(p.model.spec))
     kinds = ["blocks", "mixers", *["ffns"] * all(block.has_ffn for block in spec.blocks), *["heads"] * spec.has_heads]
-    every = plan(spec, [*single_ablations(spec, kinds), *chosen])
+    every = plan(spec, [*single_ablations(spec, [*kinds, *["experts"] * spec.has_experts]), *chosen])
     recording = p.model.with_blocks([Recorder(block) for block in p.model.blocks])
     with torch.inference_mode():
         found = sweep(recording, every, p.ids, LENGTHS, kl=False)["nll"]
@@ -301,16 +320,91 @@ PARITY = (
 )
 
 
-def parametrize_against_hf(model_type: str, configs: Mapping[str, Mapping[str, Any]], *, long: bool = False) -> Any:
+def check_single_experts(p: Pair) -> None:
+    """A sweep of all experts: each run again on the tokens that are sent to it, with as many FLOPs as the plan counts; without any
+    effect where there are none and weights are renormalised."""
+    spec, ids = p.model.spec, p.ids[:1, :3]
+    experts = plan(spec, single_ablations(spec, ["experts"]))
+    recording = p.model.with_blocks([Recorder(block) for block in p.model.blocks])
+    tables = {f"{i}.{role}": t for i, block in enumerate(p.model.blocks) for role, t in block.weights.items()}
+    with torch.inference_mode(), Factors(tables) as factors:
+        nll = sweep(recording, experts, ids, kl=False)["nll"][:, 0]
+    tokens = ids.numel()
+    for level, block, recorder in zip(experts.levels, spec.blocks, recording.blocks, strict=True):
+        assert sum(recorder.again) == round(level.again * tokens) == block.experts_per_token * tokens * bool(block.n_experts)
+    exact = [block.renormalised for block in p.model.blocks]
+    shared = [3 * (block.d_ffn if block.shared_expert and not whole else 0) for block, whole in zip(spec.blocks, exact, strict=True)]
+    # once for each block: where its tokens were sent, and what grows with their weights
+    asked_again = sum(2 * spec.d_model * (block.n_experts + rows) for block, rows in zip(spec.blocks, shared, strict=True))
+    assert factors.flops == tokens * (experts.flops_per_token - len(experts.ablations) * spec.unembed_flops + asked_again)
+    sent = [set(chosen.flatten().tolist()) for chosen in chosen_experts(p.reference, ids)]
+    unchosen = 0
+    for ablation, value in zip(experts.ablations[1:], nll[1:], strict=True):
+        ((i, expert),) = ablation.experts
+        unchosen += expert not in sent[i]
+        assert value == nll[0] or expert in sent[i] or not exact[i]
+    assert unchosen, "every expert of every block was chosen"
+    assert (nll[1:] != nll[0]).any()
+
+
+def check_all_experts(p: Pair) -> None:
+    """All experts out is the ffn out, or what is beside them alone."""
+    for i, block in enumerate(p.model.spec.blocks):
+        if block.n_experts:
+            everything = Ablation(experts={(i, e) for e in range(block.n_experts)})
+            assert (everything.canonical(p.model.spec) == Ablation(ffns={i})) != block.shared_expert
+            with torch.inference_mode():
+                assert_close(p.model.run(p.ids, everything), p.logits(everything))
+                if not block.shared_expert:
+                    assert torch.equal(p.model.run(p.ids, everything), p.model.run(p.ids, Ablation(ffns={i})))
+
+
+def check_deletion_of_experts(p: Pair) -> None:
+    """Files without some experts of every block that has any, as transformers reads them, are the ablation; of unequal numbers there are
+    none."""
+    spec, source = p.model.spec, Source.of(p.folder.name, p.model.spec)
+    sparse = [i for i, block in enumerate(spec.blocks) if block.n_experts]
+    n = spec.blocks[sparse[0]].n_experts
+    one, most = {(i, (i + 1) % n) for i in sparse}, {(i, e) for i in sparse for e in range(n) if e != (i + 2) % n}
+    for removed, experts in (([], one), ([], most), ([0], {(i, e) for i, e in one if i})):
+        with tempfile.TemporaryDirectory() as out, torch.inference_mode():
+            store = source.write(removed, Path(out), "safetensors", experts=experts)
+            assert open_store(Path(out)).hash == store.hash
+            ablated = p.model.run(p.ids, Ablation(blocks=removed, experts=experts))
+            assert_close(by_transformers(Path(out), p.ids, "cpu", "float32"), ablated, 1e-4)
+            few = load(out, dtype="float32", device="cpu")
+            assert_close(few.run(p.ids), ablated)
+            made = remove_blocks(p.model, removed, experts)
+            assert_close(made.run(p.ids), ablated)
+            assert made.spec.blocks == few.spec.blocks
+            gone = saved(p.model, Ablation(blocks=removed, experts=experts))
+            assert (spec.n_params - gone.params, spec.flops_per_token - gone.flops) == (few.spec.n_params, few.spec.flops_per_token)
+            assert spec.active_params - (gone.params - gone.idle) == few.spec.active_params
+    if len(sparse) > 1:
+        with pytest.raises(
+            StrataError, match=f"{n - 1} experts would stay in block {sparse[0]} and {n} in block {sparse[1]}: stock loaders"
+        ):
+            source.without([], experts={(sparse[0], 0)})
+    with pytest.raises(StrataError, match=r"all experts of .* would be removed: at least one must stay in each block"):
+        source.without([], experts={(i, e) for i in sparse for e in range(n)})
+
+
+EXPERTS = (check_single_experts, check_all_experts, check_deletion_of_experts)
+
+
+def parametrize_against_hf(
+    model_type: str, configs: Mapping[str, Mapping[str, Any]], *, long: bool = False, also: Sequence[Callable[[Pair], None]] = ()
+) -> Any:
     """A pytest mark: one case, a call without arguments, for each configuration and check, those of the contract among them.
 
-    All but the first configuration are long tests; with `long` that too, where another family tests the same abilities.
+    All but the first configuration are long tests; with `long` that too, where another family tests the same abilities. `also`: checks
+    of what not every family has, such as EXPERTS.
     """
     cases = []
     for name, config in configs.items():
         make = functools.cache(functools.partial(Pair, model_type, config))
         marks = [pytest.mark.shows(model_type, against="transformers"), *[pytest.mark.long] * (long or bool(cases))]
-        cases += [pytest.param(functools.partial(_of_pair, c, make), id=f"{name}-{c.__name__}", marks=marks) for c in PARITY]
+        cases += [pytest.param(functools.partial(_of_pair, c, make), id=f"{name}-{c.__name__}", marks=marks) for c in (*PARITY, *also)]
         cases += [pytest.param(functools.partial(_of_model, c, make), id=f"{name}-contract-{c.__name__}", marks=marks) for c in CHECKS]
     return pytest.mark.parametrize("check", cases)
 

@@ -302,7 +302,7 @@ def test_progress_counts_every_stream_that_leaves_a_block() -> None:
     model, _ = pair()
     p, steps = everything(model), list[int]()
     sweep(model, p, tokens(), LENGTHS, progress=steps.append)
-    assert sum(steps) == sum(entering for entering, _, _ in p.levels[1:]) + len(p.ablations)
+    assert sum(steps) == sum(level.streams for level in p.levels[1:]) + len(p.ablations)
 
 
 @pytest.mark.parametrize("role", ["q", "down", "ffn_norm"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -59,6 +60,23 @@ def test_a_sweep(swept: tuple[SweepStudy, Path, pd.DataFrame]) -> None:
     assert rises[rows.index].to_numpy() == pytest.approx(rows.to_numpy(), abs=1e-12)
     with pytest.raises(StrataError, match=r"unknown metric of .*valid: delta_nll, kl, nll"):
         found.per_document("ppl")
+
+
+def test_a_sweep_from_before_there_were_experts(swept: tuple[SweepStudy, Path, pd.DataFrame]) -> None:
+    """Its table has no such column; sweeping more writes it as it is now."""
+    study, folder, table = swept
+    old = (
+        pd.read_csv(folder / "summary.csv", dtype=str, keep_default_na=False)
+        .drop(columns="expert")
+        .to_csv(index=False, lineterminator="\n")
+    )
+    (folder / "summary.csv").write_text(old)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["table"]["sha256"] = hashlib.sha256(old.encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    pd.testing.assert_frame_equal(read_run(folder).table, table, check_exact=True)
+    pd.testing.assert_frame_equal(study.run(folder), table, check_exact=True)
+    pd.testing.assert_frame_equal(read_run(folder).table, table, check_exact=True)
 
 
 def test_importance(model: BlockModel, text: Text, tmp_path: Path) -> None:

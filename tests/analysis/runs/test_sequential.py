@@ -162,7 +162,7 @@ def test_sentence() -> None:
         ("heads", 2, 3, "heads 2.3 (mean)", "open", 0.0, -1, 1, 48),
         ("blocks", 4, None, "blocks 4", "open", 0, -1, 1, 48),
     ]
-    table = pd.DataFrame(rows, columns=["kind", "block", "head", "ablation", "decision", "value", "low", "high", "n_documents"])
+    table = pd.DataFrame(rows, columns=["kind", "block", "head", "expert", "ablation", "decision", "value", "low", "high", "n_documents"])
     found = Outcome(table.astype({"block": "Int64", "head": "Int64"}), 0.01, 0.4)
     assert found.unresolved == ["heads 2.3 (mean)", "blocks 4"]
     assert (

@@ -180,11 +180,11 @@ def test_a_notebook_shows_a_doubt() -> None:
 
 def test_summary_is_the_table(both, folder: Path, tmp_path: Path) -> None:
     table = SweepStudy.of(both[0], single_ablations(both[0].spec, ["blocks"]), text(folder, 12)).run(tmp_path)
-    read = pd.read_csv(tmp_path / "summary.csv").astype({"block": "Int64", "head": "Int64"})
+    read = pd.read_csv(tmp_path / "summary.csv").astype({"block": "Int64", "head": "Int64", "expert": "Int64"})
     pd.testing.assert_frame_equal(read, table, check_exact=False, rtol=1e-12)
     lines = (tmp_path / "summary.csv").read_text().splitlines()
-    assert lines[0] == "model,kind,block,head,ablation,dataset,metric,value,ci_low,ci_high,n_documents,n_tokens"
-    assert lines[1].startswith(f"{both[0].spec.name},dense,,,dense,")
+    assert lines[0] == "model,kind,block,head,expert,ablation,dataset,metric,value,ci_low,ci_high,n_documents,n_tokens"
+    assert lines[1].startswith(f"{both[0].spec.name},dense,,,,dense,")
     assert "nan" not in (tmp_path / "summary.csv").read_text().lower()
 
 

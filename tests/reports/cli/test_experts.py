@@ -1,0 +1,101 @@
+"""Experts on the command line: swept, measured, written without, and refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from adapters import Ablation, load
+from tests.reference.command_line import Done
+from tests.reports.conftest import save_tiny
+
+
+@pytest.fixture(scope="module")
+def sparse_folder(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> Path:
+    """Two of five experts in each of three blocks."""
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny-mixtral", prose, "mixtral", num_local_experts=5)
+
+
+@pytest.fixture
+def read(prose: Path) -> list[object]:
+    return ["--corpus", prose, "--tokens", 13 * 32, "--window", 32]
+
+
+def test_a_sweep_and_what_the_router_does(strata: Callable[..., Done], sparse_folder: Path, read: list[object], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    dry = strata("sweep", sparse_folder, *read, "--kind", "experts", "--dry-run", "--json")
+    cost = json.loads(dry.stdout)
+    assert (cost["mixer_rows"], cost["again_rows"]) == (1 + 6 + 11, pytest.approx(3 * 2))  # two experts of each token, in three blocks
+    done = strata("sweep", sparse_folder, *read, "--kind", "experts", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "expert" in done.stdout
+    table = pd.read_csv(out / "summary.csv")
+    rises = table[table["metric"] == "delta_nll"]
+    assert rises[["block", "expert"]].dropna().to_numpy().tolist() == [[i, e] for i in range(3) for e in range(5)]
+    assert rises["ablation"].iloc[-1] == "experts 2.4"
+    done = strata("importance", sparse_folder, *read, "--kind", "experts", "--metric", "all", "--out", tmp_path / "router")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "router" / "summary.csv")
+    assert table[table["metric"] == "load"]["value"].sum() == pytest.approx(3 * 2)
+    assert table[table["metric"] == "router_weight"]["value"].sum() == pytest.approx(3)
+
+
+def test_a_checkpoint_with_fewer_experts(strata: Callable[..., Done], sparse_folder: Path, read: list[object], tmp_path: Path) -> None:
+    out = tmp_path / "fewer"
+    done = strata("prune", sparse_folder, *read, "--experts", "0.3,1.0,2.4", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "without experts 0.3, 1.0 and 2.4 the loss rises by" in done.stdout
+    record = json.loads((out / "strata.json").read_text())
+    dense, few = load(sparse_folder, dtype="float32", device="cpu"), load(out, dtype="float32", device="cpu")
+    assert record["parameters"] == {"dense": dense.spec.n_params, "pruned": few.spec.n_params}
+    met = {"dense": dense.spec.active_params, "pruned": few.spec.active_params}
+    assert record["experts"] == {"removed": [[0, 3], [1, 0], [2, 4]], "active_parameters": met}
+    assert [block.n_experts for block in few.spec.blocks] == [4, 4, 4]
+    card = (out / "README.md").read_text()
+    assert "without 3 of its 15 experts" in card
+    assert "of which a token meets" in card
+    assert "| 3 | experts 0.3, 1.0 and 2.4 |" in card
+
+
+def test_text_without_an_expert(strata: Callable[..., Done], sparse_folder: Path) -> None:
+    done = strata("generate", sparse_folder, "--without", "experts 0.3,1.2", "--prompt", "The", "--max-tokens", 4, "--json")
+    assert done.returncode == 0, done.stderr
+    written = [Ablation.from_json(row["ablation"]) for row in json.loads(done.stdout)]
+    assert written == [Ablation(), Ablation(experts={(0, 3), (1, 2)})]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["--experts", "0.3"],
+            "4 experts would stay in block 0 and 5 in block 1: stock loaders hold one number for all blocks with experts",
+        ),
+        (["--experts", "0.5,1.0,2.0"], "expert 5 of block 0 is out of range: the block has experts 0 to 4"),
+        (["--experts", "3,1"], "--experts 3,1 is not a list of experts: give block and number of each, for example --experts 0.3,1.6"),
+        (["--experts", "0.3", "--blocks", "1"], "it is not clear how much to remove"),
+        (["--experts", "0.3", "--by", "bi"], "--by bi and --experts both choose"),
+        (["--remove", "1", "--method", "laco"], "LaCo cannot prune tiny-mixtral (mixtral): it takes blocks without experts; use another"),
+    ],
+)
+def test_what_cannot_be_written(
+    strata: Callable[..., Done], sparse_folder: Path, read: list[object], tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = strata("prune", sparse_folder, *read, *words, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_without_experts(strata: Callable[..., Done], tiny_folder: Path, read: list[object], tmp_path: Path) -> None:
+    done = strata("sweep", tiny_folder, *read, "--kind", "experts", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "has no experts: use --kind blocks, mixers or ffns" in done.stderr
+    done = strata("prune", tiny_folder, *read, "--experts", "0.1", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "block 0 of tiny-llama (llama) has no experts: ablate its ffn instead" in done.stderr
