@@ -114,8 +114,10 @@ def _undeletable(model: BlockModel, source: Source, out: Ablation, left: BlockMo
         return str(error)
     if len({block.spec.n_kv_heads for block in made.blocks}) > 1 or made.blocks[0].spec.n_kv_heads is None:
         return f"stock loaders hold groups of as many heads, and those that would be left in {model.spec.name} are unequal"
-    shapes = {key: tuple(t.shape) for key, t in _layout(source, made).write({}, [block.weights for block in made.blocks]).items()}
-    if any(slot.in_rows for slot in source.layout.block.values()) or not _held(dict(source.config) | _head_config(source, made), shapes):
+    own = [{role: t for role, t in block.weights.items() if ROLES[role].part == "mixer"} for block in made.blocks]  # where heads are
+    shapes = {key: tuple(t.shape) for key, t in _layout(source, made).write({}, own).items()}
+    apart = any(slot.in_rows for role, slot in source.layout.block.items() if role in own[0])
+    if apart or not _held(dict(source.config) | _head_config(source, made), shapes):
         return f"transformers cannot hold {model.spec.name} with {counts[0]} heads in each block"
     return ""
 

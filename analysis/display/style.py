@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFo
 from adapters.registry import FAMILIES
 from analysis.display.show import WIDTH
 
-PARTS = {"blocks": "#0072B2", "mixers": "#E69F00", "ffns": "#009E73", "heads": "#6A1B4D", "experts": "#999933"}
+PARTS = {"blocks": "#0072B2", "mixers": "#E69F00", "ffns": "#009E73", "heads": "#6A1B4D", "experts": "#56B4E9"}
 MARKERS = {"blocks": "o", "mixers": "s", "ffns": "^", "heads": "D", "experts": "P"}
 HUES = {  # of architectures: a shade for each of its groups
     "Transformers": ("#332288", "#8877CC", "#5566AA"),

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from adapters import KEEP, StrataError
+from adapters import KEEP, Ablation, StrataError, load
 from adapters.action import Action
 from adapters.base import BlockModel
+from adapters.checkpoints.export import Source
+from adapters.checkpoints.stock import by_transformers
+from adapters.contract import assert_close
 from adapters.contract.past import check_edges
 from adapters.contract.spec import check_spec
 from adapters.experts import met, route
 from adapters.wrapped import WrappedBlock
+from analysis.checkpoints.cuts import cut
 from tests.reference.parity import Pair
 
+EACH = {(0, 0), (1, 1), (2, 2)}  # one expert of each block
 SPARSE = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40}
 
 
@@ -111,6 +117,22 @@ def test_the_contract_sees_tokens_that_go_astray(model: BlockModel, wrong: type)
     if wrong is Astray:
         with pytest.raises(AssertionError):
             check_edges(model.with_blocks([wrong(block) for block in model.blocks]))
+
+
+def test_heads_and_experts_are_deleted_together(tmp_path: Path) -> None:
+    """Transformers holds as many heads and as many experts of each block, whatever experts are called in its memory."""
+    pair = Pair("mixtral", {"num_local_experts": 5})
+    source, out = Source.of(pair.folder.name, pair.model.spec), Ablation(heads={(i, h) for i in range(3) for h in (0, 1)}, experts=EACH)
+    left = cut(pair.model, source, out)
+    assert not left.zeroed
+    with torch.inference_mode():
+        source.write([], tmp_path, "safetensors", left.changed, left.config, out.experts)
+        expected = pair.model.run(pair.ids, out)
+        assert_close(by_transformers(tmp_path, pair.ids, "cpu", "float32"), expected, 1e-4)
+        assert_close(left.model.run(pair.ids), expected)
+    few = load(tmp_path, dtype="float32", device="cpu").spec
+    assert [(block.n_heads, block.n_experts) for block in few.blocks] == [(2, 4)] * 3
+    assert few.n_params == left.model.spec.n_params
 
 
 def test_blocks_without_experts_say_so() -> None:

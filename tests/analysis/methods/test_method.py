@@ -88,7 +88,7 @@ def test_a_quarter_of_published_shapes_is_met_or_the_nearest_are_named(shape: Ca
 
 def test_the_size_that_counts_is_that_of_the_pruned_model() -> None:
     """A method whose count is off, as it can be where blocks differ."""
-    off = replace(METHODS["shortgpt"], count=lambda model, level: Size(0.25, 0, 0))
+    off = replace(METHODS["shortgpt"], count=lambda model, level: Size(0.25, 0, 0, 0))
     with pytest.raises(UnreachableError, match=r"does not come within 1.5 % of 25 % .* the nearest that it reaches is 16.7 % \(level 1\)$"):
         solve(off, deep("llama"), text(), 0.25)
 
@@ -99,7 +99,7 @@ def test_a_method_with_fine_levels() -> None:
 
     def count(model: BlockModel, level: float) -> Size:
         asked.append(level)
-        return Size(level**2, 0, 0)
+        return Size(level**2, 0, 0, 0)
 
     def prune(model: BlockModel, batches: list[Batch], level: float) -> BlockModel:
         return model

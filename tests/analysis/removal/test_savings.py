@@ -27,13 +27,13 @@ def test_saved_is_what_goes(name: str) -> None:
     ):
         rest = m.with_blocks(left).spec
         flops = [sum(b.flops_per_token for b in s.blocks) for s in (m.spec, rest)]
-        assert saved(m, ablation) == (m.spec.n_params - rest.n_params, flops[0] - flops[1]), ablation
+        assert saved(m, ablation) == Saved(m.spec.n_params - rest.n_params, flops[0] - flops[1]), ablation
 
 
 def test_mixer_and_ffn_are_the_block_and_all_heads_are_the_mixer() -> None:
     m = pair("llama")[0]
     mixer, ffn, block = (saved(m, Ablation(**{kind: {1}})) for kind in ("mixers", "ffns", "blocks"))
-    assert (mixer.params + ffn.params, mixer.flops + ffn.flops) == block
+    assert Saved(mixer.params + ffn.params, mixer.flops + ffn.flops) == block
     assert saved(m, Ablation(heads={(1, h) for h in range(4)})) == mixer
     assert sum(saved(m, Ablation(heads={(1, h)})).params for h in (0, 1)) < saved(m, Ablation(heads={(1, 0), (1, 1)})).params, (
         "keys and values"

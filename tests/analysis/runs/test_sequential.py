@@ -158,16 +158,17 @@ def test_decisions_belong_to_one_margin_and_one_number_of_documents(reader: Path
 
 def test_sentence() -> None:
     rows = [
-        ("heads", 0, 1, "heads 0.1", "significant", 1.0, 0.9, 1.1, 12),
-        ("heads", 2, 3, "heads 2.3 (mean)", "open", 0.0, -1, 1, 48),
-        ("blocks", 4, None, "blocks 4", "open", 0, -1, 1, 48),
+        ("heads", 0, 1, None, "heads 0.1", "significant", 1.0, 0.9, 1.1, 12),
+        ("heads", 2, 3, None, "heads 2.3 (mean)", "open", 0.0, -1, 1, 48),
+        ("blocks", 4, None, None, "blocks 4", "open", 0, -1, 1, 48),
+        ("experts", 1, None, 7, "experts 1.7", "open", 0, -1, 1, 48),
     ]
     table = pd.DataFrame(rows, columns=["kind", "block", "head", "expert", "ablation", "decision", "value", "low", "high", "n_documents"])
-    found = Outcome(table.astype({"block": "Int64", "head": "Int64"}), 0.01, 0.4)
-    assert found.unresolved == ["heads 2.3 (mean)", "blocks 4"]
+    found = Outcome(table.astype({"block": "Int64", "head": "Int64", "expert": "Int64"}), 0.01, 0.4)
+    assert found.unresolved == ["heads 2.3 (mean)", "blocks 4", "experts 1.7"]
     assert (
         "1 differ significantly from the unpruned model, 0 equal it within 0.01 nats per token, "
-        "unresolved: heads 2.3 (mean), blocks 4 (errors" in found.sentence
+        "unresolved: heads 2.3 (mean), blocks 4, experts 1.7 (errors" in found.sentence
     )
     assert found.sentence.endswith("60 % of the work of all documents for all ablations was saved.")
 

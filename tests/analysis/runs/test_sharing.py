@@ -170,7 +170,7 @@ def test_the_summary_is_of_all_that_was_asked(model: BlockModel, folder: Path, t
     assert len(now) == len(written)
     alone = {line for line in more[1:] if ",p_adjusted," not in line}  # that is for all heads together
     assert alone <= set(now)
-    assert {line.split(",")[6] for line in set(now) - set(written) - alone} == {"p_adjusted"}
+    assert {line.split(",")[7] for line in set(now) - set(written) - alone} == {"p_adjusted"}
 
 
 def test_a_set_that_is_one_part_is_that_part() -> None:
