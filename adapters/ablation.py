@@ -111,7 +111,7 @@ class Ablation:
         for i, head in sorted(self.heads):
             n_heads = spec.blocks[i].n_heads
             if n_heads is None:
-                raise StrataError(f"{spec.name} ({spec.variant}) has no heads: ablate its blocks, mixers or ffns instead")
+                raise StrataError(f"block {i} of {spec.name} ({spec.variant}) has no heads: ablate blocks, mixers or ffns instead")
             if not 0 <= head < n_heads:
                 raise StrataError(f"head {head} of block {i} is out of range: the block has heads 0 to {n_heads - 1}")
         for i, expert in sorted(self.experts):

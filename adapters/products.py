@@ -10,7 +10,7 @@ MIXED = "mixed"  # name of a dtype: float32, but for products with the matrices 
 NARROW = torch.bfloat16
 # roles that nearly all products of a block are with
 MATRICES = (
-    *("q", "k", "v", "o", "r", "g", "x", "b", "c", "gate", "up", "down", "receptance"),
+    *("q", "k", "v", "o", "r", "g", "x", "b", "c", "out", "gate", "up", "down", "receptance"),
     *("expert_gate", "expert_up", "expert_down", "shared_gate", "shared_up", "shared_down"),
 )
 

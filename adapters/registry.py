@@ -34,7 +34,7 @@ BESIDE = (  # files that belong to a model; code is never among them
     "rwkv_vocab_v20230424.txt", "LICENSE", "LICENSE.txt", "NOTICE",
 )  # fmt: skip
 
-HYBRIDS = ("bamba", "falcon_h1", "granitemoehybrid", "jamba", "nemotron_h", "recurrent_gemma", "zamba", "zamba2")  # model_types
+HYBRIDS = ("bamba", "falcon_h1", "granitemoehybrid", "nemotron_h", "recurrent_gemma", "zamba", "zamba2")  # model_types
 
 HUB = {  # errors of huggingface_hub, and of those under it -> the cause
     "GatedRepoError": "its owner asks you to agree to something first: do so on its page, then `hf auth login`",
@@ -91,6 +91,7 @@ FAMILIES = Table(
         "granite": Family("adapters.families.granite", ("granite",), stock=True),
         "olmo": Family("adapters.families.olmo", ("olmo",), stock=True),
         "cohere": Family("adapters.families.cohere", ("cohere",), stock=True),
+        "jamba": Family("adapters.families.jamba", ("jamba",), stock=True),
         "mamba": Family("adapters.families.mamba", ("mamba", "mamba2", "falcon_mamba"), stock=True),
         "baichuan": Family("adapters.families.baichuan", ("baichuan",)),
         "rwkv": Family("adapters.families.rwkv", ("rwkv", "rwkv7", "rwkv7_fla"), key="blocks.0.att.key.weight"),

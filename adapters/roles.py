@@ -49,6 +49,9 @@ ROLES: dict[str, Role] = {
     # state-space mixers: channels, what is written to the state and read from it, and steps
     **dict.fromkeys(("x", "b", "c", "step_in", "step"), Role("mixer", matrix=True)),
     **dict.fromkeys(("x_bias", "g_bias", "b_bias", "c_bias", "step_in_bias", "step_bias", "conv", "conv_bias", "skip"), Role("mixer")),
+    **dict.fromkeys(("step_in_norm", "b_norm", "c_norm"), Role("mixer")),
+    "out": Role("mixer", matrix=True, output=True),  # of Mamba in a hybrid
+    "out_bias": Role("mixer", output=True),
     # ffn and channel-mix
     **dict.fromkeys(("gate", "up", "receptance"), Role("ffn", matrix=True)),
     **dict.fromkeys(("gate_bias", "up_bias", "ffn_mix_k", "ffn_mix_r"), Role("ffn")),

@@ -69,7 +69,7 @@ class ModelSpec:
     @property
     def architecture(self) -> str:
         """What readers call models whose mixers are like these."""
-        return {"rwkv": "RWKV", "mamba": "Mamba"}.get(self.family, "Transformer")
+        return {"rwkv": "RWKV", "mamba": "Mamba", "jamba": "hybrid"}.get(self.family, "Transformer")
 
     @property
     def has_heads(self) -> bool:

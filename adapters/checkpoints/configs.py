@@ -16,6 +16,7 @@ from adapters.errors import StrataError
 PER_BLOCK = ("layer_types", "no_rope_layers", "value_dim")  # lists of config.json with an entry for each block
 RULES = ("sliding_window_pattern", "_sliding_window_pattern", "no_rope_layer_interval")  # from which transformers makes such lists
 BY_INDEX = "scale_attn_by_inverse_layer_idx"  # what a block computes follows from its index, and nothing else says it
+BY_PERIOD, PLAIN = ("layers_block_type", "layers_num_experts"), ("mamba", 1)  # what follows from periods, and what most blocks have
 DEPTH = "num_hidden_layers"
 DENSE, STEP = "mlp_only_layers", "decoder_sparse_step"  # blocks without experts, and every how manieth has some
 SENT_TO = "num_experts_per_tok"
@@ -53,12 +54,26 @@ def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: s
         layers |= {DENSE: dense, STEP: 1}
     if config.get("quantization_config"):
         layers["quantization_config"] = pruned_quantisation(config["quantization_config"], kept, keys)
-    return both_dialects(without_code(config, hub_id) | layers)
+    made = both_dialects(without_code(config, hub_id) | layers)
+    _require_periods(stock, stock_config(made), kept)
+    return made
+
+
+def _require_periods(before: Any, after: Any, kept: Sequence[int]) -> None:
+    """Raises StrataError where the blocks that stay are of other kinds by the periods of config.json than they were."""
+    for key in BY_PERIOD:
+        if isinstance(getattr(type(before), key, None), property):
+            old, new = [getattr(before, key)[i] for i in kept], getattr(after, key)
+            if [value in PLAIN for value in old] != [value in PLAIN for value in new]:
+                found = "config.json says by periods which blocks have attention and experts, and those that stay would not fit"
+                raise StrataError(f"{found}: remove the last blocks only, or whole periods, or measure without writing")
 
 
 def with_experts(config: Mapping, number: int) -> dict:
     """config.json of a model with `number` experts in all blocks that have some; a token is sent to no more than there are."""
     stock = stock_config(config)
+    if number in PLAIN and hasattr(stock, BY_PERIOD[1]):
+        raise StrataError("one expert would stay in each block, which loaders take for an MLP: leave two")
     own = stock.attribute_map.get("num_experts", "num_experts") if stock else "num_experts"
     named = [key for key in ("num_experts", "num_local_experts") if key in config] or [own]
     per_token = config.get(SENT_TO) or getattr(stock, SENT_TO)

@@ -33,6 +33,7 @@ MAY_BE_ZERO = (
 FACTORS = ("embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling", "logit_scale", "clip_qkv")
 LARGEST = torch.finfo(torch.float32).max  # what is computed with may be no larger
 LAYERS = ("full_attention", "sliding_attention")
+RECURRENT = "attn_layer_period"  # in `reads` of tables whose other blocks have a recurrence
 PARTIAL = ("partial_rotary_factor", "rotary_pct")
 NEUTRAL: dict[str, tuple] = (  # keys that change what a block computes -> values with which they do not, beside null
     dict.fromkeys((*PARTIAL, "logit_scale", "logits_scaling", "embedding_multiplier", "residual_multiplier", "scale_emb"), (1,))
@@ -99,7 +100,7 @@ def configuration(
     _require_sizes(cfg, name, names)
     factors = {key: config[key] for key in reads if key in FACTORS and config.get(key) is not None}
     _require_numbers({eps: getattr(cfg, eps)} | factors | rope, name)
-    _require_layers(cfg, name)
+    _require_layers(cfg, name, LAYERS + (("linear_attention",) if RECURRENT in reads else ()))
     _refuse_others(config | rope, reads + (PARTIAL if "proportional" in types else ()), name)
     return cfg
 
@@ -137,9 +138,9 @@ def _require_numbers(values: dict[str, Any], name: str) -> None:
             raise StrataError(f"{name}: config.json is not valid: {key} is {value!r}, expected numbers above zero that 32 bits hold")
 
 
-def _require_layers(cfg: PreTrainedConfig, name: str) -> None:
+def _require_layers(cfg: PreTrainedConfig, name: str, known: tuple[str, ...]) -> None:
     kinds = set(getattr(cfg, "layer_types", None) or ())
-    if kinds - set(LAYERS):
+    if kinds - set(known):
         raise StrataError(f"{name} has layers of the types {', '.join(sorted(kinds))}: only full and sliding attention are supported")
     if len(getattr(cfg, "layer_types", None) or ()) not in (0, cfg.num_hidden_layers):
         raise StrataError(

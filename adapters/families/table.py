@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from adapters.checkpoints.layout import Layout, Slot, Store
 from adapters.decoder import DecoderBlock, DecoderModel, Ends
 from adapters.errors import StrataError, unknown
 from adapters.families.decoder_config import Sizes, configuration, sizes
+from adapters.families.mamba.hybrid import StateSpace, StateSpaceBlock
 from adapters.norms import Norm, rms_norm
 from adapters.roles import n_numbers, shapes_by_role, spec_of
 from adapters.rotary import ONE, kinds_of
@@ -35,12 +37,13 @@ class Experts(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What one block does with positions, and its experts where it has any."""
+    """What one block does with positions, and its experts or its state space where it has any."""
 
     window: int | None = None  # as in Attention
     rotation: str | None = ONE  # a kind of `rotary.kinds_of`; None: none
     scale: float | None = None  # as in Attention
     experts: Experts | None = None
+    state_space: StateSpace | None = None  # in the place of attention
 
 
 def layers_of(cfg: Config) -> list[Layer]:
@@ -94,11 +97,12 @@ class Decoder:
         ]
         return {role: shape for there, role, shape in present if there}
 
-    def block_shapes(self, cfg: Config, n: Sizes, experts: Experts | None) -> Shapes:
+    def block_shapes(self, cfg: Config, n: Sizes, layer: Layer) -> Shapes:
         """Shape of every role that the configuration asks for."""
         q, kv = n.heads * n.head_dim, n.kv_heads * n.head_dim
-        matrices: Shapes = {"q": (q, n.d), "k": (kv, n.d), "v": (kv, n.d), "o": (n.d, q)}
-        matrices |= _expert_shapes(n.d, experts) if experts else self._mlp(n.d, n.d_ffn)
+        attention: Shapes = {"q": (q, n.d), "k": (kv, n.d), "v": (kv, n.d), "o": (n.d, q)}
+        matrices = layer.state_space.shapes if layer.state_space else attention
+        matrices |= _expert_shapes(n.d, layer.experts) if layer.experts else self._mlp(n.d, n.d_ffn)
         norms: Shapes = {role + end: (n.d,) for role in self.norms for end in ("", "_bias")[: 1 + self.norm_bias] if not self.bare}
         biases = {f"{role}_bias": matrices[role][:1] for role in self.biased(cfg)}
         return matrices | biases | norms | {role: (size,) if isinstance(size, int) else size for role, size in self.vectors(cfg).items()}
@@ -148,7 +152,7 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
     """A model from a checkpoint; `names` are its family, its variant and its own."""
     n = sizes(cfg, table.names)
     layers, layout, shapes = table.layers(cfg), table.layout.fitting(store, n.kv_heads), table.model_shapes(cfg, n)
-    tables = [table.block_shapes(cfg, n, layer.experts) for layer in layers]
+    tables = [table.block_shapes(cfg, n, layer) for layer in layers]
     head, embed = layout.model["unembed"].key, layout.model["embed"].key
     if head in store.shapes:
         shapes["unembed"] = shapes["embed"]
@@ -163,9 +167,13 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
     slopes, cap = table.slopes(cfg), table.cap(cfg)
     slopes = None if slopes is None else slopes.to(store.device)
     per_token, act = [layer.experts.per_token if layer.experts else 0 for layer in layers], ACT2FN[n.act]
-    specs = [spec_of(own, n.heads, parallel=table.parallel(cfg), experts_per_token=k) for own, k in zip(tables, per_token, strict=True)]
+    heads = [None if layer.state_space else n.heads for layer in layers]
+    specs = [
+        spec_of(own, of_block, parallel=table.parallel(cfg), experts_per_token=k)
+        for own, of_block, k in zip(tables, heads, per_token, strict=True)
+    ]
     built = [
-        DecoderBlock(
+        _kind_of_block(layer)(
             spec,
             w,
             table.norm,
@@ -202,6 +210,10 @@ def assemble(table: Decoder, cfg: PreTrainedConfig, store: Store, names: tuple[s
         source_hash=store.hash,
     )
     return DecoderModel(model_spec, cfg, ends, layout, weights, built)
+
+
+def _kind_of_block(layer: Layer) -> Callable[..., DecoderBlock]:
+    return partial(StateSpaceBlock, how=layer.state_space.how) if layer.state_space else DecoderBlock
 
 
 def modules(keys: Mapping[str, str], *, transposed: bool = False) -> dict[str, Slot]:

@@ -28,7 +28,7 @@ HUES = {  # of architectures: a shade for each of its groups
     "state-space models": ("#44AA99", "#66BBAA", "#005548"),
     "others": ("#555555", "#999999", "#222222"),
 }
-RECURRENT = {"rwkv": "RWKVs", "mamba": "state-space models"}  # families of Strata's own; its others are Transformers
+RECURRENT = {"rwkv": "RWKVs", "mamba": "state-space models", "jamba": "others"}  # families of Strata's own; its others are Transformers
 DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1, 1.5)))
 ORDERS = ("#222222", "#0072B2", "#E69F00", "#009E73", "#AA4499", "#56B4E9", "#D55E00", "#CC79A7", "#8C6D31")
 GREY = "0.35"  # what is not data: reference lines

@@ -31,7 +31,7 @@ def _kv_groups(spec: ModelSpec) -> list[Ablation]:
 
 
 def _groups(spec: ModelSpec, sizes: list[int]) -> list[Ablation]:
-    if not spec.has_heads:
+    if not any(block.n_heads for block in spec.blocks):
         raise StrataError(f"{spec.name} ({spec.variant}) has no heads: use `kinds` blocks, mixers or ffns")
     return [
         Ablation(heads=frozenset((i, first + j) for j in range(size)))

@@ -246,7 +246,7 @@ BAD: dict[Callable[[Path], None], tuple[str, ...]] = {  # what the message must 
     unknown_activation: ("hidden_act", "sillu", "did you mean silu"),
     unknown_rope: ("rope_type", "lineer", "did you mean linear"),
     rope_without_factor: ("config.json", "rope_parameters", "factor"),
-    unknown_type: ("model_type", "'lama'", "did you mean llama?", "valid: "),
+    unknown_type: ("model_type", "'lama'", "did you mean llama", "valid: "),
     no_type: ("model_type", "valid: "),
     layers_of_another_type: ("full_attention, linear_attention", "only full and sliding attention"),
     quantised: ("gptq", "use the checkpoint it was made from"),
@@ -272,7 +272,7 @@ def test_bad_folder(spoil: Callable[[Path], None], folder: Path, monkeypatch: py
     [
         ({"dtype": "floaty16"}, ("dtype", "did you mean float16", "valid: ")),
         ({"device": "gpu"}, ("device", "'gpu'", "valid: auto, cpu, cuda")),
-        ({"family": "lama"}, ("family", "did you mean llama?")),
+        ({"family": "lama"}, ("family", "did you mean llama")),
     ],
 )
 def test_bad_option(options: dict, parts: tuple[str, ...], folder: Path) -> None:

@@ -27,16 +27,26 @@ class Masked(TorchFunctionMode):
 
 def without_experts(mlp: nn.Module, out: Collection[int]) -> None:
     """The router's logit of some experts is -inf. Where that are all, which leaves no number, they give nothing."""
-    if len(out) == len(mlp.gate.weight):
+    router = router_of(mlp)
+    if len(out) == len(router.weight):
         mlp.experts.register_forward_hook(lambda _, args, given: torch.zeros_like(given))
         return
-    plain = mlp.gate.forward
+    plain = router.forward
 
     def forward(*args: Tensor) -> object:
-        with Masked(mlp.gate.weight, out):
+        with Masked(router.weight, out):
             return plain(*args)
 
-    mlp.gate.forward = forward
+    router.forward = forward
+
+
+def ffn_of(layer: nn.Module) -> nn.Module:
+    return layer.mlp if hasattr(layer, "mlp") else layer.feed_forward
+
+
+def router_of(ffn: nn.Module) -> nn.Module | None:
+    """None where there are no experts."""
+    return getattr(ffn, "gate", None) or getattr(ffn, "router", None)
 
 
 @torch.no_grad()
@@ -45,9 +55,14 @@ def chosen_experts(reference: PreTrainedModel, ids: Tensor) -> list[Tensor]:
     found = [torch.empty(0, dtype=torch.long) for _ in reference.model.layers]
     handles = []
     for i, layer in enumerate(reference.model.layers):
-        if hasattr(layer.mlp, "gate"):
-            handles.append(layer.mlp.gate.register_forward_hook(lambda _, args, given, i=i: found.__setitem__(i, given[2])))
+        if router := router_of(ffn_of(layer)):
+            handles.append(router.register_forward_hook(lambda _, args, given, i=i: found.__setitem__(i, _chosen(given, reference))))
     reference(ids, use_cache=False)
     for handle in handles:
         handle.remove()
     return found
+
+
+def _chosen(given: Tensor | tuple[Tensor, ...], reference: PreTrainedModel) -> Tensor:
+    """Of what a router gives: the experts themselves, or logits alone."""
+    return given[2] if isinstance(given, tuple) else given.topk(reference.config.num_experts_per_tok, -1).indices

@@ -46,6 +46,7 @@ STOCK: dict[str, dict] = {  # what transformers has; a variant that differs much
     "qwen3_moe": {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 12, "norm_topk_prob": True},
     "olmoe": {"num_experts": 6, "num_experts_per_tok": 2},
     "smollm3": {"no_rope_layers": [1, 0, 1]},
+    "jamba": {"mamba_d_state": 4, "mamba_dt_rank": 6, "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 4},
     "mamba": {"state_size": 8, "time_step_rank": 6},
     "falcon_mamba": {"state_size": 8, "time_step_rank": 6},
     "mamba2": {"state_size": 8, "num_heads": 4, "head_dim": 24, "n_groups": 1},

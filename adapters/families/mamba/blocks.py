@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adapters.base import Context, MixerOutput
 from adapters.errors import StrataError
-from adapters.families.mamba.mixers import How, Mixed, Mixer
+from adapters.families.mamba.mixers import How, Mixed, Mixer, Weights
 from adapters.norms import rms_norm
 from adapters.products import linear
 from adapters.recurrent import by_rows, repeated
@@ -42,6 +42,18 @@ class MambaPast:
         return self
 
 
+def run(mixer: Mixer, w: Weights, how: How, h: Tensor, ctx: Context, past: MambaPast | None) -> tuple[Tensor, MambaPast]:
+    """What the output projection reads (rows, T, channels), of the normed input (rows, T, d)."""
+    lengths = None if ctx.lengths is None else repeated(ctx.lengths, ctx, h)
+    before = (None, None) if past is None else (past.conv, past.state)
+
+    def mixed(h: Tensor, lengths: Tensor | None, conv: Tensor | None, state: Tensor | None) -> Mixed:
+        return mixer(w, how, h, lengths, (conv, state))
+
+    z, conv, state = by_rows(mixed, h, lengths, *before, elsewhere=GPU_TOKENS)
+    return z, MambaPast(conv, state)
+
+
 @dataclass(frozen=True, slots=True)
 class MambaBlock:
     spec: BlockSpec
@@ -55,17 +67,12 @@ class MambaBlock:
 
     def mix(self, x: Tensor, ctx: Context, past: MambaPast | None = None) -> MixerOutput:
         h = rms_norm(x.to(self.weights["mixer_norm"].dtype), self.weights["mixer_norm"], self.eps)
-        lengths = None if ctx.lengths is None else repeated(ctx.lengths, ctx, x)
-        before = (None, None) if past is None else (past.conv, past.state)
-        z, conv, state = by_rows(self._mixed, h, lengths, *before, elsewhere=GPU_TOKENS)
+        z, after = run(self.mixer, self.weights, self.how, h, ctx, past)
         if self.spec.n_heads is None:
-            return MixerOutput(linear(z, self.weights["o"], self.weights.get("o_bias")), None, MambaPast(conv, state))
+            return MixerOutput(linear(z, self.weights["o"], self.weights.get("o_bias")), None, after)
         z = z.unflatten(-1, (self.spec.n_heads, -1))  # (rows, T, n_heads, head_dim)
         delta = self.project(z)
-        return MixerOutput(delta + self.weights["o_bias"] if "o_bias" in self.weights else delta, z, MambaPast(conv, state))
-
-    def _mixed(self, h: Tensor, lengths: Tensor | None, conv: Tensor | None, state: Tensor | None) -> Mixed:
-        return self.mixer(self.weights, self.how, h, lengths, (conv, state))
+        return MixerOutput(delta + self.weights["o_bias"] if "o_bias" in self.weights else delta, z, after)
 
     def project(self, z: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         o = self.weights["o"].unflatten(1, (self._heads(), -1))  # (d, n_heads, head_dim)
