@@ -23,7 +23,7 @@ def test_heads_under_one_norm_are_ablated_and_not_deleted() -> None:
     with pytest.raises(StrataError, match="one norm is over the queries or keys of all of them: ablate them"):
         delete_heads(model.blocks[0], [0])
     assert known(model, tuple(METHODS)) == ["shortgpt", "one_shot", "laco"]
-    assert "Not available for olmo2 (it takes attention whose heads work one by one): LLM-Pruner" in " ".join(
+    assert "Not available for olmo2 (it takes attention whose heads work one by one, and no experts): LLM-Pruner" in " ".join(
         skipped(model, tuple(METHODS))
     )
 

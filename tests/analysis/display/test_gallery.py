@@ -120,7 +120,12 @@ def test_lines_stand_out_from_paper() -> None:
 
 
 def test_one_hue_an_architecture() -> None:
-    assert {style.architecture(family) for family in FAMILIES.own} == {"Transformers", "RWKVs", "state-space models"}
+    assert {style.architecture(family) for family in FAMILIES.own} == {
+        "Transformers",
+        "RWKVs",
+        "state-space models",
+        "others",
+    }  # Jamba is of two
     assert style.architecture("a family of others") == "others"
     styles = model_lines.styles_of(gallery.alone())
     assert styles["Llama"]["color"] == style.HUES["Transformers"][0]

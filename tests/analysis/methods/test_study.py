@@ -274,7 +274,8 @@ def test_families() -> None:
     assert study.skipped(deep("rwkv-4"), tuple(METHODS)) == (
         twins,
         "Not available for rwkv (it takes RMSNorm alone, in front of attention and of a gated ffn behind it): SliceGPT.",
-        "Not available for rwkv (it takes attention whose heads work one by one): LLM-Pruner, LLM-Pruner (its published code).",
+        "Not available for rwkv (it takes attention whose heads work one by one, and no experts): "
+        "LLM-Pruner, LLM-Pruner (its published code).",
     )
     wide = deep("llama").with_blocks(deep("llama").blocks * 4)
     assert study.known(wide, tuple(METHODS)) == list(METHODS)
