@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adapters.ablation import NONE, Ablation
     from adapters.action import KEEP, Action
-    from adapters.base import BlockModel, Parts
+    from adapters.base import BlockModel
+    from adapters.block import Parts
     from adapters.errors import StrataError
     from adapters.registry import load
     from adapters.specs import BlockSpec, ModelSpec
@@ -19,7 +20,8 @@ __all__ = ["KEEP", "NONE", "Ablation", "Action", "BlockModel", "BlockSpec", "Mod
 MODULES = {
     **dict.fromkeys(("NONE", "Ablation"), "ablation"),
     **dict.fromkeys(("KEEP", "Action"), "action"),
-    **dict.fromkeys(("BlockModel", "Parts"), "base"),
+    "BlockModel": "base",
+    "Parts": "block",
     **dict.fromkeys(("BlockSpec", "ModelSpec"), "specs"),
     "StrataError": "errors",
     "load": "registry",

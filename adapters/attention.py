@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.base import Context
+from adapters.block import Context
 from adapters.live_past import LivePast
 
 SCORES = 1 << 24  # masks or scores that exist at once where they are written out: 64 MB; of 40 heads x 4096 x 4096 it would be 2.7 GB

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from adapters.attention import AnyPast, Attention, attend
-from adapters.base import Block, BlockModel, Context, MixerOutput, right_padded
+from adapters.base import BlockModel
+from adapters.block import Block, Context, MixerOutput, right_padded
 from adapters.checkpoints.layout import Layout
 from adapters.errors import StrataError
 from adapters.experts import Routing, mixed, route, weight_of

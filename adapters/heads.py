@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.autograd.functional import vjp
 
-from adapters.base import Block, Parts
+from adapters.block import Block, Parts
 from adapters.errors import StrataError
 
 

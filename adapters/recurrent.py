@@ -1,13 +1,18 @@
-"""What recurrent mixers share: precision, rows in groups, and what is known of each document on the rows of a stream."""
+"""What recurrent mixers share: precision, rows in groups, what is known of each document on the rows of a stream, kernels of others."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
+import os
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from adapters.base import Context
+from adapters.block import Context
 
 CPU_TOKENS = 1024  # at a time on a CPU: more of them read their activations from memory, a seventh slower
 
@@ -32,3 +37,17 @@ def repeated(per_document: Tensor, ctx: Context, x: Tensor) -> Tensor:
     """(D, ...) -> (rows of x, ...), variant-major."""
     variants = len(x) // ctx.documents
     return per_document.expand(variants, *per_document.shape).flatten(0, 1)
+
+
+def kernels_for(module: str, x: Tensor) -> ModuleType | None:
+    """A module of kernels, of a package that is not required, when it is installed and they take tensors like `x`: fp32, on a card."""
+    return imported(module) if x.is_cuda and x.dtype == torch.float32 else None
+
+
+@functools.cache
+def imported(module: str) -> ModuleType | None:
+    """None where its package is not installed."""
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        return None
+    os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")  # else the kernels round products of fp32 to ten bits
+    return importlib.import_module(module)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adapters.base import Block, MixerOutput, Past
+from adapters.block import Block, MixerOutput, Past
 from adapters.errors import StrataError
 from adapters.experts import Routing, experts_of
 from adapters.specs import BlockSpec

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from adapters.ablation import Ablation
 from adapters.action import KEEP, Action
-from adapters.base import Block, BlockModel, Context, Parts, Tap
+from adapters.base import BlockModel, Tap
+from adapters.block import Block, Context, Parts
 from adapters.contract.tools import LENGTHS, ROUTING_FLIPS, TIME, TOLERANCE, assert_close, assert_near, cast, parts_of, token_ids
 from adapters.errors import StrataError
 from adapters.experts import experts_of

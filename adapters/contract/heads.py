@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from adapters.action import KEEP, Action
-from adapters.base import BlockModel, Context, Parts
+from adapters.base import BlockModel
+from adapters.block import Context, Parts
 from adapters.contract.tools import assert_close, assert_near, cast, parts_of, token_ids
 from adapters.errors import StrataError
 from adapters.heads import gradient_of_heads, head_share

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from adapters.action import KEEP, Action
-from adapters.base import BlockModel, BlockPast
+from adapters.base import BlockModel
+from adapters.block import BlockPast
 from adapters.contract.tools import LENGTHS, TIME, Recorder, assert_close, token_ids, variants
 from adapters.specs import BlockSpec
 

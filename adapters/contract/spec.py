@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from adapters.base import Block, BlockModel, Context
+from adapters.base import BlockModel
+from adapters.block import Block, Context
 from adapters.contract.tools import cast, token_ids
 from adapters.experts import experts_of
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.base import Advance, BlockModel, Context, MixerOutput, Parts, Past
+from adapters.base import Advance, BlockModel
+from adapters.block import Context, MixerOutput, Parts, Past
 from adapters.wrapped import WrappedBlock
 
 TIME = 37  # tokens of the longest row; no multiple of anything

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.base import Block, BlockModel
+from adapters.base import BlockModel
+from adapters.block import Block
 from adapters.checkpoints.export import Source, choose_format
 from adapters.checkpoints.stock import reader_of, stock_logits
 from adapters.contract import CHECKS

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from adapters.ablation import Ablation
 from adapters.action import Action
-from adapters.base import Block, BlockModel
+from adapters.base import BlockModel
+from adapters.block import Block
 from adapters.checkpoints.configs import stock_config
 from adapters.checkpoints.export import Source, remaining, remove_blocks
 from adapters.errors import StrataError, unknown

@@ -181,7 +181,7 @@ SUMMARIES = {
         "gain",
     ),
     "together": Summary(
-        "loss of half of the blocks together over the sum of their losses alone",
+        "cheaper half of the blocks: together over alone",
         "together",
         together,
         "both",

@@ -1,12 +1,9 @@
-"""The tables and sentences of a comparison, as its notebook shows them."""
+"""What a comparison says of groups of models, as its notebook shows it: tables and sentences."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,23 +13,20 @@ from adapters.specs import ModelSpec
 from analysis.comparison import verdicts
 from analysis.comparison.claims import Claim, Side, adjusted
 from analysis.comparison.questions import Seeded, answer, reconciled
-from analysis.comparison.redundancy import LIMIT, SUMMARIES
-from analysis.comparison.study import UNITS, Compared, Measured
+from analysis.comparison.redundancy import SUMMARIES
+from analysis.comparison.tables import OfModels
 from analysis.comparison.verdicts import Contrast
-from analysis.display.format import bounded, escape, listed, number
-from analysis.display.model_lines import bands
+from analysis.display.format import bounded, escape, number, plain
 from analysis.display.sentences import Effect
-from analysis.display.style import architecture
-from analysis.engine.ablations import row_key
-from analysis.runs.tables import tidy
 from analysis.stats.estimates import Estimate, mean
-from analysis.stats.intervals import ratio
-from analysis.stats.seeds import over_seeds
+from analysis.stats.seeds import ENOUGH, over_seeds
 from analysis.zoo.groups import Group, matching, one_training, two_things, unequal_steps
 
 LEAD, MAIN = "effective", "area"  # the summaries that words are about: the first in plain units
 SENTENCE = (LEAD, "removable", MAIN)  # what is said of two groups
 RECONCILED = ("effective", "removable", "costliest", "others", "together")
+OVER_SEEDS = "mean, with interval over seeds"
+WIDE = 4  # columns of intervals beside the names of two groups
 LIMITS = (
     "Summaries describe removal without retraining, on one kind of text. Where losses are small compared with their noise, they are "
     "spread out or concentrated by chance, so a summary of single blocks is less certain than its interval. Blocks are removed in the "
@@ -40,122 +34,11 @@ LIMITS = (
 )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    of: Compared
+class Comparison(OfModels):
+    """Of all groups of models, beside the tables of each model. Printed, it is its conclusion."""
 
-    @property
-    def n_documents(self) -> int:
-        return len(self.of.models[0].bytes)
-
-    @property
-    def names(self) -> str:
-        """The models as Markdown."""
-        return listed(escape(m.spec.name) for m in self.of.models)
-
-    @property
-    def bands(self) -> str:
-        """What the bands of a figure are; a sentence for captions."""
-        return bands(self.n_documents, any(len(group.members) > 1 for group in self.of.groups))
-
-    @property
-    def has_heads(self) -> bool:
-        return any("heads" in m.singles for m in self.of.models)
-
-    @cached_property
-    def facts(self) -> pd.DataFrame:
-        """One line a model: what it is, how well it reads, and its gain over unigram."""
-        rows = []
-        for m in self.of.models:
-            rows.append(
-                {
-                    "model": m.spec.name,
-                    "layout": " ".join(dict.fromkeys((m.spec.family, m.spec.variant))),
-                    "blocks": len(m.spec.blocks),
-                    "parameters (M)": m.spec.n_params / 1e6,
-                    "bits per byte": bounded(ratio(m.dense, m.bytes)),
-                    "gain over unigram": bounded(ratio(m.gain_over_unigram, m.bytes)),
-                    "trained": "in the zoo" if self._group(m).facts else "elsewhere",
-                    "heads": m.heads or len(m.singles["heads"].ablations),
-                }
-            )
-        return pd.DataFrame(rows)
-
-    @property
-    def text(self) -> str:
-        """What was read, as a sentence."""
-        t, some = self.of.text, self.of.models[0]
-        computed = ", ".join(sorted({m.computed for m in self.of.models}))
-        return (
-            f"All models score the same {int(some.bytes.sum()):,} bytes of {self.n_documents} held-out documents of "
-            f"{escape(Path(t.corpus).name)}, one window of at most {t.window} tokens each; computed in {computed}. A byte unigram, "
-            f"fitted on calibration text, needs {number(some.unigram.sum() / some.bytes.sum())} bits per byte; a model's gain over "
-            "unigram is what it saves against that."
-        )
-
-    @cached_property
-    def losses(self) -> pd.DataFrame:
-        """What each single removal costs: model, group, architecture, kind, block, head, depth (0 to 1), unit, value and its interval."""
-        rows = []
-        for m in self.of.models:
-            last = max(1, len(m.spec.blocks) - 1)
-            for rises in m.singles.values():
-                for unit in UNITS:
-                    scores = m.losses(rises, unit)
-                    if scores.tokens.sum() <= 0:
-                        continue
-                    for ablation, bits in zip(rises.ablations, scores.sums, strict=True):
-                        kind, block, head, *_ = row_key(m.spec, ablation)
-                        rows.append((*self._labels(m), kind, block, head, (block or 0) / last, unit, *ratio(bits, scores.tokens)))
-        columns = ["model", "group", "architecture", "kind", "block", "head", "depth", "unit", "value", "ci_low", "ci_high"]
-        return tidy(rows, columns)
-
-    @cached_property
-    def bi(self) -> pd.DataFrame:
-        """Block Influence: columns as `losses`."""
-        rows = []
-        for m in self.of.models:
-            for i, sums in enumerate(m.bi.sums):
-                rows.append((*self._labels(m), i / max(1, len(m.bi.sums) - 1), *ratio(sums, m.bi.tokens)))
-        return pd.DataFrame(rows, columns=["model", "group", "architecture", "depth", "value", "ci_low", "ci_high"]).astype(
-            {"ci_low": float, "ci_high": float}
-        )
-
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        """Removal curves: model, group, architecture, share of blocks removed, loss as a share of the gain (NaN without one)."""
-        rows = []
-        for m in self.of.models:
-            scores, n = m.losses(m.path, "share"), len(m.path.ablations)
-            known = scores.tokens.sum() > 0
-            rows.append((*self._labels(m), 0.0, *(3 * [0.0 if known else math.nan])))
-            if known:
-                rows += [(*self._labels(m), (k + 1) / n, *ratio(bits, scores.tokens)) for k, bits in enumerate(scores.sums)]
-        return pd.DataFrame(rows, columns=["model", "group", "architecture", "share", "value", "ci_low", "ci_high"]).astype(
-            {"ci_low": float, "ci_high": float}
-        )
-
-    @cached_property
-    def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """Summaries by model."""
-        return {m.name: m.summaries for m in self.of.models}
-
-    @cached_property
-    def summaries(self) -> pd.DataFrame:
-        rows = []
-        for m in self.of.models:
-            found = self.estimates[m.name]
-            n = len(m.spec.blocks)
-            rows.append(
-                {
-                    "model": m.spec.name,
-                    f"removable for {LIMIT:.0%} of the gain over unigram".replace("%", "\u00a0%"): bounded(found["removable"].interval),
-                    "effective blocks": f"{bounded((found['effective'] * n).interval.within(0, n))} of {n}",
-                    "Gini": bounded(found["gini"].interval.within(0, 1)),
-                    "area": bounded(found["area"].interval.within(0, 1)),
-                }
-            )
-        return pd.DataFrame(rows)
+    def __str__(self) -> str:
+        return plain(self.conclusion)
 
     @cached_property
     def spreads(self) -> pd.DataFrame:
@@ -173,11 +56,12 @@ class Comparison:
                         "summary": summary.title,
                         "of each seed": ", ".join(map(number, values)),
                         "mean, with interval over documents": bounded(self.mean(group, name).interval),
-                        "mean, with interval over seeds": bounded(over_seeds(values)),
+                        OVER_SEEDS: bounded(over_seeds(values)),
                         "range over seeds": max(values) - min(values),
                     }
                 )
-        return pd.DataFrame(rows)
+        some = any(len(group.members) >= ENOUGH for group in self.of.groups)
+        return pd.DataFrame(rows) if some or not rows else pd.DataFrame(rows).drop(columns=OVER_SEEDS)  # two seeds have no interval
 
     @cached_property
     def spread(self) -> str:
@@ -268,6 +152,12 @@ class Comparison:
             rows.append({"first": a, "second": b, "matched by": self._matched(a, b) or "nothing", **cells})
         return pd.DataFrame(rows).fillna("")
 
+    @property
+    def difference_tables(self) -> list[pd.DataFrame]:
+        """The same in tables that a page holds: WIDE summaries at a time."""
+        pairs, found = list(self.differences)[:3], list(self.differences)[3:]
+        return [self.differences[[*pairs, *found[i : i + WIDE]]] for i in range(0, len(found), WIDE)]
+
     @cached_property
     def conclusion(self) -> str:
         """A sentence or two for each pair of groups, those that are further apart first, and then what holds for all of them."""
@@ -357,14 +247,3 @@ class Comparison:
     @cached_property
     def _groups(self) -> dict[str, Group]:
         return {group.name: group for group in self.of.groups}
-
-    @property
-    def labels(self) -> dict[str, tuple[str, str]]:
-        """The group and the architecture of each model, by the model's name in figures."""
-        return {name: (group, kind) for name, group, kind in map(self._labels, self.of.models)}
-
-    def _labels(self, m: Measured) -> tuple[str, str, str]:
-        return m.spec.name, self._group(m).name, architecture(m.spec.family)
-
-    def _group(self, m: Measured) -> Group:
-        return next(group for group in self.of.groups if m.name in group.members)

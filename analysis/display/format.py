@@ -27,6 +27,11 @@ def escape(name: object) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", visible(" ".join(str(name).split())))
 
 
+def plain(markdown: str) -> str:
+    """Text with what `escape` has put in front of characters taken away, for a terminal."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", markdown)
+
+
 def file_name(name: str) -> str:
     """A name from outside as that of a file: its last part, and a hash where that is not all of it, so that none is another's."""
     part = re.sub(r"[^A-Za-z0-9_.]+", "-", re.split(r"[/\\]", name.rstrip("/\\"))[-1]).strip("-.")[:60]

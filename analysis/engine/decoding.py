@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from adapters.ablation import NONE, Ablation
-from adapters.base import BlockModel, BlockPast
+from adapters.base import BlockModel
+from adapters.block import BlockPast
 from adapters.errors import StrataError
 from analysis.engine.endings import Endings
 from analysis.engine.live_rows import LiveRow, LiveRows

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from adapters.action import Action
-from adapters.base import BlockModel, BlockPast, Past
+from adapters.base import BlockModel
+from adapters.block import BlockPast, Past
 from analysis.engine.pasts import Pasts
 from analysis.engine.plan import Plan
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, Parts
+from adapters.base import BlockModel
+from adapters.block import Parts
 from adapters.errors import StrataError
 from adapters.means import Means
 from analysis.engine.tokens import counted

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from adapters.action import KEEP
-from adapters.base import BlockModel, Edge, Past
+from adapters.base import BlockModel, Edge
+from adapters.block import Past
 from adapters.specs import BlockSpec
 from analysis.engine.plan import Stream
 

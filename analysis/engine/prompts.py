@@ -13,7 +13,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, BlockPast, Context, Edge, Past
+from adapters.base import BlockModel, Edge
+from adapters.block import BlockPast, Context, Past
 from analysis.engine.pasts import Pasts, Runs, past_of_blocks, runs
 from analysis.engine.pieces import Pieces, pieces_of
 from analysis.engine.plan import Stream

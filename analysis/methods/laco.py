@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.base import Block, BlockModel
+from adapters.base import BlockModel
+from adapters.block import Block
 from adapters.errors import StrataError
 from adapters.roles import ROLES
 from analysis.data.batches import Batch

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, Parts
+from adapters.base import BlockModel
+from adapters.block import Parts
 from adapters.checkpoints.export import remaining
 from adapters.errors import StrataError
 from adapters.families.rwkv.blocks import RwkvBlock

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.base import Block, BlockModel
+from adapters.base import BlockModel
+from adapters.block import Block
 from adapters.decoder import DecoderBlock
 from adapters.errors import StrataError
 from adapters.roles import shapes_by_role, spec_of

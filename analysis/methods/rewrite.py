@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from adapters.ablation import NONE, Ablation
-from adapters.base import Block, BlockModel
+from adapters.base import BlockModel
+from adapters.block import Block
 from adapters.checkpoints.export import Source
 from adapters.errors import StrataError, unknown
 from adapters.roles import ROLES

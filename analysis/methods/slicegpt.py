@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.action import Action
-from adapters.base import Advance, Block, BlockModel, BlockPast, Context, Edge, MixerOutput, Past
+from adapters.base import Advance, BlockModel, Edge
+from adapters.block import Block, BlockPast, Context, MixerOutput, Past
 from adapters.decoder import DecoderBlock, DecoderModel, Ends
 from adapters.errors import StrataError
 from adapters.norms import rms_norm

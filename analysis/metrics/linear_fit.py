@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from adapters.base import BlockModel, Parts
+from adapters.base import BlockModel
+from adapters.block import Parts
 from adapters.errors import StrataError
 from analysis.data.batches import Batch
 from analysis.engine.tokens import counted, require_finite

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.base import Block, BlockModel, Parts
+from adapters.base import BlockModel
+from adapters.block import Block, Parts
 from adapters.errors import StrataError, unknown
 from adapters.experts import experts_of, weight_of
 from adapters.heads import head_share

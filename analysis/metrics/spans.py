@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from adapters.ablation import Ablation
-from adapters.base import BlockModel, Parts
+from adapters.base import BlockModel
+from adapters.block import Parts
 from analysis.data.batches import Batch, Text, at_once
 from analysis.data.documents import windows_hash
 from analysis.engine.tokens import counted, require_finite

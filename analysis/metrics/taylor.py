@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from adapters.action import KEEP
-from adapters.base import Block, BlockModel, Parts, Past
+from adapters.base import BlockModel
+from adapters.block import Block, Parts, Past
 from adapters.checkpoints.streamed import WeightReader
 from adapters.errors import StrataError, unknown
 from adapters.experts import Routing, experts_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapters.base import Block
+from adapters.block import Block
 from adapters.errors import StrataError
 
 

@@ -37,7 +37,7 @@ class Takes(NamedTuple):
     within: Mapping[str, float] = MappingProxyType({})  # what is skipped when it takes more than this share of a sweep's seconds
 
 
-BUDGETS = {"quick": Budget(128, 24, 180, report=420), "full": Budget(512, 64, None)}
+BUDGETS = {"quick": Budget(128, 24, 180, report=400), "full": Budget(512, 64, None)}
 
 
 def budget(name: str) -> Budget:

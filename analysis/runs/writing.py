@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -104,3 +105,33 @@ class WritingStudy:
         asked = Question(self.plan.ablations, (WRITTEN,), self.keys, [[key] for key in self.keys], most)
         about = {"spec": asdict(self.model.spec), "prompts_hash": content_hash(self.keys)}
         return Scoring(asked, about, units, answer, lambda n: progress(n * len(self.plan.ablations)))
+
+
+class OfWrittenTexts(ABC):
+    """What a study that makes a table of written texts has from the study that writes them."""
+
+    @property
+    @abstractmethod
+    def writing(self) -> WritingStudy: ...
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.writing.identity
+
+    @property
+    def steps(self) -> int:
+        return self.writing.steps
+
+    @property
+    def flops(self) -> int:
+        return self.writing.flops
+
+    @property
+    def window(self) -> int:
+        return self.writing.window
+
+    def open(self, folder: Path) -> Run:
+        return self.writing.open(folder)
+
+    def scoring(self, progress: Callable[[int], None] = lambda n: None) -> Scoring:
+        return self.writing.scoring(progress)

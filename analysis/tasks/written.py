@@ -19,10 +19,9 @@ from analysis.engine.ablations import row_key
 from analysis.engine.plan import Plan, plan
 from analysis.engine.row_budget import Prompt
 from analysis.engine.sampling import Sampling
-from analysis.runs.run import Run
 from analysis.runs.scoring import Scoring
 from analysis.runs.tables import COLUMNS, KEY, key, tidy, write_table
-from analysis.runs.writing import WritingStudy
+from analysis.runs.writing import OfWrittenTexts, WritingStudy
 from analysis.stats.intervals import Interval, accuracy, differs_by_family, ratio
 from analysis.tasks import Metric, TaskSet
 from analysis.tasks.requests import prompt_ids
@@ -34,7 +33,7 @@ KNOWN = {"until", "do_sample", "temperature", "top_p", "top_k", "max_gen_toks"}
 
 
 @dataclass(frozen=True)
-class WrittenTaskStudy:
+class WrittenTaskStudy(OfWrittenTexts):
     """Every ablation of a plan on the documents of a task set; `most` new tokens instead of what tasks say."""
 
     model: BlockModel
@@ -72,26 +71,10 @@ class WrittenTaskStudy:
         return sum(len(prompt_ids(self.model, context)) > len(prompt.tokens) for context, prompt in self._asked)
 
     @property
-    def steps(self) -> int:
-        return self.writing.steps
-
-    @property
-    def flops(self) -> int:
-        return self.writing.flops
-
-    @property
-    def window(self) -> int:
-        return self.writing.window
-
-    @property
     def documents(self) -> list[str]:
         """What the table calls the documents, in their order."""
         ends = np.cumsum([0, *self.repeats])
         return ["-".join(self.writing.keys[a:b]) for a, b in pairwise(ends.tolist())]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return self.writing.identity
 
     def only(self, documents: Sequence[int]) -> WrittenTaskStudy:
         """The same on some of the documents, by number."""
@@ -101,10 +84,7 @@ class WrittenTaskStudy:
         """Raises StrataError where documents have several texts: in shards each has one."""
         if max(self.repeats, default=1) > 1:
             raise StrataError(f"{self.tasks.name} samples several texts of a document, which shards do not divide: run it on one machine")
-        return self.writing.scoring(progress)
-
-    def open(self, folder: Path) -> Run:
-        return self.writing.open(folder)
+        return super().scoring(progress)
 
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Writes what the folder does not hold yet and returns the tidy table, also written as summary.csv."""

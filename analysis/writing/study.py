@@ -16,10 +16,8 @@ from analysis.data.batches import Text
 from analysis.engine.plan import Plan, plan
 from analysis.engine.row_budget import Prompt
 from analysis.engine.sampling import Sampling
-from analysis.runs.run import Run
-from analysis.runs.scoring import Scoring
 from analysis.runs.tables import write_table
-from analysis.runs.writing import WritingStudy
+from analysis.runs.writing import OfWrittenTexts, WritingStudy
 from analysis.tasks.requests import prompt_ids
 from analysis.writing.table import writing_table
 
@@ -32,7 +30,7 @@ def beginnings(model: BlockModel, text: Text, most: int, until: Sequence[str] = 
 
 
 @dataclass(frozen=True)
-class BeginningsStudy:
+class BeginningsStudy(OfWrittenTexts):
     """Every ablation of a plan on prompts that are the beginnings of the documents of a text."""
 
     plan: Plan
@@ -53,31 +51,9 @@ class BeginningsStudy:
     def documents(self) -> list[str]:
         return self.writing.keys
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        return self.writing.identity
-
-    @property
-    def steps(self) -> int:
-        return self.writing.steps
-
-    @property
-    def flops(self) -> int:
-        return self.writing.flops
-
-    @property
-    def window(self) -> int:
-        return self.writing.window
-
     def only(self, documents: Sequence[int]) -> BeginningsStudy:
         """The same on some of the documents, by number."""
         return replace(self, prompts=[self.prompts[d] for d in documents])
-
-    def open(self, folder: Path) -> Run:
-        return self.writing.open(folder)
-
-    def scoring(self, progress: Callable[[int], None] = lambda n: None) -> Scoring:
-        return self.writing.scoring(progress)
 
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Writes what the folder does not hold yet and returns the tidy table of texts, also written as summary.csv."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reports.cli import names, studies
+from reports.cli import studies
 from reports.cli.machines import RayOption, ShardOption, Spread, WorkersOption, job_of, measure
 from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Out, Revision, Tokens, Weights, WindowSize, required, windows_of
 from reports.cli.tasks import Data, Limit, MaxTokens, RunCode, Shots
@@ -50,10 +50,8 @@ def evaluate(
         text = windows_of(corpus, tokens, window, seed or 0)
         make: Any = partial(studies.sweep, kinds=[], edits=["zero"], text=text, kl=False, memory=None)
     else:
-        chosen = names.SEED if seed is None else seed
-        asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
-        studies.task_set(**asked)  # the model is loaded when all else is known to be right
-        make = partial(studies.tasks, kinds=[], memory=None, max_tokens=max_tokens, **asked)
+        asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": seed, "data": data, "run_code": run_code}
+        make = studies.task_study(**asked, kinds=[], memory=None, max_tokens=max_tokens)
     job = job_of(model, device, dtype, revision, weights, make)
     title = f"{task or 'text'} read by {model}"
     if found := measure(job, folder, spread, title, lambda study: study.steps * (1 if task else study.text.documents)):

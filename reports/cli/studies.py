@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from reports.cli import names
 
 if TYPE_CHECKING:
     from adapters.ablation import Ablation
@@ -46,6 +48,15 @@ def spans(model: BlockModel, *, text: Text) -> SpanStudy:
     from analysis.metrics.spans import SpanStudy
 
     return SpanStudy(model, text)
+
+
+def task_study(
+    *, seed: int | None, kinds: Sequence[str], memory: int | None, max_tokens: int | None, **asked: Any
+) -> Callable[[BlockModel], TaskStudy | WrittenTaskStudy]:
+    """What makes it of a model; `asked` as `task_set` takes it. The tasks are read here: the model is loaded when all else is right."""
+    asked |= {"seed": names.SEED if seed is None else seed}
+    task_set(**asked)
+    return partial(tasks, kinds=kinds, memory=memory, max_tokens=max_tokens, **asked)
 
 
 @cache

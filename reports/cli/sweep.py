@@ -106,10 +106,8 @@ def sweep(
     if task is not None:
         if dry_run or edit != "zero" or until_resolved is not None or control:
             raise StrataError("--dry-run, --control, --edit and --until-resolved are for text only: leave them out, or --task")
-        chosen = names.SEED if seed is None else seed
-        asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": chosen, "data": data, "run_code": run_code}
-        make = partial(studies.tasks, kinds=kinds, memory=room, max_tokens=max_tokens, **asked)
-        studies.task_set(**asked)  # the model is loaded when all else is known to be right
+        asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": seed, "data": data, "run_code": run_code}
+        make = studies.task_study(**asked, kinds=kinds, memory=room, max_tokens=max_tokens)
         sweep_task(job_of(model, device, dtype, revision, weights, make), task, out, Spread(shard, ray, workers), as_json)
         return
     text = windows_of(corpus, tokens, window, seed or 0)

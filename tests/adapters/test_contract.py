@@ -15,7 +15,8 @@ from torch import Tensor
 
 from adapters import BlockModel, BlockSpec, contract, load
 from adapters.attention import KeyValuePast
-from adapters.base import Advance, BlockPast, Context, MixerOutput
+from adapters.base import Advance
+from adapters.block import BlockPast, Context, MixerOutput
 from adapters.checkpoints.layout import Layout, Slot
 from adapters.contract import CHECKS, Recorder, check_spec
 from tests.reference.hf import tiny

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adapters.attention import PLAIN, Attention, KeyValuePast, attend
-from adapters.base import Context
+from adapters.block import Context
 from adapters.live_past import LivePast
 
 HEADS, GROUP, WIDTH = 2, 3, 4

@@ -14,8 +14,7 @@ from unittest.mock import patch
 
 import torch
 
-from adapters import BlockModel
-from adapters.families.rwkv import wkv
+from adapters import BlockModel, recurrent
 from adapters.families.rwkv.model import build
 from tests.gpu.timing import best
 from tests.reference.rwkv_checkpoints import VERSIONS, random_checkpoint
@@ -40,7 +39,7 @@ def kernels(name: str, device: torch.device) -> bool:
 
 @contextmanager
 def without_kernels() -> Iterator[None]:
-    with patch.object(wkv, "_imported", lambda module: None):
+    with patch.object(recurrent, "imported", lambda module: None):
         yield
 
 

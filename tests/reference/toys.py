@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters import Ablation, BlockModel, ModelSpec, StrataError
 from adapters.attention import KeyValuePast, attend
-from adapters.base import Context, MixerOutput, right_padded
+from adapters.block import Context, MixerOutput, right_padded
 from adapters.specs import BlockSpec
 
 D, HEADS, HEAD_DIM, D_FFN, VOCAB, MAX_LEN = 12, 3, 4, 20, 31, 64

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from adapters.base import Context, MixerOutput
+from adapters.block import Context, MixerOutput
 from adapters.errors import StrataError
 from adapters.families.mamba.mixers import How, Mixed, Mixer, Weights
 from adapters.norms import rms_norm

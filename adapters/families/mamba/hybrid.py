@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from adapters.base import Context, MixerOutput
+from adapters.block import Context, MixerOutput
 from adapters.decoder import DecoderBlock
 from adapters.errors import StrataError
 from adapters.families.mamba.blocks import MambaPast, run

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.base import BlockModel, Context, right_padded
+from adapters.base import BlockModel
+from adapters.block import Context, right_padded
 from adapters.checkpoints.layout import Layout, Slot, Store
 from adapters.families.mamba.blocks import MambaBlock
 from adapters.families.mamba.config import block_shapes, configuration, model_shapes

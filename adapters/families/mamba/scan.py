@@ -6,14 +6,10 @@ one call to the next; None is that of nothing read. A token with a step of 0 lea
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
-import os
-from types import ModuleType
-
 import torch
 from torch import Tensor
+
+from adapters.recurrent import kernels_for
 
 CHUNK = 16  # tokens that `selective` takes one after the other, in all chunks at once
 DUAL_CHUNK = 32  # tokens whose scores `dual` computes at once
@@ -26,7 +22,7 @@ def selective(x: Tensor, step: Tensor, rate: Tensor, b: Tensor, c: Tensor, state
 
     x, step (R, T, C); rate (C, N) below zero; b, c (R, T, N); state (R, C, N). Returns y (R, T, C) and the state.
     """
-    kernels = _kernels("mamba_ssm.ops.selective_scan_interface", x)
+    kernels = kernels_for("mamba_ssm.ops.selective_scan_interface", x)
     if kernels is None or state is not None:  # they begin with nothing read
         return selective_chunked(x, step, rate, b, c, state)
     y, after = kernels.selective_scan_fn(*(t.mT.contiguous() for t in (x, step)), rate, b.mT, c.mT, return_last_state=True)
@@ -38,7 +34,7 @@ def dual(x: Tensor, step: Tensor, rate: Tensor, b: Tensor, c: Tensor, state: Sta
 
     x (R, T, H, P); step (R, T, H); rate (H,) below zero; b, c (R, T, N); state (R, H, P, N). Returns y (R, T, H, P) and the state.
     """
-    kernels = _kernels("mamba_ssm.ops.triton.ssd_combined", x)
+    kernels = kernels_for("mamba_ssm.ops.triton.ssd_combined", x)
     if kernels is None:
         return dual_chunked(x, step, rate, b, c, state)
     one_group = (t[:, :, None].contiguous() for t in (b, c))
@@ -101,16 +97,3 @@ def _chunks(x: Tensor, size: int) -> Tensor:
     missing = -x.shape[1] % size
     x = torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], 1) if missing else x
     return x.unflatten(1, (-1, size))
-
-
-def _kernels(module: str, x: Tensor) -> ModuleType | None:
-    """The kernels of the `mamba_ssm` package, when it is installed and they take tensors like `x`."""
-    return _imported(module) if x.is_cuda and x.dtype == torch.float32 else None
-
-
-@functools.cache
-def _imported(module: str) -> ModuleType | None:
-    if importlib.util.find_spec("mamba_ssm") is None:
-        return None
-    os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")  # else the kernels round products of fp32 to ten bits
-    return importlib.import_module(module)

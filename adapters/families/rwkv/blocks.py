@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.base import Context, MixerOutput
+from adapters.block import Context, MixerOutput
 from adapters.errors import StrataError
 from adapters.families.rwkv.mixers import TIME_MIXES, Inputs
 from adapters.families.rwkv.wkv import EMPTY

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.base import BlockModel, right_padded
+from adapters.base import BlockModel
+from adapters.block import right_padded
 from adapters.checkpoints.layout import Layout, Store
 from adapters.errors import StrataError
 from adapters.families.rwkv.blocks import RwkvBlock, RwkvContext

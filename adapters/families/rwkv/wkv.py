@@ -7,15 +7,11 @@ which is how padding is masked.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
-import os
-from types import ModuleType
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from adapters.recurrent import kernels_for
 
 CHUNK = 64  # tokens that the linear recurrences take at a time; a power of two
 DELTA_CHUNK = 32  # of RWKV-7, whose decay is at least exp(-0.61): exp(32 * 0.61) is safe in fp32
@@ -27,7 +23,7 @@ def linear(r: Tensor, k: Tensor, v: Tensor, logw: Tensor, u: Tensor, state: Tens
 
     r, k, v (R, T, H, N); logw (R or 1, T, H, N); u (H, N); state (R, H, N of keys, N of values). Returns y and the state.
     """
-    kernels = _kernels("fla.ops.rwkv6", r)
+    kernels = kernels_for("fla.ops.rwkv6", r)
     if kernels is None:
         return linear_chunked(r, k, v, logw, u, state)
     return kernels.chunk_rwkv6(r, k, v, logw.expand_as(k).contiguous(), u, scale=1.0, initial_state=state, output_final_state=True)
@@ -38,7 +34,7 @@ def delta(r: Tensor, logw: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, s
 
     All (R, T, H, N) with logw >= -exp(-1/2); state (R, H, N of keys, N of values). Returns y and the state.
     """
-    kernels = _kernels("fla.ops.rwkv7", r)
+    kernels = kernels_for("fla.ops.rwkv7", r)
     if kernels is None:
         return delta_chunked(r, logw, k, v, a, b, state)
     return kernels.chunk_rwkv7(r=r, w=logw, k=k, v=v, a=a, b=b, scale=1.0, initial_state=state, output_final_state=True)
@@ -156,16 +152,3 @@ def _by_head(x: Tensor, size: int) -> Tensor:
 def _pairs(x: Tensor) -> tuple[Tensor, ...]:
     """The even and the odd entries of axis 2."""
     return x.unflatten(2, (-1, 2)).unbind(3)
-
-
-def _kernels(module: str, x: Tensor) -> ModuleType | None:
-    """The kernels of flash-linear-attention (0.2.2 or newer), when they are installed and take tensors like `x`."""
-    return _imported(module) if x.is_cuda and x.dtype == torch.float32 else None
-
-
-@functools.cache
-def _imported(module: str) -> ModuleType | None:
-    if importlib.util.find_spec("fla") is None:
-        return None
-    os.environ.setdefault("TRITON_F32_DEFAULT", "ieee")  # else the kernels round products of fp32 to ten bits
-    return importlib.import_module(module)

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from adapters import BlockModel, StrataError, load
 from adapters import attention as attention_module
 from adapters.attention import Attention, KeyValuePast, attend
-from adapters.base import Context
+from adapters.block import Context
 from adapters.checkpoints.layout import Store
 from adapters.contract import assert_close, parametrize_with_checks
 from adapters.families.baichuan import alibi_slopes, build

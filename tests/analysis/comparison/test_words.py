@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from adapters import Ablation
@@ -86,6 +87,11 @@ def test_the_whole_zoo() -> None:
         assert significant == ("Llama" in pair)
         assert gap.value == pytest.approx(0.21 * 4.5 / 6 if significant else 0, abs=0.02)
     assert found.differences["matched by"].tolist() == ["equal tokens", "equal loss", *["equal tokens"] * 5]
+    parts = [part.iloc[:, 3:] for part in found.difference_tables]
+    assert pd.concat(parts, axis=1).equals(found.differences.iloc[:, 3:])
+    assert max(part.shape[1] for part in parts) <= 4
+    assert "RWKV-5.2" in str(found)
+    assert "\\" not in str(found)
     verdicts, ending = found.conclusion.replace("\\", "").split("\n\n")
     assert "Trained alike, so that only the architecture differs: Llama, RWKV-5.2, RWKV-7 and Baichuan2-13B layout (" in ending
     assert "Llama and early RWKV-5.2 (equal loss). At equal loss the early checkpoint has also read fewer tokens" in ending

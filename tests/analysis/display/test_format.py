@@ -58,3 +58,8 @@ def test_words_need_no_figures():
 
 def test_escaped_names_hold_no_control_characters():
     assert words.escape("a\x1b[31m\n $x$\u202e") == r"a\\x1b\[31m \$x\$\\u202e"
+
+
+@pytest.mark.parametrize("name", ["RWKV-5.2", "a_b*c", r"C:\dir", "x$y`z|{}"])
+def test_plain_takes_back_what_escape_did(name: str) -> None:
+    assert words.plain(words.escape(name)) == name

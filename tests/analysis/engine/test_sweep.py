@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from adapters import NONE, Ablation, BlockModel, StrataError, load
-from adapters.base import Block, Context
+from adapters.block import Block, Context
 from adapters.contract import Recorder
 from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import generate

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapters import StrataError
-from adapters.base import Parts
+from adapters.block import Parts
 from analysis.data.batches import Text
 from analysis.engine.tokens import wide
 from analysis.metrics.metrics import METRICS, STEPS, Step, measure
