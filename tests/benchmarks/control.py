@@ -28,6 +28,7 @@ ZOO = ("zoo-llama-0", "zoo-rwkv5-0")
 DRAWS = 10  # of the documents, over which a width is a mean
 GRADIENTS = 600  # documents at most
 TIMED = 2  # documents, whose sweep is timed for each kind
+READ = 90  # parts of a kind, about: of more, each second or third is swept on all documents, and counts for those that are not
 
 
 class Measured(NamedTuple):
@@ -54,7 +55,8 @@ def section(model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor, *, docume
 `strata sweep --control`: seconds to the median width that intervals of {documents} plain documents have, and {2 * documents} (by
 the root), from the seconds of a sweep and of a gradient in this run; n documents swept and gradients on N, with a pilot of
 {pilot.DOCUMENTS}. Widths are means over {DRAWS} draws of the documents. The last column is how much wider the interval of the worst part is
-than its plain one. What takes as long or longer is not worth it. Load average before: {before}.
+than its plain one. What takes as long or longer is not worth it. Of more than {2 * READ - 1} parts each second or third is read on all
+documents, and stands for its neighbours. Load average before: {before}.
 
 {pd.DataFrame(rows).to_markdown(index=False)}
 
@@ -67,15 +69,18 @@ def _measured(model: BlockModel, window: int, documents: int) -> Measured:
     kinds = KINDS if model.spec.has_heads else KINDS[:3]
     parts = {kind: single_ablations(model.spec, [kind]) for kind in kinds}
     every = [part for found in parts.values() for part in found]
+    steps = {kind: max(1, len(found) // READ) for kind, found in parts.items()}
+    read = [part for kind, found in parts.items() for part in found[:: steps[kind]]]
+    standing = np.repeat(np.arange(len(read)), [steps[kind] for kind, found in parts.items() for _ in found[:: steps[kind]]])
     windows = Text(window=window, documents=documents).at_most(GRADIENTS, model).windows(model)
     rises, effects, tokens, gradient = [], [], [], 0.0
     for number, batch in enumerate(batches(windows, model)):
         start = time.perf_counter()
-        effects.append(first_order(model, every, batch))
+        effects.append(first_order(model, read, batch))
         gradient += time.perf_counter() - start
         tokens.append(batch.tokens)
         if 8 * number < documents:
-            nll = sweep(model, plan(model.spec, every), batch.ids, batch.lengths, first=batch.first, kl=False)["nll"]
+            nll = sweep(model, plan(model.spec, read), batch.ids, batch.lengths, first=batch.first, kl=False)["nll"]
             rises.append((nll[1:] - nll[0]).numpy())
     (few,) = batches(windows[:TIMED], model, TIMED)
     plans = {kind: plan(model.spec, found) for kind, found in [*parts.items(), ("all", every)]}
@@ -83,10 +88,10 @@ def _measured(model: BlockModel, window: int, documents: int) -> Measured:
         {kind: lambda work=work: sweep(model, work, few.ids, few.lengths, first=few.first, kl=False) for kind, work in plans.items()}
     )
     return Measured(
-        np.concatenate(rises, -1)[:, :documents],
-        np.concatenate(effects, -1),
+        np.concatenate(rises, -1)[standing, :documents],
+        np.concatenate(effects, -1)[standing],
         np.concatenate(tokens),
-        np.repeat(kinds, [len(found) for found in parts.values()]),
+        np.repeat(kinds, [len(found[:: steps[kind]]) * steps[kind] for kind, found in parts.items()]),
         {kind: found / TIMED for kind, found in seconds.items()},
         gradient / len(windows),
     )
