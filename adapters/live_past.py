@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NOTHING = -1e30
+NOTHING, TINY = -1e30, 1e-30
 ROOM = 64  # tokens by which the room of all rows grows
 
 
@@ -44,34 +44,50 @@ class KeyValues(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Beginnings that rows go on from, and where each row's query stands in a grid of them: (beginning, number there)."""
+    """Beginnings that rows go on from, about as many from each, and where each row's query stands in a grid of them."""
 
     k: Tensor  # (beginnings, n_kv_heads, S, head_dim)
     v: Tensor
-    place: Tensor  # (rows,) beginning * most + number
+    rows: Tensor  # of a past that go on from these, ascending
+    place: Tensor  # of each in the grid: beginning * most + number there
     most: int  # rows of one beginning
 
     @classmethod
-    def of(cls, k: Tensor, v: Tensor, owner: Tensor) -> Shared:
-        """`owner` (rows,): the beginning of each row."""
-        same = F.one_hot(owner, len(k))
-        number = (same.cumsum(0) * same).sum(1) - 1
-        most = int(number.max()) + 1
-        return cls(k, v, owner * most + number, most)
+    def of(cls, k: Tensor, v: Tensor, owner: Tensor) -> tuple[Shared, ...]:
+        """`owner` (rows,): the beginning of each row.
 
-    def attend(self, q: Tensor, at: Tensor, how: How) -> tuple[Tensor, ...]:
+        What comes before a removal is shared by all the ablations behind it, and has many times the rows of others: beginnings are
+        apart by the binary digits of how many rows they have, so that at most half of a grid is empty.
+        """
+        same = F.one_hot(owner, len(k))
+        count, number = same.sum(0), (same.cumsum(0) * same).sum(1) - 1
+        digits = [n.bit_length() for n in (count - 1).tolist()]
+        found = []
+        for each in sorted({digits[b] for b in owner.tolist()}):
+            these = torch.tensor([b for b, n in enumerate(digits) if n == each and count[b]], device=k.device)
+            rows = torch.isin(owner, these).nonzero()[:, 0]
+            most = int(count[these].max())
+            place = torch.searchsorted(these, owner[rows]) * most + number[rows]
+            whole = len(these) == len(k)
+            found.append(cls(k if whole else k[these], v if whole else v[these], rows, place, most))
+        return tuple(found)
+
+    def attend(self, q: Tensor, at: Tensor, how: How) -> tuple[Tensor, Tensor]:
         """Of queries (rows, heads of keys, group, head_dim), scaled, behind `at` (rows,) own tokens: as `_mixed`.
 
         All queries of a beginning and a head of keys are one matrix, so that its keys are read once for them.
         """
         grid, k, v = self._grid(q), _read(self.k, how), _read(self.v, how)  # grid: (beginnings, heads of keys, most, group, head_dim)
-        distance = self._grid(at[:, None, None] + k.shape[2]) - torch.arange(k.shape[2], device=q.device)  # (beginnings, 1, most, S)
         scores = (grid.flatten(2, 3) @ k.mT).unflatten(2, grid.shape[2:4])
         slopes = None if how.slopes is None else how.slopes.view(grid.shape[1], 1, -1, 1)
         there = torch.arange(k.shape[2], device=q.device)
-        scores = _scored(scores, distance[:, :, :, None], how, _biases(how, slopes, distance[:, :, :, None], there, q.shape[-1]))
+        distance = (self._grid(at[:, None, None] + k.shape[2]) - there)[:, :, :, None]  # (beginnings, 1, most, 1, S)
+        scores = _scored(scores, how, _biases(how, slopes, distance, there, q.shape[-1]))
+        if how.window is not None:
+            scores = scores.masked_fill(distance >= how.window, -math.inf)
         out, log_z = _mixed(scores.flatten(2, 3), v)
-        return tuple(self._rows(t.unflatten(2, grid.shape[2:4])) for t in (out, log_z))
+        out, log_z = (self._flat(t.unflatten(2, grid.shape[2:4])) for t in (out, log_z))
+        return out, log_z
 
     def _grid(self, x: Tensor) -> Tensor:
         """(rows, n_kv_heads or 1, ...) -> (beginnings, n_kv_heads or 1, most, ...), places without a row being zero."""
@@ -79,7 +95,7 @@ class Shared:
         grid[self.place] = x
         return grid.unflatten(0, (-1, self.most)).transpose(1, 2)
 
-    def _rows(self, grid: Tensor) -> Tensor:
+    def _flat(self, grid: Tensor) -> Tensor:
         return grid.transpose(1, 2).flatten(0, 1)[self.place]
 
 
@@ -91,7 +107,7 @@ class LivePast:
     v: Tensor
     lengths: Tensor  # (rows,) own tokens
     longest: int  # of `lengths`, or more
-    shared: Shared | None = None
+    shared: tuple[Shared, ...] = ()  # each row goes on from one of them
 
     def rows(self, index: Tensor) -> LivePast:
         lengths = self.lengths[index]
@@ -129,12 +145,16 @@ class LivePast:
         grouped = q.unflatten(1, (keys.shape[1], -1))[:, :, :, 0] * scale  # (rows, heads of keys, group, head_dim)
         distance = at[:, None] - torch.arange(after.longest, device=q.device)  # (rows, longest)
         slopes = None if how.slopes is None else how.slopes.view(keys.shape[1], -1, 1)
-        there = torch.arange(after.longest, device=q.device) + (0 if self.shared is None else self.shared.k.shape[2])
+        there = torch.arange(after.longest, device=q.device) + (self.shared[0].k.shape[2] if self.shared else 0)
         biases = _biases(how, slopes, distance[:, None, None], there, q.shape[-1])
-        scores = _scored(grouped @ keys.mT, distance[:, None, None], how, biases)  # (rows, heads of keys, group, longest)
-        out, log_z = _mixed(scores, values)
-        if self.shared is not None:
-            out_before, log_z_before = self.shared.attend(grouped, at, how)
+        scores = _scored(grouped @ keys.mT, how, biases)  # (rows, heads of keys, group, longest)
+        unseen = (distance < 0) | (distance >= (how.window or math.inf))
+        out, log_z = _mixed(scores.masked_fill(unseen[:, None, None], -math.inf), values)
+        if self.shared:
+            out_before, log_z_before = torch.empty_like(out), torch.empty_like(log_z)
+            for shared in self.shared:
+                rows = shared.rows
+                out_before[rows], log_z_before[rows] = shared.attend(grouped[rows], at[rows], how)
             share = torch.sigmoid(log_z - log_z_before)[..., None]  # of the row's own tokens
             out = torch.lerp(out_before, out, share.to(out.dtype))
         return out.flatten(1, 2)[:, :, None].to(q.dtype), after
@@ -163,20 +183,20 @@ def _biases(how: How, slopes: Tensor | None, distance: Tensor, there: Tensor, he
     return (slopes.bfloat16() * there).float() * scale
 
 
-def _scored(scores: Tensor, distance: Tensor, how: How, biases: Tensor | None) -> Tensor:
-    """Scores of scaled products, in fp32 at least: -inf where the key stands behind the query, or before its window."""
+def _scored(scores: Tensor, how: How, biases: Tensor | None) -> Tensor:
+    """Scores of scaled products, in fp32 at least."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if how.cap is not None:
         scores = how.cap * torch.tanh(scores / how.cap)
-    if biases is not None:
-        scores = scores + biases
-    return scores.masked_fill((distance < 0) | (distance >= (how.window or math.inf)), -math.inf)
+    return scores if biases is None else scores + biases
 
 
 def _mixed(scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax(scores) v (..., queries, head_dim), and the logarithm of what its sum is over (..., queries).
+    """softmax(scores) v (..., queries, head_dim), and the logarithm of what its sum is over (..., queries). Uses `scores` up.
 
     Queries that see nothing have zeros, and a logarithm that is very small.
     """
-    log_z = scores.logsumexp(-1).clamp(min=NOTHING)
-    return (scores - log_z[..., None]).exp().to(v.dtype) @ v, log_z
+    highest = scores.amax(-1, keepdim=True).clamp(min=NOTHING)
+    weights = scores.sub_(highest).exp_()
+    total = weights.sum(-1, keepdim=True).clamp(min=TINY)
+    return weights.div_(total).to(v.dtype) @ v, (highest + total.log())[..., 0]
