@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class Outcome:
     documents: int  # with gradients
     point: float  # share of what it does that every part adds where the gradient is taken
     plain: str  # why gradients are used for no kind; empty: they are for some
+    sized: Sequence[str] = ()  # kinds of which the size of what a part adds is used too
 
     @property
     def rises(self) -> Array:
@@ -52,9 +53,11 @@ class Outcome:
         parts = [f"{percent(self._left(kind))} for {kind.replace('_', ' ')}" for kind in self.controlled]
         others = [f"{kind} {found.plain}" for kind, found in self.kinds.items() if found.plain]
         plain = f" Plain intervals: {'; '.join(others)}." if others else ""
+        sizes = f" For {listed(self.sized)} the size of what they add is a second covariate." if self.sized else ""
         return (
             f"Control variates: {count(self.swept, 'document')} swept, gradients on {count(self.documents, 'document')}; of the variance "
-            f"between documents they leave {listed(parts)} (median), with residuals up to {self._residual():.1f} MADs (median).{plain}"
+            f"between documents they leave {listed(parts)} (median), with residuals up to {self._residual():.1f} MADs (median)."
+            f"{sizes}{plain}"
         )
 
     @property
@@ -72,7 +75,14 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         kinds = {kind: found._asdict() for kind, found in self.kinds.items()}
-        return {"swept": self.swept, "gradients": self.documents, "point": self.point, "plain": self.plain, "pilot": kinds}
+        return {
+            "swept": self.swept,
+            "gradients": self.documents,
+            "point": self.point,
+            "sized": list(self.sized),
+            "plain": self.plain,
+            "pilot": kinds,
+        }
 
     def _of(self, kind: str, metric: str) -> pd.Series:
         return self.table[(self.table["kind"] == kind) & (self.table["metric"] == metric)]["value"]

@@ -20,7 +20,7 @@ SAMPLED = 8  # parts of each kind that it takes out
 FEW, MOST_OF_FEW, MOST = 24, 5, 20  # documents with gradients to one that is swept, below FEW and from there: as far as was simulated
 WORTH = 1.1  # gradients that save less of the time to the same interval are not taken
 FAR = 1e6  # MADs, of a residual beside others that are all zero
-PASSES = 3  # of a forward pass, for one forward and one back
+PASSES, SIZES = 3, 1  # of a forward pass: for one forward and one back; for sizes
 
 
 class Kind(NamedTuple):
@@ -50,9 +50,9 @@ def by_kind(spec: ModelSpec, ablations: Sequence[Ablation]) -> dict[str, list[in
     return groups
 
 
-def price(plan: Plan) -> float:
-    """What the gradients of a document cost, of what sweeping it does."""
-    return PASSES * plan.spec.flops_per_token / plan.flops_per_token
+def price(plan: Plan, sized: bool = False) -> float:
+    """What the gradients of a document cost, and sizes with them, of what sweeping it does."""
+    return (PASSES + SIZES * sized) * plan.spec.flops_per_token / plan.flops_per_token
 
 
 def enough(left: float, price: float, swept: int) -> int:

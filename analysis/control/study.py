@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.control import pilot
-from analysis.control.covariates import first_order, point
+from analysis.control.covariates import DENSE, SIZED, first_order, point, sizes
 from analysis.control.outcome import Outcome
 from analysis.control.pilot import Kind
 from analysis.data.batches import Batch, Text
@@ -24,12 +25,13 @@ from analysis.runs.records import Work
 from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
 from analysis.runs.settings import ProgressCallback, no_progress, progress_fraction
 from analysis.runs.single_removals import SingleRemovals
-from analysis.runs.sweep_run import FIRST_ORDER, Progress, SweepStudy, families, sweep_values, table_of, tested
+from analysis.runs.sweep_run import FIRST_ORDER, SIZE, Progress, SweepStudy, families, sweep_values, table_of, tested
 from analysis.runs.tables import write_table
-from analysis.stats.control_variates import controlled
+from analysis.stats.control_variates import Controlled, controlled
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Array, Interval, discoveries_by_family
 
 AT_ONCE = 8  # documents whose gradients are one record
+COVARIATES = {FIRST_ORDER: first_order, SIZE: sizes}
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class ControlledSweep:
     def announced(self) -> dict[str, Any]:
         """What is known before it runs: documents that are swept, and on how many gradients are taken if these leave a half, or a tenth,
         of the variance; `price` and `pilot` of a sweep's seconds on one document, and on all."""
-        swept, why, price = len(self.sweep.documents), self._why_plain(), pilot.price(self.plan)
+        swept, why, price = len(self.sweep.documents), self._why_plain(), pilot.price(self.plan, bool(self.sized))
         if why:
             return {"swept": swept, "gradients": [swept, swept], "price": price, "pilot": 0.0, "plain": why}
         most, share = len(self.windows) - pilot.DOCUMENTS, self.trial.plan.flops_per_token / self.plan.flops_per_token
@@ -109,7 +111,8 @@ class ControlledSweep:
         if not why:
             estimates = self._corrected(values, sums, self._covariates(folder, documents), kinds)
         table = table_of(self.plan, values, sums["tokens"], self.text)
-        found = Outcome(table, sums, estimates, kinds, swept, swept if why else documents, point(self.model), why)
+        sized = [] if why else [kind for kind in SIZED if kind in kinds and self.sized]
+        found = Outcome(table, sums, estimates, kinds, swept, swept if why else documents, point(self.model), why, sized)
         run = self.sweep.open(folder)
         if (manifest := run.manifest()) and (manifest.model_extra or {}).get("control") != (noted := found.to_json()):
             run.note({"control": noted})
@@ -131,7 +134,7 @@ class ControlledSweep:
         swept = len(self.sweep.documents)
         windows = self.windows[swept : swept + pilot.DOCUMENTS]
         try:
-            g = self._first_order(folder, self.trial.plan, windows)
+            g = self._covariate(folder, FIRST_ORDER, self.trial.plan.ablations[1:], windows)
         except NoGradientsError:
             return {}, swept
         sums = self.trial.scores_of(folder, windows, progress)
@@ -139,7 +142,7 @@ class ControlledSweep:
         kinds = pilot.judged(found, pilot.by_kind(self.model.spec, self.trial.plan.ablations[1:]))
         sizes = {kind: len(rows) for kind, rows in self._groups.items()}
         left = float(np.median(np.repeat([kinds[kind].left for kind in sizes], list(sizes.values()))))
-        price = pilot.price(self.plan)
+        price = pilot.price(self.plan, bool(self.sized))
         documents = min(pilot.enough(left, price, swept), len(self.windows) - pilot.DOCUMENTS)
         if pilot.gain(left, price, swept, documents) < pilot.WORTH:
             return {kind: found._replace(plain="take gradients that cost what they save") for kind, found in kinds.items()}, swept
@@ -152,45 +155,59 @@ class ControlledSweep:
         return "" if any(not kind.plain for kind in kinds.values()) else "; ".join(f"{kind} {found.plain}" for kind, found in kinds.items())
 
     @cached_property
+    def sized(self) -> list[int]:
+        """Of the plan, rows of parts whose size is a second covariate: a slope more takes more documents."""
+        enough = len(self.sweep.documents) >= pilot.FEW and point(self.model) == DENSE
+        return [row for kind in SIZED for row in self._groups.get(kind, ())] if enough else []
+
+    @cached_property
     def _groups(self) -> dict[str, list[int]]:
         """Rows of the plan by the kind of their parts."""
         groups = pilot.by_kind(self.model.spec, [self.plan.ablations[i] for i in self.rows])
         return {kind: [self.rows[i] for i in found] for kind, found in groups.items()}
 
     def _covariates(self, folder: Path, documents: int) -> dict[str, Array]:
-        """Of `documents` documents, the swept ones first: `first_order` (rows, N) and `tokens` (N,)."""
+        """Of `documents` documents, the swept ones first: `tokens` (N,), and by covariate (ablations, N), NaN where it is not taken."""
         swept = len(self.sweep.documents)
         windows = [*self.windows[:swept], *self.windows[swept + pilot.DOCUMENTS :]][:documents]
-        return self._first_order(folder, replace(self.plan, ablations=tuple(self.plan.ablations[i] for i in (0, *self.rows))), windows)
+        found: dict[str, Array] = {}
+        for covariate, rows in ((FIRST_ORDER, self.rows), (SIZE, self.sized)):
+            whole = np.full((len(self.plan.ablations), len(windows)), np.nan)
+            if rows:
+                answered = self._covariate(folder, covariate, [self.plan.ablations[i] for i in rows], windows)
+                whole[rows], found["tokens"] = answered[covariate], answered["tokens"]
+            found[covariate] = whole
+        return found
 
-    def _first_order(self, folder: Path, of: Plan, windows: Sequence[Window]) -> dict[str, Array]:
-        """Of the ablations of a plan but the dense model."""
-        scoring = self._scoring(of, windows)
+    def _covariate(self, folder: Path, covariate: str, of: Sequence[Ablation], windows: Sequence[Window]) -> dict[str, Array]:
+        scoring = self._scoring(covariate, of, windows)
         return scoring.asked.answer(map_documents(self.sweep.open(folder), scoring), COUNTED)
 
-    def _scoring(self, of: Plan, windows: Sequence[Window]) -> Scoring:
+    def _scoring(self, covariate: str, of: Sequence[Ablation], windows: Sequence[Window]) -> Scoring:
         def score(batch: Batch, work: Work) -> dict[str, np.ndarray]:
-            return {FIRST_ORDER: first_order(self.model, work.ablations, batch)}
+            return {covariate: COVARIATES[covariate](self.model, work.ablations, batch)}
 
-        asked = Question.of(of.ablations[1:], [FIRST_ORDER], windows)
+        asked = Question.of(of, [covariate], windows)
         return on_windows(asked, {"spec": asdict(self.model.spec)}, windows, self.model, lambda work: AT_ONCE, score)
 
     def _corrected(
         self, values: list[dict[str, Interval]], sums: Mapping[str, Array], g: Mapping[str, Array], kinds: Mapping[str, Kind]
     ) -> Array:
         """Puts estimates with covariates in the place of plain ones, which stay beside them. Their values (ablations,), else NaN."""
-        found = controlled(sums["nll"][self.rows] - sums["nll"][0], g["tokens"], g[FIRST_ORDER][:, None])
-        place = {row: i for i, row in enumerate(self.rows)}
+        found: dict[int, Controlled] = {}
+        for covariates, which in ([FIRST_ORDER], sorted({*self.rows} - {*self.sized})), ([FIRST_ORDER, SIZE], self.sized):
+            each = controlled(sums["nll"][which] - sums["nll"][0], g["tokens"], np.stack([g[name][which] for name in covariates], 1))
+            found |= {row: Controlled(*(of[i] for of in each)) for i, row in enumerate(which)}
         rows = [row for kind, group in self._groups.items() if not kinds[kind].plain for row in group]
         p = np.array([float(each["p_value"].value) if "p_value" in each else 1.0 for each in values])
         estimates = np.full(len(values), np.nan)
         for row in rows:
-            p[row], estimates[row] = found.p_value[place[row]], found.value[place[row]]
+            p[row], estimates[row] = found[row].p_value, found[row].value
         test = discoveries_by_family(families(self.plan), p)
         for row in rows:
-            i, plain = place[row], values[row]
-            own = {"delta_nll": Interval(*(float(end[i]) for end in found[:3])), "delta_nll_plain": plain["delta_nll"]}
-            beside = {"variance_left": found.left[i], "largest_residual": found.residual[i]}
+            mine, plain = found[row], values[row]
+            own = {"delta_nll": Interval(*(float(end) for end in mine[:3])), "delta_nll_plain": plain["delta_nll"]}
+            beside = {"variance_left": mine.left, "largest_residual": mine.residual}
             values[row] = plain | own | tested(test, row) | {name: Interval(float(value), None, None) for name, value in beside.items()}
         return estimates
 

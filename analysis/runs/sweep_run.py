@@ -30,7 +30,7 @@ from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_
 from analysis.runs.tables import COLUMNS, key, tidy, write_table
 from analysis.stats.intervals import Interval, Significance, differs_by_family, ratio
 
-FIRST_ORDER = "first_order"  # what records may hold beside scores: estimates of them (`analysis.control`)
+FIRST_ORDER, SIZE = "first_order", "size"  # what records may hold beside scores: what goes with them (`analysis.control`)
 Progress = Callable[[int], None]  # told how many more steps are done
 
 
@@ -111,7 +111,7 @@ class SweepStudy:
         return replace(self, text=replace(self.text, only=tuple(documents)))
 
     def open(self, folder: Path) -> Run:
-        return Run(folder, self.identity, ("nll", "kl", FIRST_ORDER, *COUNTED))
+        return Run(folder, self.identity, ("nll", "kl", FIRST_ORDER, SIZE, *COUNTED))
 
     def planned(self, folder: Path) -> int:
         """On how many documents the same was asked before."""

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 
 from adapters import BlockModel, load
 from analysis.control import pilot
-from analysis.control.covariates import first_order
+from analysis.control.covariates import DENSE, SIZED, first_order, point, sizes
 from analysis.data.batches import Text, batches
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
@@ -26,7 +26,7 @@ TITLE = "Control variates"
 KINDS = ("blocks", "mixers", "ffns", "heads")
 ZOO = ("zoo-llama-0", "zoo-rwkv5-0")
 DRAWS = 10  # of the documents, over which a width is a mean
-GRADIENTS = 600  # documents at most
+GRADIENTS = 400  # documents at most
 TIMED = 2  # documents, whose sweep is timed for each kind
 READ = 90  # parts of a kind, about: of more, each second or third is swept on all documents, and counts for those that are not
 
@@ -36,10 +36,12 @@ class Measured(NamedTuple):
 
     rises: Array
     effects: Array
+    sizes: Array  # (parts, N) of blocks and ffns, where they are a covariate too; zeros
     tokens: Array  # (N,)
     kinds: Array  # (parts,)
     seconds: dict[str, float]  # of a sweep, by kind or "all"
     gradient: float
+    sizing: float  # beside a gradient, where sizes are taken
 
 
 def section(model: BlockModel, foreign: LlamaForCausalLM, ids: Tensor, *, documents: int = 64, others: Sequence[str] = ZOO) -> str:
@@ -73,11 +75,16 @@ def _measured(model: BlockModel, window: int, documents: int) -> Measured:
     read = [part for kind, found in parts.items() for part in found[:: steps[kind]]]
     standing = np.repeat(np.arange(len(read)), [steps[kind] for kind, found in parts.items() for _ in found[:: steps[kind]]])
     windows = Text(window=window, documents=documents).at_most(GRADIENTS, model).windows(model)
-    rises, effects, tokens, gradient = [], [], [], 0.0
+    sized = [part for part in read if part.parts.keys() <= {*SIZED}] if point(model) == DENSE else []
+    rises, effects, large, tokens, gradient, sizing = [], [], [], [], 0.0, 0.0
     for number, batch in enumerate(batches(windows, model)):
         start = time.perf_counter()
         effects.append(first_order(model, read, batch))
-        gradient += time.perf_counter() - start
+        between = time.perf_counter()
+        large.append(np.zeros_like(effects[-1]))
+        if sized:
+            large[-1][[read.index(part) for part in sized]] = sizes(model, sized, batch)
+        gradient, sizing = gradient + between - start, sizing + time.perf_counter() - between
         tokens.append(batch.tokens)
         if 8 * number < documents:
             nll = sweep(model, plan(model.spec, read), batch.ids, batch.lengths, first=batch.first, kl=False)["nll"]
@@ -90,16 +97,18 @@ def _measured(model: BlockModel, window: int, documents: int) -> Measured:
     return Measured(
         np.concatenate(rises, -1)[standing, :documents],
         np.concatenate(effects, -1)[standing],
+        np.concatenate(large, -1)[standing],
         np.concatenate(tokens),
         np.repeat(kinds, [len(found[:: steps[kind]]) * steps[kind] for kind, found in parts.items()]),
         {kind: found / TIMED for kind, found in seconds.items()},
         gradient / len(windows),
+        sizing / len(windows),
     )
 
 
 def _row(model: BlockModel, kind: str, found: Measured, documents: int) -> dict[str, str]:
     which = np.isin(found.kinds, KINDS if kind == "all" else [kind])
-    of = found._replace(rises=found.rises[which], effects=found.effects[which], kinds=found.kinds[which])
+    of = found._replace(**{name: getattr(found, name)[which] for name in ("rises", "effects", "sizes", "kinds")})
     plain, each = _widths_plain(of, documents), found.seconds[kind]
     row = {"model": model.spec.name, "parts": f"{kind} ({which.sum()})", f"{documents} plain": f"{each * documents:.1f} s"}
     for times in (1, 2):
@@ -128,18 +137,24 @@ def _needed(model: BlockModel, of: Measured, target: float, kind: str, each: flo
     share = plan(model.spec, pilot.sampled(model.spec, parts)).flops_per_token / plan(model.spec, parts).flops_per_token
     rng = np.random.default_rng(0)
     for n in range(MIN_DOCUMENTS_FOR_CI, of.rises.shape[1] + 1):
-        every = min(pilot.enough(left, of.gradient / each, n), len(of.tokens))
+        gradient = of.gradient + of.sizing * bool(n >= pilot.FEW and of.sizes.any())
+        every = min(pilot.enough(left, gradient / each, n), len(of.tokens))
         draws = [rng.permutation(of.rises.shape[1])[:n] for _ in range(DRAWS)]
         widths = np.mean([np.subtract(*_estimate(of, draw, every)[2:0:-1]) for draw in draws], axis=0)
         if np.median(widths) <= target:
-            return n, every, n * each + every * of.gradient + pilot.DOCUMENTS * (share * each + of.gradient), widths
+            return n, every, n * each + every * gradient + pilot.DOCUMENTS * (share * each + of.gradient), widths
     return None
 
 
 def _estimate(of: Measured, swept: Array, every: int) -> Controlled:
     """From these documents, with the first others beside them."""
     order = np.concatenate([swept, np.setdiff1d(np.arange(len(of.tokens)), swept)])[: max(every, len(swept))]
-    return controlled(of.rises[:, swept], of.tokens[order], of.effects[:, None, order])
+    covariates = np.stack([of.effects, of.sizes], 1)[:, :, order]
+    two = of.sizes.any(-1) & (len(swept) >= pilot.FEW)
+    found = np.empty((len(Controlled._fields), len(of.rises)))
+    for rows, k in (two, 2), (~two, 1):
+        found[:, rows] = controlled(of.rises[rows][:, swept], of.tokens[order], covariates[rows, :k])
+    return Controlled(*found)
 
 
 def _widths_plain(of: Measured, documents: int) -> Array:

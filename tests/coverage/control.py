@@ -32,12 +32,17 @@ COVARIATES: dict[str, Callable[[Array, Array, Rng], Array]] = {
     "of the wrong sign": lambda common, noise, rng: 1 - common,
     "outlying": lambda common, noise, rng: common + OUTLIER * (rng.random(common.shape) < 0.01) * noise,
 }
-RUNS = {  # of real runs: sums of rises and covariates (parts, D), tokens (D,)
-    f"{kind}, {name}": (run["rises" if kind == "blocks" else kind], run[f"{kind}_first_order"], run["tokens"])
+RUNS = {  # of real runs: sums of rises (parts, D) and covariates (parts, k, D), tokens (D,)
+    f"{kind}, {name}": (run["rises" if kind == "blocks" else kind], run[f"{kind}_first_order"][:, None], run["tokens"])
     for name, run in (("zoo-llama-0", LLAMA), ("zoo-rwkv5-0", RWKV))
     for kind in ("blocks", "heads")
     if f"{kind}_first_order" in run
 }
+RUNS["blocks with their size, zoo-llama-0"] = (
+    LLAMA["rises"],
+    np.stack([LLAMA["blocks_first_order"], LLAMA["blocks_size"]], 1),
+    LLAMA["tokens"],
+)
 
 
 class Held(NamedTuple):
@@ -81,7 +86,7 @@ def real(run: str, n: int, every: int, repeats: int = REPEATS // 10) -> Held:
     for _ in range(repeats):
         draw = rng.integers(len(tokens), size=every)
         counts = np.broadcast_to(tokens[draw], (len(sums), every))
-        found.append(compared(sums[:, draw[:n]], counts, covariates[:, None, draw], sums.sum(1) / tokens.sum()))
+        found.append(compared(sums[:, draw[:n]], counts, covariates[..., draw], sums.sum(1) / tokens.sum()))
     return Held(*np.mean(found, axis=0).tolist())
 
 

@@ -22,7 +22,7 @@ import torch
 
 from adapters import Ablation, load
 from adapters.base import BlockModel
-from analysis.control.covariates import first_order
+from analysis.control.covariates import first_order, sizes
 from analysis.data.batches import Text, batches
 from analysis.data.unigram import unigram_bits
 from analysis.engine.ablations import single_ablations
@@ -43,8 +43,10 @@ def record(name: str, folder: Path) -> dict[str, Any]:
     unigram = unigram_bits(TEXT.corpus, TEXT.windows(model), scores["bytes"])
     heads = _bits(model, HEADS, folder / "heads")["rises"]
     found = scores | {"unigram": unigram, "path": path["rises"], "heads": heads}
-    found |= {f"{kind}_first_order": _first_order(model, parts) for kind, parts in (("blocks", blocks), ("heads", HEADS))}
+    (batch,) = batches(TEXT.windows(model), model, TEXT.documents)
+    found |= {f"{kind}_first_order": first_order(model, parts, batch) / np.log(2) for kind, parts in (("blocks", blocks), ("heads", HEADS))}
     if name == "zoo-llama-0":
+        found["blocks_size"] = sizes(model, blocks, batch)
         importance = ImportanceStudy(model, TEXT.calibration(model))
         importance.run(folder / "importance")
         influence = importance.scores(folder / "importance")
@@ -56,11 +58,6 @@ def _bits(model: BlockModel, ablations: list[Ablation], folder: Path) -> dict[st
     scores = SweepStudy.of(model, ablations, TEXT, kl=False).scores(folder)
     bits = scores["nll"] / np.log(2)
     return {"tokens": scores["tokens"], "bytes": scores["bytes"], "dense": bits[0], "rises": bits[1:] - bits[0]}
-
-
-def _first_order(model: BlockModel, parts: list[Ablation]) -> np.ndarray:
-    (batch,) = batches(TEXT.windows(model), model, TEXT.documents)
-    return first_order(model, parts, batch) / np.log(2)
 
 
 def main() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 import strata
 from adapters import Ablation, BlockModel, load
 from analysis.control import pilot
-from analysis.control.covariates import first_order
+from analysis.control.covariates import first_order, sizes
 from analysis.control.study import ControlledSweep
 from analysis.data.batches import Text, encode, tokenizer_of
 from analysis.engine.ablations import single_ablations
@@ -75,6 +76,54 @@ def test_from_its_parts(model: BlockModel, tmp_path: Path) -> None:
     assert np.allclose(column(table, "ppl")[ends], column(plain, "ppl")[ends], rtol=1e-6)
     width = (values["ci_high"] - values["ci_low"]).to_numpy() / (column(plain, "delta_nll")[ends] @ [0, -1, 1]).to_numpy()
     assert np.median(width) < 0.8
+
+
+def test_sizes_of_blocks_and_ffns_from_24_documents_on(tmp_path: Path) -> None:
+    model = load("zoo-llama-0", device="cpu", dtype="float32")
+    parts = [*single_ablations(model.spec, ["blocks"])[:8], *single_ablations(model.spec, ["heads"])]
+    text = Text(window=WINDOW, documents=24, seed=SEED)
+    study = ControlledSweep(SweepStudy.of(model, parts, text, kl=False))
+    found = study.outcome(tmp_path)
+    assert found.sized == ["blocks"]
+    assert "size" in found.sentence
+    n = json.loads((tmp_path / "manifest.json").read_text())["control"]["gradients"]
+    windows = replace(text, documents=n + pilot.DOCUMENTS).windows(model)
+    batch = encode([*windows[:24], *windows[24 + pilot.DOCUMENTS :]], tokenizer_of(model))
+    nll = sweep(model, plan(model.spec, parts), batch.ids[:24], batch.lengths[:24], first=batch.first[:24], kl=False)["nll"]
+    rises, effects = (nll[1:] - nll[0]).numpy(), first_order(model, parts, batch)
+    large = sizes(model, parts[:8], batch)
+    for kind, row, covariates in (
+        ("blocks", 3, [effects[3], large[3]]),
+        ("blocks", 7, [effects[7], large[7]]),
+        ("heads", 9, [effects[9]]),
+    ):
+        clipped = [reference.clip(g.tolist(), batch.tokens.tolist(), 15) for g in covariates]
+        expected = reference.estimate(rises[row].tolist(), batch.tokens.tolist(), clipped)
+        values = column(found.table, "delta_nll", kind)[["value", "ci_low", "ci_high"]].iloc[row % 8 if kind == "blocks" else row - 8]
+        assert values.to_numpy() == pytest.approx(expected[:3], rel=1e-3, abs=1e-6)
+    assert not ControlledSweep(replace(study.sweep, text=replace(text, documents=23))).sized
+    of_rwkv = load("zoo-rwkv5-0", device="cpu", dtype="float32")
+    assert not study_of(of_rwkv, "blocks", documents=24).sized
+
+
+def test_a_size_is_a_sum_over_tokens() -> None:
+    model = load("zoo-llama-0", device="cpu", dtype="float32")
+    batch = encode(Text(window=WINDOW, documents=3).windows(model), tokenizer_of(model))
+    batch = batch._replace(lengths=torch.tensor([WINDOW, 5, 9]), ids=batch.ids[:, :WINDOW])
+    found = sizes(model, [Ablation(blocks={2}), Ablation(ffns={2}), Ablation(blocks={2}, ffns={3})], batch)
+    for document, length in enumerate(batch.lengths.tolist()):
+        kept: dict[int, tuple[torch.Tensor, ...]] = {}
+        model.stream(batch.ids[document : document + 1, :length], tap=lambda i, p, kept=kept: kept.update({i: (p.x_in, p.x_mid, p.x_out)}))
+        expected = [0.0, 0.0, 0.0]
+        for t in range(length):
+            block = [x[0, t].double() for x in kept[2]]
+            ffn = [x[0, t].double() for x in kept[3]]
+            of_block, of_ffn = block[2] - block[0], block[2] - block[1]
+            expected[0] += float((of_block @ of_block) / (block[2] @ block[2]))
+            expected[1] += float((of_ffn @ of_ffn) / (block[2] @ block[2]))
+            expected[2] += float((ffn[2] - ffn[1]) @ (ffn[2] - ffn[1]) / (ffn[2] @ ffn[2]))
+        expected[2] += expected[0]
+        assert found[:, document] == pytest.approx(expected, rel=1e-4)
 
 
 def test_goes_on_from_what_is_there(tmp_path: Path) -> None:
