@@ -20,6 +20,7 @@ from analysis.redundancy import plots, sentences
 from analysis.redundancy.findings import Findings, merged
 from analysis.removal.explored import Explored
 from analysis.removal.explored import merged as every_model
+from analysis.stats.seeds import ENOUGH
 from reports.pieces import Front
 
 KINDS = {kind.__name__: TypeAdapter(kind) for kind in (Findings, Contrast, Explored)}
@@ -27,6 +28,7 @@ PAPER = (
     "The paper is *ShortGPT: Layers in Large Language Models are More Redundant Than You Expect* (Men et al., 2024), "
     "[arXiv:2403.03853](https://arxiv.org/abs/2403.03853); its figures and tables are numbered as in its first version."
 )
+FEW_SEEDS = f"Of architectures in general fewer than {ENOUGH} seeds of each say nothing."
 ZOO = "The zoo is Strata's own: small models of several architectures, trained alike on the same text, most with several seeds."
 WORDS = {
     "block": "one residual layer of a model, counted from 0: a mixer and an ffn; a removed one passes its input on unchanged",
@@ -106,9 +108,9 @@ def _sure(found: Found) -> str:
         dict.fromkeys(f"{count(f.n_documents, 'document')} of {f.window} tokens ({', '.join(_of(found, f))})" for f in found.models)
     )
     on = f" Single models were read on {read}." if read else ""
-    return (
-        f"How sure: intervals and tests are over documents of one kind of text, without retraining after a removal.{on} "
-        "Of architectures in general fewer than three seeds of each say nothing."
+    enough = any(min(map(len, contrast.effective)) >= ENOUGH for contrast in found.contrasts)
+    return f"How sure: intervals and tests are over documents of one kind of text, without retraining after a removal.{on} " + (
+        "Architectures are those of the zoo, as they were trained here." if enough else FEW_SEEDS
     )
 
 

@@ -13,10 +13,11 @@ from pydantic import Field
 from adapters.catalogue import ZOO, zoo
 from adapters.errors import StrataError
 from analysis.runs.files import Strict, read_json
+from analysis.stats.seeds import ENOUGH
 
 Facts = Mapping[str, Mapping[str, Any]]  # of models, by name, as in zoo.json
 ALIKE = ("data", "tokenizer", "of_steps", "n_params")  # in a seed group; also tokens, unless they were chosen by loss
-FEW = {"Llama": 2, "RWKV-5.2": 2}  # seeds in a short comparison, by short title; one of all others
+FEW = {"Llama": ENOUGH, "RWKV-5.2": ENOUGH}  # seeds in a short comparison, by short title; one of all others
 DEPTH = re.compile(r" of (\d+) blocks")  # in the title of an architecture that is not as deep as the others
 SIZE = 1.03  # largest ratio of parameters of models of equal size
 
@@ -81,16 +82,13 @@ def known_models(path: Path) -> dict[str, dict[str, Any]]:
 def few(models: Sequence[str], facts: Facts) -> list[str]:
     """Of models of the zoo those that a short comparison holds: the first seeds of each architecture, FEW of them, none of other depths.
 
-    An early checkpoint is one of them where what it was taken from, and what it was matched to, are.
+    Enough seeds of two architectures to say something of them come before early checkpoints at equal loss, which have none here.
     """
-    known = {model: facts[model] for model in models if model in facts}
-    first = {
-        of["name"]: model
-        for model, of in known.items()
-        if not of["equals"] and of["seed"] < FEW.get(short(of["architecture"]), 1) and not DEPTH.search(of["architecture"])
-    }
-    early = {model for model, of in known.items() if of["equals"] in first and of["name"].removesuffix("-early") in first}
-    return [model for model in models if model in early or model in first.values() or model not in known]
+
+    def held(of: Mapping[str, Any]) -> bool:
+        return not of["equals"] and of["seed"] < FEW.get(short(of["architecture"]), 1) and not DEPTH.search(of["architecture"])
+
+    return [model for model in models if model not in facts or held(facts[model])]
 
 
 def groups(models: Sequence[str], facts: Facts) -> list[Group]:

@@ -68,6 +68,14 @@ def test_the_pair_of_most_seeds_speaks() -> None:
     assert between_architectures(Found([], [CONTRAST, more, CONTRAST])) == ["Transformer or RWKV: Two seeds of each."]
 
 
+@pytest.mark.parametrize(("seeds", "enough"), [(2, False), (3, True)])
+def test_what_few_seeds_say_of_architectures(seeds: int, enough: bool) -> None:
+    contrast = replace(CONTRAST, effective=((2.7,) * seeds, (10.4,) * (seeds + 1)))
+    page = front("", Found([PLANTED], [contrast])).above
+    assert ("fewer than 3 seeds of each say nothing" in page) is not enough
+    assert ("as they were trained here" in page) is enough
+
+
 def test_architectures_are_compared_without_a_comparison() -> None:
     (said,) = between_architectures(Found([PLANTED, OTHER], []))
     assert "2.70 against 10.4 effective blocks of 12" in said
