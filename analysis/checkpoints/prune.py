@@ -259,6 +259,8 @@ def prepare(
     """
     amount.check()
     order = order_of(by, kinds)
+    if "experts" in order.thing.kinds:
+        raise StrataError("an order takes experts one by one, and stock loaders hold one number for all blocks: name as many of each block")
     require_cut(model, how, order.thing.kinds)
     most = amount.most(model, order.thing)
     calibration = text.calibration(model)

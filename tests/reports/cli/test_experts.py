@@ -77,6 +77,7 @@ def test_text_without_an_expert(strata: Callable[..., Done], sparse_folder: Path
         ),
         (["--experts", "0.5,1.0,2.0"], "expert 5 of block 0 is out of range: the block has experts 0 to 4"),
         (["--experts", "3,1"], "--experts 3,1 is not a list of experts: give block and number of each, for example --experts 0.3,1.6"),
+        (["--kind", "experts", "--remove", "3"], "an order takes experts one by one, and stock loaders hold one number for all blocks"),
         (["--experts", "0.3", "--blocks", "1"], "it is not clear how much to remove"),
         (["--experts", "0.3", "--by", "bi"], "--by bi and --experts both choose"),
         (["--remove", "1", "--method", "laco"], "LaCo cannot prune tiny-mixtral (mixtral): it takes blocks without experts; use another"),
