@@ -178,9 +178,8 @@ class Comparison(OfModels):
         if not np.isfinite([*self.values(first, LEAD), *self.values(second, LEAD)]).all():
             return f"{escape(a)} and {escape(b)} cannot be compared: {verdicts.NO_GAIN}."
         n_blocks = self.blocks(first), self.blocks(second)
-        return " ".join(
-            verdicts.difference(self.claims[a, b, name], n_blocks=n_blocks if SUMMARIES[name].unit == "blocks" else None)
-            for name in SENTENCE
+        return verdicts.differences(
+            [(self.claims[a, b, name], n_blocks if SUMMARIES[name].unit == "blocks" else None) for name in SENTENCE]
         )
 
     @cached_property

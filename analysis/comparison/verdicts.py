@@ -30,21 +30,36 @@ class Contrast:
     sentence: str  # Markdown
 
 
+def differences(claims: Sequence[tuple[Claim, tuple[int, int] | None]]) -> str:
+    """Several summaries of the same two sides, each with numbers of blocks where it is given in blocks.
+
+    Where all of them are differences between the architectures that is said once, behind what differs.
+    """
+    if len(claims) < 2 or any(claim.holds is not Holds.ARCHITECTURES for claim, _ in claims):
+        return " ".join(difference(claim, n_blocks=n_blocks) for claim, n_blocks in claims)
+    found = ". ".join(_found(claim, n_blocks) for claim, n_blocks in claims)
+    higher = listed([SUMMARIES[claim.summary].higher.format(claim.sides[0].name) for claim, _ in claims])
+    first = claims[0][0]
+    p, exact = (max(found) for found in zip(*[(claim.p or claim.seeds.p, claim.seeds.exact) for claim, _ in claims], strict=True))
+    return (
+        f"{found}. Significantly, {higher}: differences between the architectures as trained here, at {first.matched} "
+        f"({len(first.a.values)} and {len(first.b.values)} seeds; Welch's t, p at most {number(p)}; by exact permutation {number(exact)}, "
+        f"of which {number(first.seeds.least)} is the least)."
+    )
+
+
 def difference(claim: Claim, *, n_blocks: tuple[int, int] | None = None) -> str:
     """Does a summary differ between two sides, and do their seeds agree?
 
     With `n_blocks` shares are given as numbers of blocks. That few seeds speak of models alone is for `few_seeds` to say, once for
     all pairs.
     """
-    summary, a, b, gap = SUMMARIES[claim.summary], claim.a, claim.b, claim.documents
-    holds, (high, low) = claim.holds, claim.sides
+    summary, gap, holds, (high, low) = SUMMARIES[claim.summary], claim.documents, claim.holds, claim.sides
     if holds is Holds.NO_GAIN:
         return f"{capital(summary.title)} cannot be compared: {NO_GAIN}."
-    found = _both(summary, a, b, n_blocks)
     if holds is Holds.OPEN:
-        return f"{found}. {capital(not_known('whether they differ', gap.n_documents))}."
-    if n_blocks is None:
-        found += f"; difference {bounded(gap.size)}"
+        return f"{_both(summary, claim.a, claim.b, n_blocks)}. {capital(not_known('whether they differ', gap.n_documents))}."
+    found = _found(claim, n_blocks)
     if holds is Holds.NONE:
         return f"{found}. They do not differ significantly."
     if holds is Holds.DISAGREE:
@@ -75,6 +90,12 @@ def few_seeds(pairs: Sequence[tuple[Side, Side]]) -> str:
         return ""
     those = "These sentences are" if len(those_few) == len(pairs) else f"What is said of {_pairs(those_few)} is"
     return f"{those} about the models that were measured, not about architectures, for which {ENOUGH} seeds of each are needed."
+
+
+def _found(claim: Claim, n_blocks: tuple[int, int] | None) -> str:
+    """Both sides, and their difference with its interval where it is not in blocks."""
+    both = _both(SUMMARIES[claim.summary], claim.a, claim.b, n_blocks)
+    return both if n_blocks else f"{both}; difference {bounded(claim.documents.size)}"
 
 
 def _both(summary: Summary, a: Side, b: Side, n_blocks: tuple[int, int] | None) -> str:

@@ -6,7 +6,7 @@ import math
 
 from analysis.comparison.claims import Claim, Side
 from analysis.comparison.redundancy import SUMMARIES
-from analysis.comparison.verdicts import controlled, difference, equally, few_seeds, over_training, skipped, spread
+from analysis.comparison.verdicts import controlled, difference, differences, equally, few_seeds, over_training, skipped, spread
 from analysis.display.sentences import Effect
 from analysis.stats.intervals import Interval
 
@@ -52,6 +52,29 @@ def test_the_effect_is_given_in_blocks() -> None:
     )
     assert said((12, 24)).startswith("2.70 effective blocks of 12 for Llama against 20.4 of 24 for RWKV")
     assert said((12, 12), significant=False).endswith("They do not differ significantly.")
+
+
+def test_what_holds_of_architectures_is_said_once() -> None:
+    gap = Effect(GAP, significant=True, n_documents=24)
+    area = Claim("area", Side("Llama", (0.61, 0.60, 0.62)), Side("RWKV", (0.40, 0.41, 0.42)), gap, "equal tokens", 0.002)
+    spread_out = Claim(
+        "effective",
+        Side("RWKV", (0.80, 0.81, 0.82)),
+        Side("Llama", (0.2, 0.21, 0.22)),
+        Effect(Interval(0.6, 0.5, 0.7), True, 24),
+        "equal tokens",
+        0.001,
+    )
+    said = differences([(spread_out, (12, 12)), (area, None)])
+    assert said == (
+        "9.72 effective blocks of 12 for RWKV against 2.52 for Llama. Area under the removal curve: 0.610 for Llama, 0.410 for RWKV; "
+        "difference 0.200 (0.150 to 0.250). Significantly, the loss of RWKV is spread over more of its blocks and Llama loses more as "
+        "blocks are removed: differences between the architectures as trained here, at equal tokens (3 and 3 seeds; Welch's t, p at most "
+        "0.00200; by exact permutation 0.100, of which 0.100 is the least)."
+    )
+    of_models = Claim("area", Side("Llama", (0.6,)), Side("RWKV", (0.4,)), gap, "equal tokens")
+    apart = differences([(spread_out, (12, 12)), (of_models, None)])
+    assert apart == f"{difference(spread_out, n_blocks=(12, 12))} {difference(of_models)}"
 
 
 def test_models_that_were_not_trained_alike_say_nothing_of_architectures() -> None:
