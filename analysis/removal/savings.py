@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
+from adapters.block import Block
 from adapters.roles import shapes_of
 from adapters.specs import BlockSpec, ModelSpec
 from analysis.display.format import percent
@@ -39,9 +40,22 @@ def saved(model: BlockModel, ablation: Ablation) -> Saved:
         if not action.mixer or len(action.heads) == spec.n_heads:
             total.append(mixer)
         elif action.heads:
-            left = delete_heads(block.with_weights(shapes_of(block.weights)), action.heads).spec
-            total.append(Saved(spec.n_params - left.n_params, spec.flops_per_token - left.flops_per_token))
+            total.append(_heads(block, action.heads))
     return Saved(*map(sum, zip(*total, strict=True))) if total else Saved(0, 0)
+
+
+def _heads(block: Block, out: Collection[int]) -> Saved:
+    """Of heads of a block. Where one norm is over the queries or keys of all of them these stay, and values and outputs go."""
+    spec = block.spec
+    if not getattr(block, "joint_heads", False):
+        left = delete_heads(block.with_weights(shapes_of(block.weights)), out).spec
+        return Saved(spec.n_params - left.n_params, spec.flops_per_token - left.flops_per_token)
+    n = spec.n_heads or 1
+    groups = spec.n_kv_heads or n
+    gone = sum(all(head in out for head in range(g * n // groups, (g + 1) * n // groups)) for g in range(groups))
+    size = {role: block.weights[role].numel() if role in block.weights else 0 for role in ("o", "v", "v_bias")}
+    products = size["o"] * len(out) // n + size["v"] * gone // groups
+    return Saved(products + size["v_bias"] * gone // groups, 2 * products)
 
 
 def _experts(spec: BlockSpec, out: int, d_model: int) -> Saved:

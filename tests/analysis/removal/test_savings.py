@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from adapters import Ablation
+from adapters import Ablation, load
 from analysis.removal.delete_heads import delete_heads
 from analysis.removal.paths import cheapest_first, up_to
 from analysis.removal.savings import MEASURES, Comparison, Curve, Saved, compare, saved
 from analysis.width.sentences import cheapest_kind, depth_or_width, more_documents, order_of_heads
-from tests.reference import variants
+from tests.reference import families, variants
 from tests.reference.models import pair, spec
 
 SPEC = spec(8)  # blocks of 5 parameters and 10 FLOPs, 4 of them the mixer's
@@ -28,6 +30,18 @@ def test_saved_is_what_goes(name: str) -> None:
         rest = m.with_blocks(left).spec
         flops = [sum(b.flops_per_token for b in s.blocks) for s in (m.spec, rest)]
         assert saved(m, ablation) == Saved(m.spec.n_params - rest.n_params, flops[0] - flops[1]), ablation
+
+
+def test_what_a_norm_over_all_heads_reads_stays(tmp_path: Path) -> None:
+    """OLMo 2: the values go with the last query head of their group, and what the output reads of a head."""
+    m = load(families.save("olmo2", tmp_path), device="cpu", dtype="float32")
+    block = m.spec.blocks[0]
+    n, groups, size = block.n_heads or 0, block.n_kv_heads or 0, m.spec.d_model * (block.head_dim or 0)
+    each = n // groups
+    assert each > 1
+    assert saved(m, Ablation(heads={(0, 0)})) == Saved(size, 2 * size)
+    assert saved(m, Ablation(heads={(0, h) for h in range(each)})) == Saved((each + 1) * size, 2 * (each + 1) * size)
+    assert saved(m, Ablation(heads={(0, h) for h in range(1, each + 1)})) == Saved(each * size, 2 * each * size), "of two groups"
 
 
 def test_mixer_and_ffn_are_the_block_and_all_heads_are_the_mixer() -> None:
