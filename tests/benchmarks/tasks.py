@@ -98,7 +98,9 @@ def _harness(model: LlamaForCausalLM, batch: int, tasks: dict[str, Any]) -> Call
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    lm = HFLM(pretrained=model, tokenizer=AutoTokenizer.from_pretrained(model.name_or_path), batch_size=batch)
+    tokenizer = AutoTokenizer.from_pretrained(model.name_or_path)
+    first = None if tokenizer.eos_token or tokenizer.bos_token else 0  # a tiny model of the tests has neither
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, prefix_token_id=first)
 
     def run(limit: int) -> object:
         with redirect_stderr(StringIO()):  # its progress bars
