@@ -13,6 +13,7 @@ import torch
 from adapters import Ablation, BlockModel, load, registry
 from adapters.checkpoints.export import remove_blocks
 from adapters.families.rwkv.tokenizers import ByteTokenizer
+from analysis.control.covariates import SIZED, sizes
 from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import Prompt, decode
@@ -51,6 +52,7 @@ def numbers(model: BlockModel, folder: Path) -> dict[str, np.ndarray]:
         "means": sweep(means, left, ids, LENGTHS, kl=False)["nll"],
         "likelihoods": likelihoods(model, every, requests).nats,
         "taylor": torch.from_numpy(taylor(model, ids, LENGTHS, kinds=parts)),
+        "sizes": torch.from_numpy(sizes(model, single_ablations(model.spec, [kind for kind in SIZED if kind in parts]), batch)),
         "greedy": torch.tensor([sorted(step.blocks) for step in path[1:2]]),
         "texts": torch.tensor([w.tokens for w in written]),
         "pruned": remove_blocks(model, [1]).run(ids.to(model.device)).cpu(),

@@ -11,7 +11,7 @@ from scipy.stats import false_discovery_control
 
 from adapters.specs import ModelSpec
 from analysis.comparison import verdicts
-from analysis.comparison.claims import Claim, Side, adjusted
+from analysis.comparison.claims import Claim, Holds, Side, adjusted
 from analysis.comparison.questions import Seeded, answer, reconciled
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.tables import OfModels
@@ -140,6 +140,19 @@ class Comparison(OfModels):
             if claim.of_architectures
         ]
         return pd.DataFrame(rows)
+
+    @property
+    def seed_tables(self) -> list[tuple[str, pd.DataFrame]]:
+        """`over_seeds` in tables that a page holds: one of each pair, behind its caption."""
+        found, shown = [], ["question", "difference, with interval over seeds", "p, Welch's t", "p, adjusted", "p, exact permutation"]
+        for (a, b, matched), rows in self.over_seeds.groupby(["first", "second", "matched by"], sort=False) if len(self.over_seeds) else ():
+            caption = (
+                f"What seeds show of {escape(a)} less {escape(b)} at {matched}: Welch's t-test, and the exact permutation test, which can "
+                f"give {rows['the least it can be'].iloc[0]} at least."
+            )
+            said = np.where(rows["claim"] == Holds.ARCHITECTURES.value, "yes", "no")
+            found.append((caption, rows[shown].assign(**{"of the architectures": said})))
+        return found
 
     @cached_property
     def differences(self) -> pd.DataFrame:

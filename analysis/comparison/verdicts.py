@@ -39,12 +39,11 @@ def differences(claims: Sequence[tuple[Claim, tuple[int, int] | None]]) -> str:
         return " ".join(difference(claim, n_blocks=n_blocks) for claim, n_blocks in claims)
     found = ". ".join(_found(claim, n_blocks) for claim, n_blocks in claims)
     higher = listed([SUMMARIES[claim.summary].higher.format(claim.sides[0].name) for claim, _ in claims])
-    first = claims[0][0]
-    p, exact = (max(found) for found in zip(*[(claim.p or claim.seeds.p, claim.seeds.exact) for claim, _ in claims], strict=True))
+    p = max(claim.p or claim.seeds.p for claim, _ in claims)
+    weakest = max((claim for claim, _ in claims), key=lambda claim: claim.seeds.exact)
     return (
-        f"{found}. Significantly, {higher}: differences between the architectures as trained here, at {first.matched} "
-        f"({len(first.a.values)} and {len(first.b.values)} seeds; Welch's t, p at most {number(p)}; by exact permutation {number(exact)}, "
-        f"of which {number(first.seeds.least)} is the least)."
+        f"{found}. Significantly, {higher}: differences between the architectures as trained here, at {weakest.matched} "
+        f"(over seeds: Welch's t, p at most {number(p)}; {_by_permutation(weakest)})."
     )
 
 
@@ -75,12 +74,14 @@ def difference(claim: Claim, *, n_blocks: tuple[int, int] | None = None) -> str:
 def what_seeds_say(claim: Claim) -> str:
     """What seeds say of a difference, in brackets."""
     seeds = claim.seeds
-    reach = ", the least" if seeds.exact <= seeds.least else f"; {number(seeds.least)} is the least"
     adjusted = f", {number(claim.p)} adjusted" if claim.p is not None and claim.p > seeds.p else ""
-    return (
-        f"over seeds: Welch's t, p = {number(seeds.p)}{adjusted}; by exact permutation p = {number(seeds.exact)}{reach} that "
-        f"{len(claim.a.values)} against {len(claim.b.values)} can give"
-    )
+    return f"over seeds: Welch's t, p = {number(seeds.p)}{adjusted}; {_by_permutation(claim)}"
+
+
+def _by_permutation(claim: Claim) -> str:
+    seeds = claim.seeds
+    reach = ", the least" if seeds.exact <= seeds.least else f"; {number(seeds.least)} is the least"
+    return f"by exact permutation p = {number(seeds.exact)}{reach} that {len(claim.a.values)} against {len(claim.b.values)} can give"
 
 
 def few_seeds(pairs: Sequence[tuple[Side, Side]]) -> str:

@@ -43,15 +43,17 @@ def first_order(model: BlockModel, ablations: Sequence[Ablation], batch: Batch) 
 def sizes(model: BlockModel, ablations: Sequence[Ablation], batch: Batch) -> np.ndarray:
     """|v|^2 / |x|^2 (ablations, D) of what parts of SIZED add, v, and the stream behind them, x: sums over tokens and the parts out."""
     found: dict[Ablation, np.ndarray] = {}
-    tokens = torch.arange(batch.ids.shape[1], device=model.device) < batch.lengths[:, None].to(model.device)
+    ids, lengths = batch.ids.to(model.device), batch.lengths.to(model.device)
+    padding = torch.arange(ids.shape[1], device=model.device) >= lengths[:, None]
 
     def tap(i: int, parts: Parts) -> None:
         for kind in SIZED:
             removed, stream = TARGETS[kind](parts)
             assert removed is not None
-            found[Ablation.from_json({kind: [i]})] = ((_squared(removed) / _squared(stream)) * tokens).sum(-1).cpu().numpy()
+            shares = (_squared(removed) / _squared(stream)).masked_fill(padding, 0)
+            found[Ablation.from_json({kind: [i]})] = shares.sum(-1).cpu().numpy()
 
-    model.stream(batch.ids, lengths=batch.lengths, tap=tap)
+    model.stream(ids, lengths=lengths, tap=tap)
     return np.stack([sum(found[part] for part in _singles(ablation)) for ablation in ablations])
 
 

@@ -106,12 +106,12 @@ class ControlledSweep:
         swept, why = len(self.sweep.documents), self._why_plain()
         kinds, documents = ({}, swept) if why else self._judged(folder, progress)
         why = why or self._why_all_plain(kinds)
+        sized = [] if why else [kind for kind in self.sized if not kinds[kind].plain]
         sums = self.sweep.scores(folder, progress)
         values, estimates = sweep_values(self.plan, sums), np.full(len(self.plan.ablations), np.nan)
         if not why:
-            estimates = self._corrected(values, sums, self._covariates(folder, documents), kinds)
+            estimates = self._corrected(values, sums, self._covariates(folder, documents, sized), kinds, sized)
         table = table_of(self.plan, values, sums["tokens"], self.text)
-        sized = [] if why else [kind for kind in SIZED if kind in kinds and self.sized]
         found = Outcome(table, sums, estimates, kinds, swept, swept if why else documents, point(self.model), why, sized)
         run = self.sweep.open(folder)
         if (manifest := run.manifest()) and (manifest.model_extra or {}).get("control") != (noted := found.to_json()):
@@ -155,10 +155,14 @@ class ControlledSweep:
         return "" if any(not kind.plain for kind in kinds.values()) else "; ".join(f"{kind} {found.plain}" for kind, found in kinds.items())
 
     @cached_property
-    def sized(self) -> list[int]:
-        """Of the plan, rows of parts whose size is a second covariate: a slope more takes more documents."""
+    def sized(self) -> list[str]:
+        """Kinds of parts whose size is a second covariate: a slope more takes more documents."""
         enough = len(self.sweep.documents) >= pilot.FEW and point(self.model) == DENSE
-        return [row for kind in SIZED for row in self._groups.get(kind, ())] if enough else []
+        return [kind for kind in SIZED if kind in self._groups] if enough else []
+
+    def _rows_of(self, kinds: Sequence[str]) -> list[int]:
+        """Of the plan, in its order."""
+        return sorted(row for kind in kinds for row in self._groups[kind])
 
     @cached_property
     def _groups(self) -> dict[str, list[int]]:
@@ -166,12 +170,12 @@ class ControlledSweep:
         groups = pilot.by_kind(self.model.spec, [self.plan.ablations[i] for i in self.rows])
         return {kind: [self.rows[i] for i in found] for kind, found in groups.items()}
 
-    def _covariates(self, folder: Path, documents: int) -> dict[str, Array]:
+    def _covariates(self, folder: Path, documents: int, sized: Sequence[str]) -> dict[str, Array]:
         """Of `documents` documents, the swept ones first: `tokens` (N,), and by covariate (ablations, N), NaN where it is not taken."""
         swept = len(self.sweep.documents)
         windows = [*self.windows[:swept], *self.windows[swept + pilot.DOCUMENTS :]][:documents]
         found: dict[str, Array] = {}
-        for covariate, rows in ((FIRST_ORDER, self.rows), (SIZE, self.sized)):
+        for covariate, rows in ((FIRST_ORDER, self.rows), (SIZE, self._rows_of(sized))):
             whole = np.full((len(self.plan.ablations), len(windows)), np.nan)
             if rows:
                 answered = self._covariate(folder, covariate, [self.plan.ablations[i] for i in rows], windows)
@@ -191,14 +195,20 @@ class ControlledSweep:
         return on_windows(asked, {"spec": asdict(self.model.spec)}, windows, self.model, lambda work: AT_ONCE, score)
 
     def _corrected(
-        self, values: list[dict[str, Interval]], sums: Mapping[str, Array], g: Mapping[str, Array], kinds: Mapping[str, Kind]
+        self,
+        values: list[dict[str, Interval]],
+        sums: Mapping[str, Array],
+        g: Mapping[str, Array],
+        kinds: Mapping[str, Kind],
+        sized: Sequence[str],
     ) -> Array:
         """Puts estimates with covariates in the place of plain ones, which stay beside them. Their values (ablations,), else NaN."""
         found: dict[int, Controlled] = {}
-        for covariates, which in ([FIRST_ORDER], sorted({*self.rows} - {*self.sized})), ([FIRST_ORDER, SIZE], self.sized):
+        two = self._rows_of(sized)
+        for covariates, which in ([FIRST_ORDER], sorted({*self.rows} - {*two})), ([FIRST_ORDER, SIZE], two):
             each = controlled(sums["nll"][which] - sums["nll"][0], g["tokens"], np.stack([g[name][which] for name in covariates], 1))
             found |= {row: Controlled(*(of[i] for of in each)) for i, row in enumerate(which)}
-        rows = [row for kind, group in self._groups.items() if not kinds[kind].plain for row in group]
+        rows = self._rows_of([kind for kind in self._groups if not kinds[kind].plain])
         p = np.array([float(each["p_value"].value) if "p_value" in each else 1.0 for each in values])
         estimates = np.full(len(values), np.nan)
         for row in rows:

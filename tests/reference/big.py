@@ -100,13 +100,14 @@ def measured(what: str, folder: Path, time: int) -> dict[str, Any]:
 
 
 def compared(folder: Path, time: int) -> dict[str, Any]:
-    """Sums of a block sweep, streamed and resident."""
-    found = {}
-    for weights in ("streamed", "resident"):
-        model = load(folder, device="cpu", dtype="float32", weights=weights)
-        work = plan(model.spec, single_ablations(model.spec, ["blocks"]))
-        found[weights] = {name: sums.tolist() for name, sums in sweep(model, work, _ids(time), torch.full((DOCUMENTS,), time)).items()}
-    return found
+    """Sums of a block sweep, streamed and resident, one model at a time."""
+    return {weights: _swept(folder, time, weights) for weights in ("streamed", "resident")}
+
+
+def _swept(folder: Path, time: int, weights: str) -> dict[str, Any]:
+    model = load(folder, device="cpu", dtype="float32", weights=weights)
+    work = plan(model.spec, single_ablations(model.spec, ["blocks"]))
+    return {name: sums.tolist() for name, sums in sweep(model, work, _ids(time), torch.full((DOCUMENTS,), time)).items()}
 
 
 def _ids(time: int) -> torch.Tensor:

@@ -69,8 +69,8 @@ def test_what_holds_of_architectures_is_said_once() -> None:
     assert said == (
         "9.72 effective blocks of 12 for RWKV against 2.52 for Llama. Area under the removal curve: 0.610 for Llama, 0.410 for RWKV; "
         "difference 0.200 (0.150 to 0.250). Significantly, the loss of RWKV is spread over more of its blocks and Llama loses more as "
-        "blocks are removed: differences between the architectures as trained here, at equal tokens (3 and 3 seeds; Welch's t, p at most "
-        "0.00200; by exact permutation 0.100, of which 0.100 is the least)."
+        "blocks are removed: differences between the architectures as trained here, at equal tokens (over seeds: Welch's t, p at most "
+        "0.00200; by exact permutation p = 0.100, the least that 3 against 3 can give)."
     )
     of_models = Claim("area", Side("Llama", (0.6,)), Side("RWKV", (0.4,)), gap, "equal tokens")
     apart = differences([(spread_out, (12, 12)), (of_models, None)])

@@ -113,8 +113,14 @@ def test_three_seeds_of_each_speak_of_architectures() -> None:
     table = found.over_seeds.set_index("question")
     assert table.loc[SUMMARIES["area"].title, "claim"] == "a difference between the architectures as trained here"
     assert table.loc[SUMMARIES["area"].title, "the least it can be"] == "0.100"
+    ((caption, shown),) = found.seed_tables
+    assert caption.startswith("What seeds show of Llama less RWKV\\-5\\.2 at equal tokens")
+    assert caption.endswith("which can give 0.100 at least.")
+    assert shown["question"].tolist() == table.index.tolist()
+    assert shown.set_index("question").loc[SUMMARIES["area"].title, "of the architectures"] == "yes"
     assert "A difference between the architectures as trained here: Llama more than RWKV\\-5\\.2 by" in found.questions
     assert "not about architectures" not in found.conclusion
+    assert comparison({name: levels[name] for name in ("llama-0", "rwkv5-0")}).seed_tables == []
     assert comparison({name: levels[name] for name in ("llama-0", "rwkv5-0")}).over_seeds.empty
 
 
