@@ -1,6 +1,7 @@
 """What tests everywhere need. Tiny models run ten times slower on several threads than on one when the cores are busy."""
 
 import pydoc_data.topics
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,12 @@ from tests import record
 from tests.reference.command_line import Done, Strata
 
 torch.set_num_threads(1)
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has Ctrl-C ignored, by us and by all that tests start and stop."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
