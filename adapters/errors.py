@@ -18,20 +18,14 @@ LONGEST = 1000  # characters of a message
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters that are not seen, and act
 
 
-CAUSES = (  # types of foreign errors, a part of what they say (any of it where there is none), the cause in words
-    ((RecursionError,), "", "it is nested too deeply for a file of a model: download it again"),
-    ((MemoryError,), "", "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or use a smaller model"),
+NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")  # what torch says: on a CPU it has no type of error for that
+CAUSES = (  # foreign errors, and the cause in words
+    (lambda error: isinstance(error, RecursionError), "it is nested too deeply for a file of a model: download it again"),
     (
-        (RuntimeError,),
-        "out of memory",
-        "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or use a smaller model",
+        lambda error: ran_out(error),
+        "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or take a smaller one",
     ),
-    (
-        (RuntimeError,),
-        "not enough memory",
-        "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or use a smaller model",
-    ),
-    ((PermissionError,), "", "its files may not be read: change their permissions"),
+    (lambda error: isinstance(error, PermissionError), "its files may not be read: change their permissions"),
 )
 
 
@@ -99,6 +93,12 @@ def is_error(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
+def ran_out(error: BaseException) -> bool:
+    """Whether it says that there was no memory left, of a CPU or of a card."""
+    said = isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in NO_MEMORY)
+    return said or isinstance(error, MemoryError)
+
+
 @contextmanager
 def foreign(what: str) -> Iterator[None]:
     """Around reading what others wrote, and building from it: whatever that raises becomes one StrataError.
@@ -114,5 +114,5 @@ def foreign(what: str) -> Iterator[None]:
             raise
         found = f"{type(error).__name__}: {one_line(error)}"
         damaged = f"its config.json or weights are damaged, or of different models ({found}): download them again"
-        words = next((cause for types, part, cause in CAUSES if isinstance(error, types) and part in str(error)), damaged)
+        words = next((cause for holds, cause in CAUSES if holds(error)), damaged)
         raise StrataError(f"cannot read {what}: {words}") from error

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 ROOT = Path("/")
+FILLED = 0.9  # of what is free: who takes more leaves too little for the rest
+SHARED = {"by": 1}  # processes of one study that take RAM side by side
 UNLIMITED = 1 << 60  # what version 1 of control groups says of no limit is above it
 
 
@@ -20,7 +22,7 @@ def free(device: torch.device, root: Path = ROOT) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # what torch keeps for its next tensors
         return torch.cuda.mem_get_info(device)[0] + cached
-    return max(0, min((_available(root), *_of_groups(root))))
+    return max(0, min((_available(root), *_of_groups(root)))) // SHARED["by"]
 
 
 def default_memory(device: torch.device) -> int:

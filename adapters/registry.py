@@ -18,7 +18,7 @@ from adapters.checkpoints.gguf.header import name_of
 from adapters.checkpoints.layout import Store
 from adapters.checkpoints.lineage import read_ancestors
 from adapters.checkpoints.quantised import as_floats, config_of
-from adapters.checkpoints.streamed import WeightReader, is_streamed
+from adapters.checkpoints.streamed import WeightReader, is_streamed, say
 from adapters.embedded import EmbeddedTokenizer
 from adapters.endings import endings
 from adapters.errors import StrataError, foreign, one_line, unknown, visible
@@ -149,6 +149,8 @@ def _read(name: str, path: Path, family: str, device: torch.device, dtype: str, 
         config.pop("quantization_config", None)
     chosen = _family(config, name, store) if family == "auto" else family
     store.device, store.dtype, store.products = device, _dtype(dtype, device, config), NARROW if dtype == MIXED else None
+    if dtype == MIXED and device.type == "cpu" and not _has_narrow_products():
+        say(f"this CPU has no products in bfloat16 (avx512_bf16): `dtype` {MIXED} may be slower than float32, and is no more exact")
     reader = WeightReader(store, name) if is_streamed(weights, store, name) else None
     model = FAMILIES[chosen].adapter.build(config, store, name)
     model.reader, model.mixed = reader, dtype == MIXED
@@ -159,6 +161,11 @@ def _read(name: str, path: Path, family: str, device: torch.device, dtype: str, 
     model.end_tokens, model.alters = endings(folder, config)
     self_check(model)
     return model
+
+
+def _has_narrow_products() -> bool:
+    found = torch.cpu.get_capabilities()
+    return found.get("architecture") != "x86_64" or bool(found.get("avx512_bf16"))
 
 
 @torch.inference_mode()

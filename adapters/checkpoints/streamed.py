@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,14 +23,14 @@ from adapters.checkpoints.files import places
 from adapters.checkpoints.layout import Loader, Store
 from adapters.checkpoints.weight_file import WeightFile
 from adapters.errors import StrataError, unknown, visible
-from adapters.memory import free, megabytes
+from adapters.memory import FILLED, free, megabytes
+from adapters.products import MATRICES, MIXED
 
 KEPT = 0.5  # of what is free at the beginning: pages of files that are left to the kernel
 SLOW = 20.0  # seconds that a study has waited for weights before it is told so
 Table = dict[str, Tensor]  # by role
 
 HOLDING = ("auto", "resident", "streamed")  # how weights are held
-FILLED = 0.9  # of what is free: weights that take more leave too little for a study
 
 
 def is_streamed(weights: str, store: Store, name: str) -> bool:
@@ -39,18 +40,25 @@ def is_streamed(weights: str, store: Store, name: str) -> bool:
     """
     if weights not in HOLDING:
         raise unknown("weights", weights, HOLDING)
-    needed, room = sum(map(_numbers, store.shapes.values())) * store.dtype.itemsize, free(store.device)
-    width = str(store.dtype).removeprefix("torch.")
+    numbers, needed, room = sum(map(_numbers, store.shapes.values())), _resident_bytes(store), free(store.device)
+    width = MIXED if store.products else str(store.dtype).removeprefix("torch.")
     found = f"{name} takes {megabytes(needed)} in {width} and {megabytes(room)} are free on {store.device}"
-    smaller = f"`dtype` bfloat16 takes {megabytes(needed * 2 // store.dtype.itemsize)}"
+    smaller = f"with `dtype` bfloat16 it takes {megabytes(numbers * 2)}"
     if weights == "resident" and needed > room:
         raise StrataError(
-            f"{found}: give `weights` streamed, which holds two blocks at once{f', or {smaller}' if store.dtype.itemsize > 2 else ''}"
+            f"{found}: give `weights` streamed, which holds two blocks at once{f' ({smaller})' if store.dtype.itemsize > 2 else ''}"
         )
     if weights == "auto" and needed > FILLED * room:
         say(f"{found}: its weights are streamed from its files{f' ({smaller})' if store.dtype.itemsize > 2 else ''}")
         return True
     return weights == "streamed" and store.device.type != "meta"
+
+
+def _resident_bytes(store: Store) -> int:
+    """Of all weights in memory. Shapes that more than two matrices have are those of blocks: tables of tokens are two at most."""
+    alike = Counter(store.shapes.values())
+    narrow = (store.products or store.dtype).itemsize
+    return sum(_numbers(s) * (narrow if len(s) > 1 and alike[s] > 2 else store.dtype.itemsize) for s in store.shapes.values())
 
 
 def say(line: str) -> None:
@@ -118,8 +126,8 @@ class WeightReader:
     store: Store
     name: str
     bytes_read: int = 0
-    seconds: float = 0.0  # that reading has taken
-    waited: float = 0.0  # of these, that somebody has waited for
+    seconds: float = 0.0  # that the files have taken
+    waited: float = 0.0  # that somebody has waited for blocks
     block_bytes: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,7 +149,7 @@ class WeightReader:
         self._stream = torch.cuda.Stream(self.store.device) if self.store.device.type == "cuda" else None
         self._is_backwards = False
         self._raw = 0
-        self._begun = 0.0
+        self._begun = self._before = 0.0
         self._told = False
 
     def block(self, i: int) -> Table:
@@ -186,8 +194,12 @@ class WeightReader:
     @property
     def held_bytes(self) -> int:
         """At most, of the blocks in memory: two of the largest, and what one is made of."""
-        sizes = [sum(_numbers(shape) for shape in loader.shapes.values()) for loader in self._loaders]
-        return 2 * max(sizes) * self.store.dtype.itemsize + max(map(_numbers, self.store.shapes.values())) * 4
+        dtype, narrow = self.store.dtype, self.store.products or self.store.dtype
+        sizes = [
+            sum(_numbers(shape) * (narrow if role in MATRICES else dtype).itemsize for role, shape in loader.shapes.items())
+            for loader in self._loaders
+        ]
+        return 2 * max(sizes) + max(map(_numbers, self.store.shapes.values())) * 4
 
     def _tables(self, loaders: Sequence[Loader]) -> list[Table]:
         """Raises StrataError where not even two blocks fit beside the rest."""
@@ -203,7 +215,7 @@ class WeightReader:
         return [BlockWeights(self, i, loader.shapes) for i, loader in enumerate(loaders)]
 
     def _load(self, i: int) -> Table:
-        start, before = time.perf_counter(), self._raw
+        before = self._raw
         for path, file in self._files.items():
             file.require_unchanged(path)
         if self._stream is None:
@@ -214,31 +226,32 @@ class WeightReader:
             self._stream.synchronize()
         self.block_bytes[i] = self._raw - before
         self.bytes_read += self.block_bytes[i]
-        self.seconds += time.perf_counter() - start
         return table
 
     def _read(self, key: str) -> Tensor:
         """A tensor of the file, in memory of its own."""
-        place = self._places[key]
+        start, place = time.perf_counter(), self._places[key]
         buffer = torch.empty(place.nbytes, dtype=torch.uint8, pin_memory=self._stream is not None)
         self._files[place.path].read(place, buffer, keep=self._starts[place.path] + place.offset + place.nbytes <= self._keep)
         self._raw += place.nbytes
+        self.seconds += time.perf_counter() - start
         return place.tensor(buffer)
 
     def _tell(self, start: float) -> None:
         """Says once that the disk is what a study waits for."""
         if self.bytes_read <= sum(self.block_bytes.values()):  # the check of `load` is no study
-            self.waited = 0.0
+            self.waited, self._before = 0.0, self.seconds
             return
         self._begun = self._begun or start
         passed = time.perf_counter() - self._begun
-        if self._told or self.waited < SLOW or self.waited < passed / 2:
+        waited = min(self.waited, self.seconds - self._before)  # what a quantised block takes to be turned into floats is not the disk's
+        if self._told or waited < SLOW or waited < passed / 2:
             return
         self._told = True
         where = next(iter(self._files)).parent
         rate = f"{self.rate / 2**20:,.0f} MB a second"
         say(
-            f"weights of {self.name} come from {where} at {rate}, and {self.waited / passed:.0%} of the time is spent waiting for them: "
+            f"weights of {self.name} come from {where} at {rate}, and {waited / passed:.0%} of the time is spent waiting for them: "
             "a faster disk, more text at once or more memory would help"
         )
 

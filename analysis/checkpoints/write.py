@@ -15,8 +15,10 @@ from adapters.base import BlockModel
 from adapters.checkpoints.export import choose_format, file_bytes, remaining, remove_blocks, rerooted
 from adapters.checkpoints.files import open_store
 from adapters.checkpoints.folders import finished_or_nothing, require_empty, write_json, writing
+from adapters.checkpoints.layout import Store
 from adapters.checkpoints.stock import reader_of, stock_logits
 from adapters.errors import StrataError
+from adapters.memory import FILLED, free
 from analysis.checkpoints.card import card
 from analysis.checkpoints.prune import PruningJob
 from analysis.checkpoints.samples import samples
@@ -55,7 +57,7 @@ def write(job: PruningJob, out: Path, format: str) -> dict[str, Any]:
     with finished_or_nothing(out, needed + (needed >> 6)) as folder:
         with writing(out):
             store = job.source.write(job.removed, folder, format, job.left.changed, job.left.config, job.experts)
-        reader, written_hash = reader_of(job.model.spec, store, format), store.hash
+        reader, written_hash = _reader(job.model, store, format), store.hash
         error = verify(job.model, job.out, folder, reader, written_hash, job.left.model if job.method else None)
         written = {
             "hash": written_hash,
@@ -70,6 +72,12 @@ def write(job: PruningJob, out: Path, format: str) -> dict[str, Any]:
             write_json(folder / "strata.json", record)
             (folder / "README.md").write_text(card(job, record, found), encoding="utf-8")
     return record
+
+
+def _reader(model: BlockModel, store: Store, format: str) -> str:
+    """The loader that others read it with; this project's own where that would hold more at once than there is memory for."""
+    needed = sum(torch.Size(shape).numel() for shape in store.shapes.values()) * model.dtype.itemsize
+    return "strata" if needed > FILLED * free(torch.device("cpu")) else reader_of(model.spec, store, format)
 
 
 @dataclass(frozen=True)

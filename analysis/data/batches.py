@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
-from adapters.memory import free
+from adapters.memory import free, megabytes
 from adapters.tokenizers import SPECIAL_TOKENS, Tokenizer
 from analysis.data.documents import Window, require_disjoint, sampled
 from analysis.data.hashes import content_hash
@@ -133,8 +133,13 @@ def batches(windows: Sequence[Window], model: BlockModel, size: int | None = Non
 def at_once(model: BlockModel, time: int) -> int:
     """Documents of `time` tokens that a plain pass reads: a few, or where weights are streamed as many as reading them is worth;
 
-    fewer where what a block makes of them, and what enters every block, take more than an eighth of what is free.
+    fewer where what a block makes of them, and what enters every block, take more than an eighth of what is free. Raises StrataError
+    where those of one document take more than there is.
     """
     inside, outside = 3 * max(block.d_ffn for block in model.spec.blocks), (8 + len(model.blocks)) * model.spec.d_model
-    fitting = free(model.device) // 8 // ((inside + outside) * model.dtype.itemsize * time)
+    each, room = (inside + outside) * model.dtype.itemsize * time, free(model.device)
+    if each > room:
+        found = f"{megabytes(each)} are needed for one document of {time} tokens, {megabytes(room)} are free on {model.device}"
+        raise StrataError(f"{found}: use shorter windows{' or `weights` streamed' if model.reader is None else ''}")
+    fitting = room // 8 // each
     return max(1, min(FEW if model.reader is None else STREAMED // time, fitting))

@@ -7,6 +7,7 @@ token at a time, a fixed number of them, into which new ones come as others end,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -20,11 +21,12 @@ from adapters.errors import StrataError
 from analysis.engine.endings import Endings
 from analysis.engine.live_rows import LiveRow, LiveRows
 from analysis.engine.pasts import Pasts
+from analysis.engine.pieces import Pieces
 from analysis.engine.plan import Plan
 from analysis.engine.prompts import Memory, Prompts
 from analysis.engine.row_budget import Prompt, chunks, rows_within
 from analysis.engine.sampling import choose
-from analysis.engine.sweep import Executor, require_plan_of, where_not_finite
+from analysis.engine.sweep import Executor, require_plan_of, room, stream_bytes, where_not_finite
 from analysis.engine.tree import Tree
 
 GONE = 8  # rows are renewed when one of so many has ended
@@ -99,9 +101,14 @@ class _Decoder:
             ends.setdefault(node, []).append(number)
         kept = Pasts(self.model.device, skip)
         found = _Ends(self.model, last, len(self.plan.ablations))
-        reading = Prompts(self.model, tree, self.plan.branches, Memory(before, start, kept, ends))
-        limit = max(self.plan.minimum, self.plan.widest)
-        Executor(self.plan, reading, found, limit, lambda streams: None).run()
+        reading = cache(lambda pieces: Prompts(self.model, tree, self.plan.branches, Memory(before, start, kept, ends), pieces))
+
+        def call(pieces: Pieces) -> int:
+            return reading(pieces).call_bytes(len(self.plan.ablations))
+
+        what = f"prompts of {len(tree)} tokens"
+        limit, pieces = room(None, self.model, self.plan.minimum, stream_bytes(self.model, 1, len(tree)), call, what)
+        Executor(self.plan, reading(pieces), found, limit, lambda streams: None).run()
         return kept, found.streams
 
     def _write(self, rows: Sequence[LiveRow], streams: Tensor) -> Iterator[Written]:

@@ -61,8 +61,8 @@ def rows_within(memory: int | None, model: BlockModel, n_ablations: int, prompts
     row, beginning = row_bytes(model, prompts, start), (fixed + start * each if start else 0)
     if row + beginning > allowed:
         raise StrataError(
-            f"decoding needs {megabytes(row + beginning)} for one text of {start + longest} tokens, {megabytes(allowed)} are allowed: "
-            "give it more memory, shorter prompts or fewer new tokens"
+            f"decoding needs {megabytes(row + beginning)} for one text of {start + longest} tokens, {megabytes(allowed)} are "
+            f"{'free for it' if memory is None else 'allowed'}: give it more memory, shorter prompts or fewer new tokens"
         )
     most = rows_of(model.device)
     together = min(n_ablations, most, int(allowed // (row + beginning)))

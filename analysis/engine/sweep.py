@@ -12,8 +12,8 @@ from torch import Tensor
 from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
-from adapters.memory import default_memory, free, megabytes
-from analysis.engine.pieces import Pieces, pieces_of
+from adapters.memory import FILLED, default_memory, free, megabytes
+from analysis.engine.pieces import FEWEST, Pieces, pieces_of
 from analysis.engine.plan import Plan, Stream
 from analysis.engine.text_scores import TextScores, score_bytes, slices
 
@@ -192,16 +192,21 @@ def room(memory: int | None, model: BlockModel, least: int, stream: int, call: C
     Without `memory` half of what is free is for them, and all of it where the least takes more. Raises StrataError if it does.
     """
     allowed, pieces = memory or default_memory(model.device), pieces_of(model.device)
-    while least * stream + call(pieces) > allowed and pieces.tokens > 1:
+    while least * stream + call(pieces) > allowed and pieces.tokens > FEWEST:
         pieces = pieces.halved()
     need = least * stream + call(pieces)
     if memory is None and need > allowed:
-        allowed = min(need, free(model.device))
+        allowed = min(need, int(FILLED * free(model.device)))
     if allowed < need:
-        smaller = " or `dtype` bfloat16" if model.dtype.itemsize > 2 else ""
-        found = f"this sweep needs {megabytes(need)} for {what}, {megabytes(allowed)} are allowed"
-        raise StrataError(f"{found}: give it more memory or shorter windows{smaller}")
+        raise too_little(f"this sweep needs {megabytes(need)} for {what}", allowed, memory, model)
     return Room((allowed - call(pieces)) // stream, pieces)
+
+
+def too_little(what: str, allowed: int, memory: int | None, model: BlockModel) -> StrataError:
+    """`what` says what is needed; `memory` is what was given."""
+    found = f"{what}, {megabytes(allowed)} are {'free' if memory is None else 'allowed'}"
+    ways = ["shorter windows", *["`weights` streamed"] * (model.reader is None), *["`dtype` bfloat16"] * (model.dtype.itemsize > 2)]
+    return StrataError(f"{found}: give it more memory, {', '.join(ways[:-1])}{' or ' * (len(ways) > 1)}{ways[-1]}")
 
 
 def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int, pieces: Pieces | None = None) -> int:

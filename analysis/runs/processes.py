@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from adapters import memory
 from adapters.errors import StrataError
 from analysis.runs.jobs import Job
 from analysis.runs.scoring import map_documents
@@ -86,6 +87,7 @@ def _score(job: Job, shard: Shard, folder: Path, command: Sequence[str], threads
     try:
         if job.device == "cpu":
             torch.set_num_threads(threads)
+            memory.SHARED["by"] = shard.of
         study = job.study()
         map_documents(study.open(folder), study.scoring(advance), OnShard(shard, command))
         told.put(steps)

@@ -25,6 +25,12 @@ OPTIONS |= {
 }
 
 
+OUT_OF_MEMORY = (
+    "memory ran out: use shorter windows, a smaller --memory, --weights streamed or --dtype bfloat16; what was scored is kept, and the "
+    "same command goes on from there"
+)
+
+
 def with_options(message: str) -> str:
     """An error of the library in the words of the command line."""
     return re.sub(r"`([a-z_]+)`", lambda found: OPTIONS.get(found[1], found[0]), message)
@@ -37,7 +43,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with Stopping() as stopping:
         require_own_packages()
-        from adapters.errors import EXTRAS, StrataError, missing_extra
+        from adapters.errors import EXTRAS, StrataError, missing_extra, ran_out
 
         try:
             _app(stopping)(prog_name="strata")
@@ -45,6 +51,11 @@ def main() -> None:
             if stopping.pressed:  # of a process that the same key has stopped
                 raise
             print(f"strata: {with_options(str(error))}", file=sys.stderr)
+            sys.exit(2)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            print(f"strata: {OUT_OF_MEMORY}", file=sys.stderr)
             sys.exit(2)
         except ModuleNotFoundError as error:
             if (module := (error.name or "").split(".")[0]) not in EXTRAS:

@@ -324,6 +324,9 @@ class PanicException(BaseException):
     [
         (MemoryError(), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory"),
+        (OSError(12, "Cannot allocate memory"), "not enough memory"),
         (RecursionError("deep"), "nested too deeply"),
         (PermissionError(13, "denied"), "may not be read"),
         (KeyError("a\nb"), r"(KeyError: 'a\nb')"),

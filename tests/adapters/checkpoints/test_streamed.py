@@ -149,7 +149,7 @@ def test_auto_streams_what_does_not_fit_and_says_so(tmp_path: Path, monkeypatch:
     assert "are streamed" in said
     assert "bfloat16" in said
     monkeypatch.setattr(streamed, "free", lambda device: needed - 1)
-    with pytest.raises(StrataError, match=r"are free on cpu: give `weights` streamed.*or `dtype` bfloat16"):
+    with pytest.raises(StrataError, match=r"are free on cpu: give `weights` streamed.*with `dtype` bfloat16"):
         read(folder, "resident")
     monkeypatch.setattr(streamed, "free", lambda device: needed // 5)
     with pytest.raises(StrataError, match="even where its weights are streamed"):

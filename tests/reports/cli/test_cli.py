@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import typer
 
+from analysis.engine.text_scores import TextScores
 from analysis.runs.tables import COLUMNS, KEY
 from reports.cli import main as cli
 from reports.cli.stopping import Stopping
@@ -362,3 +364,27 @@ def test_names_that_act_on_a_terminal(strata: Callable[..., Done], tiny_folder: 
     assert "no\\x1b[31mwhere\\n" in refused.stderr
     assert "\x1b" not in done.stdout + done.stderr + refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+NO_MEMORY = [
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_memory_that_runs_out_is_one_line(
+    error: Exception, strata: Callable[..., Done], sweep: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command goes on."""
+
+    def add(*given: object) -> None:
+        raise error
+
+    with monkeypatch.context() as full:
+        full.setattr(TextScores, "add", add)
+        done = strata(*sweep, "--out", tmp_path / "run")
+    assert (done.returncode, done.stderr.count("memory ran out")) == (2, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    assert strata(*sweep, "--out", tmp_path / "run").returncode == 0
