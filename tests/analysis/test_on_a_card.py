@@ -19,6 +19,8 @@ from analysis.pruning.speed import memory, speeds
 from analysis.removal.orders import ORDERS
 from analysis.zoo import texts as zoo_texts
 from analysis.zoo import training
+from analysis.zoo.architectures import ARCHITECTURES
+from analysis.zoo.groups import DEPTH
 from analysis.zoo.texts import Texts
 from analysis.zoo.training import Plan, Training
 from tests.analysis.tasks.makers import sentence, write_lines
@@ -71,28 +73,42 @@ def timed(model: BlockModel, text: Text, out: Path) -> None:
     assert memory(model) > 0
 
 
-def trained(model: BlockModel, text: Text, out: Path) -> None:
-    """Two steps, and two more from the save."""
-    read = Texts.of(documents())
-    kind = model.spec.name.split("-")[1]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("DEVELOPMENT_ROWS", 2), ("SAVE", 2), ("WARM_UP", 2)):
-            patch.setattr(training, name, value)
-        patch.setattr(zoo_texts, "CONTEXT", 32)
-        plan = Plan(model=kind, seed=0, steps=3, data="d", tokenizer="t", batch=2)
-        made = Training(plan, read, out, "cuda")
-        made.step()
-        made.save()
-        again = Training(plan, read, out, "cuda")
-        again.run()
-    assert again.losses[0] == made.losses[0]
-    assert {t.device for table in again.tables for t in table.values()} == {torch.device("cuda", 0)}
-
-
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("study", [swept, measured, ordered, pruned, timed, trained])
+@pytest.mark.parametrize("study", [swept, measured, ordered, pruned, timed])
 def test_studies(study: Study, name: str, card: Card, text: Text, tmp_path: Path) -> None:
     study(load(name), text, tmp_path / "run")
+    assert 0 < card.peak < GB
+
+
+@pytest.fixture(scope="module")
+def rows() -> Texts:
+    return Texts.of(documents())
+
+
+@pytest.mark.parametrize("kind", [name for name, made in ARCHITECTURES.items() if not DEPTH.search(made.title)])
+def test_training(kind: str, card: Card, rows: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step, and another from the save."""
+    for name, value in (("DEVELOPMENT_ROWS", 2), ("SAVE", 2), ("WARM_UP", 2)):
+        monkeypatch.setattr(training, name, value)
+    monkeypatch.setattr(zoo_texts, "CONTEXT", 32)
+    plan = Plan(model=kind, seed=0, steps=2, data="d", tokenizer="t", batch=2)
+    made = Training(plan, rows, tmp_path, "cuda")
+    made.step()
+    made.save()
+    again = Training(plan, rows, tmp_path, "cuda")
+    again.run()
+    assert again.losses[0] == made.losses[0]
+    assert {t.device for table in again.tables for t in table.values()} == {torch.device("cuda", 0)}
+    assert 0 < card.peak < GB
+
+
+@pytest.mark.parametrize("by", ["bi", "greedy"])
+@pytest.mark.parametrize("name", MODELS)
+def test_pruning(name: str, by: str, card: Card, text: Text) -> None:
+    found, expected = (strata.prune(load(name, device=device, dtype="float32"), by, text, n=2) for device in ("cuda", "cpu"))
+    assert found.removed == expected.removed
+    assert found.rise.value == pytest.approx(expected.rise.value, abs=1e-4)
+    assert {t.device for block in found.model.blocks for t in block.weights.values()} == {torch.device("cuda", 0)}
     assert 0 < card.peak < GB
 
 

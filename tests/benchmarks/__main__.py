@@ -20,12 +20,13 @@ from adapters import BlockModel, load
 from adapters.catalogue import PACKAGES
 from adapters.registry import locate
 from analysis.data.batches import Text, encode
-from tests.benchmarks import control, generation, importance, removal, rwkv, scaling, sweeps, tasks
+from tests.benchmarks import control, generation, importance, removal, rwkv, scaling, streaming, sweeps, tasks
 
 OUT = Path(__file__).parents[2] / "reports" / "benchmarks.md"
 # rwkv changes settings of torch: last
 SECTIONS = {
     "sweeps": sweeps,
+    "streaming": streaming,
     "control": control,
     "importance": importance,
     "removal": removal,

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adapters import load
-from tests.benchmarks import control, generation, importance, removal, scaling, sweeps, tasks
+from tests.benchmarks import control, generation, importance, removal, scaling, streaming, sweeps, tasks
 from tests.reference.models import save_reader
 from tests.shared_data import shared
 
@@ -26,6 +26,14 @@ def test_sections(module: object, tmp_path: Path) -> None:
     found = section(module, tmp_path)
     assert found.strip().startswith(f"## {module.TITLE}")  # type: ignore[attr-defined]
     assert "nan" not in found
+
+
+def test_section_on_streamed_weights(tmp_path: Path) -> None:
+    head, _, *lines = (line for line in section(streaming, tmp_path).splitlines() if line.startswith("|"))
+    rows = [dict(zip(*([cell.strip() for cell in line.split("|")] for line in (head, each)), strict=True)) for each in lines]
+    assert [int(row["documents"]) for row in rows] == [*streaming.BATCHES]
+    assert all(float(row["streamed / resident"]) > 0 for row in rows)
+    assert all(float(row["largest difference of sums"]) <= 1e-5 * float(row["largest sum"]) for row in rows)
 
 
 def test_section_on_control_variates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 NONE = "–"
+SWEEPS = ("parts", "weights", "ablations", "tokens", "seconds", "of the matmul rate", "times as fast as the loop")
+SWEEPS += ("times as long as resident", "off resident", "before, GB", "peak, GB")
+COMPARED = {"times_faster": ".2f", "times_resident": ".2f", "off": ".1e"}  # of a sweep, with what it is beside
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -27,22 +30,10 @@ def table(found: Mapping[str, Any]) -> str:
     if found.get("sweeps"):
         lines += [
             "",
-            "Sweeps of the shape of Llama-2-7B with random weights in bf16, resident or streamed, beside a loop of one pass each:",
+            "Sweeps of the shape of Llama-2-7B with random weights in bf16, resident or streamed, beside a loop of one pass each; of",
+            "streamed weights also the seconds over those of resident ones, and the largest difference of the loss, nats per token:",
             "",
-            *rows(
-                (
-                    "parts",
-                    "weights",
-                    "ablations",
-                    "tokens",
-                    "seconds",
-                    "of the matmul rate",
-                    "times as fast as the loop",
-                    "before, GB",
-                    "peak, GB",
-                ),
-                (_sweep(row) for row in found["sweeps"]),
-            ),
+            *rows(SWEEPS, (_sweep(row) for row in found["sweeps"])),
             "",
             f"Products of large matrices in bf16 reach {found['sweeps'][0]['matmul_flops'] / 1e12:.3g} teraFLOP/s here.",
         ]
@@ -65,9 +56,9 @@ def _parity(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _sweep(row: Mapping[str, Any]) -> tuple[str, ...]:
-    loop = f"{row['times_faster']:.2f}" if "times_faster" in row else NONE
-    figures = (f"{row['ablations']:,}", f"{row['tokens']:,}", f"{row['seconds']:.1f}", f"{row['share_of_matmul']:.0%}", loop)
-    return row["kind"], row["weights"], *figures, *(f"{row[k] / 2**30:.1f}" for k in ("before", "peak"))
+    figures = (f"{row['ablations']:,}", f"{row['tokens']:,}", f"{row['seconds']:.1f}", f"{row['share_of_matmul']:.0%}")
+    compared = (format(row[k], form) if k in row else NONE for k, form in COMPARED.items())
+    return row["kind"], row["weights"], *figures, *compared, *(f"{row[k] / 2**30:.1f}" for k in ("before", "peak"))
 
 
 def _rwkv(row: Mapping[str, Any]) -> tuple[str, ...]:

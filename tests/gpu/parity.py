@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,19 +30,15 @@ MOST = {"float32": 1e-5, "bfloat16": 0.1}  # root mean square error of logits ov
 TOKENS = 6  # that are written behind each prompt, with a block and without
 
 
-def section(device: torch.device, tiny: bool, end: float) -> list[dict[str, Any]]:
+def section(device: torch.device, tiny: bool) -> Iterator[dict[str, Any]]:
     """A row for each family, and two for each RWKV that has kernels of its own on this machine."""
-    found = []
     for name in ("llama", "gpt2", "rwkv-7") if tiny else families.FAMILIES:
-        if time.monotonic() > end:
-            break
         with tempfile.TemporaryDirectory() as folder:
             path = save(name, Path(folder))
             expected = numbers(load(path, device="cpu", dtype="float64"))
             for used in [True, False] if name in RWKV and kernels(name, device) else [False]:
                 with nullcontext() if used else without_kernels():
-                    found.append(row(name, path, device, expected) | {"kernels": used})
-    return found
+                    yield row(name, path, device, expected) | {"kernels": used}
 
 
 def save(name: str, folder: Path) -> Path:

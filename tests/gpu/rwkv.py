@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -43,22 +42,18 @@ def without_kernels() -> Iterator[None]:
         yield
 
 
-def section(device: torch.device, tiny: bool, end: float) -> list[dict[str, Any]]:
+def section(device: torch.device, tiny: bool) -> Iterator[dict[str, Any]]:
     """Tokens a second of plain passes, in fp32 and bf16; kernels take fp32 alone."""
-    found = []
     documents, window = (2, 16) if tiny else (8, 512)
     for version_ in VERSIONS[-2:] if tiny else VERSIONS:
         for dtype in (torch.float32, torch.bfloat16):
             model = random_model(version_, device, dtype, TINY if tiny else SIZES)
             ids = torch.randint(model.spec.vocab_size, (documents, window)).to(device)
             for used in [True, False] if kernels(version_, device) and dtype == torch.float32 else [False]:
-                if time.monotonic() > end:
-                    return found
                 with nullcontext() if used else without_kernels():
                     seconds = best(partial(model.stream, ids), device)
                 said = {"version": version_, "dtype": str(dtype).removeprefix("torch."), "kernels": used}
-                found.append(said | {"tokens_per_second": ids.numel() / seconds})
-    return found
+                yield said | {"tokens_per_second": ids.numel() / seconds}
 
 
 def random_model(version_: str, device: torch.device, dtype: torch.dtype, sizes: dict[str, int]) -> BlockModel:

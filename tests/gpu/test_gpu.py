@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from adapters.supported import GPU, KERNELS, NOT_RUN, gpu_sentence, on_gpu, page, rows
 from tests.gpu import __main__ as proof
 from tests.gpu.parity import families_of
+from tests.gpu.timing import collect
 from tests.reference.families import FAMILIES, model_type
 from tests.reference.second_device import second_device
 
@@ -32,6 +36,9 @@ def test_the_proof_in_small(device: str, tmp_path: Path) -> None:
     assert {row["version"] for row in found["rwkv"]} == {"6", "7"}
     assert found["families"] == {"llama": True, "gpt2": True}
     lines = (tmp_path / "gpu.md").read_text().splitlines()
+    streamed = [line for line in lines if " | streamed | " in line]
+    for row, line in zip(found["sweeps"][2:], streamed, strict=True):
+        assert f" | – | {row['times_resident']:.2f} | {row['off']:.1e} | " in line
     assert sum(line.startswith("| ") for line in lines) == 3 * 2 + 3 + 4 + 4
 
 
@@ -45,8 +52,21 @@ def test_nothing_else_is_recorded(words: list[str], capsys: pytest.CaptureFixtur
 def test_time_that_is_up_leaves_parts_out(tmp_path: Path) -> None:
     proof.main(["--tiny", "--device", "cpu", "--out", str(tmp_path), "--seconds", "0"])
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert (found["parity"], found["families"]) == ([], {})
+    assert (found["parity"], found["sweeps"], found["rwkv"], found["families"]) == ([], [], [], {})
     assert "# On a GPU" in (tmp_path / "gpu.md").read_text()
+
+
+def test_time_that_is_up_ends_a_part_that_notes_its_errors() -> None:
+    def endless() -> Iterator[str]:
+        yield "found before"
+        while True:
+            with suppress(Exception):
+                time.sleep(0.01)
+
+    found, before = list[str](), signal.getsignal(signal.SIGALRM)
+    collect(endless(), found, time.monotonic() + 0.5)
+    assert found == ["found before"]
+    assert signal.getsignal(signal.SIGALRM) is before
 
 
 def test_an_error_is_what_the_table_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

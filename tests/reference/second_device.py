@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -71,6 +70,26 @@ class Generator(torch.Generator):
         made = super().__new__(cls)
         made.where = _device(device) or CPU
         return made
+
+
+class Event:
+    """Work is done as soon as it is asked for. A class, as CUDA's are: modules that are first imported meanwhile annotate with it."""
+
+    def __init__(self, *said: Any, **how: Any) -> None: ...
+
+    def _is_done(self, other: Any = None) -> None: ...
+
+    record = wait = synchronize = _is_done
+
+    def query(self) -> bool:
+        return True
+
+
+class Stream(Event):
+    wait_stream = wait_event = Event._is_done
+
+    def record_event(self, event: Event | None = None) -> Event:
+        return event or Event()
 
 
 class SecondDevice(TorchFunctionMode):
@@ -267,10 +286,6 @@ def second_device(free: int = 80 << 30, *, count: int = 1, shapes: bool = False)
         with SecondDevice(card):
             run(thread)
 
-    stream = SimpleNamespace(
-        synchronize=lambda: None, wait_stream=lambda other: None, wait_event=lambda e: None, record_event=lambda e=None: e
-    )
-    event = SimpleNamespace(record=lambda s=None: None, synchronize=lambda: None, wait=lambda s=None: None, query=lambda: True)
     told: dict[str, Any] = {
         "is_available": lambda: True,
         "device_count": lambda: count,
@@ -284,9 +299,9 @@ def second_device(free: int = 80 << 30, *, count: int = 1, shapes: bool = False)
         "synchronize": lambda device=None: None,
         "get_device_name": lambda device=None: "no card",
         "is_current_stream_capturing": lambda: False,
-        "Stream": lambda device=None, priority=0: stream,
-        "Event": lambda **how: event,
-        "current_stream": lambda device=None: stream,
+        "Stream": Stream,
+        "Event": Event,
+        "current_stream": lambda device=None: Stream(),
         "stream": lambda stream: nullcontext(),
     }
     with ExitStack() as stack:

@@ -114,6 +114,13 @@ def test_streams_and_pinned_memory() -> None:
         assert copied.device == CUDA
 
 
+def test_modules_that_are_first_imported_here_annotate_with_classes() -> None:
+    """As transformers' do, when a model is first loaded."""
+    with second_device():
+        for made in (torch.cuda.Stream, torch.cuda.Event, torch.Generator):
+            assert isinstance(made(), made | None)
+
+
 def test_saves_and_threads() -> None:
     with second_device():
         file, made = io.BytesIO(), []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapters import BlockModel, load
+from adapters import BlockModel, StrataError, load
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.row_budget import Prompt, rows_within
@@ -65,6 +65,18 @@ def test_tasks_of_small_models_run(name: str, gb: int) -> None:
     with second_device(free=gb * GB):
         nats = found(load(name, dtype="float32"), requests)
     assert torch.allclose(nats, found(load(name, device="cpu", dtype="float32"), requests), atol=1e-4)
+
+
+def test_tasks_of_smollm2_run() -> None:
+    try:
+        here = load("smollm2", device="cpu", dtype="float32")
+    except StrataError as error:
+        pytest.skip(str(error))
+    requests = [Request((1, 2, 3), (4, n)) for n in range(3)]
+    with second_device(free=8 * GB) as card:
+        nats = found(load("smollm2", dtype="float32"), requests)
+        assert card.peak <= 8 * GB
+    assert torch.allclose(nats, found(here, requests), atol=1e-4)
 
 
 def found(model: BlockModel, requests: Sequence[Request]) -> Tensor:
