@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.base import BlockModel
+from adapters.errors import visible
 from adapters.memory import megabytes
 from analysis.display.format import count, number
 from analysis.engine.cost import Cost, cost, seconds
@@ -105,7 +106,7 @@ def written(study: WritingStudy, prompts: str, as_json: bool, about: Mapping[str
     if as_json:
         _json(study, asdict(found) | dict(about or {}))
         return
-    print(f"{_asked(study.plan)} on {prompts}, {found.prompt_tokens:,} tokens that are read")
+    print(visible(f"{_asked(study.plan)} on {prompts}, {found.prompt_tokens:,} tokens that are read"))
     print(f"{count(found.texts, 'text')} of at most {found.new_tokens:,} new tokens together")
     _streamed(study.model, found.passes, found.weights_read, "at most ")
     print(f"at most {megabytes(found.memory)} for what blocks keep of texts, and at most about {found.seconds:,.0f} s on this machine")

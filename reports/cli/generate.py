@@ -107,7 +107,7 @@ def generate(
     if dry_run:
         from reports.cli import dry_run as tell
 
-        tell.written(tell.study_of(job, required(out, True)).writing, f"{documents} prompts of {corpus}", as_json)
+        tell.written(tell.study_of(job, required(out, True)).writing, f"beginnings of {corpus}", as_json)
     elif found := measure(job, required(out, False).absolute(), Spread(shard, ray, workers), title, lambda study: study.steps):
         output.texts(found[0], required(out, False), as_json)
 
