@@ -39,6 +39,7 @@ class Common(BaseModel):
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     dtype: str = "auto"
+    weights: str = "auto"  # how they are held
     out: str = "runs"  # folder of the runs, which a second execution goes on from
 
     @classmethod
@@ -111,7 +112,7 @@ class Parameters(Common):
     model: str
 
     def load(self) -> BlockModel:
-        return load(self.model, device=self.device, dtype=self.dtype)
+        return load(self.model, device=self.device, dtype=self.dtype, weights=self.weights)
 
 
 class TaskParameters(Parameters, Tasks):
@@ -165,7 +166,7 @@ class ComparisonParameters(Common, Tasks):
         return Path(self.trainings).expanduser()
 
     def load(self, model: str) -> BlockModel:
-        return load(model, device=self.device, dtype=self.dtype)
+        return load(model, device=self.device, dtype=self.dtype, weights=self.weights)
 
 
 def progress_on_stderr() -> ProgressCallback:

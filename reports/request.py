@@ -28,7 +28,8 @@ from reports.planner import Asked, Size
 from reports.sections import SECTIONS, Choice
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "seed": 0}  # of the options
+DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "weights": "auto", "seed": 0}  # of the options
+HOW = ("weights",)  # options on which no number depends
 
 Options = Mapping[str, str | int]
 
@@ -91,7 +92,8 @@ class ReportRequest:
 
     def load(self, model: str) -> BlockModel:
         """One of the models."""
-        return load(model, device=str(self.options["device"]), dtype=str(self.options["dtype"]))
+        how = {name: str(self.options.get(name, DEFAULTS[name])) for name in ("device", "dtype", "weights")}
+        return load(model, **how)
 
     @property
     def asked(self) -> list[Asked]:
@@ -119,7 +121,8 @@ class ReportRequest:
     @property
     def identity(self) -> dict[str, Any]:
         """What makes two reports the same, as JSON; a report folder belongs to one."""
-        return {"models": list(self.models), "compare": list(self.compared), "only": list(self.only), "budget": self.size, **self.options}
+        what = {name: value for name, value in self.options.items() if name not in HOW}
+        return {"models": list(self.models), "compare": list(self.compared), "only": list(self.only), "budget": self.size, **what}
 
     @property
     def title(self) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -109,6 +110,9 @@ class BlockWeights(Table):
     def copy(self) -> Table:
         return dict(self._table())
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Table:
+        return deepcopy(self.copy(), memo)
+
     def __or__(self, other: Any) -> Any:
         return self.copy() | other
 
@@ -120,12 +124,14 @@ class BlockWeights(Table):
 class WeightReader:
     """Reads the blocks of one checkpoint: holds the one that was asked for last, and the one behind it when it is there.
 
-    `bytes_read` is what has been read of the files for blocks, `block_bytes` what each of them takes there.
+    `bytes_read` is what has been read of the files for blocks, `block_bytes` what each of them takes there, `load_bytes` what `load`
+    has read of all weights: for their hash, and for its check, a pass.
     """
 
     store: Store
     name: str
     bytes_read: int = 0
+    load_bytes: int = 0
     seconds: float = 0.0  # that the files have taken
     waited: float = 0.0  # that somebody has waited for blocks
     block_bytes: dict[int, int] = field(default_factory=dict)
@@ -189,7 +195,7 @@ class WeightReader:
     @property
     def rate(self) -> float:
         """Bytes a second, as measured so far."""
-        return self.bytes_read / self.seconds if self.seconds else float("inf")
+        return self._raw / self.seconds if self.seconds else float("inf")
 
     @property
     def held_bytes(self) -> int:
@@ -240,7 +246,7 @@ class WeightReader:
     def _tell(self, start: float) -> None:
         """Says once that the disk is what a study waits for."""
         if self.bytes_read <= sum(self.block_bytes.values()):  # the check of `load` is no study
-            self.waited, self._before = 0.0, self.seconds
+            self.waited, self._before, self.load_bytes = 0.0, self.seconds, self._raw
             return
         self._begun = self._begun or start
         passed = time.perf_counter() - self._begun

@@ -52,7 +52,7 @@ class Recorder(WrappedBlock):
 def cast(model: BlockModel, dtype: torch.dtype) -> BlockModel:
     """An independent copy in another dtype, without the tokenizer."""
     other = copy.copy(model)
-    other.tokenizer = None
+    other.tokenizer = other.reader = None  # its weights come into memory where they are streamed
     other = copy.deepcopy(other)
     for table in (other.weights, *(block.weights for block in other.blocks)):
         table.update({role: tensor.to(dtype) for role, tensor in table.items()})

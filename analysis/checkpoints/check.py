@@ -45,9 +45,12 @@ class Checked:
         return not self.failed and (self.error is None or self.error <= self.allowed)
 
 
-def check(source: str, *, device: str = "auto", revision: str | None = None) -> Checked:
-    """Of a model as `load` takes it, in fp32. Raises StrataError where it cannot be loaded, or not be read by a stock loader."""
-    shapes = load(source, device="meta", dtype="float32", revision=revision)
+def check(source: str, *, device: str = "auto", revision: str | None = None, weights: str = "auto") -> Checked:
+    """Of a model as `load` takes it, in fp32; where `weights` are streamed, the contract is still checked on a few blocks in memory.
+
+    Raises StrataError where it cannot be loaded, or not be read by a stock loader.
+    """
+    shapes = load(source, device="meta", dtype="float32", revision=revision, weights=weights)
     if shapes.spec.max_len < TIME:
         raise StrataError(f"{shapes.spec.name} reads {shapes.spec.max_len} tokens: the checks take {TIME}, use one with a longer context")
     few, files = some_blocks(shapes), Source.of(source, shapes.spec, revision)
@@ -56,7 +59,7 @@ def check(source: str, *, device: str = "auto", revision: str | None = None) -> 
     reader = reader_of(shapes.spec, files.store, format)
     with tempfile.TemporaryDirectory() as temporary:
         folder = placed(files, blocks, Path(temporary) / "model", format, as_it_is=reader == "transformers")
-        model = load(next(iter(folder.glob("*.pth")), folder), device=device, dtype="float32")
+        model = load(next(iter(folder.glob("*.pth")), folder), device=device, dtype="float32", weights=weights)
         model.spec = replace(model.spec, name=shapes.spec.name)
         error, where = None, ""
         _, norm, allowed = tolerance(reader, files.store.read(next(iter(files.store.shapes))).dtype if reader == "rwkv" else model.dtype)
@@ -69,7 +72,7 @@ def check(source: str, *, device: str = "auto", revision: str | None = None) -> 
             if not error <= allowed and reader == "transformers":
                 with foreign(shapes.spec.name):
                     where = first_difference(model, folder, ids, blocks, allowed)
-    failed = contract(model.with_blocks([model.blocks[blocks.index(i)] for i in few]))
+        failed = contract(model.with_blocks([model.blocks[blocks.index(i)] for i in few]))
     config_says = str(files.config.get("model_type", shapes.spec.variant))
     return Checked(shapes.spec.name, config_says, tuple(few), failed, tuple(blocks), reader, error, allowed, where)
 

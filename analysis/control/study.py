@@ -22,6 +22,7 @@ from analysis.data.documents import Window
 from analysis.engine.plan import Plan, plan
 from analysis.metrics.taylor import TARGETS, NoGradientsError
 from analysis.runs.records import Work
+from analysis.runs.run import Run
 from analysis.runs.scoring import COUNTED, Question, Scoring, map_documents, on_windows
 from analysis.runs.settings import ProgressCallback, no_progress, progress_fraction
 from analysis.runs.single_removals import SingleRemovals
@@ -94,6 +95,9 @@ class ControlledSweep:
         most, share = len(self.windows) - pilot.DOCUMENTS, self.trial.plan.flops_per_token / self.plan.flops_per_token
         gradients = [min(pilot.enough(left, price, swept), most) for left in (0.5, 0.1)]
         return {"swept": swept, "gradients": gradients, "price": price, "pilot": share * pilot.DOCUMENTS / swept, "plain": ""}
+
+    def open(self, folder: Path) -> Run:
+        return self.sweep.open(folder)
 
     def run(self, folder: Path, progress: Progress = lambda n: None) -> pd.DataFrame:
         """As SweepStudy.run; what was decided is noted in the manifest."""

@@ -130,6 +130,11 @@ def batches(windows: Sequence[Window], model: BlockModel, size: int | None = Non
         yield encode(windows[first : first + size], tokenizer_of(model))
 
 
+def plain_passes(model: BlockModel, text: Text) -> int:
+    """Through its files, where weights are streamed, of a plain pass over a text: one for each batch."""
+    return 0 if model.reader is None else -(-text.documents // at_once(model, text.window + 2))
+
+
 def at_once(model: BlockModel, time: int) -> int:
     """Documents of `time` tokens that a plain pass reads: a few, or where weights are streamed as many as reading them is worth;
 

@@ -1,4 +1,4 @@
-"""What a sweep takes on this machine, known before it runs."""
+"""What a study takes on this machine, known before it runs."""
 
 from __future__ import annotations
 
@@ -28,24 +28,29 @@ class Cost:
     weights_read: int = 0  # bytes of its files, where weights are streamed
     passes: float = 0.0  # through the blocks' part of the files
 
+    @classmethod
+    def of(cls, model: BlockModel, plan: Plan, tokens: int, memory: int, seconds: float, read: int) -> Cost:
+        """`memory` without the blocks that are held where weights are streamed."""
+        passes = 0.0
+        if (reader := model.reader) is not None:
+            memory, passes = memory + reader.held_bytes, read / reader.bytes_of(range(len(model.blocks)))
+        return cls(plan.mixer_rows, plan.ffn_rows, plan.again_rows, tokens, memory, seconds, read, passes)
+
 
 def cost(model: BlockModel, sweep: Plan, documents: int, window: int, memory: int | None = None, kl: bool = True) -> Cost:
-    """The plan's operations at the speed of a forward pass on this machine. Raises StrataError when `memory` is too small.
-
-    Streamed weights are read while blocks compute: it takes as long as the longer of the two.
-    """
+    """The plan's operations at the speed of a forward pass on this machine. Raises StrataError when `memory` is too small."""
     batch = min(documents, batch_size(model, sweep, documents, window, memory, kl))
     room = room_for(memory, model, sweep, batch, window)
     streams = min(sweep.widest, room.streams)
     held = call_bytes(model, sweep, batch, window, room.pieces) + streams * stream_bytes(model, batch, window)
-    seconds = sweep.flops_per_token * documents * window / speed(model, window)
-    read, passes = 0, 0.0
-    if (reader := model.reader) is not None:
-        held += reader.held_bytes
-        read = weights_read(model, sweep, documents, batch, window, memory, kl)
-        passes = read / reader.bytes_of(range(len(model.blocks)))
-        seconds = max(seconds, read / reader.rate)
-    return Cost(sweep.mixer_rows, sweep.ffn_rows, sweep.again_rows, documents * window, held, seconds, read, passes)
+    read = weights_read(model, sweep, documents, batch, window, memory, kl)
+    took = seconds(model, sweep.flops_per_token * documents * window, window, read)
+    return Cost.of(model, sweep, documents * window, held, took, read)
+
+
+def seconds(model: BlockModel, flops: float, window: int, read: int = 0) -> float:
+    """At the speed of a forward pass on this machine, or that of reading: streamed weights are read while blocks compute."""
+    return max(flops / speed(model, window), 0.0 if model.reader is None else read / model.reader.rate)
 
 
 def speed(model: BlockModel, window: int) -> float:

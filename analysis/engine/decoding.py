@@ -54,8 +54,7 @@ def decode(
     generation_config.json changes what it writes, and on a stream that is not finite.
     """
     require_plan_of(model, plan)
-    endings = Endings(model)
-    _check(model, prompts, endings, names)
+    endings = check_prompts(model, prompts, names)
     for numbers, start in chunks(prompts):
         size, rows = rows_within(memory, model, len(plan.ablations), [prompts[n] for n in numbers], start)
         for first in range(0, len(plan.ablations), size):
@@ -153,7 +152,9 @@ class _Ends:
             self.streams[ablation] = x[self._nodes]
 
 
-def _check(model: BlockModel, prompts: Sequence[Prompt], endings: Endings, names: Sequence[str] | None) -> None:
+def check_prompts(model: BlockModel, prompts: Sequence[Prompt], names: Sequence[str] | None = None) -> Endings:
+    """How texts end. Raises StrataError as `decode` does of a model and its prompts, before anything is read."""
+    endings = Endings(model)
     for n, prompt in enumerate(prompts):
         which, longest = names[n] if names else f"prompt {n}", model.spec.max_len - prompt.most
         endings.strings(prompt.until)
@@ -164,6 +165,7 @@ def _check(model: BlockModel, prompts: Sequence[Prompt], endings: Endings, names
                 f"{which} has {len(prompt.tokens)} tokens and asks for {prompt.most} new ones, and {model.spec.name} reads "
                 f"{model.spec.max_len}: cut it on the left, or ask for fewer"
             )
+    return endings
 
 
 def generate(model: BlockModel, ids: Tensor, n_tokens: int, ablation: Ablation = NONE) -> Tensor:

@@ -56,9 +56,8 @@ def rows_within(memory: int | None, model: BlockModel, n_ablations: int, prompts
     Raises StrataError when not even one row fits.
     """
     allowed = memory or default_memory(model.device)
-    fixed, each = past_bytes(model)
     longest = max(len(prompt.tokens) - start + prompt.most for prompt in prompts)
-    row, beginning = row_bytes(model, prompts, start), (fixed + start * each if start else 0)
+    row, beginning = row_bytes(model, prompts, start), beginning_bytes(model, start)
     if row + beginning > allowed:
         raise StrataError(
             f"decoding needs {megabytes(row + beginning)} for one text of {start + longest} tokens, {megabytes(allowed)} are "
@@ -74,6 +73,36 @@ def row_bytes(model: BlockModel, prompts: Sequence[Prompt], start: int = 0) -> i
     fixed, each = past_bytes(model)
     longest = max(len(prompt.tokens) - start + prompt.most for prompt in prompts)
     return 2 * fixed + (longest + max(len(prompt.tokens) - start for prompt in prompts)) * each
+
+
+def beginning_bytes(model: BlockModel, start: int) -> int:
+    """Of the first `start` tokens of prompts that share them, for one ablation."""
+    fixed, each = past_bytes(model)
+    return fixed + start * each if start else 0
+
+
+def at_most(model: BlockModel, n_ablations: int, prompts: Sequence[Prompt], memory: int | None = None) -> tuple[int, int]:
+    """Passes through the blocks that decoding takes at most, and bytes of pasts, were every text as long as it may be.
+
+    Raises StrataError as `rows_within`.
+    """
+    passes = held = 0
+    for numbers, start in chunks(prompts):
+        these = [prompts[n] for n in numbers]
+        size, rows = rows_within(memory, model, n_ablations, these, start)
+        for first in range(0, n_ablations, size):
+            passes += _passes([prompt.most for prompt in these], rows // min(size, n_ablations - first)) + (start > 0)
+        held = max(held, size * beginning_bytes(model, start) + min(rows, size * len(these)) * row_bytes(model, these, start))
+    return passes, held
+
+
+def _passes(most: Sequence[int], together: int) -> int:
+    """Of texts of at most so many tokens, `together` at once: a pass reads prompts, which gives the first token of each, or one token more.
+
+    Where prompts wait, each may be read alone, with a step behind it; in all other steps as many as fit go on, until none waits.
+    """
+    longest = max(most)
+    return longest if len(most) <= together else 2 * len(most) + sum(n - 1 for n in most) // together + longest - 1
 
 
 def rows_of(device: torch.device) -> int:

@@ -258,6 +258,7 @@ def _reason(name: str, model: BlockModel) -> str:
     reasons = {
         f"Not available for {spec.family} (it takes {what})": bool(what),
         f"Not available for quantised weights ({spec.quantised}), which they would use as floats": method.floats and bool(spec.quantised),
+        "Not available for streamed weights, of which they would make new ones": method.floats and model.reader is not None,
         "Identical to LaCo where it merges two blocks into one": name == "laco_eq1" and laco.merge_width(len(spec.blocks)) == 2,
         "Identical to LLM-Pruner without grouped queries": name == "llm_pruner_published" and not llm_pruner.grouped(spec),
     }

@@ -16,8 +16,9 @@ from torch import Tensor
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from adapters.block import Parts
-from analysis.data.batches import Batch, Text, at_once
+from analysis.data.batches import Batch, Text, at_once, plain_passes
 from analysis.data.documents import windows_hash
+from analysis.display.format import count
 from analysis.engine.tokens import counted, require_finite
 from analysis.runs.records import Work
 from analysis.runs.run import Run
@@ -88,6 +89,16 @@ class SpanStudy:
     def documents(self) -> list[str]:
         """What records call the documents, in their order."""
         return [window.id for window in self.text.windows(self.model)]
+
+    @property
+    def passes(self) -> int:
+        """Through the blocks' part of its files, where weights are streamed."""
+        return plain_passes(self.model, self.text)
+
+    @property
+    def sentence(self) -> str:
+        """What is measured."""
+        return f"angles of {count(len(all_spans(len(self.model.blocks))), 'span')} of blocks"
 
     @property
     def flops(self) -> int:

@@ -14,7 +14,7 @@ import pandas as pd
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.plugins import noted
-from analysis.data.batches import Batch, Text, at_once
+from analysis.data.batches import Batch, Text, at_once, plain_passes
 from analysis.data.documents import windows_hash
 from analysis.engine.ablations import single_ablations
 from analysis.metrics.metrics import EXPERT_METRICS, METRICS, Measure, Metric, check_kinds, find_metrics, measure
@@ -71,13 +71,14 @@ class ImportanceStudy:
         return bool(self.found.keys() - {"taylor"}) * stream + ("taylor" in self.found) * 3 * spec.flops_per_token
 
     @property
-    def weights_read(self) -> int:
-        """Bytes of its files, where weights are streamed: once for each batch for `METRICS`, twice for `taylor`."""
-        if (reader := self.model.reader) is None:
-            return 0
-        times = bool(self.found.keys() - {"taylor"}) + 2 * ("taylor" in self.found)
-        batches = -(-self.text.documents // at_once(self.model, self.text.window + 2))
-        return times * batches * reader.bytes_of(range(len(self.model.blocks)))
+    def passes(self) -> int:
+        """Through the blocks' part of its files, where weights are streamed: one for each batch for `METRICS`, two for `taylor`."""
+        return (bool(self.found.keys() - {"taylor"}) + 2 * ("taylor" in self.found)) * plain_passes(self.model, self.text)
+
+    @property
+    def sentence(self) -> str:
+        """What is measured."""
+        return f"{', '.join(self.found)} of {', '.join(self.kinds)}"
 
     @property
     def documents(self) -> list[str]:

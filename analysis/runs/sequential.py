@@ -87,9 +87,16 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
     """Sweeps the study's text at the planned `looks`, each time only what is open; the run is kept in `folder`.
 
     Decisions are also written as decisions.csv. The folder is for one margin and one number of documents: looks that were not
-    planned would not hold the rate of errors. `progress` counts documents. Raises StrataError when the folder is for others, the
-    margin is not above zero, or the text has too few documents for a decision.
+    planned would not hold the rate of errors. `progress` counts documents. Raises StrataError as `opened`.
     """
+    with (owner := opened(study, equivalence_margin, folder)).writing({}):
+        found = _until_resolved(study, equivalence_margin, folder, progress)
+        owner.write_text("decisions.csv", as_csv(found.table))
+    return found
+
+
+def opened(study: SweepStudy, equivalence_margin: float, folder: Path) -> Folder:
+    """Raises StrataError when it is for others, the margin is not above zero, or the text has too few documents for a decision."""
     documents = study.text.documents
     if equivalence_margin <= 0:
         raise StrataError(
@@ -101,11 +108,7 @@ def until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, p
             f"{documents} documents are too few to decide: at least {MIN_DOCUMENTS_FOR_CI} are needed, that is {needed} tokens or more"
         )
     asked = {"ablations": [a.to_json() for a in study.plan.ablations], "margin": equivalence_margin, "documents": documents}
-    owner = Folder(folder, study.identity | asked, made="run")
-    with owner.writing({}):
-        found = _until_resolved(study, equivalence_margin, folder, progress)
-        owner.write_text("decisions.csv", as_csv(found.table))
-    return found
+    return Folder(folder, study.identity | asked, made="run")
 
 
 def _until_resolved(study: SweepStudy, equivalence_margin: float, folder: Path, progress: Progress) -> Outcome:

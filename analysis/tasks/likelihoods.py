@@ -31,6 +31,17 @@ class Likelihoods(NamedTuple):
     greedy: Tensor
 
 
+class Laid(NamedTuple):
+    """Requests as one tree, and the room there is for reading it."""
+
+    reading: Prompts
+    paths: list[list[int]]  # of each request, its nodes
+    limit: int  # streams at once
+    pieces: Pieces
+    call: int  # bytes that a call holds beside them
+    stream: int  # bytes of one
+
+
 class RequestScores:
     """Log-likelihoods of requests from the streams of a tree. Positions that a continuation asks for are projected, each once."""
 
@@ -92,9 +103,27 @@ def likelihoods(
 ) -> Likelihoods:
     """Log-likelihoods of `requests` under every ablation of `plan`, from one tree.
 
-    What does not fit into the model's context is cut on the left, as lm_eval does. `memory` is in bytes; `progress` is told
-    the streams that each step has advanced. Raises StrataError when `memory` is too small, on an empty context or
-    continuation, on a continuation longer than the context, and on a stream that is not finite (`names` name requests).
+    `memory` is in bytes; `progress` is told the streams that each step has advanced. Raises StrataError as `laid_out`, and on a stream
+    that is not finite (`names` name requests).
+    """
+    laid = laid_out(model, plan, requests, memory=memory, names=names)
+    scores = RequestScores(model, laid.paths, requests, len(plan.ablations), laid.pieces)
+    Executor(plan, laid.reading, scores, laid.limit, progress).run()
+    nats = scores.nats.cpu()
+    if not torch.isfinite(nats).all():
+        ids = [torch.tensor(request.inputs(model.spec.max_len), device=model.device) for request in requests]
+        lengths = torch.tensor([len(row) for row in ids])
+        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        raise StrataError(where_not_finite(model, plan, padded, lengths, nats, names))
+    return Likelihoods(nats, scores.greedy.cpu())
+
+
+def laid_out(
+    model: BlockModel, plan: Plan, requests: Sequence[Request], *, memory: int | None = None, names: Sequence[str] | None = None
+) -> Laid:
+    """What does not fit into the model's context is cut on the left, as lm_eval does.
+
+    Raises StrataError when `memory` is too small, on an empty context or continuation, and on a continuation longer than the context.
     """
     require_plan_of(model, plan)
     _check(model, requests, names)
@@ -106,16 +135,9 @@ def likelihoods(
     def call(pieces: Pieces) -> int:
         return reading(pieces).call_bytes(len(plan.ablations)) + score_bytes(model, positions, pieces)
 
-    limit, pieces = room(memory, model, plan.minimum, _stream_bytes(model) * len(tree), call, f"a tree of {len(tree)} tokens")
-    scores = RequestScores(model, paths, requests, len(plan.ablations), pieces)
-    Executor(plan, reading(pieces), scores, limit, progress).run()
-    nats = scores.nats.cpu()
-    if not torch.isfinite(nats).all():
-        ids = [torch.tensor(request.inputs(model.spec.max_len), device=model.device) for request in requests]
-        lengths = torch.tensor([len(row) for row in ids])
-        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-        raise StrataError(where_not_finite(model, plan, padded, lengths, nats, names))
-    return Likelihoods(nats, scores.greedy.cpu())
+    stream = _stream_bytes(model) * len(tree)
+    limit, pieces = room(memory, model, plan.minimum, stream, call, f"a tree of {len(tree)} tokens")
+    return Laid(reading(pieces), paths, limit, pieces, call(pieces), stream)
 
 
 def batches(model: BlockModel, plan: Plan, documents: Sequence[Sequence[Request]], memory: int | None = None) -> Iterator[slice]:

@@ -94,7 +94,7 @@ class TaskStudy:
     @property
     def window(self) -> int:
         """Tokens of a question, about."""
-        return max(1, self.tokens // max(1, len(self.documents)))
+        return min(self.model.spec.max_len, max(1, self.tokens // max(1, len(self.documents))))
 
     def only(self, documents: Sequence[int]) -> TaskStudy:
         """The same on some of the documents, by number."""
@@ -132,9 +132,13 @@ class TaskStudy:
         about = {"spec": asdict(self.model.spec), "requests_hash": content_hash(self.keys), "cut": self.cut, "tokens": self.tokens}
         return Scoring(asked, about, units, answer, lambda n: progress(n * steps(self.plan)))
 
-    def _likelihoods(self, lacking: Plan, documents: Sequence[int], progress: Callable[[int], None]) -> Likelihoods:
+    def requests_of(self, documents: Sequence[int]) -> tuple[list[Request], list[str]]:
+        """The requests of documents, and what errors call them."""
         requests = [request for d in documents for request in self.requests[d]]
-        names = [f"{self.tasks.items[d].task}:{self.tasks.items[d].number}" for d in documents for _ in self.requests[d]]
+        return requests, [f"{self.tasks.items[d].task}:{self.tasks.items[d].number}" for d in documents for _ in self.requests[d]]
+
+    def _likelihoods(self, lacking: Plan, documents: Sequence[int], progress: Callable[[int], None]) -> Likelihoods:
+        requests, names = self.requests_of(documents)
         return likelihoods(
             self.model, lacking, requests, memory=self.memory, names=names, progress=lambda streams: progress(streams * len(documents))
         )

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from adapters.errors import visible
-from reports.cli.options import AsJson, Device, Model, Revision
+from reports.cli.options import AsJson, Device, Model, Revision, Weights
 
 if TYPE_CHECKING:
     from analysis.checkpoints.check import Checked
 
 
-def check(model: Model, device: Device = "auto", revision: Revision = None, as_json: AsJson = False) -> None:
+def check(model: Model, device: Device = "auto", revision: Revision = None, weights: Weights = "auto", as_json: AsJson = False) -> None:
     """Check that a model is computed right: the contract of all adapters, and its logits as transformers computes them.
 
     Of a large model a few blocks are read, one of each kind. The exit code is 1 when something differs.
@@ -26,7 +26,7 @@ def check(model: Model, device: Device = "auto", revision: Revision = None, as_j
         print(visible(f"checking {model} ..."), file=sys.stderr, flush=True)
     from analysis.checkpoints.check import check as of
 
-    found = of(model, device=device, revision=revision)
+    found = of(model, device=device, revision=revision, weights=weights)
     if as_json:
         print(json.dumps(asdict(found) | {"same": found.same}))
     else:

@@ -9,7 +9,21 @@ import typer
 
 from reports.cli import studies
 from reports.cli.machines import RayOption, ShardOption, Spread, WorkersOption, job_of, measure
-from reports.cli.options import AsJson, Corpus, Device, Dtype, Model, Out, Revision, Tokens, Weights, WindowSize, required, windows_of
+from reports.cli.options import (
+    AsJson,
+    Corpus,
+    Device,
+    DryRun,
+    Dtype,
+    Model,
+    Out,
+    Revision,
+    Tokens,
+    Weights,
+    WindowSize,
+    required,
+    windows_of,
+)
 from reports.cli.tasks import Data, Limit, MaxTokens, RunCode, Shots
 
 Task = Annotated[str | None, typer.Option(help="A benchmark (`strata tasks list`) instead of a text.", show_default=False)]
@@ -35,6 +49,7 @@ def evaluate(
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Perplexity of a model, or with --task its score on a benchmark; nothing is taken out of it.
@@ -45,7 +60,7 @@ def evaluate(
     """
     from reports.cli import output
 
-    folder, spread = required(out, optional=shard is None), Spread(shard, ray, workers)
+    folder, spread = required(out, optional=dry_run or shard is None), Spread(shard, ray, workers)
     if task is None:
         text = windows_of(corpus, tokens, window, seed or 0)
         make: Any = partial(studies.sweep, kinds=[], edits=["zero"], text=text, kl=False, memory=None)
@@ -54,5 +69,9 @@ def evaluate(
         make = studies.task_study(**asked, kinds=[], memory=None, max_tokens=max_tokens)
     job = job_of(model, device, dtype, revision, weights, make)
     title = f"{task or 'text'} read by {model}"
-    if found := measure(job, folder, spread, title, lambda study: study.steps * (1 if task else study.text.documents)):
+    if dry_run:
+        from reports.cli import dry_run as tell
+
+        (tell.asked if task else tell.swept)(tell.study_of(job, folder), as_json)
+    elif found := measure(job, folder, spread, title, lambda study: study.steps * (1 if task else study.text.documents)):
         output.evaluated(*found, folder if out else None, as_json)

@@ -18,6 +18,7 @@ from reports.cli.options import (
     AsJson,
     Corpus,
     Device,
+    DryRun,
     Dtype,
     Model,
     Out,
@@ -70,6 +71,7 @@ def generate(
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Text that a model writes, and what it writes without some of its blocks, heads or sublayers.
@@ -84,13 +86,14 @@ def generate(
     from analysis.engine.sampling import Sampling
 
     removed, sampling, until = parts(without), Sampling(temperature, top_p, top_k, seed), tuple(stop or ())
-    if (prompt is None) == (out is None) or (prompt is not None and (kind, shard, ray) != (None, None, None)):
+    given = (prompt is not None) + (out is not None)
+    if given > 1 or not (given or dry_run) or (prompt is not None and (kind, shard, ray) != (None, None, None)):
         raise StrataError(
             "text goes on behind one --prompt and is printed, or behind the beginnings of documents, into --out: give one of them "
             "(--kind, --shard and --ray are for --out)"
         )
     if prompt is not None:
-        _print(reader(model, device, dtype, revision, weights), prompt, removed, (max_tokens, until, sampling), as_json)
+        _print(reader(model, device, dtype, revision, weights), prompt, removed, (max_tokens, until, sampling), dry_run, as_json)
         return
     if without and kind is not None:
         raise StrataError("--kind removes parts one at a time, and --without some together: give one of them")
@@ -101,14 +104,23 @@ def generate(
     options: dict[str, Any] = {"most": max_tokens, "until": until, "sampling": sampling}
     job = job_of(model, device, dtype, revision, weights, partial(studies.beginnings, removed=removed, kinds=kinds, text=text, **options))
     title = f"texts of {model}"
-    if found := measure(job, required(out, False).absolute(), Spread(shard, ray, workers), title, lambda study: study.steps):
+    if dry_run:
+        from reports.cli import dry_run as tell
+
+        tell.written(tell.study_of(job, required(out, True)).writing, f"beginnings of {corpus}", as_json)
+    elif found := measure(job, required(out, False).absolute(), Spread(shard, ray, workers), title, lambda study: study.steps):
         output.texts(found[0], required(out, False), as_json)
 
 
 def _print(
-    read: Callable[[], BlockModel], prompt: str, removed: Ablation, asked: tuple[int, tuple[str, ...], Sampling], as_json: bool
+    read: Callable[[], BlockModel],
+    prompt: str,
+    removed: Ablation,
+    asked: tuple[int, tuple[str, ...], Sampling],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """What is written behind one prompt, with all parts and without the removed ones."""
+    """What is written behind one prompt, with all parts and without the removed ones; with `dry_run` what that takes."""
     from analysis.engine.decoding import decode
     from analysis.engine.plan import plan
     from analysis.engine.row_budget import Prompt
@@ -116,7 +128,14 @@ def _print(
 
     loaded = read()
     work = plan(loaded.spec, [removed])
-    found = sorted(decode(loaded, work, [Prompt(prompt_ids(loaded, prompt), *asked)], names=["the prompt"]))
+    prompts, names = [Prompt(prompt_ids(loaded, prompt), *asked)], ["the prompt"]
+    if dry_run:
+        from analysis.runs.writing import WritingStudy
+        from reports.cli import dry_run as tell
+
+        tell.written(WritingStudy(loaded, work, prompts, names), "the prompt", as_json)
+        return
+    found = sorted(decode(loaded, work, prompts, names=names))
     if as_json:
         rows = [w._asdict() | {"ablation": work.ablations[w.ablation].to_json()} for w in found]
         print(json.dumps([{k: v for k, v in row.items() if k != "prompt"} for row in rows]))

@@ -47,7 +47,12 @@ Weights = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is read and skipped, passes, tokens, memory and time; then stop.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print what is read and skipped, passes, tokens, memory and time, as far as they are known before; then stop."
+    ),
+]
 
 
 ALIASES = {"layers": "blocks", "attention": "mixers", "attn": "mixers", "mlp": "ffns"}  # other words of the field for kinds of parts

@@ -1,10 +1,8 @@
-"""What commands print: the parts of a model with the most important first, and what a study will take."""
+"""What commands print of what they found: the parts of a model with the most important first."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.errors import visible
-from adapters.memory import megabytes
 from analysis.display.format import bounded, count, number
-from analysis.engine.cost import cost, speed
 from analysis.metrics.spans import straightest
 from analysis.runs.tables import ORIGINAL
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
@@ -94,60 +90,6 @@ def outcome(found: Outcome, out: Path, as_json: bool) -> None:
         return
     print(found.sentence)
     where(out / "decisions.csv")
-
-
-def work(study: SweepStudy | ControlledSweep, as_json: bool) -> None:
-    """Rows, tokens, memory and time of a sweep, and of gradients beside it."""
-    from analysis.control.study import ControlledSweep
-
-    control, study = (study.announced, study.sweep) if isinstance(study, ControlledSweep) else (None, study)
-    found = cost(study.model, study.plan, study.text.documents, study.text.window, study.memory, study.kl)
-    if as_json:
-        print(json.dumps(asdict(found) | {"read": study.text.reading(study.model).to_json()} | ({"control": control} if control else {})))
-        return
-    read(study, as_json)
-    n = len(study.plan.ablations)
-    naive = n * len(study.plan.spec.blocks)
-    documents = count(study.text.documents, "document")
-    print(f"{count(n - 1, 'ablation')} and the unpruned model on {documents}, {found.tokens:,} tokens")
-    again = f" (and {found.again_rows:,.0f} through parts of a document that experts had)" if found.again_rows else ""
-    passes = f"{found.mixer_rows:,} passes through mixers and {found.ffn_rows:,} through ffns{again}"
-    print(f"{passes} per document, instead of {naive:,} one by one")
-    if found.weights_read:
-        print(f"weights of blocks are streamed: read {number(found.passes)} times, {megabytes(found.weights_read)} in all")
-    print(f"up to {megabytes(found.memory)} beside the model, about {found.seconds:,.0f} s on this machine")
-    if control:
-        print(gradients(control, found.seconds))
-
-
-def gradients(control: Mapping[str, Any], seconds: float) -> str:
-    """What control variates will take beside `seconds` of a sweep, in words."""
-    if control["plain"]:
-        return f"no control variates: {control['plain']}"
-    (low, high), each = control["gradients"], control["price"] * seconds / control["swept"]
-    most, documents = seconds * control["pilot"] + each * high, f"{low} to {high}" if low != high else f"{high}"
-    return (
-        f"control variates: {count(control['swept'], 'document')} swept and gradients on {documents}, one of which takes "
-        f"{control['price']:.3f} of a sweep's time; with a pilot about {most:,.0f} s more"
-    )
-
-
-def reading(study: ImportanceStudy, as_json: bool) -> None:
-    """Documents, tokens and time of passes over calibration text."""
-    tokens = study.text.documents * study.text.window
-    seconds = study.flops_per_token * tokens / speed(study.model, study.text.window)
-    weights = study.weights_read
-    if weights and study.model.reader is not None:
-        seconds = max(seconds, weights / study.model.reader.rate)
-    if as_json:
-        found = {"documents": study.text.documents, "tokens": tokens, "seconds": seconds, "weights_read": weights}
-        print(json.dumps(found | {"read": study.text.reading(study.model).to_json()}))
-        return
-    read(study, as_json)
-    print(f"{', '.join(study.found)} of {', '.join(study.kinds)}")
-    if weights:
-        print(f"weights of blocks are streamed: {megabytes(weights)} are read")
-    print(f"{count(study.text.documents, 'document')}, {tokens:,} tokens, about {seconds:,.0f} s on this machine")
 
 
 def read(study: SweepStudy | ControlledSweep | ImportanceStudy | SpanStudy, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adapters.errors import StrataError, visible
-from reports.cli.options import AsJson, Corpus, Device, DryRun, Dtype, Seed, required
+from reports.cli.options import AsJson, Corpus, Device, DryRun, Dtype, Seed, Weights, required
 from reports.cli.tasks import Data
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def report(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    weights: Weights = "auto",
     dry_run: DryRun = False,
 ) -> None:
     """Run the notebooks on each model, those that the budget holds, and join them in one report.pdf and report.html.
@@ -71,7 +72,8 @@ def report(
     """
     from reports.request import ReportRequest
 
-    options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, device=device, dtype=dtype)
+    how = {"device": device, "dtype": dtype, "weights": weights}
+    options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, **how)
     _make(ReportRequest.of(models, _split(compared), size, out, _split(only), options), dry_run)
 
 
@@ -88,6 +90,7 @@ def compare(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    weights: Weights = "auto",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -102,14 +105,15 @@ def compare(
     """
     from reports.request import ReportRequest
 
+    how = {"device": device, "dtype": dtype, "weights": weights}
     if out is None and not dry_run:
         text = {"corpus": corpus, "documents": documents or DOCUMENTS, "window": window or WINDOW, "seed": seed}
-        _differ(models, text, _tasks(tasks, data, limit), (device, dtype), as_json)
+        _differ(models, text, _tasks(tasks, data, limit), how, as_json)
         return
     if as_json:
         raise StrataError("--json prints by how much models are worse, and --out makes a report: give one of them")
     out = out or Path("reports/out/compare")
-    options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, device=device, dtype=dtype)
+    options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, **how)
     _make(ReportRequest.of([], models, size, out, [], options), dry_run)
 
 
@@ -122,15 +126,14 @@ def _tasks(tasks: str, data: Path | None, limit: int) -> list[TaskSet]:
     return [load_tasks(task, limit=limit, data=data and data.expanduser()) for task in _split(tasks)]
 
 
-def _differ(models: list[str], text: dict[str, Any], tasks: list[TaskSet], where: tuple[str, str], as_json: bool) -> None:
+def _differ(models: list[str], text: dict[str, Any], tasks: list[TaskSet], how: dict[str, str], as_json: bool) -> None:
     from adapters.registry import load
     from analysis.comparison.difference import difference
     from analysis.data.batches import Text
     from reports.cli import output
     from reports.request import everything
 
-    names, (device, dtype) = everything(models), where
-    found = difference(names, lambda name: load(name, device=device, dtype=dtype), Text(**text), tasks, out=required(None, optional=True))
+    found = difference(everything(models), lambda name: load(name, **how), Text(**text), tasks, out=required(None, optional=True))
     if as_json:
         output.records(found.table)
         return

@@ -104,11 +104,11 @@ def sweep(
     out, kinds, room = required(out, dry_run or (as_json and shard is None)), kinds_of(kind), memory and memory << 20
     edits = [word.strip() for word in edit.split(",")]
     if task is not None:
-        if dry_run or edit != "zero" or until_resolved is not None or control:
-            raise StrataError("--dry-run, --control, --edit and --until-resolved are for text only: leave them out, or --task")
+        if edit != "zero" or until_resolved is not None or control:
+            raise StrataError("--control, --edit and --until-resolved are for text only: leave them out, or --task")
         asked: dict[str, Any] = {"task": task, "shots": shots, "limit": limit, "seed": seed, "data": data, "run_code": run_code}
         make = studies.task_study(**asked, kinds=kinds, memory=room, max_tokens=max_tokens)
-        sweep_task(job_of(model, device, dtype, revision, weights, make), task, out, Spread(shard, ray, workers), as_json)
+        sweep_task(job_of(model, device, dtype, revision, weights, make), task, out, Spread(shard, ray, workers), dry_run, as_json)
         return
     text = windows_of(corpus, tokens, window, seed or 0)
     if control and ((shard, ray, until_resolved) != (None, None, None) or "," in device or handed_out()):
@@ -121,7 +121,10 @@ def sweep(
     from reports.cli import output
 
     if dry_run:
-        output.work(job.study(), as_json)
+        from reports.cli import dry_run as tell
+
+        check = None if until_resolved is None else lambda study: sequential.opened(study, until_resolved, out)
+        tell.swept(tell.study_of(job, out, check), as_json)
     elif until_resolved is not None:
         if (shard, ray) != (None, None) or "," in device:
             raise StrataError("--until-resolved takes its decisions over all documents, on one device: leave it out, or --shard and --ray")
@@ -187,7 +190,9 @@ def importance(
     make = partial(studies.importance, metrics=metrics, kinds=kinds_of(kind), text=text, first_token=first_token)
     job = job_of(model, device, dtype, revision, weights, make)
     if dry_run:
-        output.reading(job.study(), as_json)
+        from reports.cli import dry_run as tell
+
+        tell.passed(tell.study_of(job, out), as_json)
     elif found := measure(job, out, Spread(shard, ray, workers), f"importance in {model}", lambda study: study.text.documents):
         table, study = found
         output.effects(table, out, as_json)
@@ -208,18 +213,23 @@ def spans(
     shard: ShardOption = None,
     ray: RayOption = None,
     workers: WorkersOption = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """How far each contiguous span of blocks turns the stream, on calibration text: the angle as a share of a half turn.
 
     Example: strata spans smollm2 --out runs/spans
     """
-    out = required(out, as_json and shard is None)
+    out = required(out, dry_run or (as_json and shard is None))
     text = windows_of(corpus, tokens, window, seed, split="calibration")
     from reports.cli import output
 
     job = job_of(model, device, dtype, revision, weights, partial(studies.spans, text=text))
-    if found := measure(job, out, Spread(shard, ray, workers), f"spans of {model}", lambda study: study.text.documents):
+    if dry_run:
+        from reports.cli import dry_run as tell
+
+        tell.passed(tell.study_of(job, out), as_json)
+    elif found := measure(job, out, Spread(shard, ray, workers), f"spans of {model}", lambda study: study.text.documents):
         table, study = found
         output.spans(table, out, as_json)
         output.read(study, as_json)

@@ -132,10 +132,15 @@ def _show_tokens(tasks: TaskSet, model: BlockModel, document: int) -> None:
         print(list(request.continuation))
 
 
-def sweep_task(job: Job, name: str, out: Path, spread: Spread, as_json: bool) -> None:
-    """Runs a benchmark under every ablation of the kinds, and prints what each costs."""
+def sweep_task(job: Job, name: str, out: Path, spread: Spread, dry_run: bool, as_json: bool) -> None:
+    """Runs a benchmark under every ablation of the kinds, and prints what each costs; with `dry_run` what that takes."""
     from reports.cli import output
 
+    if dry_run:
+        from reports.cli import dry_run as tell
+
+        tell.asked(tell.study_of(job, out), as_json)
+        return
     found = measure(job, out, spread, f"{name} without parts of {job.source}", lambda study: study.steps)
     if found is None:
         return

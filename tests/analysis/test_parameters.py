@@ -1,12 +1,14 @@
 """Parameters of notebooks: wrong ones are errors, whoever executes the notebook."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from adapters import StrataError
-from analysis.parameters import Parameters, RankingParameters, progress_on_stderr
+from analysis.parameters import ComparisonParameters, Parameters, RankingParameters, progress_on_stderr
 from analysis.runs.budgets import BUDGETS
+from tests.reference.hf import tiny
 
 
 def test_a_kernels_own_names_do_not_count() -> None:
@@ -24,6 +26,14 @@ def test_cells_can_be_run_again_in_a_notebook_at_work() -> None:
 def test_other_corpora_are_a_list_with_commas() -> None:
     assert RankingParameters(model="smollm2").others == []
     assert RankingParameters(model="smollm2", other_corpora="a.txt, emozilla/pg19").others == ["a.txt", "emozilla/pg19"]
+
+
+def test_how_weights_are_held_reaches_the_model(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    for weights, is_streamed in (("auto", False), ("resident", False), ("streamed", True)):
+        one = Parameters.of({"model": str(tmp_path), "device": "cpu", "weights": weights}).load()
+        each = ComparisonParameters.of({"models": [str(tmp_path)], "device": "cpu", "weights": weights}).load(str(tmp_path))
+        assert [model.reader is not None for model in (one, each)] == [is_streamed, is_streamed]
 
 
 @pytest.mark.parametrize(

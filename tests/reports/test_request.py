@@ -47,6 +47,14 @@ def test_models_that_cannot_be_compared(count: int, says: str, tiny_folder: Path
         of(prose, (), [str(tiny_folder)] * count)
 
 
+def test_how_weights_are_held_is_no_part_of_what_a_report_is(tiny_folder: Path, prose: Path) -> None:
+    here, there = of(prose, [str(tiny_folder)]), of(prose, [str(tiny_folder)], weights="streamed")
+    assert here.identity == there.identity
+    assert there.command == f"{here.command} --weights streamed"
+    assert there.parameters["weights"] == "streamed"
+    assert (here.load(str(tiny_folder)).reader, there.load(str(tiny_folder)).reader is None) == (None, False)
+
+
 def test_a_section_that_is_none(tiny_folder: Path, prose: Path) -> None:
     with pytest.raises(StrataError, match=r"unknown section 'wdth'.*width"):
         of(prose, [str(tiny_folder)], only=["wdth"])

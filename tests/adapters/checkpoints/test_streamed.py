@@ -91,9 +91,12 @@ def test_reads_each_block_once_a_pass_and_counts_its_bytes(tmp_path: Path) -> No
     assert reader is not None
     assert [reader.block_bytes[i] for i in range(3)] == sizes
     assert reader.bytes_read == sum(sizes)  # the check of `load`
+    whole = sum(t.nbytes for file in tmp_path.glob("*.safetensors") for t in load_file(file).values())
+    assert reader.load_bytes == 2 * whole  # a hash, and all weights once
     model.run(IDS)
     model.run(IDS)
     assert reader.bytes_read == 3 * sum(sizes)
+    assert reader.load_bytes == 2 * whole
     shorter = model.with_blocks([model.blocks[0], model.blocks[2]])
     shorter.run(IDS)  # reads ahead what is not asked for, and learns
     before = reader.bytes_read

@@ -43,6 +43,14 @@ def test_a_model_that_is_computed_right(tmp_path: Path) -> None:
     assert 0 <= found.error < 2e-5
 
 
+def test_streamed_weights_are_checked_too(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    here, there = (check(str(tmp_path), device="cpu", weights=weights) for weights in ("resident", "streamed"))
+    assert here == there
+    with pytest.raises(StrataError, match="weights 'lazy'"):
+        check(str(tmp_path), device="cpu", weights="lazy")
+
+
 def test_a_few_blocks_of_a_large_one_one_of_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGE", 0)
     found = of(tmp_path, "smollm3", **PATTERN)

@@ -17,9 +17,10 @@ from analysis.engine.cost import cost
 from analysis.engine.decoding import decode
 from analysis.engine.passes import batch_size, visits, weights_read
 from analysis.engine.plan import Plan, plan
-from analysis.engine.row_budget import Prompt
+from analysis.engine.row_budget import Prompt, at_most, row_bytes
 from analysis.engine.sweep import call_bytes, room_for, stream_bytes, sweep
 from analysis.methods.method import require
+from analysis.methods.study import known, skipped
 from analysis.methods.table import METHODS
 from analysis.metrics.metrics import measure
 from analysis.metrics.taylor import taylor
@@ -165,8 +166,27 @@ def test_tasks_removal_and_texts(both: tuple) -> None:
     assert sorted(texts(here)) == sorted(texts(there))
 
 
+@pytest.mark.parametrize("rows", [None, 7, 3])
+def test_texts_read_no_more_than_is_said(rows: int | None, both: tuple, folder: Path) -> None:
+    """As much where all are written at once and none ends early; less where prompts wait for room."""
+    _, model = both
+    work = singles(model, "blocks")
+    prompts = [Prompt((*row.tolist()[:n], 1 + n), 3) for n, row in enumerate(tokens(5), 4)]
+    memory = rows and rows * row_bytes(model, prompts)
+    found, read = read_by(model, lambda: list(decode(model, work, prompts, memory=memory)))
+    passes, held = at_most(model, len(work.ablations), prompts, memory)
+    assert {len(written.tokens) for written in found} == {3}
+    assert held == min(rows or 35, 35) * row_bytes(model, prompts)
+    assert read <= passes * block_bytes(folder)
+    assert (read == passes * block_bytes(folder)) == (rows is None), (read / block_bytes(folder), passes)
+
+
 def test_what_makes_new_weights_is_refused(both: tuple) -> None:
     here, there = both
+    assert set(known(here, list(METHODS))) - set(known(there, list(METHODS))) == {
+        n for n in known(here, list(METHODS)) if METHODS[n].floats
+    }
+    assert any("streamed weights" in sentence for sentence in skipped(there, list(METHODS)))
     for method in METHODS.values():
         require(method, here)
         if method.floats:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
+from safetensors import safe_open
 
 from analysis.engine.text_scores import TextScores
 from analysis.runs.tables import COLUMNS, KEY
@@ -194,14 +195,54 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["sweep", "importance", "spans", "evaluate", "generate"])
+def test_a_dry_run_refuses_what_the_run_refuses(strata: Callable[..., Done], sweep: list[object], tmp_path: Path, command: str) -> None:
+    """A window that the model does not read, and a folder of another run."""
+    for window, says in ((256, "is too long for"), (32, "is not empty and does not hold a run")):
+        size = ["--documents", 14] if command == "generate" else ["--tokens", 14 * window]
+        words = [command, *sweep[1:4], *size, "--window", window, "--out", tmp_path / "run"]
+        dry, run = strata(*words, "--dry-run"), strata(*words)
+        assert (dry.returncode, run.returncode) == (2, 2), dry.stdout + run.stdout
+        assert dry.stderr == run.stderr
+        assert says in dry.stderr
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "letter.txt").write_text("Somebody's own.")
+
+
+def test_a_dry_run_of_plain_passes_and_of_one_model(
+    strata: Callable[..., Done], sweep: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    turned, read = strata("spans", *sweep[1:], "--dry-run"), strata("evaluate", *sweep[1:], "--dry-run")
+    assert (turned.returncode, read.returncode) == (0, 0), turned.stderr + read.stderr
+    assert "angles of 6 spans of blocks" in turned.stdout
+    assert "14 documents, 448 tokens, about " in turned.stdout
+    assert "the unpruned model on 14 documents, 448 tokens" in read.stdout
+    assert "3 passes through mixers and 3 through ffns per document, instead of 3 one by one" in read.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_until_resolved_refuses_before_it_runs(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    words = ["sweep", tiny_folder, "--corpus", prose, "--tokens", 64, "--window", 32, "--until-resolved", 0.01, "--out", tmp_path / "run"]
+    dry, run = strata(*words, "--dry-run"), strata(*words)
+    assert dry == run
+    assert "2 documents are too few to decide" in dry.stderr
+
+
 def test_streamed_weights_give_the_same_table_and_are_counted_before(
-    strata: Callable[..., Done], sweep: list[object], tmp_path: Path
+    strata: Callable[..., Done], sweep: list[object], tiny_folder: Path, tmp_path: Path
 ) -> None:
     dry = strata(*sweep, "--weights", "streamed", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "weights of blocks are streamed: read 1.00 times, 0 MB in all" in dry.stdout
     measured = strata("importance", *sweep[1:], "--metric", "bi,taylor", "--weights", "streamed", "--dry-run", "--json")
-    assert json.loads(measured.stdout)["weights_read"] > 0
+    turned = strata("spans", *sweep[1:], "--weights", "streamed", "--dry-run", "--json")
+    three, one = (json.loads(done.stdout) for done in (measured, turned))
+    with safe_open(tiny_folder / "model.safetensors", "pt") as file:
+        sizes = {key: file.get_tensor(key).nbytes for key in file.keys()}  # noqa: SIM118 - it is no dict
+    blocks = sum(size for key, size in sizes.items() if ".layers." in key)
+    assert [(found["passes"], found["weights_read"]) for found in (three, one)] == [(3, 3 * blocks), (1, blocks)]
+    assert one["load_read"] == 2 * sum(sizes.values())
     for weights in ("resident", "streamed"):
         done = strata(*sweep, "--weights", weights, "--out", tmp_path / weights)
         assert done.returncode == 0, done.stderr
@@ -251,6 +292,16 @@ def test_every_option_has_help(command: str) -> None:
     assert [p.name for p in parameters if not getattr(p, "help", None)] == []
 
 
+def test_compared_models_are_held_as_is_asked(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    shutil.copytree(tiny_folder, twin)
+    words = ["compare", tiny_folder, twin, "--corpus", prose, "--documents", 12, "--window", 32, "--json", "--weights"]
+    here, there, wrong = (strata(*words, weights) for weights in ("resident", "streamed", "lazy"))
+    assert here.returncode == there.returncode == 0, here.stderr + there.stderr
+    pd.testing.assert_frame_equal(*(pd.DataFrame(json.loads(done.stdout)) for done in (here, there)), rtol=1e-4, atol=1e-6)
+    assert (wrong.returncode, "unknown weights 'lazy'" in wrong.stderr) == (2, True)
+
+
 def test_a_report_on_a_full_disk(strata: Callable[..., Done], tiny_folder: Path, prose: Path, small_disk: Path) -> None:
     done = strata("report", tiny_folder, "--corpus", prose, "--out", small_disk / "out")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
@@ -262,6 +313,11 @@ def test_a_dry_report_says_what_it_takes(strata: Callable[..., Done], tiny_folde
     done = strata("report", tiny_folder, "--corpus", prose, "--documents", 3, "--dry-run", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert re.search(r"depth: 3 documents of 128 tokens, about [0-9.]+ minutes", done.stdout)
+    assert "are streamed" not in done.stderr
+    words = ["--corpus", prose, "--documents", 3, "--only", "depth", "--weights", "streamed", "--dry-run", "--out", tmp_path / "out"]
+    assert "weights of tiny-llama are streamed: a pass through its blocks reads " in strata("report", tiny_folder, *words).stderr.replace(
+        str(tiny_folder), "tiny-llama"
+    )
     assert not (tmp_path / "out").exists()
 
 

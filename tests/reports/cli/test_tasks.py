@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors import safe_open
 
 from tests.analysis.tasks import written_files
 from tests.analysis.tasks.makers import table_1, write_lines
@@ -83,6 +84,31 @@ def test_sweep_of_a_task(strata: Strata, files: Path, reader: Path, tmp_path: Pa
     assert table["n_documents"].eq(13).all()
     again = json.loads(strata(*words, "--json")[1])
     assert len(again) == len(table)
+
+
+def test_a_dry_run_of_a_task(strata: Strata, files: Path, reader: Path, tmp_path: Path) -> None:
+    """Tokens are those that the run notes, and weights those of the file; of written answers it is what there is at most."""
+    words = [reader, "--task", "piqa", "--data", files, "--device", "cpu", "--weights", "streamed"]
+    found = json.loads(strata("sweep", *words, "--dry-run", "--json").stdout)
+    assert strata("sweep", *words, "--out", tmp_path / "run").returncode == 0
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    with safe_open(reader / "model.safetensors", "pt") as file:
+        blocks = sum(file.get_tensor(key).nbytes for key in file.keys() if ".layers." in key)  # noqa: SIM118 - it is no dict
+    assert (found["tokens"], found["questions"], found["continuations"]) == (manifest["tokens"], 13, 26)
+    assert (found["weights_read"], found["passes"]) == (blocks, 1)
+    assert found["memory"] > 0
+    dry = strata("evaluate", *words, "--dry-run")
+    assert "the unpruned model on 13 questions of piqa, 26 continuations, " in dry.stdout
+    assert "weights of blocks are streamed: read 1.00 times" in dry.stdout
+    few = strata("sweep", *words, "--memory", 1, "--kind", "heads", "--dry-run", "--json")
+    assert json.loads(few.stdout)["memory"] - found["memory"] < 1 << 20
+    cut = strata("sweep", reader, "--task", "mmlu_anatomy", "--shots", 2, "--limit", 3, "--data", files, "--dry-run")
+    assert "12 requests exceed the context of 128 tokens and were truncated on the left" in cut.stdout
+    written_files.write(tmp_path / "written")
+    words = [reader, "--task", "gsm8k", "--shots", 0, "--limit", 4, "--data", tmp_path / "written", "--dry-run"]
+    assert "4 texts of at most 24 new tokens together" in strata("evaluate", *words, "--max-tokens", 6).stdout
+    refused = strata("evaluate", *words, "--max-tokens", 4000)
+    assert (refused.returncode, "asks for 4000 new tokens" in refused.stderr) == (2, True)
 
 
 def test_what_is_cut_is_counted(strata: Strata, files: Path, reader: Path, tmp_path: Path) -> None:
