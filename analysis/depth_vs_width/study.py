@@ -20,7 +20,7 @@ from analysis.engine.ablations import block_kinds, single_ablations
 from analysis.engine.plan import plan
 from analysis.removal.explored import Explored, Paths, explored
 from analysis.removal.paths import Scored, up_to
-from analysis.removal.savings import MEASURES, Comparison, Curve, compare, measures
+from analysis.removal.savings import MEASURES, Comparison, Curve, by_heads, compare, measures
 from analysis.runs.budgets import Takes
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
@@ -60,8 +60,7 @@ class DepthWidth(Result):
             "the least harm for what is saved first",
             "Losses": read(self.text, "held-out", self.n_documents),
             "Reach": "; ".join(f"{kind} up to {share} of the blocks' parameters" for kind, share in reach.items()),
-            "Saved": "rows and columns of deleted heads, and keys and values with the last head that reads them; FLOPs per token, with "
-            "the unembedding and without what grows with the context",
+            "Saved": f"{by_heads(self.model)}; FLOPs per token, with the unembedding and without what grows with the context",
             "Between points": "linear interpolation between neighbouring sets, document by document",
             "Significance": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% over all pairs per measure",
         }

@@ -27,7 +27,7 @@ class Saved(NamedTuple):
 
 
 def saved(model: BlockModel, ablation: Ablation) -> Saved:
-    """Parameters and FLOPs of the parts of an ablation; heads take their rows and columns with them (`pruning.heads`), experts
+    """Parameters and FLOPs of the parts of an ablation; heads take what `by_heads` says with them, experts
     their rows of the router. A token is sent to as many experts as before, as long as so many are left."""
     total: list[Saved] = []
     for action, block in zip(ablation.actions(model.spec), model.blocks, strict=True):
@@ -42,6 +42,16 @@ def saved(model: BlockModel, ablation: Ablation) -> Saved:
         elif action.heads:
             total.append(_heads(block, action.heads))
     return Saved(*map(sum, zip(*total, strict=True))) if total else Saved(0, 0)
+
+
+def by_heads(model: BlockModel) -> str:
+    """In words, what `saved` counts of heads."""
+    if any(getattr(block, "joint_heads", False) for block in model.blocks):
+        return (
+            "columns of the output projection of deleted heads, and values with the last head that reads them (queries and keys stay: one "
+            "norm is over those of all heads)"
+        )
+    return "rows and columns of deleted heads, and keys and values with the last head that reads them"
 
 
 def _heads(block: Block, out: Collection[int]) -> Saved:

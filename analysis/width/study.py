@@ -116,7 +116,7 @@ class Width(Result):
         return {
             "Single heads": f"{read(self.text, 'held-out', self.n_documents)}; {self.plan.mixer_rows:,} passes through mixers and "
             f"{self.plan.ffn_rows:,} through ffns for each",
-            "A removed head": "contributes nothing (zero): the same as deleting its rows and columns",
+            "A removed head": "contributes nothing (zero): the same as deleting it",
             "Orders": f"{self.text.corpus}, calibration: {count(self.calibration.documents, 'document')}",
             "Removal paths": f"held-out: {count(self.path_text.documents, 'document')}",
             "Intervals": f"{INTERVALS}{self.effects.intervals}",
