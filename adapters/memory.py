@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from adapters.errors import StrataError
+
 ROOT = Path("/")
 FILLED = 0.9  # of what is free: who takes more leaves too little for the rest
 SHARED = {"by": 1}  # processes of one study that take RAM side by side
@@ -28,6 +30,13 @@ def free(device: torch.device, root: Path = ROOT) -> int:
 def default_memory(device: torch.device) -> int:
     """What a study takes where nothing is said: half of what is free."""
     return free(device) // 2
+
+
+def within_free(memory: int | None, device: torch.device) -> int | None:
+    """`memory` as it was given. Raises StrataError where there is less."""
+    if memory is not None and memory > (room := free(device)):
+        raise StrataError(f"{megabytes(memory)} of memory were given, and {megabytes(room)} are free on {device}: give less, or none")
+    return memory
 
 
 def megabytes(n: int) -> str:

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 def sweep(
     model: BlockModel, *, kinds: Sequence[str], edits: Sequence[str], text: Text, kl: bool, memory: int | None, control: bool = False
 ) -> SweepStudy | ControlledSweep:
+    from adapters.memory import within_free
     from analysis.control.study import ControlledSweep
     from analysis.engine.ablations import single_ablations
     from analysis.runs.sweep_run import SweepStudy
 
     ablations = single_ablations(model.spec, kinds, edits)
     calibration = text.calibration(model) if any(ablation.edit == "mean" for ablation in ablations) else None
-    study = SweepStudy.of(model, ablations, text, kl=kl, memory=memory, calibration=calibration)
+    study = SweepStudy.of(model, ablations, text, kl=kl, memory=within_free(memory, model.device), calibration=calibration)
     return ControlledSweep(study) if control else study
 
 
@@ -71,9 +72,11 @@ def tasks(
     model: BlockModel, *, kinds: Sequence[str], memory: int | None, max_tokens: int | None, **asked: Any
 ) -> TaskStudy | WrittenTaskStudy:
     """`asked`: as `task_set` takes it."""
+    from adapters.memory import within_free
     from analysis.engine.ablations import single_ablations
     from analysis.tasks.written import study_of
 
+    memory = within_free(memory, model.device)
     return study_of(model, single_ablations(model.spec, kinds), task_set(**asked), memory=memory, most=max_tokens)
 
 

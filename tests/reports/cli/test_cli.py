@@ -261,6 +261,7 @@ def test_streamed_weights_give_the_same_table_and_are_counted_before(
         (["--dtype", "float"], "float32"),
         (["--window", "256", "--tokens", "256"], "context"),
         (["--memory", "1", "--window", "250", "--tokens", "250"], "MB"),
+        (["--memory", str(10**9)], "free on cpu: give less, or none"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
