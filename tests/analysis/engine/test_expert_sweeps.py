@@ -87,7 +87,7 @@ def test_little_memory_changes_nothing(pair: Pair) -> None:
             expected = found
         for name in found:
             assert torch.allclose(found[name], expected[name], rtol=1e-5, atol=1e-3)
-    with pytest.raises(StrataError, match="allowed: give it more memory or shorter windows"):
+    with pytest.raises(StrataError, match="allowed: give it more memory, shorter windows"):
         sweep(pair.model, work, pair.ids, lengths, memory=work.minimum * stream_bytes(pair.model, *pair.ids.shape))
 
 
