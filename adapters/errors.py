@@ -19,12 +19,17 @@ HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # kinds of characters that are not seen
 
 
 NO_MEMORY = ("out of memory", "not enough memory", "allocate memory")  # what torch says: on a CPU it has no type of error for that
-CAUSES = (  # foreign errors, and the cause in words
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether it says that there was no memory left, of a CPU or of a card."""
+    said = isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in NO_MEMORY)
+    return said or isinstance(error, MemoryError)
+
+
+CAUSES = (  # whether it is that, and the cause of a foreign error in words
+    (ran_out, "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or take a smaller one"),
     (lambda error: isinstance(error, RecursionError), "it is nested too deeply for a file of a model: download it again"),
-    (
-        lambda error: ran_out(error),
-        "there is not enough memory for it: give `weights` streamed or `dtype` bfloat16, or take a smaller one",
-    ),
     (lambda error: isinstance(error, PermissionError), "its files may not be read: change their permissions"),
 )
 
@@ -91,12 +96,6 @@ def one_line(error: BaseException) -> str:
 def is_error(error: BaseException) -> bool:
     """Whether it is an error, and no signal to stop: parsers written in Rust panic with what is no Exception."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether it says that there was no memory left, of a CPU or of a card."""
-    said = isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in NO_MEMORY)
-    return said or isinstance(error, MemoryError)
 
 
 @contextmanager

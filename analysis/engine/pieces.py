@@ -20,7 +20,6 @@ class Pieces(NamedTuple):
         return Pieces(*(max(1, n // 2) for n in self))
 
 
-FEWEST = 16  # tokens in one call of a block: where not even so many fit, there is too little memory
 PIECES = {
     "cpu": Pieces(tokens=1024, rows=1024, block=4 << 20, reference=64 << 20, past=64 << 20),
     "cuda": Pieces(tokens=32768, rows=8192, block=512 << 20, reference=1 << 30, past=4 << 30),

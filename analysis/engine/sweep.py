@@ -13,7 +13,7 @@ from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
 from adapters.memory import FILLED, default_memory, free, megabytes
-from analysis.engine.pieces import FEWEST, Pieces, pieces_of
+from analysis.engine.pieces import Pieces, pieces_of
 from analysis.engine.plan import Plan, Stream
 from analysis.engine.text_scores import TextScores, score_bytes, slices
 
@@ -192,7 +192,7 @@ def room(memory: int | None, model: BlockModel, least: int, stream: int, call: C
     Without `memory` half of what is free is for them, and all of it where the least takes more. Raises StrataError if it does.
     """
     allowed, pieces = memory or default_memory(model.device), pieces_of(model.device)
-    while least * stream + call(pieces) > allowed and pieces.tokens > FEWEST:
+    while least * stream + call(pieces) > allowed and pieces.tokens > 1:
         pieces = pieces.halved()
     need = least * stream + call(pieces)
     if memory is None and need > allowed:

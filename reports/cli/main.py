@@ -52,7 +52,7 @@ def main() -> None:
                 raise
             print(f"strata: {with_options(str(error))}", file=sys.stderr)
             sys.exit(2)
-        except (MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError, OSError) as error:
             if not ran_out(error):
                 raise
             print(f"strata: {OUT_OF_MEMORY}", file=sys.stderr)

@@ -236,7 +236,7 @@ def test_less_memory_means_smaller_pieces_down_to_the_least_streams() -> None:
     p, ids = everything(model), tokens()
     streams, pieces = p.minimum * stream_bytes(model, *ids.shape), PIECES["cpu"]
     whole = sweep(model, p, ids)
-    for _ in range(7):
+    for _ in range(11):
         memory = streams + call_bytes(model, p, *ids.shape, pieces)
         assert room_for(memory, model, p, *ids.shape).streams == p.minimum
         limited = sweep(model, p, ids, memory=memory)

@@ -100,7 +100,7 @@ def test_a_dry_run_of_a_task(strata: Strata, files: Path, reader: Path, tmp_path
     dry = strata("evaluate", *words, "--dry-run")
     assert "the unpruned model on 13 questions of piqa, 26 continuations, " in dry.stdout
     assert "weights of blocks are streamed: read 1.00 times" in dry.stdout
-    few = strata("sweep", *words, "--memory", 2, "--kind", "heads", "--dry-run", "--json")
+    few = strata("sweep", *words, "--memory", 1, "--kind", "heads", "--dry-run", "--json")
     assert json.loads(few.stdout)["memory"] - found["memory"] < 1 << 20
     cut = strata("sweep", reader, "--task", "mmlu_anatomy", "--shots", 2, "--limit", 3, "--data", files, "--dry-run")
     assert "12 requests exceed the context of 128 tokens and were truncated on the left" in cut.stdout
