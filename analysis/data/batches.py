@@ -13,6 +13,7 @@ from torch import Tensor
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.memory import free, megabytes
+from adapters.shortage import too_little
 from adapters.tokenizers import SPECIAL_TOKENS, Tokenizer
 from analysis.data.documents import Window, require_disjoint, sampled
 from analysis.data.hashes import content_hash
@@ -144,7 +145,6 @@ def at_once(model: BlockModel, time: int) -> int:
     inside, outside = 3 * max(block.d_ffn for block in model.spec.blocks), (8 + len(model.blocks)) * model.spec.d_model
     each, room = (inside + outside) * model.dtype.itemsize * time, free(model.device)
     if each > room:
-        found = f"{megabytes(each)} are needed for one document of {time} tokens, {megabytes(room)} are free on {model.device}"
-        raise StrataError(f"{found}: use shorter windows{' or `weights` streamed' if model.reader is None else ''}")
+        raise too_little(f"one document of {time} tokens needs {megabytes(each)}", room, model)
     fitting = room // 8 // each
     return max(1, min(FEW if model.reader is None else STREAMED // time, fitting))

@@ -13,6 +13,7 @@ from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
 from adapters.memory import FILLED, default_memory, free, megabytes
+from adapters.shortage import too_little
 from analysis.engine.pieces import Pieces, pieces_of
 from analysis.engine.plan import Plan, Stream
 from analysis.engine.text_scores import TextScores, score_bytes, slices
@@ -198,15 +199,8 @@ def room(memory: int | None, model: BlockModel, least: int, stream: int, call: C
     if memory is None and need > allowed:
         allowed = min(need, int(FILLED * free(model.device)))
     if allowed < need:
-        raise too_little(f"this sweep needs {megabytes(need)} for {what}", allowed, memory, model)
+        raise too_little(f"this sweep needs {megabytes(need)} for {what}", allowed, model, given=memory is not None)
     return Room((allowed - call(pieces)) // stream, pieces)
-
-
-def too_little(what: str, allowed: int, memory: int | None, model: BlockModel) -> StrataError:
-    """`what` says what is needed; `memory` is what was given."""
-    found = f"{what}, {megabytes(allowed)} are {'free' if memory is None else 'allowed'}"
-    ways = ["shorter windows", *["`weights` streamed"] * (model.reader is None), *["`dtype` bfloat16"] * (model.dtype.itemsize > 2)]
-    return StrataError(f"{found}: give it more memory, {', '.join(ways[:-1])}{' or ' * (len(ways) > 1)}{ways[-1]}")
 
 
 def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int, pieces: Pieces | None = None) -> int:

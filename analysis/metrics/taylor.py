@@ -19,11 +19,12 @@ from adapters.errors import StrataError, unknown
 from adapters.experts import Routing, experts_of
 from adapters.heads import gradient_of_heads
 from adapters.memory import free, megabytes
+from adapters.shortage import too_little
 from adapters.specs import BlockSpec
 from adapters.wrapped import WrappedBlock
 from analysis.engine.ablations import single_ablations
 from analysis.engine.loss_gradient import loss_gradient
-from analysis.engine.sweep import inner_bytes, too_little
+from analysis.engine.sweep import inner_bytes
 from analysis.engine.tokens import require_finite
 
 GRAPH_BYTES = 256 << 20  # of activations that a pass back needs, about
@@ -96,7 +97,7 @@ def taylor(
             tracked.blocks = [ScaledBlock(block, scale) for block in model.blocks]
         graph, room = len(model.blocks) * 2 * inner_bytes(model, ids.shape[1]), free(model.device)
         if graph > room and model.reader is None:
-            raise too_little(f"gradients need {megabytes(graph)} for one document of {ids.shape[1]} tokens", room, None, model)
+            raise too_little(f"gradients need {megabytes(graph)} for one document of {ids.shape[1]} tokens", room, model)
         each = max(1, min(GRAPH_BYTES, room // 2) // graph)
         starts = torch.ones_like(lengths) if first is None else first
         texts = [Texts.of(*(t[at : at + each].to(model.device) for t in (ids, lengths, starts))) for at in range(0, len(ids), each)]
