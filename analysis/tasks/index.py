@@ -36,6 +36,11 @@ def names() -> dict[str, Named]:
     return found
 
 
+def not_found(name: str) -> StrataError:
+    """The error for a name that no task, group or tag has, with the nearest ones of some ten thousand."""
+    return StrataError(str(unknown("task", name, names())).split("valid:")[0] + "`strata tasks list` names all of them")
+
+
 def folders_of(name: str) -> list[Path]:
     """The folders that lm_eval has to look into for a name and all that it stands for. Raises StrataError on an unknown one."""
     return sorted({folder for one in _closure(name) for folder in names()[one].folders})
@@ -43,8 +48,7 @@ def folders_of(name: str) -> list[Path]:
 
 def _closure(name: str) -> set[str]:
     if name not in names():
-        near = unknown("task", name, names())
-        raise StrataError(str(near).split("valid:")[0] + "`strata tasks list` names all of them")
+        raise not_found(name)
     seen, waiting = set[str](), [name]
     while waiting:
         one = waiting.pop()

@@ -86,11 +86,11 @@ def generate(
     from analysis.engine.sampling import Sampling
 
     removed, sampling, until = parts(without), Sampling(temperature, top_p, top_k, seed), tuple(stop or ())
-    given = (prompt is not None) + (out is not None)
-    if given > 1 or not (given or dry_run) or (prompt is not None and (kind, shard, ray) != (None, None, None)):
+    nowhere = dry_run or (as_json and shard is None)  # no folder has to be named
+    if (prompt is not None and (out, kind, shard, ray) != (None,) * 4) or (prompt is None and out is None and not nowhere):
         raise StrataError(
-            "text goes on behind one --prompt and is printed, or behind the beginnings of documents, into --out: give one of them "
-            "(--kind, --shard and --ray are for --out)"
+            "text goes on behind one --prompt and is printed, or behind the beginnings of documents, into --out or as --json: give one of "
+            "them (--out, --kind, --shard and --ray are for documents)"
         )
     if prompt is not None:
         _print(reader(model, device, dtype, revision, weights), prompt, removed, (max_tokens, until, sampling), dry_run, as_json)
@@ -103,13 +103,13 @@ def generate(
     kinds = [] if without else kinds_of(kind or "blocks")
     options: dict[str, Any] = {"most": max_tokens, "until": until, "sampling": sampling}
     job = job_of(model, device, dtype, revision, weights, partial(studies.beginnings, removed=removed, kinds=kinds, text=text, **options))
-    title = f"texts of {model}"
+    folder, title = required(out, nowhere).absolute(), f"texts of {model}"
     if dry_run:
         from reports.cli import dry_run as tell
 
-        tell.written(tell.study_of(job, required(out, True)).writing, f"beginnings of {corpus}", as_json)
-    elif found := measure(job, required(out, False).absolute(), Spread(shard, ray, workers), title, lambda study: study.steps):
-        output.texts(found[0], required(out, False), as_json)
+        tell.written(tell.study_of(job, folder).writing, f"beginnings of {corpus}", as_json)
+    elif found := measure(job, folder, Spread(shard, ray, workers), title, lambda study: study.steps):
+        output.texts(found[0], folder, as_json)
 
 
 def _print(

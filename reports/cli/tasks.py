@@ -67,9 +67,13 @@ def list_tasks(
 
     Example: strata tasks list mmlu_an
     """
-    from analysis.tasks.index import names
+    from analysis.tasks.index import names, not_found
 
-    found = sorted((name for name in names() if pattern in name), key=lambda name: (name != pattern, not name.startswith(pattern), name))
+    wanted = pattern.lower()
+    found = [(name.lower(), name) for name in names() if wanted in name.lower()]
+    found = [name for low, name in sorted(found, key=lambda one: (one[0] != wanted, not one[0].startswith(wanted), one))]
+    if not found:
+        raise not_found(pattern)
     print(json.dumps(found) if as_json else "\n".join(found))
 
 

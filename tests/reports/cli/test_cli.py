@@ -33,6 +33,8 @@ def test_json_needs_no_folder(strata: Callable[..., Done], sweep: list[object], 
         there, nowhere = (json.loads(strata(command, *sweep[1:], "--json", *more).stdout) for more in (("--out", command), ()))
         assert there == nowhere
     assert strata("spans", *sweep[1:], "--json").returncode == 0
+    texts = strata("generate", sweep[1], *sweep[2:4], "--kind", "blocks", "--documents", 2, "--window", 8, "--max-tokens", 3, "--json")
+    assert {row["kind"] for row in json.loads(texts.stdout)} == {"dense", "blocks"}, texts.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["importance", "sweep"]
     for words in ([], ["--json", "--shard", "0/2"]):
         done = strata(*sweep, *words)

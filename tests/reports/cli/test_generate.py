@@ -110,7 +110,8 @@ def test_a_dry_run_says_at_most(strata: Strata, tiny_folder: Path, prose: Path, 
     [
         ((), "give one of them"),
         (("--prompt", "a", "--out", "x"), "give one of them"),
-        (("--prompt", "a", "--shard", "0/2"), "are for --out"),
+        (("--prompt", "a", "--shard", "0/2"), "are for documents"),
+        (("--json", "--shard", "0/2"), "give one of them"),
         (("--out", "x", "--kind", "blocks", "--without", "1"), "give one of them"),
     ],
 )

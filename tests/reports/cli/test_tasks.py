@@ -41,6 +41,13 @@ def test_list_has_the_exact_name_first(strata: Strata) -> None:
     begins = [name.startswith("piqa") for name in found]
     assert begins == sorted(begins, reverse=True)
     assert not all(begins)  # global_piqa and others hold it
+    assert strata("tasks", "list", "PIQA").stdout.split() == found
+
+
+def test_a_list_of_nothing_names_what_is_near(strata: Strata) -> None:
+    done = strata("tasks", "list", "piqqa")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "did you mean piqa" in done.stderr
 
 
 def test_evaluate_a_task(strata: Strata, files: Path, reader: Path, tmp_path: Path) -> None:
