@@ -149,14 +149,17 @@ def _race_articles(folder: Path, name: str) -> Splits:
 def _coqa(folder: Path, name: str) -> Splits:
     """Lists of turns become lists of each key, as EleutherAI/coqa has them."""
 
-    def turns(listed: list[Row], *keys: str) -> dict[str, list[Any]]:
-        return {key: [turn[key] for turn in listed] for key in keys}
+    def turns(listed: list[Row]) -> dict[str, list[Any]]:
+        return {"input_text": [turn["input_text"] for turn in listed]}
 
     def make(row: Row) -> Row:
-        questions, answers = turns(row["questions"], "input_text"), turns(row["answers"], "input_text")
-        if not questions["input_text"] or len(questions["input_text"]) != len(answers["input_text"]):
-            raise ValueError(f"{len(questions['input_text'])} questions and {len(answers['input_text'])} answers")
-        return {"id": row["id"], "story": row["story"], "questions": questions, "answers": answers}
+        questions, answers = turns(row["questions"]), turns(row["answers"])
+        more = {name: turns(listed) for name, listed in row.get("additional_answers", {}).items()}  # other people's, of the same questions
+        asked, given = len(questions["input_text"]), [len(each["input_text"]) for each in (answers, *more.values())]
+        if not asked or set(given) != {asked}:
+            raise ValueError(f"{asked} questions and {', '.join(map(str, given))} answers")
+        kept = {"id": row["id"], "story": row["story"], "questions": questions, "answers": answers}
+        return kept | ({"additional_answers": more} if more else {})
 
     def read(split: str) -> list[Row]:
         return files.rows(files.found(folder / "coqa", f"coqa-{split}*.json"), make, lambda path: files.items(path, "data"))
@@ -226,7 +229,7 @@ LAYOUTS: Mapping[str, Layout] = {
         _race_articles,
     ),
     "ehovy/race": Layout("race/: as for EleutherAI/race", _race),
-    "EleutherAI/coqa": Layout("coqa/coqa-dev-v1.0.json: data (story, questions, answers)", _coqa),
+    "EleutherAI/coqa": Layout("coqa/coqa-dev-v1.0.json: data (story, questions, answers, additional_answers)", _coqa),
     "openai/gsm8k": Layout("gsm8k/test.jsonl, gsm8k/train.jsonl: question, answer", _gsm8k),
     "openai/openai_humaneval": Layout("humaneval/HumanEval.jsonl.gz: task_id, prompt, canonical_solution, test, entry_point", _humaneval),
     "google-research-datasets/mbpp": Layout("mbpp/mbpp.jsonl: task_id, text, code, test_list, ...", _mbpp),

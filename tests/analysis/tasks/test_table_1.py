@@ -23,6 +23,13 @@ TABLE_1 = {  # tasks, and how many options they have
     "c3": 3, "mmlu_anatomy": 4, "cmmlu_agronomy": 4,
 }  # fmt: skip
 WALK = {"activity_label": "Walk", "ctx_a": "a", "ctx_b": "she", "endings": ["b", "c", "d", "e"]}
+SHORT = {
+    "id": "1",
+    "story": "a",
+    "questions": [{"input_text": "b"}],
+    "answers": [{"input_text": "c"}],
+    "additional_answers": {"0": []},
+}
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +120,7 @@ def test_answers_are_scored_behind_lm_evals_own_prompts(folder: Path) -> None:
     [
         ("c3", "c3/c3-m-dev.json", [[["a"], [{"question": "?", "choice": ["b"], "answer": "c"}], "1"]], "item 0: ValueError answer 'c'"),
         ("coqa_loss", "coqa/coqa-dev-v1.0.json", {"data": [{"id": "1", "story": "a"}]}, "item 0: KeyError 'questions'"),
+        ("coqa", "coqa/coqa-dev-v1.0.json", {"data": [SHORT]}, "item 0: ValueError 1 questions and 1, 0 answers"),
         ("coqa_loss", "coqa/coqa-dev-v1.0.json", {"rows": []}, "holds no list 'data'"),
         ("chid", "chid/dev.json", {"candidates": ["甲"], "content": "乙", "answer": 0}, "line 1: ValueError 0 places of #idiom#"),
         ("cmnli", "cmnli/dev.json", {"sentence1": "a", "sentence2": "b"}, "line 1: KeyError 'label'"),

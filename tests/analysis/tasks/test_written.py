@@ -65,6 +65,21 @@ def test_right_answers_are_right_and_wrong_ones_wrong(name: str, files: Path, ti
     assert wrong[metric].value == pytest.approx(0)
 
 
+@pytest.mark.parametrize(("name", "turns"), [("coqa", [3] * 10), ("coqa_turns", [1, 2, 3] * 10)])
+def test_answers_of_several_people_count(name: str, turns: list[int], files: Path, tiny: Both) -> None:
+    """Of "the cat", "cat" and "a red cat" ("The Cat" is the first again) each is left out once, and the best of the others counts.
+
+    Without the last, F1 is 4/5 (2 of 3 words, both of theirs); beside the first alone it would be that everywhere.
+    """
+    tasks = load_tasks(name, data=files)
+    assert [len(more["input_text"]) for item in tasks.items for more in item.doc["additional_answers"].values()] == [
+        turn for turn in turns for _ in range(3)
+    ]
+    found = WrittenTaskStudy.of(tiny.model, [], tasks, most=8).metrics(texts(*(f" red cat {turn}\n" for turn in turns)))[name]
+    assert found["f1"].documents == pytest.approx([(1 + 1 + 4 / 5) / 3] * len(turns))
+    assert found["em"].documents == pytest.approx([2 / 3] * len(turns))
+
+
 @pytest.mark.long
 def test_human_eval_as_a_whole(tiny: Both) -> None:
     """Its makers' file, the harness's prompts and filters, the sandbox and the table's metric: all of its solutions are right."""

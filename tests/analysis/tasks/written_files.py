@@ -41,6 +41,10 @@ def write(folder: Path, n: int = 10) -> None:
             "story": sentence(i, 8),
             "questions": [{"input_text": f"Who sat {turn}?", "turn_id": turn} for turn in (1, 2, 3)],
             "answers": [{"input_text": f"the cat {turn}", "turn_id": turn} for turn in (1, 2, 3)],
+            "additional_answers": {
+                str(who): [{"input_text": f"{said} {turn}", "turn_id": turn} for turn in (1, 2, 3)]
+                for who, said in enumerate(("cat", "The Cat", "a red cat"))
+            },
         }
         for i in numbers
     ]
