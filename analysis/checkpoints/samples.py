@@ -11,33 +11,53 @@ from adapters.base import BlockModel
 from adapters.errors import StrataError
 from analysis.checkpoints.prune import PruningJob
 from analysis.data.batches import tokenizer_of
-from analysis.display.format import bounded, count, escape
+from analysis.display.format import bounded, count, escape, signed
 from analysis.engine.decoding import decode
 from analysis.engine.plan import plan
 from analysis.engine.row_budget import Prompt
-from analysis.stats.intervals import Interval, ratio
+from analysis.stats.intervals import Interval
 from analysis.tasks.likelihoods import likelihoods
 from analysis.tasks.requests import Request, prompt_ids
-from analysis.writing.table import TITLES, by_prompt
+from analysis.writing.table import TITLES, by_prompt, of_texts
 
 PROMPTS, TOKENS = 12, 32  # texts, and the length of a prompt and of what is written
 SHOWN = 2  # texts on the card
 
 
+class Scores(NamedTuple):
+    dense: Interval
+    pruned: Interval
+    delta: Interval | None  # paired, where the measure is of a text by itself
+
+
 class Samples(NamedTuple):
-    """Texts behind the same prompts, and their scores, the unpruned model's first."""
+    """Texts behind the same prompts, the unpruned model's first, and their scores."""
 
     prompts: list[str]
     texts: list[tuple[str, str]]
-    scores: dict[str, tuple[Interval, Interval]]
+    scores: dict[str, Scores]
+
+    @classmethod
+    def of(cls, prompts: list[str], found: np.ndarray, losses: np.ndarray) -> Samples:
+        """Of texts and their losses under the unpruned model (2, prompts) each."""
+        metrics = by_prompt(found, losses)
+        dense, pruned = of_texts(metrics, 0), of_texts(metrics, 1)
+        scores = {name: Scores(dense[name], pruned[name], pruned.get(f"delta_{name}")) for name in metrics}
+        return cls(prompts, [(one["text"], other["text"]) for one, other in found.T], scores)
 
     def to_json(self) -> dict[str, Any]:
-        pairs = {name: {"dense": dense.value, "pruned": list(pruned)} for name, (dense, pruned) in self.scores.items()}
-        return {"prompts": len(self.prompts), "tokens": TOKENS, "scores": pairs}
+        each = {
+            name: {"dense": dense.value, "pruned": list(pruned), "delta": list(delta) if delta else None}
+            for name, (dense, pruned, delta) in self.scores.items()
+        }
+        return {"prompts": len(self.prompts), "tokens": TOKENS, "scores": each}
 
     def lines(self) -> list[str]:
         """Markdown."""
-        rows = [f"| {TITLES[name]} | {bounded(dense)} | {bounded(pruned)} |" for name, (dense, pruned) in self.scores.items()]
+        rows = [
+            f"| {TITLES[name]} | {bounded(dense)} | {bounded(pruned)} | {bounded(delta, signed) if delta else ''} |"
+            for name, (dense, pruned, delta) in self.scores.items()
+        ]
         shown = [
             line
             for prompt, (dense, pruned) in list(zip(self.prompts, self.texts, strict=True))[:SHOWN]
@@ -47,8 +67,8 @@ class Samples(NamedTuple):
             "## What it writes",
             f"Greedy continuations, up to {TOKENS} tokens, of {count(len(self.prompts), 'beginning')} of held-out documents.",
             "",
-            "| measure | source model | this model |",
-            "| :--- | ---: | ---: |",
+            "| measure | source model | this model | difference, prompt by prompt |",
+            "| :--- | ---: | ---: | ---: |",
             *rows,
             "",
             *shown,
@@ -64,10 +84,8 @@ def samples(job: PruningJob) -> Samples | str:
         found = np.stack([_written(model, prompts) for model in (job.model, job.left.model)])
     except StrataError as error:
         return str(error)
-    metrics = by_prompt(found, _losses(job.model, prompts, found))
-    scores = {name: (ratio(sums[0], counts[0]), ratio(sums[1], counts[1])) for name, (sums, counts) in metrics.items()}
-    texts = [(dense["text"], pruned["text"]) for dense, pruned in found.T]
-    return Samples([tokenizer_of(job.model).decode(list(prompt.tokens)) for prompt in prompts], texts, scores)
+    read = [tokenizer_of(job.model).decode(list(prompt.tokens)) for prompt in prompts]
+    return Samples.of(read, found, _losses(job.model, prompts, found))
 
 
 def _written(model: BlockModel, prompts: list[Prompt]) -> np.ndarray:

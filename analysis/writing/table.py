@@ -89,6 +89,19 @@ def by_prompt(texts: np.ndarray, losses: Array | None) -> dict[str, tuple[Array,
     return found if losses is None else found | {"dense_nll": (losses, tokens)}
 
 
+def of_texts(metrics: Mapping[str, tuple[Array, Array]], a: int) -> dict[str, Interval]:
+    """Of what ablation `a` wrote, from `by_prompt`: each metric, and `delta_...` of PAIRED where it is not the dense model, which is 0."""
+    values = {}
+    for metric, (sums, counts) in metrics.items():
+        means, bounds = sums / counts, (0.0, BOUNDS.get(metric, 1.0))
+        shares = metric == "stopped"  # of right or wrong, as answers are
+        values[metric] = (accuracy(sums[a]) if shares else ratio(sums[a], counts[a])).within(*bounds)
+        if a and metric in PAIRED:
+            paired = accuracy(sums[a], sums[0]) if shares else ratio(means[a] - means[0], np.ones(means.shape[1]))
+            values[f"delta_{metric}"] = paired.within(-bounds[1], bounds[1])
+    return values
+
+
 def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array | None, dataset: str) -> pd.DataFrame:
     """Rows in the order of the plan: the metrics of TITLES, `delta_...` of PAIRED against the dense model, and a test of its loss.
 
@@ -102,14 +115,7 @@ def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array | None, 
         test = differs_by_family([row_key(spec, a).kind for a in study.plan.ablations], rates - rates[0], np.ones(rates.shape[1]))
     rows = []
     for a, ablation in enumerate(study.plan.ablations):
-        values = {}
-        for metric, (sums, counts) in metrics.items():
-            means, bounds = sums / counts, (0.0, BOUNDS.get(metric, 1.0))
-            shares = metric == "stopped"  # of right or wrong, as answers are
-            values[metric] = (accuracy(sums[a]) if shares else ratio(sums[a], counts[a])).within(*bounds)
-            if a and metric in PAIRED:
-                paired = accuracy(sums[a], sums[0]) if shares else ratio(means[a] - means[0], np.ones(means.shape[1]))
-                values[f"delta_{metric}"] = paired.within(-bounds[1], bounds[1])
+        values = of_texts(metrics, a)
         if a and test is not None:
             values |= {name: Interval(value, None, None) for name, value in test.of(a).items()}
         rows += [(*key(spec, ablation), dataset, metric, *found, len(study.prompts), int(n_tokens[a])) for metric, found in values.items()]
