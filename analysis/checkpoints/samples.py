@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
@@ -16,9 +15,8 @@ from analysis.engine.decoding import decode
 from analysis.engine.plan import plan
 from analysis.engine.row_budget import Prompt
 from analysis.stats.intervals import Interval
-from analysis.tasks.likelihoods import likelihoods
-from analysis.tasks.requests import Request, prompt_ids
-from analysis.writing.table import TITLES, by_prompt, of_texts
+from analysis.tasks.requests import prompt_ids
+from analysis.writing.table import TITLES, by_prompt, losses_under, of_texts
 
 PROMPTS, TOKENS = 12, 32  # texts, and the length of a prompt and of what is written
 SHOWN = 2  # texts on the card
@@ -85,7 +83,7 @@ def samples(job: PruningJob) -> Samples | str:
     except StrataError as error:
         return str(error)
     read = [tokenizer_of(job.model).decode(list(prompt.tokens)) for prompt in prompts]
-    return Samples.of(read, found, _losses(job.model, prompts, found))
+    return Samples.of(read, found, losses_under(job.model, prompts, found))
 
 
 def _written(model: BlockModel, prompts: list[Prompt]) -> np.ndarray:
@@ -93,10 +91,3 @@ def _written(model: BlockModel, prompts: list[Prompt]) -> np.ndarray:
     for written in decode(model, plan(model.spec, []), prompts):
         found[written.prompt] = {"tokens": written.tokens, "text": written.text, "why": written.why}
     return found
-
-
-@torch.inference_mode()
-def _losses(model: BlockModel, prompts: list[Prompt], found: np.ndarray) -> np.ndarray:
-    """Of each text (models, prompts) under the unpruned model."""
-    requests = [Request(prompt.tokens, tuple(text["tokens"])) for row in found for prompt, text in zip(prompts, row, strict=True)]
-    return -likelihoods(model, plan(model.spec, []), requests).nats[0].numpy().reshape(found.shape)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from adapters.ablation import Ablation
@@ -16,10 +17,12 @@ from analysis.data.batches import Text
 from analysis.engine.plan import Plan, plan
 from analysis.engine.row_budget import Prompt
 from analysis.engine.sampling import Sampling
+from analysis.runs.records import Work
+from analysis.runs.scoring import Scoring, map_documents
 from analysis.runs.tables import write_table
-from analysis.runs.writing import OfWrittenTexts, WritingStudy
+from analysis.runs.writing import LOSS, WRITTEN, OfWrittenTexts, WritingStudy
 from analysis.tasks.requests import prompt_ids
-from analysis.writing.table import writing_table
+from analysis.writing.table import losses_under, writing_table
 
 GREEDY = Sampling()
 
@@ -55,7 +58,19 @@ class BeginningsStudy(OfWrittenTexts):
         """The same on some of the documents, by number."""
         return replace(self, prompts=[self.prompts[d] for d in documents])
 
+    def scoring(self, progress: Callable[[int], None] = lambda n: None) -> Scoring:
+        """The texts, and their losses where they are written: what makes the table of shards has no weights."""
+        texts = self.writing.scoring(progress)
+
+        def answer(work: Work, which: Sequence[int]) -> Iterator[tuple[Sequence[int], Mapping[str, np.ndarray]]]:
+            for unit, found in texts.answer(work, which):
+                yield unit, {**found, LOSS: losses_under(self.model, [self.prompts[p] for p in unit], found[WRITTEN])}
+
+        return replace(texts, asked=replace(texts.asked, metrics=(WRITTEN, LOSS)), answer=answer)
+
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Writes what the folder does not hold yet and returns the tidy table of texts, also written as summary.csv."""
-        table = writing_table(self.writing, self.writing.texts(folder, progress), None, self.dataset)
-        return write_table(self.open(folder), table, self.documents, self.model.spec)
+        run, scoring = self.open(folder), self.scoring(progress)
+        found = scoring.asked.answer(map_documents(run, scoring))
+        table = writing_table(self.writing, found[WRITTEN], found[LOSS], self.dataset)
+        return write_table(run, table, self.documents, self.model.spec)

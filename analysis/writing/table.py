@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from adapters.ablation import NONE
+from adapters.base import BlockModel
 from analysis.data.hashes import content_hash
 from analysis.engine.ablations import row_key
 from analysis.engine.plan import plan
+from analysis.engine.row_budget import Prompt
 from analysis.runs.records import Work
 from analysis.runs.run import Run
 from analysis.runs.scoring import Question, Scoring, map_documents
@@ -44,10 +47,22 @@ BOUNDS = {"first_difference": math.inf, "dense_nll": math.inf}  # that no interv
 PAIRED = ("loop", f"distinct_{NGRAM}", "dense_nll", "stopped")  # whose difference from the dense model's texts is given
 
 
+def losses_under(model: BlockModel, prompts: Sequence[Prompt], texts: np.ndarray) -> Array:
+    """Loss in nats of every text (ablations, prompts) behind its prompt under the model as a whole; equal texts are read once."""
+    requests, dense = _requests(prompts, texts), plan(model.spec, [])
+    distinct_ones = list(dict.fromkeys(request for row in requests for request in row))
+    each = [likelihoods(model, dense, distinct_ones[where]).nats[0] for where in batches(model, dense, [[r] for r in distinct_ones])]
+    nats = dict(zip(distinct_ones, torch.cat(each).tolist(), strict=True))
+    return np.array([[-nats[request] for request in row] for row in requests])
+
+
+def _requests(prompts: Sequence[Prompt], texts: np.ndarray) -> list[list[Request]]:
+    return [[Request(prompt.tokens, tuple(text["tokens"])) for prompt, text in zip(prompts, row, strict=True)] for row in texts]
+
+
 def dense_losses(study: WritingStudy, texts: np.ndarray, folder: Path) -> Array:
-    """Loss in nats of every text (ablations, prompts) behind its prompt under the dense model; equal texts are read once, and kept."""
-    model = study.model
-    requests = [[Request(prompt.tokens, tuple(text["tokens"])) for prompt, text in zip(study.prompts, row, strict=True)] for row in texts]
+    """As `losses_under` the study's model, and kept in a run."""
+    model, requests = study.model, _requests(study.prompts, texts)
     distinct_ones = list(dict.fromkeys(request for row in requests for request in row))
 
     def units(work: Work, which: Sequence[int]) -> list[Sequence[int]]:
@@ -106,7 +121,7 @@ def writing_table(study: WritingStudy, texts: np.ndarray, losses: Array | None, 
     """Rows in the order of the plan: the metrics of TITLES, `delta_...` of PAIRED against the dense model, and a test of its loss.
 
     `p_value`, `p_adjusted` and `significant` are of the loss per token being other than that of the dense model's texts; ablations of
-    the same kind are a family. Without `losses` (of `dense_losses`) there is neither, and agreement says what has changed.
+    the same kind are a family. Without `losses` there is neither, and agreement says what has changed.
     """
     metrics, spec, n_tokens = by_prompt(texts, losses), study.model.spec, lengths(texts).sum(1).astype(int)
     test = None
