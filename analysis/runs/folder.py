@@ -56,8 +56,8 @@ class Folder:
         """None when nothing is there yet. Raises StrataError when the folder is somebody else's, or its manifest is damaged."""
         path = self.folder / "manifest.json"
         with self._disk():
-            if not path.exists():
-                entries = [p.name for p in self.folder.iterdir()] if self.folder.exists() else []
+            entries = [p.name for p in self.folder.iterdir()] if self.folder.exists() else []
+            if not path.exists():  # asked last: another process may have begun the run meanwhile
                 if not all(name in LEFT_BEHIND or name.startswith(".manifest.json.") for name in entries):
                     raise StrataError(f"{self.folder} is not empty and does not hold a {self.noun}: {FIX}")
                 return None
