@@ -14,6 +14,8 @@ from analysis.engine.pasts import past_of_blocks
 from analysis.engine.sampling import Sampling
 
 ROWS = {"cpu": 192, "cuda": 1024}  # that are read together: a CPU's products are at their best from 64 on
+LOGIT = {False: 4, True: 4 + 6 * 8}  # bytes: in float32; a sampled token's probabilities in float64, in order, summed and cut off
+PARTS = 3  # of the rows, at least: ablations of so many prompts are read together, and those of the next come as the first end
 SHARED = 64  # tokens from which on a beginning that prompts share is read once for them
 
 
@@ -51,7 +53,7 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def rows_within(memory: int | None, model: BlockModel, n_ablations: int, prompts: Sequence[Prompt], start: int) -> tuple[int, int]:
-    """How many ablations are decoded together, and how many rows, in `memory` bytes of pasts: those of prompts that share `start` tokens.
+    """How many ablations are decoded together, and how many rows, in `memory` bytes: those of prompts that share `start` tokens.
 
     Raises StrataError when not even one row fits.
     """
@@ -68,11 +70,19 @@ def rows_within(memory: int | None, model: BlockModel, n_ablations: int, prompts
     return together, max(together, min(most, int((allowed - together * beginning) // row)))
 
 
+def ablations_within(memory: int | None, model: BlockModel, n_ablations: int, prompts: Sequence[Prompt]) -> int:
+    """How many ablations of all are decoded together, so that rows of others come as theirs end. Raises StrataError as `rows_within`."""
+    refilled = max(1, rows_of(model.device) // PARTS)
+    fit = [rows_within(memory, model, n_ablations, [prompts[n] for n in numbers], start)[0] for numbers, start in chunks(prompts)]
+    return min([refilled, *fit])
+
+
 def row_bytes(model: BlockModel, prompts: Sequence[Prompt], start: int = 0) -> int:
-    """Of the longest row: its past, and that of its prompt once more, from which it is made."""
+    """Of the longest row: its past, that of its prompt once more, from which it is made, and what its next token is chosen from."""
     fixed, each = past_bytes(model)
     longest = max(len(prompt.tokens) - start + prompt.most for prompt in prompts)
-    return 2 * fixed + (longest + max(len(prompt.tokens) - start for prompt in prompts)) * each
+    chosen = max(bool(prompt.sampling.temperature) for prompt in prompts)
+    return 2 * fixed + (longest + max(len(prompt.tokens) - start for prompt in prompts)) * each + LOGIT[chosen] * model.spec.vocab_size
 
 
 def beginning_bytes(model: BlockModel, start: int) -> int:
@@ -82,7 +92,7 @@ def beginning_bytes(model: BlockModel, start: int) -> int:
 
 
 def at_most(model: BlockModel, n_ablations: int, prompts: Sequence[Prompt], memory: int | None = None) -> tuple[int, int]:
-    """Passes through the blocks that decoding takes at most, and bytes of pasts, were every text as long as it may be.
+    """Passes through the blocks that decoding takes at most, and bytes of pasts and logits, were every text as long as it may be.
 
     Raises StrataError as `rows_within`.
     """

@@ -121,10 +121,10 @@ class OnShard:
         run = run.written_by(self.shard.name)
         with run.writing(scoring.about):
             plan = self._agreed(run, scoring)
-            own = [(work, unit) for work, which in todo.items() for unit in _of(which, plan.units(self.shard.index))]
-            scoring.done(sum(map(len, todo.values())) - sum(len(unit) for _, unit in own))  # others'
-            for work, unit in own:
-                for part, scores in scoring.answer(work, unit):
+            own = {work: [d for unit in _of(which, plan.units(self.shard.index)) for d in unit] for work, which in todo.items()}
+            scoring.done(sum(map(len, todo.values())) - sum(map(len, own.values())))  # others'
+            for work, which in own.items():  # all units at once: what their prompts share is read once
+                for part, scores in scoring.answer(work, which):
                     scoring.keep(run, work, part, scores)
 
     def _agreed(self, run: Run, scoring: Scoring) -> ShardPlan:

@@ -18,7 +18,7 @@ class WritingCost:
     prompt_tokens: int
     texts: int
     new_tokens: int  # at most, as all below
-    memory: int  # bytes of pasts, and of the blocks that are held where weights are streamed
+    memory: int  # bytes of pasts and logits, and of the blocks that are held where weights are streamed
     seconds: float
     weights_read: int  # bytes of its files, where weights are streamed
     passes: int  # through the blocks' part of the files

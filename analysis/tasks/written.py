@@ -40,7 +40,7 @@ class WrittenTaskStudy(OfWrittenTexts):
     plan: Plan
     tasks: TaskSet
     most: int | None = None
-    memory: int | None = None  # bytes of pasts
+    memory: int | None = None  # bytes of pasts and logits
 
     @classmethod
     def of(cls, model: BlockModel, ablations: Sequence[Ablation], tasks: TaskSet, **options: Any) -> WrittenTaskStudy:

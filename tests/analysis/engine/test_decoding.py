@@ -195,7 +195,7 @@ def test_memory_is_counted_in_rows() -> None:
     assert past_bytes(model)[1] == each
     chosen = single_ablations(model.spec, ["blocks", "heads"])
     whole = written(model, chosen, PROMPTS[:2])
-    row = past_bytes(model)[0] + (len(PROMPTS[1].tokens) + PROMPTS[1].most) * each
+    row = past_bytes(model)[0] + (2 * len(PROMPTS[1].tokens) + PROMPTS[1].most) * each + 4 * model.spec.vocab_size
     assert {k: w.tokens for k, w in written(model, chosen, PROMPTS[:2], memory=2 * row).items()} == {k: w.tokens for k, w in whole.items()}
     with pytest.raises(StrataError, match="decoding needs 0 MB for one text of 22 tokens"):
         written(model, chosen, PROMPTS[:2], memory=row - 1 - each)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adapters import Ablation, StrataError, load
 from analysis.engine import decoding, row_budget
 from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import decode
-from analysis.engine.row_budget import Prompt
+from analysis.engine.row_budget import Prompt, row_bytes
 from analysis.runs.writing import WritingStudy
 from tests.reference.models import save_reader
 
@@ -39,7 +41,18 @@ def test_a_record_holds_tokens_text_and_why(study: WritingStudy, tmp_path: Path)
 def test_a_killed_run_goes_on(study: WritingStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ablations come in parts; of what was recorded nothing is written again."""
     monkeypatch.setitem(row_budget.ROWS, "cpu", 7)
+    kills_at(40, study, study.texts(tmp_path / "whole"), tmp_path, monkeypatch)
+
+
+def test_parts_that_memory_makes_are_kept(study: WritingStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for two rows, what two ablations wrote behind all prompts is there when the next two are killed."""
     whole = study.texts(tmp_path / "whole")
+    short = replace(study, memory=2 * row_bytes(study.model, study.prompts))
+    assert kills_at(2 * len(TEXTS) + 1, short, whole, tmp_path, monkeypatch) >= 2 * len(TEXTS)
+
+
+def kills_at(text: int, study: WritingStudy, whole: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Ends the run with this text, and looks at how it goes on; how many texts were kept."""
     run = study.open(tmp_path / "run")
     calls = 0
 
@@ -49,7 +62,7 @@ def test_a_killed_run_goes_on(study: WritingStudy, tmp_path: Path, monkeypatch: 
     def kill(n: int) -> None:
         nonlocal calls
         calls += n
-        if calls == 40:
+        if calls == text:
             raise Killed
 
     with pytest.raises(Killed):
@@ -63,7 +76,9 @@ def test_a_killed_run_goes_on(study: WritingStudy, tmp_path: Path, monkeypatch: 
     again = study.texts(tmp_path / "run")
     assert (again == whole).all()
     assert before > 0
-    assert len(reads) == whole.size - sum(len(record.ablations) for record in held.records)
+    kept = sum(len(record.ablations) for record in held.records)
+    assert len(reads) == whole.size - kept
+    return kept
 
 
 def test_damaged_texts_are_skipped(study: WritingStudy, tmp_path: Path) -> None:
