@@ -18,7 +18,7 @@ from analysis.data.batches import Text
 from analysis.data.hashes import content_hash
 from analysis.engine.decoding import decode
 from analysis.engine.plan import Plan, plan
-from analysis.engine.row_budget import Prompt, rows_of
+from analysis.engine.row_budget import Prompt, ablations_within, rows_of
 from analysis.runs.records import Work
 from analysis.runs.run import Run
 from analysis.runs.scoring import Backend, Question, Scoring, local, map_documents
@@ -37,7 +37,7 @@ class WritingStudy:
     plan: Plan
     prompts: Sequence[Prompt]
     names: Sequence[str] | None = None  # of the prompts, in errors
-    memory: int | None = None  # bytes of pasts
+    memory: int | None = None  # bytes of pasts and logits
 
     def __post_init__(self) -> None:
         if bad := next((a for a in self.plan.ablations if a.edit != "zero"), None):
@@ -103,7 +103,8 @@ class WritingStudy:
                 if not left[p]:
                     yield [p], {WRITTEN: done.pop(p)}
 
-        asked = Question(self.plan.ablations, (WRITTEN,), self.keys, [[key] for key in self.keys], most)
+        at_once = ablations_within(self.memory, self.model, len(self.plan.ablations), self.prompts)  # so that each part is kept
+        asked = Question(self.plan.ablations, (WRITTEN,), self.keys, [[key] for key in self.keys], at_once)
         about = {"spec": asdict(self.model.spec), "prompts_hash": content_hash(self.keys)}
         return Scoring(asked, about, units, answer, lambda n: progress(n * len(self.plan.ablations)))
 
