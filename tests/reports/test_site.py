@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,7 +15,8 @@ from reports import site
 
 ROOT = Path(__file__).parents[2]
 PAGES = [path for pattern in site.COLLECTED for path in ROOT.glob(pattern) if path.suffix == ".md"]
-MADE = {ROOT / "docs" / "tutorial.md", ROOT / "docs" / "reference.md"}  # by the site
+MADE = {ROOT / "docs" / name for name in ("reference.md", "interfaces.md", *(chapter.page for chapter in site.TUTORIAL))}  # by the site
+OPTIONAL = {ROOT / name for name in site.OPTIONAL}
 
 
 def anchors(page: Path) -> set[str]:
@@ -35,14 +38,33 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     named = (ROOT / "zensical.toml").read_text(encoding="utf-8")
-    for page in sorted({*PAGES, *MADE} - {ROOT / "README.md"}):
+    for page in sorted({*PAGES, *MADE, *OPTIONAL} - {ROOT / "README.md"}):
         assert f'"{page.relative_to(ROOT)}"' in named, page
+
+
+@pytest.mark.parametrize("there", [(), site.OPTIONAL[:1], site.OPTIONAL])
+def test_pages_that_are_not_written_yet_are_left_out(there: tuple[str, ...], tmp_path: Path) -> None:
+    for name in there:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("# Written\n")
+    settings = site.settings(tmp_path)
+    assert [name for name in site.OPTIONAL if name in str(tomllib.loads(settings)["project"]["nav"])] == [*there]
+    assert settings.count(".md") == (ROOT / "zensical.toml").read_text(encoding="utf-8").count(".md") - len(site.OPTIONAL) + len(there)
 
 
 def test_reference_has_every_name() -> None:
     import strata
 
     assert [line.rpartition(".")[2] for line in site.reference().splitlines() if line.startswith(":::")] == strata.__all__
+
+
+def test_interfaces_are_there_and_say_what_they_are() -> None:
+    names = [line.removeprefix("::: ") for line in site.interfaces().splitlines() if line.startswith(":::")]
+    assert len(names) > 20
+    for module, _, name in (name.rpartition(".") for name in names):
+        found = getattr(import_module(module), name)
+        assert (found.__module__, found.__name__) == (module, name)
+        assert found.__doc__
 
 
 class Links(HTMLParser):
@@ -54,14 +76,26 @@ class Links(HTMLParser):
         self.found += [value for name, value in attrs if name in ("href", "src") and value]
 
 
+def run_cells(page: str) -> None:
+    names: dict[str, object] = {"__name__": "page"}
+    for cell in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(cell, names)
+
+
 @pytest.mark.long
-def test_site(tmp_path: Path) -> None:
-    """It is made without a warning, holds the tutorial with its figures, and needs nothing from elsewhere."""
+def test_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made without a warning, holds the tutorial with its figures, whose code runs, and needs nothing from elsewhere."""
     pytest.importorskip("zensical", reason="zensical is not installed: pip install 'llm-strata[docs]'")
     first = site.make(tmp_path)
     tutorial = (first.parent / "docs" / "tutorial.html").read_text(encoding="utf-8")
-    assert tutorial.count("<img ") >= 3
     assert "zoo-llama-0 can lose" in tutorial
+    for chapter in site.TUTORIAL:
+        page = (tmp_path / "pages" / "docs" / chapter.page).read_text(encoding="utf-8")
+        seen = re.findall(r"!\[(.*)\]\(", page)
+        assert len(seen) >= 3
+        assert all("values, from" in alt for alt in seen), seen
+    monkeypatch.chdir(tmp_path)  # where its runs are
+    run_cells((tmp_path / "pages" / "docs" / "tutorial.md").read_text(encoding="utf-8"))
     assert "removal_order" in (first.parent / "docs" / "reference.html").read_text(encoding="utf-8")
     for page in first.parent.rglob("*.html"):
         links = Links()
