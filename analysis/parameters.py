@@ -123,6 +123,7 @@ class GenerationParameters(TaskParameters):
     """Parameters of the notebook on generation."""
 
     run_code: bool = False  # run programs that the model writes, in a sandbox
+    max_tokens: int | None = Field(default=None, ge=1)  # of each answer that is written; None: as many as each task asks for
 
     @property
     def allows_code(self) -> bool:

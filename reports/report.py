@@ -63,7 +63,7 @@ def _executed(request: ReportRequest, choice: Choice, kernel: OwnKernel, tell: P
     about = {"model": choice.model} if choice.model else {"models": str(list(request.compared))}
     size = {name: value for name, value in (("documents", choice.documents), ("window", choice.window)) if value}
     place = request.out / "notebooks" / (_slug(choice.model) if choice.model else "all")
-    given = {**request.parameters, **about, **size}
+    given = {**request.parameters_for(choice), **about, **size}
     return execute([NOTEBOOKS / choice.notebook], place, given, progress=partial(tell, choice.model or "all models"), kernel=kernel)[0]
 
 
@@ -74,13 +74,15 @@ def _title(question: str) -> str:
 
 
 def _notes(choices: Sequence[Choice], request: ReportRequest) -> str:
-    """A line for each model that a question has no answer for, with the reason (Markdown)."""
+    """A line for each model that a question has no answer for, and for each benchmark that it cannot do, with the reason (Markdown)."""
     said = []
     for c in choices:
         if c.impossible:
             said.append(f"*Not for {escape(Path(c.model).name)}: {escape(c.impossible)}.*")
         elif not c.held:
             said.append(f"*Not within this budget for {escape(Path(c.model).name)} (about {minutes(c.seconds)}): `{request.one(c)}`*")
+        else:
+            said += [f"*Without {escape(task)}: {escape(why)}.*" for task, why in c.missed.items()]
     return "\n\n".join(said)
 
 

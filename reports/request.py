@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,6 +27,9 @@ from analysis.zoo.groups import few, groups, zoo_facts
 from reports.execute import parameters_of
 from reports.planner import Asked, Size
 from reports.sections import SECTIONS, Choice
+
+if TYPE_CHECKING:
+    from analysis.tasks import TaskSet
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 DEFAULTS = {"corpus": "texts", "device": "auto", "dtype": "auto", "weights": "auto", "seed": 0}  # of the options
@@ -80,15 +84,42 @@ class ReportRequest:
             self._check_tasks()
 
     def _check_tasks(self) -> None:
-        """Reads a question of each. Raises StrataError for an unknown task, files that cannot be read, and where none is shown."""
+        """Raises StrataError as `task_sets`, and where one is not shown."""
+        questions = [one.question for one in self.asked]
+        sections = [s.notebook for s in SECTIONS if self.models and (not self.only or s.question in questions)]
+        notebooks = [NOTEBOOKS / name for name in (*sections, *["comparison.ipynb"] * bool(self.compared))]
+        if not any("tasks" in parameters_of(notebook) for notebook in notebooks):
+            raise StrataError(f"--tasks: {', '.join(self.only)} shows no benchmarks; name another section, such as depth, beside it")
+        if left := self.task_sets.keys() - {name for notebook in notebooks for name in self.shown(notebook)}:
+            raise StrataError(f"--tasks: the answers of {', '.join(sorted(left))} are written, which only the section generation shows")
+
+    @cached_property
+    def task_sets(self) -> dict[str, TaskSet]:
+        """A question of each benchmark, by name. Raises StrataError for an unknown one, and for files that cannot be read."""
+        if "tasks" not in self.options:
+            return {}
         from analysis.tasks import load_tasks  # lm_eval is not needed where no task is named
 
-        questions = [one.question for one in self.asked]
-        sections = [NOTEBOOKS / s.notebook for s in SECTIONS if self.models and (not self.only or s.question in questions)]
-        if not any("tasks" in parameters_of(notebook) for notebook in (*sections, *[NOTEBOOKS / "comparison.ipynb"] * bool(self.compared))):
-            raise StrataError(f"--tasks: {', '.join(self.only)} shows no benchmarks; name another section, such as depth, beside it")
-        for name in Tasks(tasks=str(self.options["tasks"])).names:
-            load_tasks(name, limit=1, data=Path(str(self.options["data"])).expanduser() if "data" in self.options else None)
+        data = Path(str(self.options["data"])).expanduser() if "data" in self.options else None
+        names, run_code = Tasks(tasks=str(self.options["tasks"])).names, bool(self.options.get("run_code"))
+        return {name: load_tasks(name, limit=1, data=data, run_code=run_code) for name in names}
+
+    def shown(self, notebook: Path) -> list[str]:
+        """The benchmarks that it shows: those with written answers where it takes how long these may be."""
+        valid = parameters_of(notebook) if self.task_sets else {}
+        return [name for name, tasks in self.task_sets.items() if ("max_tokens" if tasks.written else "tasks") in valid]
+
+    def missed(self, model: BlockModel) -> dict[str, str]:
+        """The benchmarks that a model cannot do, and why."""
+        from analysis.tasks.written import study_of
+
+        found, most = {}, self.options.get("max_tokens")
+        for name, tasks in self.task_sets.items():
+            try:
+                _ = study_of(model, [], tasks, most=None if most is None else int(most)).cut  # for this the question is read
+            except StrataError as error:
+                found[name] = str(error)
+        return found
 
     def load(self, model: str) -> BlockModel:
         """One of the models."""
@@ -118,6 +149,13 @@ class ReportRequest:
         sizes = ("documents", "window")
         return {"budget": self.size, "out": str(self.out / "runs"), **{k: v for k, v in self.options.items() if k not in sizes}}
 
+    def parameters_for(self, choice: Choice) -> dict[str, str | int]:
+        """Those of `parameters` that the notebook of a section has, with the benchmarks that it shows and its models can do."""
+        notebook = NOTEBOOKS / choice.notebook
+        tasks = ",".join(name for name in self.shown(notebook) if name not in choice.missed)
+        valid = parameters_of(notebook)
+        return {name: value for name, value in (self.parameters | {"tasks": tasks}).items() if name in valid}
+
     @property
     def identity(self) -> dict[str, Any]:
         """What makes two reports the same, as JSON; a report folder belongs to one."""
@@ -131,7 +169,8 @@ class ReportRequest:
     @property
     def words(self) -> list[str]:
         """Of the command line: the options that are not the defaults."""
-        return [word for name, value in self.options.items() if value != DEFAULTS.get(name) for word in (f"--{name}", str(value))]
+        given = [(name.replace("_", "-"), value) for name, value in self.options.items() if value != DEFAULTS.get(name)]
+        return [word for name, value in given for word in (f"--{name}", *([] if value is True else [str(value)]))]
 
     @property
     def command(self) -> str:

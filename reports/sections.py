@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -61,6 +61,7 @@ class Choice:
     seconds: Annotated[float, Field(ge=0)]  # on this machine, beside what other sections score for it
     held: bool
     impossible: str = ""  # why there is no such section for the model
+    missed: dict[str, str] = field(default_factory=dict)  # benchmarks that it would show and the model cannot do, and why
 
     @property
     def notebook(self) -> str:

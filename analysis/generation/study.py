@@ -37,8 +37,11 @@ def takes(spec: ModelSpec) -> Takes:
     return Takes({"loss without blocks": singles, "texts": 4 * singles}, 6)
 
 
-def generation(model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = ()) -> Generation:
-    """Text behind held-out prompts without each block, without sets of blocks and, where the budget holds it, without each head."""
+def generation(model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = (), max_tokens: int | None = None) -> Generation:
+    """Text behind held-out prompts without each block, without sets of blocks and, where the budget holds it, without each head.
+
+    Answers to `tasks` that are written have `max_tokens` new tokens instead of what each task asks for.
+    """
     length = min(TOKENS, model.spec.max_len // 2 - 1, config.budget.window)
     config = replace(config, budget=replace(config.budget, window=length)).within(model)
     held = config.text()
@@ -59,7 +62,7 @@ def generation(model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = 
     sums = swept.scores(run_folder(config.out, swept.identity), progress_fraction(config.progress, "loss", swept.steps * text.documents))
     found = writing_table(study, texts, losses, text.corpus)
     read = [tokenizer_of(model).decode(list(prompt.tokens)) for prompt in prompts]
-    along = [_along(model, task, paths, config) for task in tasks]
+    along = [_along(model, task, paths, config, max_tokens) for task in tasks]
     return Generation(model, text, paths, work, found, sweep_table(work, sums, text), texts, read, length, along)
 
 
@@ -77,14 +80,14 @@ def _paths(model: BlockModel, windows: Sequence, config: RunConfig) -> dict[str,
     return {name: (NONE, *(path[n] for n in most)) for name, path in whole.items()}
 
 
-def _along(model: BlockModel, tasks: TaskSet, paths: dict[str, RemovalPath], config: RunConfig) -> TaskPath:
+def _along(model: BlockModel, tasks: TaskSet, paths: dict[str, RemovalPath], config: RunConfig, max_tokens: int | None) -> TaskPath:
     """A benchmark along the orders: its score, and what guessing gives."""
     from analysis.tasks.study import TaskStudy, by_ablation
     from analysis.tasks.written import WrittenTaskStudy
 
     sets: list[Ablation] = list(dict.fromkeys(a for path in paths.values() for a in path))
     if tasks.written:
-        written = WrittenTaskStudy.of(model, sets, tasks)
+        written = WrittenTaskStudy.of(model, sets, tasks, most=max_tokens)
         folder = run_folder(config.out, written.writing.identity)
         table = written.run(folder, progress_fraction(config.progress, tasks.name, written.steps))
         metric = next(name for name in table["metric"] if f"delta_{name}" in set(table["metric"]))

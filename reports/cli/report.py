@@ -10,7 +10,7 @@ import typer
 
 from adapters.errors import StrataError, visible
 from reports.cli.options import AsJson, Corpus, Device, DryRun, Dtype, Seed, Weights, required
-from reports.cli.tasks import Data
+from reports.cli.tasks import Data, MaxTokens, RunCode
 
 if TYPE_CHECKING:
     from analysis.tasks import TaskSet
@@ -60,6 +60,8 @@ def report(
     tasks: Tasks = "",
     data: Data = None,
     limit: Questions = 40,
+    run_code: RunCode = False,
+    max_tokens: MaxTokens = None,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -72,7 +74,7 @@ def report(
     """
     from reports.request import ReportRequest
 
-    how = {"device": device, "dtype": dtype, "weights": weights}
+    how = {"device": device, "dtype": dtype, "weights": weights, "run_code": run_code or None, "max_tokens": max_tokens}
     options = _options(tasks, data, limit, corpus=corpus, documents=documents, window=window, seed=seed, **how)
     _make(ReportRequest.of(models, _split(compared), size, out, _split(only), options), dry_run)
 
