@@ -197,19 +197,23 @@ def evaluate(
     shots: int | None = None,
     limit: int | None = None,
     data: str | Path | None = None,
+    run_code: bool = False,
+    max_tokens: int | None = None,
     out: str | Path | None = None,
 ) -> RunResult:
     """Perplexity of the model as it is and under each ablation, or with `task` a benchmark of lm-evaluation-harness.
 
     `limit` questions of each task, with `shots` examples. `data` is a folder of benchmark files, or "texts" for the offline ones.
+    Of tasks whose answers are written: with `run_code` programs that the model writes are run, in a sandbox, and an answer has
+    `max_tokens` new tokens instead of what its task asks for.
     """
     if task is None:
         return sweep(model, ablations, text, out=out, kl=False)
     from analysis.tasks import load_tasks
     from analysis.tasks.written import study_of
 
-    tasks = load_tasks(task, shots=shots, limit=limit, data=_folder(data))
-    return _run(study_of(model, list(ablations), tasks), out)
+    tasks = load_tasks(task, shots=shots, limit=limit, data=_folder(data), run_code=run_code)
+    return _run(study_of(model, list(ablations), tasks, most=max_tokens), out)
 
 
 def _named(models: Sequence[str | BlockModel]) -> tuple[list[str], Callable[[str], BlockModel]]:

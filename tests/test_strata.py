@@ -16,6 +16,8 @@ from analysis.data.batches import Text, batches
 from analysis.metrics import metrics
 from analysis.metrics.metrics import METRICS, measure
 from analysis.removal.orders import ORDERS, Calibration
+from analysis.tasks.code_eval import CODE_EVAL
+from tests.analysis.tasks import written_files
 from tests.reference.models import save_reader
 
 ROOT = Path(__file__).parents[1]
@@ -161,3 +163,17 @@ def test_what_a_checkpoint_is_made_of(model: BlockModel, text: Text, tmp_path: P
     ):
         with pytest.raises(strata.StrataError, match=says):
             strata.prune(model, text=text, **wrong)
+
+
+def test_written_answers_of_a_task(model: BlockModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as is said, and programs among them are run where that is said."""
+    monkeypatch.setattr(CODE_EVAL, "allow", lambda: None)  # so that none is run here
+    written_files.write(tmp_path / "data")
+    few = {"data": tmp_path / "data", "limit": 2, "out": tmp_path / "run"}
+    with pytest.raises(strata.StrataError, match="ask for fewer"):
+        strata.evaluate(model, "gsm8k", shots=0, **few)
+    with pytest.raises(strata.StrataError, match="allow it with `run_code`"):
+        strata.evaluate(model, "humaneval", max_tokens=4, **few)
+    table = strata.evaluate(model, "humaneval", max_tokens=4, run_code=True, **few).table
+    assert table["n_tokens"].max() <= 2 * 4
+    assert table["metric"].tolist() == ["pass@1,create_test"]
