@@ -36,6 +36,7 @@ class Known(NamedTuple):
     spec: ModelSpec
     ancestors: tuple[Ancestor, ...]
     sums: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]  # by dataset and metric: sums and counts of each document
+    read: str = ""  # what was read of the corpus, and what was skipped
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class Difference:
         return [said for child in self.models for parent in self.models if (said := kinship(child, parent.spec))]
 
     @property
+    def read(self) -> str:
+        """What was read of the corpus, the same for all models, and what was skipped."""
+        return self.models[0].read
+
+    @property
     def sentences(self) -> list[str]:
         """One for each row of the table."""
         return [_sentence(row) for row in self.table.to_dict("records")]
@@ -119,7 +125,7 @@ def _measure(model: BlockModel, text: Text, tasks: Sequence[TaskSet], alike: boo
     for task in tasks:
         for name, each in _answers(TaskStudy.of(model, [], task), out).items():
             sums |= {(name, metric): values for metric, values in each.items() if metric in (*PAIRED, CHANCE)}
-    return Known(model.spec, model.ancestors, sums)
+    return Known(model.spec, model.ancestors, sums, text.reading(model).sentence)
 
 
 def _answers(study: TaskStudy, out: Path) -> dict[str, Sums]:

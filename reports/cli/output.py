@@ -17,6 +17,7 @@ from analysis.runs.tables import ORIGINAL
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 
 if TYPE_CHECKING:
+    from analysis.checkpoints.prune import PruningJob
     from analysis.control.study import ControlledSweep
     from analysis.metrics.spans import SpanStudy
     from analysis.metrics.study import ImportanceStudy
@@ -92,7 +93,7 @@ def outcome(found: Outcome, out: Path, as_json: bool) -> None:
     where(out / "decisions.csv")
 
 
-def read(study: SweepStudy | ControlledSweep | ImportanceStudy | SpanStudy, as_json: bool) -> None:
+def read(study: SweepStudy | ControlledSweep | ImportanceStudy | SpanStudy | PruningJob, as_json: bool) -> None:
     """What was read of the corpus, and what was skipped."""
     if not as_json:
         print(study.text.reading(study.model).sentence)

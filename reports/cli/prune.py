@@ -221,6 +221,7 @@ def _show(pruning: PruningJob, record: dict[str, Any], out: Path | None, as_json
     from analysis.checkpoints.card import zeros
     from analysis.checkpoints.prune import share_of_params
     from analysis.display.format import count, needed, percent
+    from reports.cli import output
 
     documents = count(len(pruning.loss.tokens), "document")
     print(f"{_costs(pruning)}, over {documents}{needed(pruning.loss.rises[-1], len(pruning.loss.tokens))}")
@@ -231,6 +232,7 @@ def _show(pruning: PruningJob, record: dict[str, Any], out: Path | None, as_json
         print(zeros(pruning))
     if pruning.needed:
         print(f"removed: {percent(share_of_params(pruning.model, pruning.out))} of the parameters of all blocks")
+    output.read(pruning, as_json)
     if out is None:
         print("nothing is written: name a folder by --out for a checkpoint")
         return
@@ -253,6 +255,7 @@ def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: flo
         print(f"over {count(len(found.loss.tokens), 'document')}")
         print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the FLOPs")
         print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, since no stock loader can read it")
+        print(text.reading(model).sentence)
     if most is not None and not rise.value <= most:
         print(f"strata: the loss rises by {bounded(rise)} nats per token, more than {most:g}", file=sys.stderr)
         raise typer.Exit(1)

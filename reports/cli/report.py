@@ -139,7 +139,7 @@ def _differ(models: list[str], text: dict[str, Any], tasks: list[TaskSet], how: 
     if as_json:
         output.records(found.table)
         return
-    for line in (*found.kin, *found.sentences, *found.guesses):
+    for line in (*found.kin, *found.sentences, *found.guesses, found.read):
         print(visible(line))
     print(
         "paired, with 95 % intervals; of all that is called worse or better here at most 5 % is so by chance. "

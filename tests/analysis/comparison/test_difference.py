@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def test_a_child_is_held_against_its_parent(compare: Strata, family: tuple[Path,
     assert (rows["nll"]["than"], rows["bits_per_byte"]["model"], rows["nll"]["n_documents"]) == ("parent", "child", N)
     how = ("is worse than" if rise["value"] > 0 else "is better than") if rows["nll"]["significant"] else "differs from"
     assert f"child {how} parent on " in done.stdout
+    assert re.search(r"^read .* documents, \d+ of them held-out", done.stdout, flags=re.M)
     assert not rows["nll"]["significant"] or rise["ci_low"] > 0 or rise["ci_high"] < 0
     back = {row["metric"]: row for row in json.loads(compare(*family[::-1], "--json").stdout)}
     assert back["nll"]["difference"] == pytest.approx(-rows["nll"]["difference"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def test_a_checkpoint_with_fewer_experts(strata: Callable[..., Done], sparse_fol
     done = strata("prune", sparse_folder, *read, "--experts", "0.3,1.0,2.4", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "without experts 0.3, 1.0 and 2.4 the loss rises by" in done.stdout
+    assert re.search(r"^read .* documents, \d+ of them held-out", done.stdout, flags=re.M)
     record = json.loads((out / "strata.json").read_text())
     dense, few = load(sparse_folder, dtype="float32", device="cpu"), load(out, dtype="float32", device="cpu")
     assert record["parameters"] == {"dense": dense.spec.n_params, "pruned": few.spec.n_params}
