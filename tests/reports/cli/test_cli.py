@@ -313,9 +313,9 @@ def test_a_report_on_a_full_disk(strata: Callable[..., Done], tiny_folder: Path,
 
 
 def test_a_dry_report_says_what_it_takes(strata: Callable[..., Done], tiny_folder: Path, prose: Path, tmp_path: Path) -> None:
-    done = strata("report", tiny_folder, "--corpus", prose, "--documents", 3, "--dry-run", "--out", tmp_path / "out")
+    done = strata("report", tiny_folder, "--corpus", prose, "--documents", 3, "--window", 64, "--dry-run", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"depth: 3 documents of 128 tokens, about [0-9.]+ minutes", done.stdout)
+    assert re.search(r"depth: 3 documents of 64 tokens, about [0-9.]+ minutes", done.stdout)
     assert "are streamed" not in done.stderr
     words = ["--corpus", prose, "--documents", 3, "--only", "depth", "--weights", "streamed", "--dry-run", "--out", tmp_path / "out"]
     assert "weights of tiny-llama are streamed: a pass through its blocks reads " in strata("report", tiny_folder, *words).stderr.replace(
