@@ -70,8 +70,8 @@ def list_tasks(
     from analysis.tasks.index import names, not_found
 
     wanted = pattern.lower()
-    found = [(name.lower(), name) for name in names() if wanted in name.lower()]
-    found = [name for low, name in sorted(found, key=lambda one: (one[0] != wanted, not one[0].startswith(wanted), one))]
+    held = [(name.lower(), name) for name in names() if wanted in name.lower()]
+    found = [name for low, name in sorted(held, key=lambda one: (one[0] != wanted, not one[0].startswith(wanted), one))]
     if not found:
         raise not_found(pattern)
     print(json.dumps(found) if as_json else "\n".join(found))
