@@ -29,6 +29,10 @@ test-all: $(READY) ## the tests with the long ones
 	$(BIN)/strata fetch smollm2 texts
 	$(BIN)/python -m pytest -n 2 -m ''
 
+test-pages: $(READY) ## the commands of the page on pruning and the README's example, as they stand
+	$(BIN)/strata fetch smollm2 texts
+	$(BIN)/python -m pytest -m long tests/test_pruning_page.py tests/test_python_page.py
+
 lint: $(READY) ## format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -72,4 +76,4 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) -q -c constraints.txt -e '.[dev]'
 	@echo '$(CURDIR)' > $@
 
-.PHONY: help report report-full test test-all lint bench gpu docs wheel zoo lab
+.PHONY: help report report-full test test-all test-pages lint bench gpu docs wheel zoo lab

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from adapters import load
 from analysis.tasks import index as task_index
+from tests.analysis.tasks import written_files
 from tests.analysis.tasks.makers import sentence, write_lines
 from tests.analysis.tasks.oracle import Both, twin
 from tests.shared_data import shared
@@ -98,3 +99,18 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Both:
     cfg.pad_token_id = None  # the header's is out of range
     reference = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, config=cfg, dtype=torch.float32).eval()
     return Both(model=model, reference=reference, tokenizer=AutoTokenizer.from_pretrained(file.parent))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    written_files.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    """Its token in front of a text also ends one."""
+    both = twin(tmp_path_factory.mktemp("writer"), eos_token_id=256)
+    both.tokenizer.eos_token = both.tokenizer.pad_token = "<s>"
+    return both

@@ -1,4 +1,4 @@
-"""Tasks whose answers a model writes: every layout and metric, and whole runs against lm_eval's own harness on Hugging Face's model."""
+"""Tasks whose answers a model writes: every layout and metric, whole runs, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,43 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adapters import Ablation, BlockModel, StrataError, load
-from adapters.checkpoints.export import Source
-from adapters.registry import locate
+from adapters import Ablation, StrataError
 from analysis.engine.ablations import single_ablations
-from analysis.engine.endings import Endings
-from analysis.engine.row_budget import Prompt
 from analysis.tasks import code_eval, load_tasks
 from analysis.tasks.code_eval import CodeEval, pass_at
 from analysis.tasks.harness import HarnessModel
 from analysis.tasks.study import TaskStudy
 from analysis.tasks.written import WrittenTaskStudy, prompt_of
-from tests.analysis.tasks import written_files
-from tests.analysis.tasks.oracle import Both, twin
+from tests.analysis.tasks.oracle import Both
 from tests.analysis.tasks.written_files import DOCUMENTS, RIGHT
-from tests.reference.naive import without
-from tests.reference.rwkv_package import package_tokens
+from tests.analysis.tasks.written_oracle import harness_texts
 from tests.shared_data import shared
 
 CODE = ("humaneval", "mbpp")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("written")
-    written_files.write(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def writer(tmp_path_factory: pytest.TempPathFactory) -> Both:
-    """Its token in front of a text also ends one."""
-    both = twin(tmp_path_factory.mktemp("writer"), eos_token_id=256)
-    both.tokenizer.eos_token = both.tokenizer.pad_token = "<s>"
-    return both
 
 
 def texts(*each: str) -> np.ndarray:
@@ -115,87 +92,6 @@ def test_pass_at_k() -> None:
     assert refusing.compute(["assert True"], [["x = 1"]], [1])[0] == {"pass@1": 0}
 
 
-def harness_texts(both: Both, ablation: Ablation, name: str, files: Path, limit: int, **generation: object) -> list[str]:
-    """What lm_eval's own `hf` model at batch size 1 writes."""
-    from lm_eval.models.huggingface import HFLM
-
-    tasks = load_tasks(name, limit=limit, data=files)
-    lm = HFLM(pretrained=without(both.reference, ablation), tokenizer=both.tokenizer, batch_size=1, device="cpu")
-    instances = [item.instances[0] for item in tasks.items]
-    for instance in instances:
-        instance.arguments = (instance.args[0], instance.args[1] | generation)
-    return lm.generate_until(instances, disable_tqdm=True)
-
-
-def assert_as_harness(both: Both, chosen: list[Ablation], name: str, files: Path, folder: Path, limit: int, most: int) -> None:
-    tasks = load_tasks(name, limit=limit, data=files)
-    study = WrittenTaskStudy.of(both.model, chosen, tasks, most=most)
-    found = study.writing.texts(folder / name)
-    assert len({text["text"] for text in found.flat}) > 2, "texts that are all the same show nothing"
-    for a, ablation in enumerate(study.plan.ablations):
-        expected = harness_texts(both, ablation, name, files, limit, max_gen_toks=most)
-        assert [text["text"] for text in found[a]] == expected
-
-
-@pytest.mark.parametrize("name", ["gsm8k", "coqa_turns", "xsum_rouge", "triviaqa"])
-def test_texts_of_a_tiny_model_are_those_of_lm_eval(name: str, writer: Both, files: Path, tmp_path: Path) -> None:
-    """Prompts of the five examples of gsm8k are cut on the left."""
-    assert_as_harness(writer, [Ablation(blocks={0}), Ablation(blocks={1, 2})], name, files, tmp_path, 6, 24)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["gsm8k", "coqa_turns", "xsum_rouge"])
-def test_texts_of_stories_are_those_of_lm_eval(name: str, stories: Both, files: Path, tmp_path: Path) -> None:
-    assert_as_harness(stories, [Ablation(blocks={1}), Ablation(blocks={3})], name, files, tmp_path, 10, 40)
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Both:
-    """Both in fp32, in which the texts are compared."""
-    try:
-        _, folder = locate("smollm2", None)
-    except StrataError as error:
-        pytest.skip(str(error))
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return Both(model=load("smollm2", device="cpu", dtype="float32"), reference=reference, tokenizer=AutoTokenizer.from_pretrained(folder))
-
-
-TWO = [Ablation(blocks={10}), Ablation(blocks={20})]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "limit", "most"), [("gsm8k_cot", 20, 24), ("xsum_rouge", 20, 30), ("coqa_turns", 10, 24)])
-def test_texts_of_smollm2_are_those_of_lm_eval(name: str, limit: int, most: int, smollm2: Both, files: Path, tmp_path: Path) -> None:
-    """The eight examples of gsm8k_cot are read once for all its prompts."""
-    data = files if name == "coqa_turns" else shared("bench/gsm8k").parent
-    assert_as_harness(smollm2, TWO, name, data, tmp_path, limit, most)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("name", "limit", "most"), [("gsm8k", 20, 48), ("xsum_rouge", 20, 30), ("coqa_turns", 10, 48)])
-@pytest.mark.parametrize("source", ["zoo-rwkv7-0", "zoo-rwkv5-0"])
-def test_texts_of_rwkv_are_those_of_the_package(source: str, name: str, limit: int, most: int, files: Path, tmp_path: Path) -> None:
-    """Without examples, for its context holds 256 tokens; two blocks are really deleted, each alone."""
-    data = files if name == "coqa_turns" else shared("bench/gsm8k").parent
-    model, chosen = load(source, device="cpu", dtype="float32"), [Ablation(blocks={3}), Ablation(blocks={7})]
-    study = WrittenTaskStudy.of(model, chosen, load_tasks(name, shots=0, limit=limit, data=data), most=most)
-    found = study.writing.texts(tmp_path / "run")
-    prompts, end = study.writing.prompts, Endings(model)
-    for a, ablation in enumerate(study.plan.ablations):
-        store = Source.of(source, model.spec).without(ablation.blocks)
-        weights = {key: store.read(key).float() for key in store.shapes}
-        expected = package_tokens(weights, [prompt.tokens for prompt in prompts], most, tmp_path)
-        assert [text["text"] for text in found[a]] == [written_by(model, end, *both) for both in zip(expected, prompts, strict=True)]
-
-
-def written_by(model: BlockModel, end: Endings, tokens: list[int], prompt: Prompt) -> str:
-    """The text of tokens up to one that ends it, and up to the first stop string."""
-    ends = [i for i, token in enumerate(tokens) if token in end.ids]
-    assert model.tokenizer is not None
-    text = model.tokenizer.decode(tokens[: ends[0]] if ends else tokens)
-    return min((text.split(stop)[0] for stop in prompt.until), key=len, default=text)
-
-
 def test_a_run_has_a_table_and_goes_on(tiny: Both, files: Path, tmp_path: Path) -> None:
     tasks = load_tasks("coqa_turns", limit=14, data=files)
     study = WrittenTaskStudy.of(tiny.model, single_ablations(tiny.model.spec, ["blocks"]), tasks, most=6)
@@ -219,7 +115,7 @@ def test_our_harness_model_writes_the_same(writer: Both, files: Path) -> None:
     for instance in instances:
         instance.arguments = (instance.args[0], instance.args[1] | {"max_gen_toks": 10})
     found = HarnessModel(writer.model, ablation).generate_until(instances)
-    assert found == harness_texts(writer, ablation, "triviaqa", files, 4, max_gen_toks=10)
+    assert found == [said.text for said in harness_texts(writer, ablation, "triviaqa", files, 4, max_gen_toks=10)]
 
 
 def test_repeats_are_sampled_apart(tiny: Both, files: Path, tmp_path: Path) -> None:
