@@ -48,11 +48,15 @@ class Depth(Result):
     bi: np.ndarray  # (blocks, documents)
     bi_tokens: np.ndarray
 
-    def column(self, metric: str, kind: str = "blocks") -> pd.Series:
-        """Values of one metric by block."""
+    def _rows(self, metric: str, kind: str = "blocks") -> pd.DataFrame:
+        """Of one metric, by block."""
         table = pd.concat([self.sweep, self.importance])
         rows = table[(table["metric"] == metric) & (table["kind"] == kind)]
-        return rows.set_index(rows["block"].astype(int))["value"]
+        return rows.set_index(rows["block"].astype(int))
+
+    def column(self, metric: str, kind: str = "blocks") -> pd.Series:
+        """Values of one metric by block."""
+        return self._rows(metric, kind)["value"]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -64,10 +68,10 @@ class Depth(Result):
         """What is removed, one at a time; Markdown."""
         return "a block, only its mixer or only its ffn" if self.kinds[1:] else "a block"
 
-    def effects(self, metric: str) -> dict[int, float]:
-        """Values of one metric by block, as figures take them."""
-        column = self.column(metric)
-        return dict(zip(column.index.tolist(), column.tolist(), strict=True))
+    def effects(self, metric: str) -> dict[int, Interval]:
+        """Values of one metric by block, with their intervals, as figures take them."""
+        rows = self._rows(metric)[["value", "ci_low", "ci_high"]].astype(float)
+        return {block: Interval(*ends) for block, *ends in rows.itertuples(name=None)}
 
     @cached_property
     def rows(self) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"], noun: str = "h
     most, beyond = robust(rows["value"][~unclear].abs().to_numpy(dtype=float))
     ax.set_facecolor(EMPTY)
     drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
-    note_heads(ax, rows, rows[noun], rows["block"], label, noun)
+    note_heads(ax, rows.assign(significant=~unclear), rows[noun], rows["block"], label, noun)
     for block, head, value in rows.loc[~unclear & (rows["value"].abs() > most), ["block", noun, "value"]].itertuples(index=False):
         ax.text(head, block, f"{value:.2g}".replace("-", "−"), ha="center", va="center", fontsize=6, color="white")
     ax.set(xlabel=noun, ylabel="block")
@@ -88,13 +88,9 @@ def heads_by_block(
 
 def note_heads(ax: Axes, rows: pd.DataFrame, x: Iterable[float], y: Iterable[float], what: str, noun: str = "head") -> None:
     """Says which heads, or experts (`noun`), the values of `rows` are of, and where they do not differ significantly; `what` they are."""
-    clear = [True if flag is None else bool(flag) for flag in rows.get("significant", [None] * len(rows))]
-    at = [
-        f"{noun} {block}.{head}{'' if yes else ' (not significant)'}"
-        for block, head, yes in zip(rows["block"], rows[noun], clear, strict=True)
-    ]
+    at = [f"{noun} {block}.{head}" for block, head in zip(rows["block"], rows[noun], strict=True)]
     ends = [rows[name] for name in ("ci_low", "ci_high") if name in rows]
-    note(ax, what, at, x, y, rows["value"], *ends)
+    note(ax, what, at, x, y, rows["value"], *ends, significant=rows["significant"])
 
 
 def _outliers(ax: Axes, part: pd.DataFrame, dense: float) -> str:

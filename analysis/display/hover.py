@@ -18,7 +18,9 @@ NOTES = "strata_notes"  # where a figure keeps them
 
 
 class Note(NamedTuple):
-    """One value of a figure: its series, what it is of, where it is drawn (data coordinates), and the value with its interval."""
+    """One value of a figure: its series, what it is of, where it is drawn (data coordinates), the value with its interval, and whether
+    it is shown as significant.
+    """
 
     axes: Axes
     series: str
@@ -26,21 +28,32 @@ class Note(NamedTuple):
     x: float
     y: float
     value: Interval
+    significant: bool
 
 
-def note(ax: Axes, series: str, at: Iterable[object], x: Iterable[float], y: Iterable[float], *values: Iterable[float | None]) -> None:
+def note(
+    ax: Axes,
+    series: str,
+    at: Iterable[object],
+    x: Iterable[float],
+    y: Iterable[float],
+    *values: Iterable[float | None],
+    significant: Iterable[object] = (),
+) -> None:
     """Says what is drawn at each (x, y): `series`, what it is of (`at`), and its value with the ends of its interval, where it has one.
 
-    `values`: the values, or the values and both ends; without any they are `y`.
+    `values`: the values, or the values and both ends; without any they are `y`. `significant`: of each; false where the figure says
+    that it is not (hollow, grey), and not given where it says nothing of it.
     """
     y = list(y)
+    flags = list(significant) or [True] * len(y)
     columns = [list(column) for column in values or (y,)]
     columns += [[None] * len(y)] * (3 - len(columns))
     notes = vars(ax.get_figure(root=True)).setdefault(NOTES, [])
-    for label, place, height, value, *ends in zip(at, x, y, *columns, strict=True):
+    for label, place, height, flag, value, *ends in zip(at, x, y, flags, *columns, strict=True):
         low, high = (None if pd.isna(end) else float(end) for end in ends)
         if not pd.isna(value):
-            notes.append(Note(ax, series, str(label), float(place), float(height), Interval(float(value), low, high)))
+            notes.append(Note(ax, series, str(label), float(place), float(height), Interval(float(value), low, high), bool(flag)))
 
 
 def _notes(figure: Figure) -> list[Note]:
@@ -60,7 +73,8 @@ def pointed(figure: Figure) -> list[tuple[float, float, str]]:
         if np.isfinite([x, y]).all():
             x, y = np.clip([x, y], [box.x0, box.y0], [box.x1, box.y1])
             label = ", ".join(filter(None, (one.series, one.at)))
-            found.append((round(float(x) / width, 4), round(1 - float(y) / height, 4), f"{label}: {bounded(one.value)}"))
+            said = f"{label}: {bounded(one.value)}{', not significant' * (not one.significant)}"
+            found.append((round(float(x) / width, 4), round(1 - float(y) / height, 4), said))
     return found
 
 
@@ -89,7 +103,9 @@ def _axes(figure: Figure) -> str:
     """ "Figure of rise in loss (nats per token) against block removed." """
     shown = [(_label(ax.get_ylabel()), _label(ax.get_xlabel()), _label(ax.get_title())) for ax in figure.axes]
     wide, high = (_label(text.get_text()) if text else "" for text in (figure._supxlabel, figure._supylabel))  # type: ignore[attr-defined]
-    named = [f"{y or high} against {x or wide}" for y, x, _ in shown if (y or high) and (x or wide)][:1]
+    sides = [(y or high, x or wide) for y, x, _ in shown]
+    across = [next(filter(None, labels), "") for labels in zip(*sides, strict=True)]  # what a map shows is named beside its colours
+    named = [" against ".join(filter(None, pair)) for pair in (*filter(all, sides), across) if any(pair)][:1]
     titles = [title for _, _, title in shown if title]
     panels = f"{count(len(titles), 'panel')}: {', '.join(titles[:MOST])}" if len(titles) > 1 else ""
     said = "; ".join([*named, *([panels] if panels else [])])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from adapters.errors import StrataError, unknown
 from analysis.display.head_plots import head_map
 from analysis.display.hover import note
-from analysis.display.plots import depth_profile
+from analysis.display.plots import depth_profile, significant
 from analysis.display.style import NAMES, PARTS, UNCLEAR, axis_scale, canvas
 
 PROFILED = ("blocks", "mixers", "ffns")
@@ -56,11 +56,11 @@ def listed(rows: pd.DataFrame, metric: str) -> Figure:
     figure, ((ax,),) = canvas(height=0.8 + 0.22 * len(rows))
     value, low, high = rows[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
     place = np.arange(len(rows))
-    clear = rows["significant"].ne(False) if "significant" in rows else [True] * len(rows)
+    clear = significant(rows)
     colours = [PARTS["blocks"] if yes else UNCLEAR for yes in clear]
     ax.hlines(place, low, high, color=colours, linewidth=1)
     ax.scatter(value, place, s=18, color=colours, zorder=3)
-    note(ax, NAMES.get(metric, metric), rows["ablation"], value, place, value, low, high)
+    note(ax, NAMES.get(metric, metric), rows["ablation"], value, place, value, low, high, significant=clear)
     ax.set_yticks(place, [name if len(name) < 50 else f"{name[:47]}..." for name in rows["ablation"]], parse_math=False)
     ax.invert_yaxis()
     ax.set_xlabel(NAMES.get(metric, metric), parse_math=False)

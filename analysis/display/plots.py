@@ -11,10 +11,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.display.format import SUPERSCRIPT, number
+from analysis.display.format import SUPERSCRIPT, bounded, number
 from analysis.display.hover import note
 from analysis.display.show import WIDTH
 from analysis.display.style import DENSE, GREY, MARKERS, NAMES, PARTS, Scale, axis_scale, block_ticks, canvas
+from analysis.stats.intervals import Interval
 
 GAP = 17  # typographic points between the ticks of a second axis
 
@@ -79,17 +80,22 @@ def points(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
     bars = np.abs(bounds[has] - y[has, None]).T
     ax.plot(x, y, color=colour, linewidth=0.7, alpha=0.45, zorder=2)
     ax.errorbar(x[has], y[has], yerr=bars, fmt="none", ecolor=colour, elinewidth=1.0, capsize=1.8, zorder=3)
-    significant = part["significant"].ne(False) if "significant" in part else np.ones(len(part), dtype=bool)
-    faces = [colour if solid else "white" for solid in significant]
+    faces = [colour if solid else "white" for solid in significant(part)]
     ax.scatter(x, y, s=20, marker=MARKERS[kind], c=faces, edgecolors=[colour], linewidths=1.0, zorder=4)
     ax.scatter([], [], s=20, marker=MARKERS[kind], color=colour, label=kind)
     note_parts(ax, part, kind, shift)
 
 
 def note_parts(ax: Axes, part: pd.DataFrame, kind: str, shift: float = 0.0) -> None:
-    """Says which blocks the values of `part` are of."""
+    """Says which blocks the values of `part` are of, and where they do not differ significantly."""
     blocks = [f"block {block}" for block in part["block"]]
-    note(ax, kind, blocks, part["block"].astype(float) + shift, part["value"], part["value"], part["ci_low"], part["ci_high"])
+    bounds = part[["value", "ci_low", "ci_high"]].to_numpy(dtype=float).T
+    note(ax, kind, blocks, part["block"].astype(float) + shift, part["value"], *bounds, significant=significant(part))
+
+
+def significant(part: pd.DataFrame) -> np.ndarray:
+    """Of each row; all are where nothing else is known."""
+    return part["significant"].ne(False).to_numpy() if "significant" in part else np.ones(len(part), dtype=bool)
 
 
 def _legend(ax: Axes, *, hollow: bool) -> None:
@@ -132,18 +138,19 @@ def _round(value: float) -> str:
     return f"{'' if first == 1 else f'{first:g}×'}10{str(power).translate(SUPERSCRIPT)}"
 
 
-def scatter_agreement(x: Mapping[int, float], y: Mapping[int, float], *, xlabel: str, ylabel: str) -> Figure:
+def scatter_agreement(x: Mapping[int, Interval], y: Mapping[int, Interval], *, xlabel: str, ylabel: str) -> Figure:
     """One point per block (0-based index -> value), labelled with the block: does x, which is cheap, order blocks as y does?
 
-    Raises ValueError when the blocks of x and y differ.
+    Intervals are said where a point is pointed at, and not drawn, so that the numbers of blocks have room. Raises ValueError when the blocks of x and y differ.
     """
     if set(x) != set(y):
         raise ValueError(f"x and y are of different blocks: {sorted(set(x) ^ set(y))}")
     blocks = sorted(x)
-    xs, ys = np.array([x[b] for b in blocks]), np.array([y[b] for b in blocks])
+    xs, ys = np.array([x[b].value for b in blocks]), np.array([y[b].value for b in blocks])
     figure, ((ax,),) = canvas(width=WIDTH * 0.75, height=3.6)
     ax.scatter(xs, ys, s=18, color=PARTS["blocks"], zorder=3)
-    note(ax, ylabel, [f"block {block} ({xlabel} {number(x[block])})" for block in blocks], xs, ys)
+    at = [f"block {block}, {xlabel} {bounded(x[block])}" for block in blocks]
+    note(ax, ylabel, at, xs, ys, *zip(*(y[block] for block in blocks), strict=True))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(0.1)
     axis_scale(ax, "x", xs, margin=0.1)

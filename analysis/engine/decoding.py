@@ -48,9 +48,9 @@ def decode(
 ) -> Iterator[Written]:
     """What every ablation of `plan` writes behind every prompt, in the order in which texts end.
 
-    It is what each would write alone, but for ties of logits that the order of sums breaks. `memory` is in bytes, of pasts and logits alone;
-    `names` name prompts in errors. Raises StrataError when `memory` does not hold one row, on a prompt that is empty or that leaves
-    no room for its text in the model's context, on an empty stop string, on a model without a tokenizer or whose
+    It is what each would write alone, but for ties of logits that the order of sums breaks. `memory` is in bytes, of pasts and logits
+    alone; `names` name prompts in errors. Raises StrataError when `memory` does not hold one row, on a prompt that is empty or that
+    leaves no room for its text in the model's context, on an empty stop string, on a model without a tokenizer or whose
     generation_config.json changes what it writes, and on a stream that is not finite.
     """
     require_plan_of(model, plan)

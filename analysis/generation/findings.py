@@ -6,51 +6,65 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.display.format import bounded, capital, count, percent
-from analysis.display.sentences import RATE, not_known, share
+from analysis.display.format import bounded, capital, count, escape, listed, percent
+from analysis.display.sentences import NOUNS, RATE, not_known, share
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, Interval
 
 HALF = 0.5
 
 
-def single_blocks(rows: pd.DataFrame) -> str:
-    """How far texts without one block agree with the unpruned model's, and whether their loss under it differs.
+def single_parts(rows: pd.DataFrame, kind: str = "blocks") -> str:
+    """How far texts without one part agree with the unpruned model's, and whether their loss under it differs.
 
-    `rows`: block, metric, value, ci_low, ci_high, n_documents, significant; those of the dense model are passed over.
+    `rows`: kind, block, head, metric, value, ci_low, ci_high, n_documents, significant; those of other kinds are passed over.
     """
-    blocks = rows[rows["kind"] == "blocks"]
-    agreed = blocks[blocks["metric"] == "agreement"].astype({"block": int})
+    noun, parts = NOUNS[kind], rows[rows["kind"] == kind]
+    agreed = parts[parts["metric"] == "agreement"]
     n = int(agreed["n_documents"].min())
-    most, least = (agreed.iloc[int(place)] for place in (agreed["value"].argmax(), agreed["value"].argmin()))
+    names = [f"{row.block}.{row.head}" if kind == "heads" else f"{row.block}" for row in agreed.itertuples()]
+    most, least = (int(place) for place in (agreed["value"].argmax(), agreed["value"].argmin()))
+    ends = [f"without {noun} {names[place]} ({bounded(_interval(agreed.iloc[place]))})" for place in (most, least)]
     found = (
-        f"Without a single block, {percent(agreed['value'].median())} of the tokens agree with the unpruned model's text (median over "
-        f"blocks): most without block {most['block']} ({bounded(_interval(most))}), fewest without block {least['block']} "
-        f"({bounded(_interval(least))})."
+        f"Without a single {noun}, {percent(agreed['value'].median())} of the tokens agree with the unpruned model's text (median over "
+        f"{kind}): most {ends[0]}, fewest {ends[1]}."
     )
     if n < MIN_DOCUMENTS_FOR_CI:
         return f"{found} {capital(not_known('whether the loss of these texts differs', n))}."
     told = agreed["significant"]
     return (
         f"{found} The loss of the text under the unpruned model differs significantly from that of its own for "
-        f"{share(int(told.sum()), len(agreed), 'blocks')} {RATE}."
+        f"{share(int(told.sum()), len(agreed), kind)} {RATE}."
     )
 
 
-def as_blocks_go(kept: pd.DataFrame, n_blocks: int, n_prompts: int) -> str:
-    """When less than half is kept of each measure, in the order in which they fall. `kept`: order (the measure), removed, value."""
-    fallen: dict[str, float | None] = {}
-    for name, rows in kept.groupby("order", sort=False):
-        below = rows[(rows["value"] < HALF) & (rows["removed"] > 0)]["removed"]
-        if rows["value"].notna().all():
-            fallen[str(name)] = None if below.empty else float(below.min())
-    said = [
-        f"{name} from {at:g} of {n_blocks} blocks on" for name, at in sorted(fallen.items(), key=lambda item: item[1] or n_blocks) if at
-    ]
-    never = [name for name, at in fallen.items() if at is None]
-    found = f"By Block Influence, less than half is kept of {'; '.join(said)}" if said else ""
-    rest = f"{'; of ' if found else 'At least half is kept of '}{', '.join(never)}{' never' if found else ''}" if never else ""
-    few = "" if n_prompts >= MIN_DOCUMENTS_FOR_CI else f" These are {count(n_prompts, 'prompt')}, too few for intervals."
-    return f"{found}{rest} among the sets that were tried.{few}"
+def as_blocks_go(left: pd.DataFrame, n_blocks: int) -> str:
+    """When significantly less than half is left of each measure, in the order in which they fall.
+
+    `left`: order (the measure), removed, value, ci_low, ci_high (all NaN where it is not known how much the unpruned model has).
+    """
+    fallen: dict[str, float] = {}
+    kept, unknown, few = [], [], []
+    for name, rows in left.groupby("order", sort=False):
+        below = rows[(rows["ci_high"] < HALF) & (rows["removed"] > 0)]["removed"]
+        if rows["value"].isna().all():
+            unknown.append(escape(name))
+        elif rows["ci_high"].isna().all():
+            few.append(escape(name))
+        elif below.empty:
+            kept.append(escape(name))
+        else:
+            fallen[escape(name)] = float(below.min())
+    said = "; ".join(f"{name} from {at:g} of {n_blocks} blocks on" for name, at in sorted(fallen.items(), key=lambda item: item[1]))
+    return " ".join(
+        sentence
+        for names, sentence in (
+            (fallen, f"By Block Influence, less than half is left of {said}, significantly."),
+            (kept, f"Of {listed(kept)} no set that was tried leaves significantly less than half."),
+            (unknown, f"What is left of {listed(unknown)} is not known: the unpruned model is not significantly better than guessing."),
+            (few, f"Whether less than half is left of {listed(few)} is not known: too few documents for intervals."),
+        )
+        if names
+    )
 
 
 def repetition(rises: Mapping[float, Interval], n_prompts: int) -> str:

@@ -11,10 +11,11 @@ import pandas as pd
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.data.batches import Text
-from analysis.display.format import bounded, escape
+from analysis.display.format import bounded, escape, listed
 from analysis.display.result import Result, read
 from analysis.engine.plan import Plan
 from analysis.generation import findings
+from analysis.generation.benchmarks import TaskPath
 from analysis.removal.orders import ORDERS
 from analysis.removal.paths import RemovalPath, size
 from analysis.stats.intervals import Interval
@@ -27,27 +28,6 @@ LIMITS = (
     "texts that differ in a token go on differently, so agreement falls with the length of the text; the loss under the unpruned model is "
     "low for text that repeats itself, and is to be read beside the repetition."
 )
-
-
-@dataclass(frozen=True)
-class TaskPath:
-    """The score of a benchmark without sets of blocks."""
-
-    task: str
-    metric: str
-    written: bool
-    chance: float
-    values: dict[Ablation, float]
-    n_documents: int
-
-    @property
-    def title(self) -> str:
-        return f"{self.task}, {'generated' if self.written else 'multiple choice'}"
-
-    def kept(self, ablation: Ablation) -> float:
-        """The share of what the unpruned model scores above guessing."""
-        dense = self.values[Ablation()] - self.chance
-        return (self.values[ablation] - self.chance) / dense if dense > 0 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -102,37 +82,48 @@ class Generation(Result):
 
     @cached_property
     def kept(self) -> pd.DataFrame:
-        """What is kept of the unpruned model as blocks go, on one axis: `order` names what is measured, along Block Influence's."""
-        path, rows = self.paths["bi"], []
-        dense = self._value(self.loss, "ppl", Ablation()).value
-        for a in path:
-            rows.append(("perplexity", size(a), dense / self._value(self.loss, "ppl", a).value))
-            rows.append(("agreement", size(a), self.value("agreement", a).value))
-            rows += [(task.title, size(a), task.kept(a)) for task in self.tasks]
-        return pd.DataFrame(rows, columns=["order", "removed", "value"]).assign(ci_low=np.nan, ci_high=np.nan)
+        """What is left of the unpruned model as blocks go, on one axis: `order` names what is measured, along Block Influence's."""
+        rows = []
+        for a in self.paths["bi"]:
+            rise = self._value(self.loss, "delta_nll", a) if a else Interval(0.0, 0.0, 0.0)
+            ends = (None if end is None or np.isnan(end) else float(np.exp(-end)) for end in (rise.high, rise.low))
+            rows.append(("perplexity", size(a), float(np.exp(-rise.value)), *ends))
+            rows.append(("agreement", size(a), *self.value("agreement", a)))
+            rows += [(task.title, size(a), *task.left[a]) for task in self.tasks]
+        return pd.DataFrame(rows, columns=["order", "removed", "value", "ci_low", "ci_high"]).astype({"ci_low": float, "ci_high": float})
 
     @property
     def kept_titles(self) -> dict[str, str]:
+        """Of what is known to be there in the unpruned model."""
         said = {"perplexity": "perplexity (unpruned / pruned)", "agreement": "tokens that agree with the unpruned text"}
-        return said | {task.title: task.title for task in self.tasks}
+        return said | {task.title: task.title for task in self.tasks if task.known}
+
+    @property
+    def task_scores(self) -> dict[str, pd.DataFrame]:
+        """Every benchmark along the orders, by a title that says what guessing scores."""
+        found = {}
+        for task in self.tasks:
+            guess = "" if task.chance is None else f", guessing {task.chance:.2g}"
+            found[f"{task.title} ({task.metric}{guess})"] = task.along(self.paths)
+        return found
 
     @cached_property
     def singles(self) -> pd.DataFrame:
         """Rows of single blocks with a column `significant` for figures."""
-        told = self.written[self.written["metric"] == "significant"].set_index("ablation")["value"]
-        rows = self.written[self.written["kind"].isin(["blocks", "dense"]) & (self.written["metric"] != "significant")]
-        return rows.assign(significant=rows["ablation"].map(told).fillna(1).astype(bool))
+        return self._told(["blocks", "dense"])
 
     @cached_property
     def heads(self) -> pd.DataFrame:
         """Share of tokens that differ without each head: block, head, value, significant; empty where heads were not removed."""
-        rows = self.written[(self.written["kind"] == "heads") & (self.written["metric"] == "agreement")]
+        rows = self._told(["heads"])
+        rows = rows[rows["metric"] == "agreement"]
+        return rows.assign(value=1 - rows["value"]).astype({"block": int, "head": int}).reset_index(drop=True)
+
+    def _told(self, kinds: list[str]) -> pd.DataFrame:
+        """Rows of these kinds, and whether the loss of the text differs significantly."""
         told = self.written[self.written["metric"] == "significant"].set_index("ablation")["value"]
-        return (
-            rows.assign(value=1 - rows["value"], significant=rows["ablation"].map(told) == 1)
-            .astype({"block": int, "head": int})
-            .reset_index(drop=True)
-        )
+        rows = self.written[self.written["kind"].isin(kinds) & (self.written["metric"] != "significant")]
+        return rows.assign(significant=rows["ablation"].map(told).fillna(1).astype(bool))
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -144,18 +135,30 @@ class Generation(Result):
         return pd.DataFrame(rows, columns=["blocks removed", *SHORT.values(), "perplexity"])
 
     def samples(self, prompt: int = 0) -> pd.DataFrame:
-        """Texts behind one prompt side by side: unpruned, and without 1, 2, 4 and 8 blocks by Block Influence."""
+        """Texts behind one prompt side by side: unpruned, and without sets of SAMPLED sizes by Block Influence."""
         rows = [("prompt", _short(self.prompts[prompt], last=True))]
         for a in self.paths["bi"]:
-            if not a or size(a) in SAMPLED:
+            if not a or a in self._sampled:
                 label = f"without {size(a):g} ({', '.join(map(str, sorted(a.blocks)))})" if a else "unpruned"
                 rows.append((label, _short(self.texts[self.plan.ablations.index(a), prompt]["text"])))
         return pd.DataFrame(rows, columns=["", "text"])
 
+    @property
+    def sampled(self) -> str:
+        """How many blocks are out in `samples`: "1, 2 and 4 blocks"."""
+        sizes = [f"{size(a):g}" for a in self._sampled]
+        return f"{listed(sizes)} {'block' if sizes == ['1'] else 'blocks'}"
+
+    @property
+    def _sampled(self) -> list[Ablation]:
+        return [a for a in self.paths["bi"] if size(a) in SAMPLED]
+
     @cached_property
     def conclusion(self) -> str:
-        found = [findings.single_blocks(self.singles), findings.as_blocks_go(self.kept, self.n_blocks, self.n_documents)]
-        return " ".join([*found, findings.repetition(self.repetitions, self.n_documents)])
+        singles = [findings.single_parts(self.singles)]
+        heads = [findings.single_parts(self._told(["heads"]), "heads")] if len(self.heads) else []
+        along = [findings.as_blocks_go(self.kept, self.n_blocks), findings.repetition(self.repetitions, self.n_documents)]
+        return " ".join([*singles, *heads, *along])
 
     @property
     def repetitions(self) -> dict[float, Interval]:
@@ -164,8 +167,14 @@ class Generation(Result):
 
     @property
     def benchmarks(self) -> pd.DataFrame:
-        rows = [(escape(t.title), t.metric, t.values[Ablation()], t.chance, t.n_documents) for t in self.tasks]
-        return pd.DataFrame(rows, columns=["task", "metric", "unpruned", "guessing", "questions"])
+        """A line for each size of a set by Block Influence, a column for each benchmark: its score."""
+        rows = [(f"{size(a):g}", *(bounded(task.scores[a]) for task in self.tasks)) for a in self.paths["bi"]]
+        return pd.DataFrame(rows, columns=["blocks removed", *(escape(title) for title in self.task_scores)])
+
+    @property
+    def questions(self) -> str:
+        """How many each benchmark has; for captions."""
+        return ", ".join(f"{task.n_documents} of {escape(task.task)}" for task in self.tasks)
 
     @property
     def limits(self) -> str:

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from adapters.ablation import NONE, Ablation
+from adapters.ablation import NONE
 from adapters.base import BlockModel
 from adapters.specs import ModelSpec
 from analysis.data.batches import batches, tokenizer_of
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
-from analysis.generation.results import Generation, TaskPath
+from analysis.generation import benchmarks
+from analysis.generation.results import Generation
 from analysis.removal.orders import ORDERS, Calibration
 from analysis.removal.paths import RemovalPath
 from analysis.runs.budgets import Takes
@@ -62,13 +61,13 @@ def generation(model: BlockModel, config: RunConfig, tasks: Sequence[TaskSet] = 
     sums = swept.scores(run_folder(config.out, swept.identity), progress_fraction(config.progress, "loss", swept.steps * text.documents))
     found = writing_table(study, texts, losses, text.corpus)
     read = [tokenizer_of(model).decode(list(prompt.tokens)) for prompt in prompts]
-    along = [_along(model, task, paths, config, max_tokens) for task in tasks]
+    along = [benchmarks.along(model, task, paths, config, max_tokens) for task in tasks]
     return Generation(model, text, paths, work, found, sweep_table(work, sums, text), texts, read, length, along)
 
 
 def sizes(n_blocks: int) -> list[int]:
-    """How many blocks are removed: 1, 2, 4 and so on, up to half of them, and all but one."""
-    found = [1 << i for i in range(n_blocks.bit_length()) if 1 << i <= n_blocks // 2]
+    """How many blocks are removed: powers of two, as far as one block is left, and eight sizes up to half of them."""
+    found = [1 << i for i in range(n_blocks.bit_length()) if 1 << i < n_blocks]
     return sorted({*found, *range(0, n_blocks // 2, max(1, n_blocks // 8)), n_blocks // 2} - {0})
 
 
@@ -78,27 +77,3 @@ def _paths(model: BlockModel, windows: Sequence, config: RunConfig) -> dict[str,
     most = sizes(len(model.spec.blocks))
     whole = {name: ORDERS[name].find(found_on, most[-1]) for name in USED}
     return {name: (NONE, *(path[n] for n in most)) for name, path in whole.items()}
-
-
-def _along(model: BlockModel, tasks: TaskSet, paths: dict[str, RemovalPath], config: RunConfig, max_tokens: int | None) -> TaskPath:
-    """A benchmark along the orders: its score, and what guessing gives."""
-    from analysis.tasks.study import TaskStudy, by_ablation
-    from analysis.tasks.written import WrittenTaskStudy
-
-    sets: list[Ablation] = list(dict.fromkeys(a for path in paths.values() for a in path))
-    if tasks.written:
-        written = WrittenTaskStudy.of(model, sets, tasks, most=max_tokens)
-        folder = run_folder(config.out, written.writing.identity)
-        table = written.run(folder, progress_fraction(config.progress, tasks.name, written.steps))
-        metric = next(name for name in table["metric"] if f"delta_{name}" in set(table["metric"]))
-        rows = table[table["metric"] == metric].drop_duplicates("ablation").set_index("ablation")
-        return TaskPath(
-            tasks.name, metric, True, 0.0, {a: float(rows.loc[str(a), "value"]) for a in sets}, int(rows["n_documents"].iloc[0])
-        )
-    scored = TaskStudy.of(model, sets, tasks)
-    nats, greedy = scored.scores(run_folder(config.out, scored.identity), progress_fraction(config.progress, tasks.name, scored.steps))
-    table = by_ablation(scored, nats, greedy, ["set"] * len(scored.plan.ablations))
-    rows = table[table["metric"] == "acc"].drop_duplicates("ablation").set_index("ablation")
-    chance = float(np.mean([len(right) / options for right, options in map(tasks.gold, tasks.items) if options] or [0.0]))
-    values = dict(zip(scored.plan.ablations, rows.sort_index()["value"].astype(float).tolist(), strict=True))
-    return TaskPath(tasks.name, "acc", False, chance, values, int(rows["n_documents"].iloc[0]))

@@ -69,7 +69,7 @@ def span_map(spans: pd.DataFrame, metric: str = "angular_last", *, label: str) -
         aspect="auto",
     )
     spans_at = [f"{length} from block {start}" for length, start in zip(rows["length"], rows["start"], strict=True)]
-    note(ax, label, spans_at, rows["start"], rows["length"], rows["value"])
+    note(ax, label, spans_at, rows["start"], rows["length"], rows["value"], rows["ci_low"], rows["ci_high"])
     least = rows.loc[rows.groupby("length")["value"].idxmin()]
     ax.scatter(least["start"], least["length"], s=12, color="white", edgecolors="black", linewidths=0.6, label="smallest of its length")
     ax.set(xlabel="first block of the span", ylabel="number of blocks")

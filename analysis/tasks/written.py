@@ -127,22 +127,18 @@ def prompt_of(model: BlockModel, context: str, asked: Mapping[str, Any], *, most
     return Prompt(prompt_ids(model, context, model.spec.max_len - new), new, until, sampling)
 
 
-def written_table(study: WrittenTaskStudy, texts: np.ndarray) -> pd.DataFrame:
+def written_table(study: WrittenTaskStudy, texts: np.ndarray, found: Sequence[dict[str, dict[str, Metric]]] | None = None) -> pd.DataFrame:
     """Rows by task and ablation, the dense model first: lm_eval's metrics, `delta_...` of those that are means, and a test.
 
     `p_value`, `p_adjusted` and `significant` are of the first of these metrics being other than the dense model's; ablations of the
-    same kind are a family.
+    same kind are a family. `found`: the metrics of each ablation, where they are known.
     """
-    plan, tasks = study.plan, study.tasks
-    found = [study.metrics(row) for row in texts]
+    plan = study.plan
+    found = [study.metrics(row) for row in texts] if found is None else found
     written = np.vectorize(lambda text: len(text["tokens"]), otypes=[int])(texts).sum(1)
     kinds = [row_key(study.model.spec, ablation).kind for ablation in plan.ablations]
     rows = []
-    for name in dict.fromkeys([*tasks.groups, *tasks.tasks]):
-        members = [member for member in tasks.members(name) if member in tasks.tasks]
-        each = [_documents(metrics, members) for metrics in found]
-        if not each[0]:
-            continue
+    for name, each in of_documents(study.tasks, found).items():
         first = np.stack([documents[next(iter(each[0]))] for documents in each])
         test = differs_by_family(kinds, first - first[0], np.ones(first.shape[1]))
         for a, ablation in enumerate(plan.ablations):
@@ -152,6 +148,17 @@ def written_table(study: WrittenTaskStudy, texts: np.ndarray) -> pd.DataFrame:
             about, n = key(study.model.spec, ablation), first.shape[1]
             rows += [(*about, name, metric, *interval, n, int(written[a])) for metric, interval in values.items()]
     return tidy(rows, [*KEY, *COLUMNS[len(KEY) :]])
+
+
+def of_documents(tasks: TaskSet, found: Sequence[Mapping[str, Mapping[str, Metric]]]) -> dict[str, list[dict[str, np.ndarray]]]:
+    """By task and group, and ablation: the metrics that are means over documents, where there are any."""
+    out = {}
+    for name in dict.fromkeys([*tasks.groups, *tasks.tasks]):
+        members = [member for member in tasks.members(name) if member in tasks.tasks]
+        each = [_documents(metrics, members) for metrics in found]
+        if each[0]:
+            out[name] = each
+    return out
 
 
 def _documents(metrics: Mapping[str, Mapping[str, Metric]], members: Sequence[str]) -> dict[str, np.ndarray]:

@@ -125,7 +125,7 @@ def profiled() -> tuple[pd.DataFrame, dict[str, str]]:
 
 def spans() -> pd.DataFrame:
     rows = [(s, n, "angular_last", 0.02 * n**0.7 * (1 + abs(s - 15) / 30) + 0.4 * (s == 0)) for s, n in all_spans(BLOCKS)]
-    return pd.DataFrame(rows, columns=["start", "length", "metric", "value"])
+    return bounded(pd.DataFrame(rows, columns=["start", "length", "metric", "value"]), 0.1, 0.0)
 
 
 def taus() -> tuple[dict[str, dict[str, Interval]], pd.DataFrame]:
@@ -168,7 +168,7 @@ def every() -> dict[str, Callable[[], Figure]]:
     curve = models("share", lambda share, steep: steep * 1.7 * share**3)
     depth, two = paths(ORDERS, BLOCKS), {k: k for k in (*KINDS, "heads")}
     width = paths(two, 12, width=True)
-    bi, cost = dict(enumerate(rises() ** 0.7 / 4)), dict(enumerate(rises()))
+    bi, cost = ({i: Interval(v, 0.9 * v, 1.1 * v) for i, v in enumerate(values)} for values in (rises() ** 0.7 / 4, rises()))
     halves = [Panel("removed", "blocks removed", tuple(ORDERS)[:6]), Panel("removed", "blocks removed", ("bi", *tuple(ORDERS)[6:]))]
     savings = [Panel(c, f"{c} saved", tuple(two)) for c in ("block parameters", "all parameters", "FLOPs")]
     random = paths({str(i): "" for i in range(3)}, BLOCKS).assign(value=lambda t: 2 * t["value"] + t["removed"] / 10)

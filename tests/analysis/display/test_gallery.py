@@ -1,5 +1,6 @@
 """What holds of every figure: letters that do not cover each other, axes that show the data, colours that all readers can tell apart."""
 
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -13,10 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from adapters.registry import FAMILIES
-from analysis.display import model_lines, show, style
+from analysis.display import hover, model_lines, show, style
 from tests.analysis.display import gallery
 
 FIGURES = gallery.every()
+WHOLE = ("removal-map",)  # figures of places in an order, which have no intervals
 # Machado, Oliveira and Fernandes (2009): what readers without one kind of cone see of linear RGB
 SIGHT = {
     "normal": np.eye(3),
@@ -80,6 +82,24 @@ def test_every_panel_names_its_quantity_the_same_way(figure: Figure) -> None:
     assert not {"nll", "Δ"} & set(said.replace("one-shot nll", "").split())
     for ax in figure.axes:
         assert ax.get_xlabel() or ax.get_ylabel() or ax.get_title() or ax.images, "a map has its names at its rows and columns"
+
+
+def test_every_figure_says_its_values_and_what_it_shows(figure: Figure, request: pytest.FixtureRequest) -> None:
+    """To a pointer with intervals, wherever there are any, and to those who see no pictures."""
+    said = [text for *_, text in hover.pointed(figure)]
+    assert len(said) > 5
+    whole = request.node.callspec.params["figure"] in WHOLE
+    assert all(re.search(r"^.+: \S+" + ("$" if whole else r" \(\S+ to \S+\)(, not significant)?$"), text) for text in said)
+    alt = hover.seen(figure)
+    assert re.match(r"Figure of .+?[.;]", alt)
+    assert re.search(r": (\d+ values, from .+ to .+|\S+ \(.+\))\.", alt)
+
+
+@pytest.mark.parametrize("name", ["parts", "head-map", "heads-by-block", "spread"])
+def test_what_is_drawn_as_not_significant_is_said_to_be(name: str) -> None:
+    said = [text.endswith(", not significant") for *_, text in hover.pointed(FIGURES[name]())]
+    assert any(said)
+    assert not all(said)
 
 
 def test_figures_are_nobody_elses() -> None:

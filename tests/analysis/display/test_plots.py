@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import same_color
 
-from analysis.display import plots, show, style
+from analysis.display import hover, plots, show, style
+from analysis.stats.intervals import Interval
 from tests.analysis.display import gallery
 
 PPL = [55097.0, 301.0, 18.4, 17.8, 332.0]
@@ -87,11 +88,15 @@ def test_scale_of(values, scale):
 
 
 def test_scatter_labels_every_block():
-    (ax,) = plots.scatter_agreement({3: 0.1, 4: 0.2}, {4: 2.0, 3: 1.0}, xlabel="BI", ylabel="nll").axes
+    x, y = {3: Interval(0.1, 0.05, 0.15), 4: Interval(0.2, None, None)}, {4: Interval(2.0, 1.5, 2.5), 3: Interval(1.0, None, None)}
+    figure = plots.scatter_agreement(x, y, xlabel="BI", ylabel="nll")
+    (ax,) = figure.axes
     assert np.array_equal(ax.collections[0].get_offsets(), [(0.1, 1.0), (0.2, 2.0)])
     assert [t.get_text() for t in ax.texts] == ["3", "4"]
+    said = [said for *_, said in hover.pointed(figure)]
+    assert said == ["nll, block 3, BI 0.100 (0.0500 to 0.150): 1.00", "nll, block 4, BI 0.200: 2.00 (1.50 to 2.50)"]
     with pytest.raises(ValueError, match=r"different blocks: \[4\]"):
-        plots.scatter_agreement({3: 0.1, 4: 0.2}, {3: 1.0}, xlabel="BI", ylabel="nll")
+        plots.scatter_agreement(x, {3: y[3]}, xlabel="BI", ylabel="nll")
 
 
 def test_show_keeps_the_caption_with_the_figure(shown):

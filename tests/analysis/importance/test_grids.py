@@ -35,7 +35,7 @@ def test_profiles_draw_every_metric_and_kind():
 
 def test_span_map_has_every_span_in_its_place():
     rows = [(start, length, "angular_last", 10.0 * length + abs(start - 1)) for start, length in all_spans(4)]
-    table = pd.DataFrame(rows, columns=["start", "length", "metric", "value"]).sample(frac=1, random_state=0)
+    table = gallery.bounded(pd.DataFrame(rows, columns=["start", "length", "metric", "value"])).sample(frac=1, random_state=0)
     ax = grids.span_map(table, label="angle").axes[0]
     drawn = ax.images[0].get_array()
     expected = [[10.0 * length + abs(start - 1) if start + length <= 4 else np.nan for start in range(4)] for length in (1, 2, 3, 4)]
