@@ -141,7 +141,8 @@ def _round(value: float) -> str:
 def scatter_agreement(x: Mapping[int, Interval], y: Mapping[int, Interval], *, xlabel: str, ylabel: str) -> Figure:
     """One point per block (0-based index -> value), labelled with the block: does x, which is cheap, order blocks as y does?
 
-    Intervals are said where a point is pointed at, and not drawn, so that the numbers of blocks have room. Raises ValueError when the blocks of x and y differ.
+    Intervals are said where a point is pointed at, and not drawn, so that the numbers of blocks have room.
+    Raises ValueError when the blocks of x and y differ.
     """
     if set(x) != set(y):
         raise ValueError(f"x and y are of different blocks: {sorted(set(x) ^ set(y))}")
