@@ -10,6 +10,8 @@ from typing import Any
 
 import nbformat
 
+from analysis.runs.files import write_text
+
 SHOWN = re.compile(r"(figures|tables)/[A-Za-z0-9_-][A-Za-z0-9_.-]*\.(svg|csv)")
 FOLDERS = ("figures", "tables")
 
@@ -24,6 +26,13 @@ def collect(notebooks: Sequence[Path], runs: Path, out: Path) -> list[Path]:
         shutil.copyfile(runs / name, out / name)
         made.append(out / name)
     return made
+
+
+def write(files: Mapping[str, str], out: Path) -> None:
+    """Beside what was collected: name in `out` -> content."""
+    for name, content in files.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        write_text(out / name, content)
 
 
 def _shown(notebook: Path) -> Iterator[str]:

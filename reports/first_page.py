@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from analysis.comparison.verdicts import Contrast
 from analysis.display import hover, show
-from analysis.display.format import count, escape, listed
+from analysis.display.format import as_csv, count, escape, listed
 from analysis.redundancy import plots, sentences
 from analysis.redundancy.findings import Findings, merged
 from analysis.removal.explored import Explored
@@ -72,6 +72,8 @@ def front(asked: str, found: Found) -> Front:
         "\n\n".join(filter(None, said)),
         caption=_caption(found.models),
         below=_table(found.models),
+        below_caption="The answers, model by model." if found.models else "",
+        csv=as_csv(table(found.models)) if found.models else "",
         words=f"{words}\n\n{PAPER} {ZOO}",
         **_picture(found.models),
     )

@@ -22,6 +22,7 @@ from adapters.errors import StrataError, visible
 from analysis.display.format import escape, listed
 from reports.collect import shown_file
 
+ANSWERS_FIGURE, ANSWERS_TABLE = "figures/answers.svg", "tables/answers.csv"  # of the first page, beside the report
 PICTURES = {"image/svg+xml": ".svg", "image/png": ".png", "image/jpeg": ".jpg"}
 
 
@@ -57,7 +58,10 @@ class Chapter(NamedTuple):
 
 
 class Front(NamedTuple):
-    """The first page (Markdown), with the content of one picture (SVG) and its caption in the middle; and a box of words for the second."""
+    """The first page (Markdown), with the content of one picture (SVG) and its caption in the middle; and a box of words for the second.
+
+    `below` is a table with a caption of its own, `csv` the same as a file.
+    """
 
     above: str = ""
     picture: str = ""
@@ -66,12 +70,20 @@ class Front(NamedTuple):
     words: str = ""
     alt: str = ""  # of the picture, as `Piece.alt`
     points: tuple[tuple[float, float, str], ...] = ()
+    below_caption: str = ""
+    csv: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """What a report folder has of the page: name -> content."""
+        return {name: content for name, content in ((ANSWERS_FIGURE, self.picture), (ANSWERS_TABLE, self.csv)) if content}
 
     def pieces(self, work: Path) -> tuple[list[Piece], list[Piece]]:
         """Of the page, and of the box; the picture is written into `work`."""
         drawn = kept(self.picture.encode(), ".svg", work) if self.picture else ""
-        picture = Piece(picture=drawn, caption=self.caption, alt=self.alt, points=self.points) if drawn else Piece()
-        page = [piece for piece in (Piece(self.above), picture, Piece(self.below)) if piece != Piece()]
+        picture = Piece(picture=drawn, caption=self.caption, alt=self.alt, points=self.points, file=ANSWERS_FIGURE) if drawn else Piece()
+        below = Piece(self.below, caption=self.below_caption, file=ANSWERS_TABLE) if self.below else Piece()
+        page = [piece for piece in (Piece(self.above), picture, below) if piece != Piece()]
         return page, [Piece(self.words)] * bool(self.words)
 
 

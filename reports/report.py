@@ -15,7 +15,7 @@ import nbformat
 from adapters.errors import unwritable
 from analysis.display.format import escape, listed, minutes
 from analysis.runs.folder import Folder
-from reports.collect import collect
+from reports.collect import collect, write
 from reports.convert import convert
 from reports.execute import OwnKernel, execute, one_kernel
 from reports.expected import chosen
@@ -50,7 +50,9 @@ def make(request: ReportRequest) -> tuple[Path, Path]:
         facts = request.facts(request.exactly(words(choices, request.models)))
         left = [escape(Path(c.model).name) for c in choices if c.question == FIRST and c.model and not c.held and not c.impossible]
         asked = f"{request.question} {listed(left)}: not within this budget, see the first chapter." if left else request.question
-        return convert(chapters, request.out, title=request.title, facts=facts, front=front(asked, found), explored=found.explored)
+        page = front(asked, found)
+        write(page.files, request.out)
+        return convert(chapters, request.out, title=request.title, facts=facts, front=page, explored=found.explored)
 
 
 def _place(question: str) -> int:

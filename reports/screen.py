@@ -53,7 +53,7 @@ def _figure(block: Node, work: Path, out: Path) -> Node:
     attr, alt, (name, title) = image["c"]
     file = dict(attr[2]).get("file", "")
     attr = [attr[0], attr[1], [pair for pair in attr[2] if pair[0] != "file"]]
-    image = {"t": "Image", "c": [attr, alt, [_data(work / name), title]]}
+    image = {"t": "Image", "c": [attr, alt, [_data((work / name).read_bytes(), name), title]]}
     link = f'<a class="file" href="{html.escape(file)}" download>SVG</a>' if file and (out / file).is_file() else ""
     return {"t": "Figure", "c": [attributes, _linked(caption, link), [{"t": "Plain", "c": [image]}]]}
 
@@ -67,8 +67,7 @@ def _table(block: Node, out: Path) -> Node:
     table = {"t": "Table", "c": [["", [], []], [None, []], columns, head, bodies, foot]}
     box: Node = {"t": "Div", "c": [["", ["scroll"], []], [table]]}
     path = out / file
-    link = f'<a class="file" href="{_data(path)}" download="{html.escape(path.name)}">CSV</a>' if file and path.is_file() else ""
-    caption = _linked(caption, link)
+    caption = _linked(caption, offered(path.read_bytes(), path.name) if file and path.is_file() else "")
     return {"t": "Figure", "c": [["", ["tabular"], []], caption, [box]]} if caption[1] else box
 
 
@@ -86,8 +85,14 @@ def _linked(caption: list[Any], link: str) -> list[Any]:
     return [caption[0], [*others, {"t": last["t"], "c": [*last["c"], {"t": "Space"}, {"t": "RawInline", "c": ["html", link]}]}]]
 
 
-def _data(path: Path) -> str:
-    return f"data:{MIMES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+def offered(content: bytes, name: str) -> str:
+    """A link that hands out a file which is inside the page."""
+    label = Path(name).suffix[1:].upper()
+    return f'<a class="file" href="{_data(content, name)}" download="{html.escape(name)}">{label}</a>'
+
+
+def _data(content: bytes, name: str) -> str:
+    return f"data:{MIMES[Path(name).suffix]};base64,{base64.b64encode(content).decode()}"
 
 
 def _raw_meta(text: str) -> Node:

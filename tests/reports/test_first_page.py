@@ -51,6 +51,9 @@ def test_the_answer() -> None:
     assert "<svg" in page.picture
     assert "Share of blocks that can go: 2 values, from" in page.alt
     assert [said for *_, said in page.points if said.startswith("effective share of blocks, b: 0.867")]
+    assert page.below_caption
+    assert page.csv.splitlines()[0] == "model,blocks that can go for 10 %,depth or width cheaper,does Block Influence know"
+    assert page.files == {"figures/answers.svg": page.picture, "tables/answers.csv": page.csv}
     for word in ("mixer", "effective blocks", "gain over a byte unigram", "significant"):
         assert f"**{word}" in page.words
 
@@ -91,5 +94,5 @@ def test_three_architectures_are_compared_two_by_two() -> None:
 
 def test_a_report_in_which_nothing_was_asked_that_it_answers() -> None:
     page = front("Asked.", Found([], []))
-    assert (page.picture, page.below) == ("", "")
+    assert (page.picture, page.below, page.files) == ("", "", {})
     assert "not known" not in page.above
