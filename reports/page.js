@@ -167,9 +167,17 @@ function figure(element) {
   caption.append(" ", make("button", { type: "button", class: "file", click: () => zoom(image) }, "Zoom"));
 }
 
-// Contents: where the reader is
+// Contents: where the reader is. Where the window has no room for them beside the text they are a bar that folds out.
 
 function follow(nav) {
+  const [box, here] = [nav.querySelector("details"), nav.querySelector(".here")];
+  const beside = matchMedia("(min-width: 84rem)");
+  const fold = () => (box.open = beside.matches);
+  nav.classList.add("follows");
+  beside.addEventListener("change", fold);
+  nav.addEventListener("click", (event) => event.target.closest("a") && fold());
+  nav.addEventListener("keydown", (event) => event.key === "Escape" && fold());
+  fold();
   const links = new Map([...nav.querySelectorAll("a")].map((link) => [link.getAttribute("href").slice(1), link]));
   const heads = [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean);
   let waiting = false;
@@ -180,12 +188,26 @@ function follow(nav) {
       if (current && id === current.id) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     }
+    here.textContent = (!beside.matches && links.get(current?.id)?.textContent) || "";
   };
   addEventListener("scroll", () => {
     if (!waiting) requestAnimationFrame(mark);
     waiting = true;
   }, { passive: true });
   mark();
+}
+
+// Paper shows what is folded away
+
+function unfold() {
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    for (const one of folded) one.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const one of folded) one.open = false;
+  });
 }
 
 for (const table of document.querySelectorAll("table")) sortable(table);
@@ -204,3 +226,4 @@ for (const element of document.querySelectorAll("figure.tabular")) {
 }
 for (const element of document.querySelectorAll("figure:not(.tabular)")) if (element.querySelector("img")) figure(element);
 follow(document.querySelector("nav"));
+unfold();
