@@ -113,6 +113,10 @@ def test_notebook_is_thin_and_clean(path):
     assert max(len(cell.source.splitlines()) for cell in cells) <= 25
 
 
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
 def test_no_file_names_a_place_of_one_machine_or_registry():
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
