@@ -1,7 +1,9 @@
 // The explorer: parts are picked on a map, as text, or along removal orders. What was measured is shown first; a sum of single removals
 // only beside the errors that such sums made on measured sets. A set of parts is written as Strata prints it: "blocks 3, 5; heads 2.1".
 
-const KINDS = { blocks: "block", mixers: "mixer", ffns: "ffn", heads: "head" };
+const KINDS = { blocks: "block", mixers: "mixer", ffns: "ffn", heads: "head", experts: "expert" };
+const WITHIN = { mixers: ["blocks"], ffns: ["blocks"], heads: ["blocks", "mixers"], experts: ["blocks", "ffns"] }; // what takes a part with it
+const PIECE = new RegExp(`^(${Object.values(KINDS).join("|")})s?\\s+([\\d., ]+)$`); // "heads 2.1, 2.3"
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00", "#56B4E9", "#8C6D31", "#CC79A7", "#777777"];
 const DASHES = ["", "6 2", "2 2", "6 2 1 2"];
 const FEW = 3; // measured sets below which nothing is known of the error of sums
@@ -24,7 +26,7 @@ function canonical(parts) {
 function covered(part, out) {
   const [kind, label] = part.split(" ");
   const block = label.split(".")[0];
-  return (kind !== "blocks" && out.has(`blocks ${block}`)) || (kind === "heads" && out.has(`mixers ${block}`));
+  return (WITHIN[kind] ?? []).some((whole) => out.has(`${whole} ${block}`));
 }
 
 function print(parts) {
@@ -38,13 +40,22 @@ function print(parts) {
 function parse(text, known) {
   const parts = [];
   for (const piece of text.split(";").map((one) => one.trim()).filter(Boolean)) {
-    const [, noun, labels] = piece.match(/^(block|mixer|ffn|head)s?\s+([\d., ]+)$/) ?? [];
+    const [, noun, labels] = piece.match(PIECE) ?? [];
     if (!noun) throw new Error(`“${piece}” is no set of parts: write blocks 3, 5; heads 2.1`);
     parts.push(...labels.split(/[, ]+/).filter(Boolean).map((label) => `${noun}s ${label}`));
   }
   const strange = parts.find((part) => !(part in known));
   if (strange) throw new Error(`the model has no ${strange.replace("s ", " ")}`);
   return canonical(parts);
+}
+
+// The same of what was measured; null for what cannot be picked, which stands in the tables alone.
+function understood(text, known) {
+  try {
+    return parse(text, known);
+  } catch {
+    return null;
+  }
 }
 
 // Numbers
@@ -76,30 +87,42 @@ class Known {
     this.measured = new Map(); // set -> what was measured, most documents first
     for (const reading of [...this.readings].sort((a, b) => b.documents - a.documents)) {
       for (const [out, saved, value, low, high, significant, said] of reading.sets) {
-        const one = { out, saved, value, low, high, significant, said, text: reading.text };
+        const parts = understood(out, this.parts);
+        if (!parts) continue;
+        const one = { out, parts, saved, value, low, high, significant, said, text: reading.text };
         this.measured.set(out, [...(this.measured.get(out) ?? []), one]);
       }
     }
     this.orders = this.readings.flatMap((reading) => reading.orders.map(([title, outs]) => {
-      const points = outs.map((out) => this.measured.get(out).find((one) => one.text === reading.text));
+      const points = outs.map((out) => this.measured.get(out)?.find((one) => one.text === reading.text)).filter(Boolean);
       return { title, points, text: reading.text };
-    }));
-    this.tested = [...this.measured.values()].map(([one]) => ({ ...one, parts: parse(one.out, this.parts) }))
-      .filter((one) => one.parts.size > 1).map((one) => ({ ...one, sum: this.sum(one.parts) })).filter((one) => one.sum !== null);
+    })).filter((order) => order.points.length);
+    this.tested = [...this.measured.values()].filter(([one]) => one.parts.size > 1).map((found) => this.test(found)).filter(Boolean);
   }
 
-  sum(parts) {
-    const singles = [...parts].map((part) => this.measured.get(part)?.[0].value);
-    return singles.length && singles.every((value) => value !== undefined) ? singles.reduce((a, b) => a + b) : null;
+  // The sum of single removals: each as it was read on `text`, where it was, else on the most documents. `texts`: all that were read.
+  sum(parts, text) {
+    const singles = [...parts].map((part) => this.measured.get(part) ?? []).map((found) => found.find((one) => one.text === text) ?? found[0]);
+    if (!singles.length || !singles.every(Boolean)) return null;
+    return { value: singles.reduce((total, one) => total + one.value, 0), texts: [...new Set(singles.map((one) => one.text))] };
+  }
+
+  // What was measured of a set, and the sum of its single removals. Only on one text (`same`) is their difference a failure to add up.
+  test(found) {
+    const all = found.map((one) => ({ ...one, sum: this.sum(one.parts, one.text) })).filter((one) => one.sum)
+      .map((one) => ({ ...one, same: one.sum.texts.every((text) => text === one.text) }));
+    return all.find((one) => one.same) ?? all[0];
   }
 
   saved(parts) {
     return this.measured.get(print(parts))?.[0].saved ?? [...parts].reduce((sum, part) => sum + this.parts[part], 0);
   }
 
-  // Measured sets that save between half and twice as much: what a sum is off by is known of these alone.
+  // Measured sets that save between half and twice as much: what a sum is off by is known of these alone, best of those on one text.
   alike(saved, out) {
-    return this.tested.filter((one) => one.out !== out && one.saved >= saved / 2 && one.saved <= 2 * saved);
+    const all = this.tested.filter((one) => one.out !== out && one.saved >= saved / 2 && one.saved <= 2 * saved);
+    const same = all.filter((one) => one.same);
+    return same.length < FEW ? all : same;
   }
 
   // Measured sets that share most with the picked one, by parameters.
@@ -111,7 +134,7 @@ class Known {
     const mine = new Set([...parts].flatMap(halves));
     const size = (set) => [...set].reduce((sum, part) => sum + (this.parts[part] ?? 0), 0);
     return [...this.measured.values()].map(([one]) => {
-      const theirs = new Set([...parse(one.out, this.parts)].flatMap(halves));
+      const theirs = new Set([...one.parts].flatMap(halves));
       const both = [...mine].filter((part) => theirs.has(part));
       return { ...one, shared: size(both) / size(new Set([...mine, ...theirs])) };
     }).filter((one) => one.shared > 0).sort((a, b) => b.shared - a.shared).slice(0, 3);
@@ -168,7 +191,7 @@ function pickable(svg, width, height, points, name, pick, across) {
   return box;
 }
 
-// The map: blocks to the right; a row for whole blocks, mixers and ffns, and one for each head
+// The map: blocks to the right; a row for whole blocks, mixers and ffns, and one for each head and expert
 
 function shade(share) {
   const [r, g, b] = share > 0 ? [178, 24, 43] : [33, 102, 172];
@@ -178,9 +201,13 @@ function shade(share) {
 
 function map(known, toggle) {
   const parts = Object.keys(known.parts);
-  const row = (part) => (part.startsWith("heads") ? 3.4 + place(part)[1] : Object.keys(KINDS).indexOf(part.split(" ")[0]));
+  const kind = (part) => part.split(" ")[0];
+  const heads = Math.max(0, ...parts.filter((part) => kind(part) === "heads").map((part) => place(part)[1] + 1));
+  const below = { heads: 3.4, experts: heads ? 3.8 + heads : 3.4 }; // rows of which there are several
+  const row = (part) => (below[kind(part)] ?? Object.keys(KINDS).indexOf(kind(part))) + (place(part)[1] ?? 0);
+  const names = new Map(parts.map((part) => [row(part), [KINDS[kind(part)], ...place(part).slice(1)].join(" ")]));
   const columns = 1 + Math.max(...parts.map((part) => place(part)[0]));
-  const rows = [...new Set(parts.map(row))].sort((a, b) => a - b);
+  const rows = [...names.keys()].sort((a, b) => a - b);
   const [left, top] = [64, 18];
   const [width, height] = [left + columns * CELL + 4, top + (rows[rows.length - 1] + 1) * CELL + 4];
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Map of the parts of ${known.model}` });
@@ -190,10 +217,7 @@ function map(known, toggle) {
   const most = bend(Math.max(usual, ...sizes));
   const step = columns > 16 ? 5 : 1;
   for (let i = 0; i < columns; i += step) svg.append(draw("text", { x: left + (i + 0.5) * CELL, y: 12, "text-anchor": "middle" }, String(i)));
-  for (const r of rows) {
-    const name = r < 3 ? Object.values(KINDS)[r] : `head ${Math.round(r - 3.4)}`;
-    svg.append(draw("text", { x: left - 6, y: top + r * CELL + 13, "text-anchor": "end" }, name));
-  }
+  for (const [r, name] of names) svg.append(draw("text", { x: left - 6, y: top + r * CELL + 13, "text-anchor": "end" }, name));
   const shown = new Map();
   const points = [...parts].sort((a, b) => row(a) - row(b) || place(a)[0] - place(b)[0]).map((part) => {
     const one = known.measured.get(part)?.[0];
@@ -209,7 +233,7 @@ function map(known, toggle) {
     cell.classList.toggle("picked", pick.has(part));
     cell.classList.toggle("implied", covered(part, pick));
   });
-  return { box: make("div", { class: "scroll" }, box), update };
+  return { box: make("div", { class: "scroll map" }, box), update };
 }
 
 // Removal orders: a slider each, and all of them as lines
@@ -257,15 +281,15 @@ function curves(known, rows, width, pick) {
 
 function sums(known, width, pick) {
   const side = Math.min(width, 380);
-  const values = known.tested.flatMap((one) => [one.sum, one.value]);
+  const values = known.tested.flatMap((one) => [one.sum.value, one.value]);
   const made = chart(side, side, `Sums of single removals against what was measured, of ${counted(known.tested.length, "set")}`, [0, ...values], [0, ...values],
     "sum of single removals", "measured rise in loss", plain);
   const [low, high] = [Math.min(0, ...values), Math.max(...values)];
   made.svg.append(draw("line", { x1: made.x(low), y1: made.y(low), x2: made.x(high), y2: made.y(high), class: "equal" }));
-  const dots = known.tested.map((one) => draw("circle", { cx: made.x(one.sum), cy: made.y(one.value), r: 3, class: "tested" }));
+  const dots = known.tested.map((one) => draw("circle", { cx: made.x(one.sum.value), cy: made.y(one.value), r: 3, class: one.same ? "tested" : "tested other" }));
   made.svg.append(...dots);
-  const points = known.tested.map((one) => [made.x(one.sum), made.y(one.value),
-    `without ${one.out}: measured ${one.said}, sum ${number(one.sum)}`, one.out]);
+  const points = known.tested.map((one) => [made.x(one.sum.value), made.y(one.value),
+    `without ${one.out}: measured ${one.said}, sum ${number(one.sum.value)}${one.same ? "" : " on another text"}`, one.out]);
   return { ...made, dots, box: pickable(made.svg, side, side, points, "Sums and measurements", pick) };
 }
 
@@ -275,13 +299,11 @@ function answer(known, parts, pick) {
   const out = print(parts);
   if (!out) return [make("p", {}, "Nothing is picked: the unpruned model.")];
   const found = known.measured.get(out);
-  const said = found
+  const said = [make("p", { class: "paper" }, `Without ${out}.`), ...(found
     ? found.map((one) => make("p", { class: "measured" }, make("strong", {}, "Measured: "),
       `a rise in loss of ${one.said} nats per token, with ${percent(one.saved)} of the block parameters saved. ${one.text}.`))
-    : [unmeasured(known, parts, pick)];
-  const sum = parts.size > 1 ? known.sum(parts) : null;
-  const alike = known.alike(known.saved(parts), out);
-  if (parts.size > 1) said.push(make("p", { class: "sum" }, ...summed(sum, alike, found)));
+    : [unmeasured(known, parts, pick)])];
+  if (parts.size > 1) said.push(make("p", { class: "sum" }, summed(known, parts)));
   return said;
 }
 
@@ -293,19 +315,34 @@ function unmeasured(known, parts, pick) {
   return line;
 }
 
-function summed(sum, alike, found) {
-  if (sum === null) return ["There is no sum of single removals: not all of its parts were measured alone."];
-  if (found) {
-    const error = found[0].value - sum;
-    return [`The sum of its single removals is ${number(sum)}; what was measured is ${number(Math.abs(error))} ${error < 0 ? "lower" : "higher"}: single removals do not add up.`];
-  }
+const quoted = (texts) => texts.map((text) => `“${text}”`).join(" and ");
+const missed = (one) => one.value - one.sum.value;
+
+function summed(known, parts) {
+  const out = print(parts);
+  const tested = known.tested.find((one) => one.out === out);
+  const sum = known.sum(parts);
+  const alike = known.alike(known.saved(parts), out);
+  if (tested) return difference(tested);
+  if (!sum) return "There is no sum of single removals: not all of its parts were measured alone.";
   if (alike.length < FEW) {
-    return ["No sum of single removals is given: single removals do not add up, and too few sets that save about as much were measured to say by how much."];
+    return "No sum of single removals is given: single removals do not add up, and too few sets that save about as much were measured to say by how much.";
   }
-  const errors = alike.map((one) => one.value - one.sum);
-  return [`The sum of its single removals is ${number(sum)}, which is no measurement: single removals do not add up. `
+  const errors = alike.map(missed);
+  const apart = alike.filter((one) => !one.same).length;
+  return `The sum of its single removals is ${number(sum.value)}${sum.texts.length > 1 ? `, read on ${quoted(sum.texts)}` : ""}, which is no measurement: single removals do not add up. `
     + `On the ${alike.length} measured sets that save half to twice as much, the measured rise differed from such a sum by ${signed(Math.min(...errors))} to `
-    + `${signed(Math.max(...errors))} (median ${signed(median(errors))}).`];
+    + `${signed(Math.max(...errors))} (median ${signed(median(errors))}).`
+    + (apart ? ` Of ${apart} of them the parts alone were read on another text than the set, so that texts differ as well.` : "");
+}
+
+function difference(one) {
+  const [sum, far] = [number(one.sum.value), `${number(Math.abs(missed(one)))} ${missed(one) < 0 ? "lower" : "higher"}`];
+  const within = one.low !== null && one.low <= one.sum.value && one.sum.value <= one.high;
+  const verdict = within ? ", and its interval holds the sum." : ": single removals do not add up.";
+  if (one.same) return `The sum of its single removals is ${sum}; what was measured is ${far}${verdict}`;
+  return `The sum of its single removals is ${sum} on ${quoted(one.sum.texts)}; what was measured is ${far}, but on ${quoted([one.text])}: `
+    + "this does not say whether single removals add up, for the texts differ as well.";
 }
 
 // The picked set in a chart: what was measured with its interval, or a sum with the range of its errors
@@ -313,11 +350,12 @@ function summed(sum, alike, found) {
 function mark(made, known, parts, horizontal) {
   made.svg.querySelector(".mark")?.remove();
   const out = print(parts);
-  const one = known.measured.get(out)?.[0];
-  const [saved, sum] = [known.saved(parts), known.sum(parts)];
+  const tested = horizontal === "sum" && known.tested.find((other) => other.out === out);
+  const one = tested || known.measured.get(out)?.[0];
+  const [saved, sum] = [known.saved(parts), known.sum(parts, one?.text)?.value];
   const alike = known.alike(saved, out);
-  if (!out || (!one && (sum === null || alike.length < FEW))) return;
-  const errors = alike.map((other) => other.value - other.sum);
+  if (!out || (sum === undefined && (!one || horizontal === "sum")) || (!one && alike.length < FEW)) return;
+  const errors = alike.map(missed);
   const [value, low, high] = one ? [one.value, one.low, one.high] : [sum, sum + Math.min(...errors), sum + Math.max(...errors)];
   const x = made.x(horizontal === "sum" ? sum : saved);
   const clip = (height) => Math.max(4, Math.min(made.svg.viewBox.baseVal.height - 40, height));
@@ -370,11 +408,13 @@ function explore(root) {
   const live = make("div", { class: "live" },
     make("div", { class: "pick" }, make("span", {}, "Without"), typed, make("button", { type: "button", click: () => set(new Set()) }, "Nothing")),
     said,
-    make("p", { class: "note" }, "Each part alone: red is a rise in loss without it, blue a fall, grey is not significant. Click to pick; several together."),
+    make("p", { class: "note" }, "Each part alone: red is a rise in loss without it, blue a fall, grey is not significant. ",
+      make("span", { class: "hint" }, "Click to pick; several together.")),
     plan.box);
   if (known.orders.length) live.append(make("p", { class: "note" }, "Along removal orders, as they were measured:"), steps.box, places.curves);
   if (known.tested.length) {
-    live.append(make("p", { class: "note" }, "Do single removals add up? Measured sets of several parts; on the line they would. Full dots save about as much as what is picked."), places.sums);
+    const apart = known.tested.every((one) => one.same) ? "" : " Grey: the parts alone were read on another text than the set, and texts differ as well.";
+    live.append(make("p", { class: "note" }, `Do single removals add up? Measured sets of several parts; on the line they would. Full dots save about as much as what is picked.${apart}`), places.sums);
   }
   root.prepend(live);
   let width = 0;
@@ -391,4 +431,12 @@ function explore(root) {
   take(first ? first.out : "");
 }
 
-for (const root of document.querySelectorAll(".explorer")) explore(root);
+for (const root of document.querySelectorAll(".explorer")) {
+  try {
+    explore(root);
+  } catch (error) { // this one's tables are still there, and so are the others
+    console.error(error);
+    root.querySelector(".live")?.remove();
+    root.prepend(make("p", {}, "Nothing can be picked here, for these numbers could not be drawn; all of them are in the tables below."));
+  }
+}

@@ -107,12 +107,13 @@ def _by_text(readings: Iterable[Reading]) -> tuple[Reading, ...]:
 
 
 def _parts(model: BlockModel) -> list[Ablation]:
-    """Blocks, mixers, ffns and heads, as far as the model has them; what is the same as a block is the block."""
+    """Blocks, mixers, ffns, heads and experts, as far as the model has them; what is the same as a block is the block."""
     has = {
         "blocks": True,
         "mixers": any(block.has_mixer for block in model.spec.blocks),
         "ffns": any(block.has_ffn for block in model.spec.blocks),
         "heads": model.spec.has_heads,
+        "experts": model.spec.has_experts,
     }
     return list(dict.fromkeys(single_ablations(model.spec, [kind for kind, there in has.items() if there])))
 

@@ -34,6 +34,7 @@ class Experts:
 
     spec: ModelSpec
     sweep: pd.DataFrame  # tidy, of held-out text
+    text: Text  # of the sweep
     rises: Scores  # of the same
     importance: dict[str, Scores]  # on calibration text, by name as METRICS
 
@@ -84,6 +85,7 @@ def experts(model: BlockModel, config: RunConfig, calibration: Text) -> Experts 
     """Sweeps all experts on held-out text, and looks at the router on calibration text; None where there are none."""
     if not model.spec.has_experts:
         return None
-    table, sums = SingleRemovals.sized(model, ["experts"], config).run(config.progress, "single experts")
+    singles = SingleRemovals.sized(model, ["experts"], config)
+    table, sums = singles.run(config.progress, "single experts")
     importance = Removals(model, config).metrics(["experts"], METRICS, calibration)["experts"]
-    return Experts(model.spec, table, Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"]), importance)
+    return Experts(model.spec, table, singles.text, Scores(sums["nll"][1:] - sums["nll"][0], sums["tokens"]), importance)

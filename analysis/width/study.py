@@ -193,7 +193,9 @@ class Width(Result):
     def explored(self) -> Explored:
         """Everything that was measured."""
         titles = {name: f"heads by {title}" for name, title in self.titles.items()}
-        return explored(self.model, [Singles(self.sweep, self.text, self.effects.caption)], [Paths(self.scored, titles, self.path_text)])
+        singles = [Singles(self.sweep, self.text, self.effects.caption)]
+        singles += [Singles(self.experts.sweep, self.experts.text)] if self.experts else []
+        return explored(self.model, singles, [Paths(self.scored, titles, self.path_text)])
 
     @cached_property
     def best_order(self) -> str:

@@ -1,5 +1,9 @@
-"""A small model with a tokenizer, as files: what a user brings."""
+"""A small model with a tokenizer, as files: what a user brings; and a browser."""
 
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,3 +27,17 @@ def save_tiny(folder: Path, prose: Path, model_type: str = "llama", **config: ob
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory, prose: Path) -> Path:
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny-llama", prose)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[object]:
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not (path and find_spec("playwright")) and not os.environ.get("CI"):
+        pytest.skip("needs playwright and Chromium (on Debian and Ubuntu: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    assert path, "Chromium is missing, which .ci/run installs"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] * (os.geteuid() == 0))
+        yield browser
+        browser.close()

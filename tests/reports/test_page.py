@@ -4,15 +4,13 @@ without its script as well."""
 from __future__ import annotations
 
 import base64
-import os
-import shutil
-from collections.abc import Iterator
-from importlib.util import find_spec
+import re
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+from pypdf import PdfReader
 
 from analysis.display import plots, show
 from analysis.display.format import number
@@ -37,6 +35,18 @@ def explored(name: str) -> Explored:
     sets = [Measured(out, shares[out], Interval(v, v - 0.05, v + 0.05), out != "blocks 3") for out, v in parts.items()]
     sets += [Measured(out, 0.25 * (1 + out.count(",")), Interval(v, v - 0.05, v + 0.05)) for out, v in TOGETHER.items()]
     return Explored(name, shares, (Reading("texts, held-out: 12 documents", 12, tuple(sets), (Order("greedy", PATH),)),))
+
+
+def sparse() -> Explored:
+    """Two blocks with three experts each, read on two texts, of which the larger has every part alone; and sets that nobody can pick."""
+    shares = {f"blocks {i}": 0.5 for i in range(2)} | {f"{kind} {i}": 0.25 for kind in ("mixers", "ffns") for i in range(2)}
+    shares |= {f"experts {i}.{e}": 0.08 for i in range(2) for e in range(3)}
+    larger = {"blocks 0": 0.2, "blocks 1": 0.3, "experts 0.1": 0.05, "experts 0.2": 0.06}
+    smaller = {"blocks 0": 0.1, "blocks 1": 0.15, "blocks 0, 1": 0.4, "blocks 0; mixers 1": 0.1, "mixers 1": 0.005}
+    smaller |= {"experts 0.1, 0.2": 0.2, "kv_groups 0.1": 1.0, "blocks 0 (mean)": 1.0}
+    one, other = ([Measured(out, 0.5, Interval(v, v - 0.01, v + 0.01)) for out, v in of.items()] for of in (larger, smaller))
+    orders = Order("experts", ("experts 0.1, 0.2", "kv_groups 0.1")), Order("means", ("blocks 0 (mean)",))
+    return Explored("sparse", shares, (Reading("larger text", 24, tuple(one)), Reading("smaller text", 12, tuple(other), orders)))
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +74,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells += [nbformat.v4.new_markdown_cell("\n\n".join(["# Second", *["Words."] * 60, "```\nstrata report a\n```"]))]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), out / "a.ipynb")
     collect([out / "a.ipynb"], out / "runs", out)
-    return convert([Chapter([("", out / "a.ipynb")])], out, title="t", explored=[explored("a model"), explored(HOSTILE)])[1]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not (path and find_spec("playwright")) and not os.environ.get("CI"):
-        pytest.skip("needs playwright and Chromium (on Debian and Ubuntu: apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    assert path, "Chromium is missing, which .ci/run installs"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] * (os.geteuid() == 0))
-        yield browser
-        browser.close()
+    return convert([Chapter([("", out / "a.ipynb")])], out, title="t", explored=[explored("a model"), explored(HOSTILE), sparse()])[1]
 
 
 @pytest.fixture
@@ -270,10 +266,127 @@ def test_the_map_says_what_each_part_costs(opened) -> None:
 def test_no_name_acts(opened) -> None:
     page = opened()
     assert page.title() == "t"
-    assert page.locator("script").count() == 3  # two models, and the page's own
+    assert page.locator("script").count() == 4  # three models, and the page's own
     assert page.locator("b").count() == 0
     assert page.get_by_role("heading", name=HOSTILE).count() == 1
     assert page.locator(".explorer").nth(1).get_by_role("textbox").get_attribute("aria-label") == f"Parts of {HOSTILE} to leave out"
+
+
+def write(one, text: str) -> str:
+    """Types a set of parts; what is answered."""
+    one.get_by_role("textbox").fill(text)
+    one.get_by_role("textbox").press("Enter")
+    return one.locator(".answer").inner_text()
+
+
+def test_experts_are_picked_and_what_cannot_be_picked_is_in_the_tables(opened) -> None:
+    page = opened()
+    one = page.locator(".explorer").nth(2)
+    typed = one.get_by_role("textbox")
+    assert typed.input_value() == "experts 0.1, 0.2", "the only set of the only order that can be shown"
+    assert one.get_by_role("slider").count() == 1
+    assert "Measured: a rise in loss of 0.200" in one.locator(".answer").inner_text()
+    one.locator("[data-part='experts 1.2']").click()
+    assert typed.input_value() == "experts 0.1, 0.2, 1.2"
+    one.locator("[data-part='ffns 0']").click()
+    assert typed.input_value() == "ffns 0; experts 1.2", "an expert goes with its ffn"
+    one.locator("[data-part='mixers 0']").click()
+    assert typed.input_value() == "blocks 0; experts 1.2"
+    assert one.locator("svg text", has_text="expert 2").count() == 1
+    assert one.locator("tbody th", has_text="kv_groups 0.1").count() == one.locator("tbody th", has_text="blocks 0 (mean)").count() == 1
+
+
+def test_sums_are_of_the_text_of_the_set(opened) -> None:
+    """0.1 and 0.15 on the smaller text, though the larger has both blocks, too; of the experts alone only the larger has any."""
+    one = opened().locator(".explorer").nth(2)
+    assert "The sum of its single removals is 0.250; what was measured is 0.150 higher: single" in write(one, "blocks 0, 1")
+    assert "is 0.105; what was measured is 0.00500 lower, and its interval holds the sum." in write(one, "blocks 0; mixers 1")
+    said = write(one, "experts 0.1, 0.2")
+    assert "is 0.110 on “larger text”; what was measured is 0.0900 higher, but on “smaller text”" in said
+    assert "does not say whether single removals add up" in said
+    assert one.locator(".tested").count() == 3
+    assert one.locator(".tested.other").count() == 1
+
+
+def test_an_explorer_that_fails_stops_no_other(chromium, page_file: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(page_file.read_text().replace('"readings":[', '"readings":null,"was":[', 1))
+    page = chromium.new_page()
+    page.goto(broken.as_uri())
+    page.locator(".explorer .mark").first.wait_for(state="attached")
+    assert [one.locator(".live").count() for one in page.locator(".explorer").all()] == [0, 1, 1]
+    first = page.locator(".explorer").first
+    assert "all of them are in the tables below" in first.inner_text()
+    first.locator("summary").click()
+    assert first.get_by_role("rowheader", name="blocks 0, 1, 2").is_visible()
+    page.close()
+
+
+def test_tables_of_the_explorer_are_files(opened) -> None:
+    """With all digits, and safe in a spreadsheet."""
+    page = opened()
+    page.locator(".explorer summary").first.click()
+    with page.expect_download() as download:
+        page.locator(".explorer").first.get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename == "explorer--a-model-97ff8a35--1.csv"
+    rows = pd.read_csv(download.value.path())
+    assert rows["without"].tolist() == [*SINGLES, "heads 0.0", "heads 0.1", *TOGETHER]
+    assert rows.loc[4, ["rise in loss", "ci_low", "ci_high"]].tolist() == pytest.approx([0.04, -0.01, 0.09])
+    assert rows["order"].dropna().tolist() == ["greedy"] * 3
+
+
+def test_contents_fold_out_of_a_bar_where_there_is_no_room_beside_the_text(opened) -> None:
+    page = opened(viewport={"width": 400, "height": 800})
+    bar, here = page.locator("nav summary"), page.locator("nav .here")
+    page.evaluate("[...document.querySelectorAll('h1')].find((h) => h.textContent.includes('Second')).scrollIntoView()")
+    page.wait_for_function("() => document.querySelector('nav .here').textContent.includes('Second')")
+    assert page.locator("nav").bounding_box()["y"] == pytest.approx(0, abs=1), "it stays where the reader is"
+    heading = page.get_by_role("heading", name="Second").bounding_box()
+    assert heading["y"] >= bar.bounding_box()["height"], "and covers no heading"
+    link = page.get_by_role("link", name="First")
+    assert not link.is_visible()
+    bar.click()
+    link.click()
+    page.wait_for_function("() => document.querySelector('nav .here').textContent.includes('First')")
+    assert not link.is_visible()
+    assert here.inner_text().endswith("First")
+    bar.click()
+    page.keyboard.press("Escape")
+    assert not link.is_visible()
+    page.set_viewport_size({"width": 1400, "height": 900})
+    link.wait_for(state="visible")
+
+
+def test_contents_stand_open_without_script(opened) -> None:
+    page = opened(viewport={"width": 400, "height": 800}, java_script_enabled=False)
+    assert page.get_by_role("link", name="Second").is_visible()
+    page.locator("nav summary").click()
+    assert not page.get_by_role("link", name="Second").is_visible()
+
+
+def luminance(page, name: str, of: str = "color") -> float:
+    """Of a colour of the first element, 0 to 1."""
+    colour = page.locator(name).first.evaluate("(element, of) => getComputedStyle(element)[of]", of)
+    red, green, blue = (int(part) / 255 for part in re.findall(r"\d+", colour)[:3])
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_letters_are_read_by_day_and_at_night(opened, scheme: str) -> None:
+    page = opened(color_scheme=scheme)
+    paper = luminance(page, "body", "backgroundColor")
+    assert paper < 0.1 if scheme == "dark" else paper > 0.9
+    for name in ("p", "h1", "td", ".note", "nav a"):
+        assert abs(luminance(page, name) - paper) > 0.3, name
+    assert abs(luminance(page, ".explorer svg text", "fill") - paper) > 0.3
+    inverted = page.locator("figure img").first.evaluate("image => getComputedStyle(image).filter")
+    assert inverted.startswith("invert") == (scheme == "dark")
+
+
+def test_rows_have_headers(opened) -> None:
+    """For those who hear a table: one a row, in tables of notebooks and of the explorer."""
+    page = opened()
+    assert page.locator("tbody th[scope=row]").count() == page.locator("tbody tr").count() > len(SINGLES)
 
 
 def test_the_policy_runs_no_other_script(chromium, page_file: Path) -> None:
@@ -302,12 +415,24 @@ def test_everything_is_readable_without_script(opened) -> None:
         assert said in text
     assert page.locator("button").count() == page.locator(".live").count() == 0
     assert "Blocks: 4 values, from 0.00400 (block 1) to 1.50 (block 3)." in page.locator("figure img").first.get_attribute("alt")
-    page.locator("summary").first.click()
+    page.locator(".explorer summary").first.click()
     assert page.locator(".explorer").first.get_by_role("row", name="blocks 0, 1, 2 75 % 0.900 0.850 to 0.950 greedy").is_visible()
 
 
 def test_paper_has_no_buttons(opened) -> None:
     page = opened()
     page.emulate_media(media="print")
-    assert not [one for one in page.locator("button.file, .pick button, .bar").all() if one.is_visible()]
+    assert not [one for one in page.locator(".file, .pick, .orders input, .hint, .bar, nav .here").all() if one.is_visible()]
     assert page.locator("figcaption").first.is_visible()
+    assert page.locator(".explorer").first.get_by_text("Without blocks 0, 1.").is_visible()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_everything_is_on_paper(opened, script: bool, tmp_path: Path) -> None:
+    """What is folded away, too; afterwards it is folded again."""
+    page = opened(viewport={"width": 400, "height": 800}, java_script_enabled=script)
+    page.pdf(path=tmp_path / "page.pdf")
+    text = " ".join("".join(sheet.extract_text() for sheet in PdfReader(tmp_path / "page.pdf").pages).split())
+    for said in ("0.850 to 0.950", "kv_groups 0.1", "The rise in loss without each block.", "Second"):
+        assert said in text
+    assert page.locator("details[open]").count() == (0 if script else 1)
