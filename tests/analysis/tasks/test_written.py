@@ -12,10 +12,12 @@ import pytest
 from adapters import Ablation, StrataError
 from analysis.engine.ablations import single_ablations
 from analysis.tasks import code_eval, load_tasks
+from analysis.tasks import index as task_index
 from analysis.tasks.code_eval import CodeEval, pass_at
 from analysis.tasks.harness import HarnessModel
 from analysis.tasks.study import TaskStudy
-from analysis.tasks.written import WrittenTaskStudy, prompt_of
+from analysis.tasks.written import WrittenTaskStudy, prompt_of, written_table
+from tests.analysis.tasks.makers import write_json
 from tests.analysis.tasks.oracle import Both
 from tests.analysis.tasks.written_files import DOCUMENTS, RIGHT
 from tests.analysis.tasks.written_oracle import harness_texts
@@ -70,10 +72,21 @@ def test_human_eval_as_a_whole(tiny: Both) -> None:
         assert study.metrics(texts(*answers))["humaneval"]["pass@1,create_test"].value == share
 
 
-def test_groups_are_read_as_a_whole(files: Path, tiny: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of BBH's subtasks the folder holds one: what is missing is named."""
+def test_groups_are_read_as_a_whole(files: Path, tiny: Both, tmp_path: Path) -> None:
+    """BBH's 27 subtasks, of one to three documents, over all of which the group's metric is the mean; a missing file is named."""
     with pytest.raises(StrataError, match="holds no rows of SaylorTwift/bbh"):
         load_tasks("bbh_cot_fewshot", data=files)
+    names = sorted(path.stem for path in (task_index.root() / "bbh/cot_fewshot").glob("[!_]*.yaml"))
+    for n, name in enumerate(names):
+        examples = [{"input": f"Is it {i}?", "target": f"({i})"} for i in range(1 + n % 3)]
+        write_json(tmp_path / f"bbh/{name}.json", {"canary": "x", "examples": examples})
+    tasks = load_tasks("bbh_cot_fewshot", data=tmp_path)
+    assert (len(tasks.tasks), len(tasks.items)) == (27, 54)
+    study = WrittenTaskStudy.of(tiny.model, [], tasks, most=8)
+    all_but_two = texts(*(f" So the answer is ({0 if item.task.endswith(names[2]) else item.number})." for item in tasks.items))
+    row = written_table(study, all_but_two[None]).set_index(["dataset", "metric"]).loc[("bbh_cot_fewshot", "exact_match,get-answer")]
+    assert (row["value"], row["n_documents"]) == (pytest.approx(52 / 54), 54)
+    assert row["ci_low"] < row["value"] < row["ci_high"]
 
 
 def test_programs_need_to_be_allowed(files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
