@@ -14,6 +14,7 @@ import pandas as pd
 from adapters.ablation import Ablation
 from adapters.base import BlockModel
 from analysis.data.batches import Text
+from analysis.engine.cost import seconds
 from analysis.engine.plan import Plan, plan
 from analysis.engine.row_budget import Prompt
 from analysis.engine.sampling import Sampling
@@ -21,7 +22,9 @@ from analysis.runs.records import Work
 from analysis.runs.scoring import Scoring, map_documents
 from analysis.runs.tables import write_table
 from analysis.runs.writing import LOSS, WRITTEN, OfWrittenTexts, WritingStudy
-from analysis.tasks.requests import prompt_ids
+from analysis.runs.writing_cost import WritingCost, writing_cost
+from analysis.tasks.likelihoods import batches
+from analysis.tasks.requests import Request, prompt_ids
 from analysis.writing.table import losses_under, writing_table
 
 GREEDY = Sampling()
@@ -67,6 +70,18 @@ class BeginningsStudy(OfWrittenTexts):
                 yield unit, {**found, LOSS: losses_under(self.model, [self.prompts[p] for p in unit], found[WRITTEN])}
 
         return replace(texts, asked=replace(texts.asked, metrics=(WRITTEN, LOSS)), answer=answer)
+
+    @property
+    def cost(self) -> WritingCost:
+        """At most, as `writing_cost`; with the losses, for which the model reads all texts behind each prompt once more."""
+        texts, spec, asked, reader = writing_cost(self.writing), self.model.spec, self.scoring().asked, self.model.reader
+        parts = [range(len(part.ablations)) for part in Work.of(asked.ablations, asked.metrics).parts(asked.at_once)] if reader else []
+        longest = [[[Request(prompt.tokens, (a,) * prompt.most)] for a in part] for part in parts for prompt in self.prompts]
+        passes = sum(1 for texts_of_one in longest for _ in batches(self.model, plan(spec, []), texts_of_one))
+        read = passes * reader.bytes_of(range(len(self.model.blocks))) if reader else 0
+        flops = spec.flops_per_token * len(self.plan.ablations) * sum(len(prompt.tokens) + prompt.most for prompt in self.prompts)
+        more = seconds(self.model, flops, self.writing.window, read)
+        return replace(texts, passes=texts.passes + passes, weights_read=texts.weights_read + read, seconds=texts.seconds + more)
 
     def run(self, folder: Path, progress: Callable[[int], None] = lambda n: None) -> pd.DataFrame:
         """Writes what the folder does not hold yet and returns the tidy table of texts, also written as summary.csv."""

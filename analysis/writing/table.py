@@ -50,7 +50,7 @@ PAIRED = ("loop", f"distinct_{NGRAM}", "dense_nll", "stopped")  # whose differen
 def losses_under(model: BlockModel, prompts: Sequence[Prompt], texts: np.ndarray) -> Array:
     """Loss in nats of every text (ablations, prompts) behind its prompt under the model as a whole; equal texts are read once."""
     requests, dense = _requests(prompts, texts), plan(model.spec, [])
-    distinct_ones = list(dict.fromkeys(request for row in requests for request in row))
+    distinct_ones = _distinct(requests)
     each = [likelihoods(model, dense, distinct_ones[where]).nats[0] for where in batches(model, dense, [[r] for r in distinct_ones])]
     nats = dict(zip(distinct_ones, torch.cat(each).tolist(), strict=True))
     return np.array([[-nats[request] for request in row] for row in requests])
@@ -60,10 +60,15 @@ def _requests(prompts: Sequence[Prompt], texts: np.ndarray) -> list[list[Request
     return [[Request(prompt.tokens, tuple(text["tokens"])) for prompt, text in zip(prompts, row, strict=True)] for row in texts]
 
 
+def _distinct(requests: Sequence[Sequence[Request]]) -> list[Request]:
+    """Those behind a prompt one after the other, so that it is read once for all of them that are read together."""
+    return list(dict.fromkeys(request for behind_one in zip(*requests, strict=True) for request in behind_one))
+
+
 def dense_losses(study: WritingStudy, texts: np.ndarray, folder: Path) -> Array:
     """As `losses_under` the study's model, and kept in a run."""
     model, requests = study.model, _requests(study.prompts, texts)
-    distinct_ones = list(dict.fromkeys(request for row in requests for request in row))
+    distinct_ones = _distinct(requests)
 
     def units(work: Work, which: Sequence[int]) -> list[Sequence[int]]:
         return [which[where] for where in batches(model, plan(model.spec, []), [[distinct_ones[r]] for r in which])]

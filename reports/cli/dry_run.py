@@ -17,7 +17,7 @@ from adapters.memory import megabytes
 from analysis.display.format import count, number
 from analysis.engine.cost import Cost, cost, seconds
 from analysis.engine.plan import Plan
-from analysis.runs.writing_cost import writing_cost
+from analysis.runs.writing_cost import WritingCost, writing_cost
 from reports.cli import output
 
 if TYPE_CHECKING:
@@ -100,9 +100,11 @@ def asked(study: Any, as_json: bool) -> None:
         output.cut(study)
 
 
-def written(study: WritingStudy, prompts: str, as_json: bool, about: Mapping[str, int] | None = None) -> None:
-    """Texts behind `prompts`, in words: what is known is how long they may be, and with that all else at most."""
-    found = writing_cost(study)
+def written(
+    study: WritingStudy, prompts: str, as_json: bool, about: Mapping[str, int] | None = None, found: WritingCost | None = None
+) -> None:
+    """Texts behind `prompts`, in words: what is known is how long they may be, and with that all else at most (`found`)."""
+    found = found or writing_cost(study)
     if as_json:
         _json(study, asdict(found) | dict(about or {}))
         return

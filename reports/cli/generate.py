@@ -77,7 +77,8 @@ def generate(
     """Text that a model writes, and what it writes without some of its blocks, heads or sublayers.
 
     Behind one --prompt it is printed. With --out it is written behind the beginnings of documents, without each part of a --kind or
-    without what --without names, and a table says how far the texts agree with the unpruned model's and how they repeat themselves.
+    without what --without names, and a table says how far the texts agree with the unpruned model's, how they repeat themselves, and their
+    loss under the unpruned model.
 
     Example: strata generate smollm2 --without 3,7 --prompt "Once upon a time" --max-tokens 64
 
@@ -107,7 +108,8 @@ def generate(
     if dry_run:
         from reports.cli import dry_run as tell
 
-        tell.written(tell.study_of(job, folder).writing, f"beginnings of {corpus}", as_json)
+        study = tell.study_of(job, folder)
+        tell.written(study.writing, f"beginnings of {corpus}", as_json, found=study.cost)
     elif found := measure(job, folder, Spread(shard, ray, workers), title, lambda study: study.steps):
         output.texts(found[0], folder, as_json)
 
