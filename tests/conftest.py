@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from adapters.catalogue import PACKAGES
+from adapters.errors import StrataError
 from tests import record
 from tests.reference.command_line import Done, Strata
 
@@ -50,6 +52,17 @@ def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "topics.txt"
     path.write_text("\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items())), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, on a machine that has the offline texts."""
+    try:
+        PACKAGES["texts"].folder("texts")
+    except StrataError as error:
+        pytest.skip(f"the offline texts are not there: {error}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

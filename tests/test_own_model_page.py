@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adapters.catalogue import PACKAGES
-from adapters.errors import StrataError
 from tests.reference.command_line import Strata
 from tests.reference.models import save_reader
+from tests.reference.pages import code
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8")
@@ -20,13 +19,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(offline: Path) -> Path:
     """models/mine, a model of five blocks that reads text."""
-    try:
-        PACKAGES["texts"].folder("texts")
-    except StrataError as error:
-        pytest.skip(f"the offline texts are not there: {error}")
-    monkeypatch.chdir(tmp_path)
     (made := Path("models", "mine")).mkdir(parents=True)
     save_reader(made, num_hidden_layers=5, max_position_embeddings=256)
     return made
@@ -34,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def commands(page: str) -> list[list[str]]:
     """Words of the lines that run `strata`."""
-    blocks = "".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL))
+    blocks = "".join(code(page, "sh"))
     return [shlex.split(line, comments=True)[1:] for line in blocks.splitlines() if line.startswith("strata ")]
 
 

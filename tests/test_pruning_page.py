@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from adapters.catalogue import PACKAGES
-from adapters.errors import StrataError
 from tests.reference.command_line import Strata
+from tests.reference.pages import code
 
 PAGE = Path(__file__).parents[1] / "docs" / "pruning.md"
 
 
 @pytest.mark.long
-def test_commands(strata: Strata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        PACKAGES["texts"].folder("texts")
-    except StrataError as error:
-        pytest.skip(f"the offline texts are not there: {error}")
-    monkeypatch.chdir(tmp_path)
-    lines = "".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)).splitlines()
+def test_commands(strata: Strata, offline: Path) -> None:
+    lines = "".join(code(PAGE.read_text(encoding="utf-8"), "sh")).splitlines()
     assert len(lines) == 9
     said = {}
     for line in lines:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import re
 import shlex
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-from adapters.catalogue import PACKAGES
-from adapters.errors import StrataError
 from analysis.engine.ablations import KINDS
 from analysis.metrics.metrics import METRICS
 from analysis.metrics.spans import COLUMNS as SPAN_COLUMNS
@@ -22,6 +18,7 @@ from analysis.runs.tables import COLUMNS, ORIGINAL
 from analysis.tasks import chances
 from analysis.writing.table import TITLES
 from tests.reference.command_line import Strata
+from tests.reference.pages import code, run_session
 
 PAGE = (Path(__file__).parents[1] / "docs" / "runs.md").read_text(encoding="utf-8")
 
@@ -54,19 +51,11 @@ def test_metrics_are_those_of_code() -> None:
     assert {"bi", "relative_magnitude", "norm"} <= known & set(METRICS)
 
 
-def test_page(tmp_path: Path, strata: Strata, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        PACKAGES["texts"].folder("texts")
-    except StrataError as error:
-        pytest.skip(f"the offline texts are not there: {error}")
-    monkeypatch.chdir(tmp_path)
-    (command,) = re.findall(r"```sh\n(.*?)\n```", PAGE, flags=re.DOTALL)
+def test_page(offline: Path, strata: Strata) -> None:
+    (command,) = code(PAGE, "sh")
     done = strata(*shlex.split(command)[1:])
     assert done.returncode == 0, done.stderr
-    code = "".join(re.findall(r"```pycon\n(.*?)```", PAGE, flags=re.DOTALL))
-    said: list[str] = []
-    session = doctest.DocTestParser().get_doctest(code, {"__name__": "page"}, "docs/runs.md", None, 0)
-    assert not doctest.DocTestRunner().run(session, out=said.append).failed, "".join(said)
+    run_session(PAGE, "docs/runs.md")
 
     written = json.loads(Path("runs/parts/manifest.json").read_text(encoding="utf-8"))
     assert written.keys() == set(names("key")) - {"doubt"}  # which this model gives no reason for

@@ -74,21 +74,20 @@ def _written(model: BlockModel, tasks: TaskSet, sets: Sequence[Ablation], config
 
 def _chosen(model: BlockModel, tasks: TaskSet, sets: Sequence[Ablation], config: RunConfig) -> TaskPath:
     """By accuracy above guessing; where nothing is chosen by the loss, of which is left what is left of perplexity."""
+    from analysis.tasks.benchmark import by_task
     from analysis.tasks.study import TaskStudy, by_ablation, of_documents
 
     study = TaskStudy.of(model, sets, tasks)
     found = study.scores(run_folder(config.out, study.identity), progress_fraction(config.progress, tasks.name, study.steps))
     ablations = study.plan.ablations
-    name, each = next(iter(of_documents(study, *found).items()))
-    table = by_ablation(study, *found, ["sets" if a else "dense" for a in ablations])
-    rows = table[table["dataset"] == name]
-    if "above_chance" not in each[0]:
+    benchmark = by_task(study, by_ablation(study, *found, ["sets" if a else "dense" for a in ablations]))[0]
+    each = of_documents(study, *found)[benchmark.task]
+    if not benchmark.has_options:
         (sums, counts) = (np.stack([one["nll"][place] for one in each]) for place in (0, 1))
         left = [ratio(-more, counts[0], then=np.exp) for more in sums - sums[0]]
-        return _path(tasks.name, "nll", rows, ablations, left)
-    above = np.stack([one["above_chance"][0] for one in each])
-    chance = float(np.where(above[0] > 0, 1 - above[0], -above[0]).mean())
-    return _path(tasks.name, "acc", rows, ablations, _left(above, (-chance, 1 - chance)), chance)
+        return _path(tasks.name, "nll", benchmark.table, ablations, left)
+    above, chance = np.stack([one["above_chance"][0] for one in each]), benchmark.chance["accuracy"]
+    return _path(tasks.name, "acc", benchmark.table, ablations, _left(above, (-chance, 1 - chance)), chance)
 
 
 def _left(above: np.ndarray, right: tuple[float, float] | None) -> list[Interval]:

@@ -47,6 +47,10 @@ MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="New tokens 
 Stop = Annotated[list[str] | None, typer.Option(help="A text that ends what is written; repeat it for several.", show_default=False)]
 Kind = Annotated[str | None, typer.Option(help="Parts that are removed one at a time, as by sweep: blocks where nothing is said.")]
 Documents = Annotated[int, typer.Option(min=1, help="Documents of the corpus whose beginnings go on.")]
+EITHER = (
+    "text goes on behind one --prompt and is printed, or behind the beginnings of documents, into --out or as --json: give one of them "
+    "(--out, --kind, --shard and --ray are for documents)"
+)
 
 
 def generate(
@@ -89,10 +93,7 @@ def generate(
     removed, sampling, until = parts(without), Sampling(temperature, top_p, top_k, seed), tuple(stop or ())
     nowhere = dry_run or (as_json and shard is None)  # no folder has to be named
     if (prompt is not None and (out, kind, shard, ray) != (None,) * 4) or (prompt is None and out is None and not nowhere):
-        raise StrataError(
-            "text goes on behind one --prompt and is printed, or behind the beginnings of documents, into --out or as --json: give one of "
-            "them (--out, --kind, --shard and --ray are for documents)"
-        )
+        raise StrataError(EITHER)
     if prompt is not None:
         _print(reader(model, device, dtype, revision, weights), prompt, removed, (max_tokens, until, sampling), dry_run, as_json)
         return

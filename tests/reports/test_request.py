@@ -101,6 +101,16 @@ def test_written_answers_that_no_section_shows(tiny_folder: Path, prose: Path, t
         of(prose, [str(tiny_folder)], only=["depth"], **tasks)
 
 
+def assert_asked_again(first: ReportRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that a report prints comes to the same request by the command line."""
+    seen: list[ReportRequest] = []
+    monkeypatch.setattr("reports.report.make", lambda request: seen.append(request) or ())
+    monkeypatch.setattr("sys.argv", shlex.split(first.command))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert [again.identity for again in seen] == [first.identity]
+
+
 def test_programs_are_run_where_that_is_said(
     tiny_folder: Path, prose: Path, tasks: dict[str, str | int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,12 +119,7 @@ def test_programs_are_run_where_that_is_said(
         of(prose, [str(tiny_folder)], **(tasks | {"tasks": "humaneval"}))
     first = of(prose, [str(tiny_folder)], **(tasks | {"tasks": "humaneval", "run_code": True, "max_tokens": 6}))
     assert "--run-code --max-tokens 6" in first.command
-    seen: list[ReportRequest] = []
-    monkeypatch.setattr("reports.report.make", lambda request: seen.append(request) or ())
-    monkeypatch.setattr("sys.argv", shlex.split(first.command))
-    with pytest.raises(SystemExit):
-        cli.main()
-    assert [again.identity for again in seen] == [first.identity]
+    assert_asked_again(first, monkeypatch)
 
 
 @pytest.mark.parametrize("command", ["report", "compare"])
@@ -126,10 +131,5 @@ def test_the_command_asks_for_the_same_again(
     twin.symlink_to(tiny_folder)
     models = [str(tiny_folder), str(twin)]
     first = of(prose, *((models, (), ["depth", "width"]) if command == "report" else ((), models)), documents=3)
-    seen: list[ReportRequest] = []
-    monkeypatch.setattr("reports.report.make", lambda request: seen.append(request) or ())
-    monkeypatch.setattr("sys.argv", shlex.split(first.command))
-    with pytest.raises(SystemExit):
-        cli.main()
-    assert [again.identity for again in seen] == [first.identity]
+    assert_asked_again(first, monkeypatch)
     assert "Compared" not in first.facts(first.exactly(["depth=3x128"]))

@@ -7,9 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from adapters import Ablation, BlockModel, load
+from adapters import Ablation, BlockModel, StrataError, load
+from adapters.registry import locate
 from analysis.tasks import TaskSet, load_tasks
 from analysis.tasks import index as task_index
 from analysis.tasks.study import TaskStudy
@@ -29,6 +31,16 @@ class Both(SimpleNamespace):
     model: BlockModel
     reference: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
+
+
+def both_of_smollm2(dtype: torch.dtype) -> Both:
+    """Ours in fp32, and Hugging Face's."""
+    try:
+        _, folder = locate("smollm2", None)
+    except StrataError as error:
+        pytest.skip(str(error))
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    return Both(model=load("smollm2", device="cpu", dtype="float32"), reference=reference, tokenizer=AutoTokenizer.from_pretrained(folder))
 
 
 def twin(folder: Path, **config: object) -> Both:

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adapters import NONE, Ablation, StrataError, load
+from adapters import NONE, Ablation
 from analysis.tasks import index as task_index
 from analysis.tasks import load_tasks
 from analysis.tasks.local import reading_from
 from analysis.tasks.study import TaskStudy
 from tests.analysis.tasks.makers import sentence, write_table
-from tests.analysis.tasks.oracle import Both, assert_as_harness, twin
+from tests.analysis.tasks.oracle import Both, assert_as_harness, both_of_smollm2, twin
 from tests.shared_data import shared
 
 SUBJECTS = ("abstract_algebra", "high_school_geography", "professional_law")
@@ -79,12 +78,5 @@ def test_a_real_model(name: str, shots: int, limit: int, smollm2: Both, tmp_path
 
 @pytest.fixture(scope="module")
 def smollm2() -> Both:
-    from adapters.registry import locate
-
-    try:
-        _, folder = locate("smollm2", None)
-    except StrataError as error:
-        pytest.skip(str(error))
-    # In fp64: in fp32, Hugging Face's own log-likelihoods are up to 2e-5 a token off, and padding alone moves them by 1.6e-5.
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
-    return Both(model=load("smollm2", device="cpu", dtype="float32"), reference=reference, tokenizer=AutoTokenizer.from_pretrained(folder))
+    """Hugging Face's in fp64: in fp32, its own log-likelihoods are up to 2e-5 a token off, and padding alone moves them by 1.6e-5."""
+    return both_of_smollm2(torch.float64)

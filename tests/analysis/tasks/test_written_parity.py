@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adapters import Ablation, BlockModel, StrataError, load
+from adapters import Ablation, BlockModel, load
 from adapters.checkpoints.export import Source
-from adapters.registry import locate
 from analysis.engine.endings import Endings
 from analysis.engine.row_budget import Prompt
 from analysis.tasks import load_tasks
 from analysis.tasks.written import WrittenTaskStudy
-from tests.analysis.tasks.oracle import Both
+from tests.analysis.tasks.oracle import Both, both_of_smollm2
 from tests.analysis.tasks.written_oracle import Logits, Said, assert_likeliest, assert_same, ended_by_a_stop, harness_texts
 from tests.reference.naive import without
 from tests.reference.rwkv_package import package_tokens
@@ -74,12 +72,7 @@ def test_texts_of_stories_are_those_of_lm_eval(name: str, use_cache: bool, stori
 @pytest.fixture(scope="module")
 def smollm2() -> Both:
     """Both in fp32, in which the texts are compared."""
-    try:
-        _, folder = locate("smollm2", None)
-    except StrataError as error:
-        pytest.skip(str(error))
-    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return Both(model=load("smollm2", device="cpu", dtype="float32"), reference=reference, tokenizer=AutoTokenizer.from_pretrained(folder))
+    return both_of_smollm2(torch.float32)
 
 
 TWO = [Ablation(blocks={10}), Ablation(blocks={20})]
