@@ -9,7 +9,7 @@ from adapters.action import KEEP, Action
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSpec:
-    """Shape and cost of one block. `n_heads` None: the architecture has no heads, and head tools refuse.
+    """Shape and cost of one block. `n_heads` None: it has no heads, and head tools pass it over, or refuse.
 
     A block has at most one mixer and one ffn. The ffn reads what the mixer leaves or, where the two are `parallel`, what
     enters the block.
@@ -73,7 +73,8 @@ class ModelSpec:
 
     @property
     def has_heads(self) -> bool:
-        return all(block.n_heads is not None for block in self.blocks)
+        """In some of its blocks at least."""
+        return any(block.n_heads for block in self.blocks)
 
     @property
     def has_experts(self) -> bool:

@@ -19,8 +19,8 @@ from analysis.display.style import DENSE, EMPTY, LEVEL, MARKERS, NAMES, PARTS, P
 
 
 def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"], noun: str = "head") -> Figure:
-    """What each head, or expert (`noun`), costs: these to the right, blocks upwards; white is no effect, grey what does not differ
-    significantly.
+    """What each head, or expert (`noun`), costs: these to the right, blocks that have any upwards; white is no effect, grey what does not
+    differ significantly.
 
     `rows`: block, head (or expert), value, significant, and ci_low where intervals are known: without any, nothing is grey. Effects that
     would eat the colours (`style.robust`) are written into their cells.
@@ -29,17 +29,18 @@ def head_map(rows: pd.DataFrame, label: str = NAMES["delta_nll"], noun: str = "h
     if "ci_low" in rows and rows["ci_low"].isna().all():
         unclear &= False
     grid = rows.assign(value=rows["value"].mask(unclear)).pivot(index="block", columns=noun, values="value")
-    n_blocks, n_heads = grid.shape
+    (n_blocks, n_heads), rungs = grid.shape, {block: y for y, block in enumerate(grid.index)}
     figure, ((ax,),) = canvas(height=min(8.5, 1.2 + 0.17 * n_blocks))
     most, beyond = robust(rows["value"][~unclear].abs().to_numpy(dtype=float))
     ax.set_facecolor(EMPTY)
     drawn = ax.imshow(grid, origin="lower", cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
-    note_heads(ax, rows.assign(significant=~unclear), rows[noun], rows["block"], label, noun)
+    note_heads(ax, rows.assign(significant=~unclear), rows[noun], rows["block"].map(rungs), label, noun)
     for block, head, value in rows.loc[~unclear & (rows["value"].abs() > most), ["block", noun, "value"]].itertuples(index=False):
-        ax.text(head, block, f"{value:.2g}".replace("-", "−"), ha="center", va="center", fontsize=6, color="white")
+        ax.text(head, rungs[block], f"{value:.2g}".replace("-", "−"), ha="center", va="center", fontsize=6, color="white")
     ax.set(xlabel=noun, ylabel="block")
     block_ticks(ax.xaxis, n_heads)
     block_ticks(ax.yaxis, n_blocks)
+    ax.yaxis.set_major_formatter(lambda y, _: str(grid.index[int(y)]) if y in rungs.values() else "")
     if unclear.any():
         grey = Patch(color=EMPTY, label=f"not significant ({unclear.sum()} of {len(rows)})")
         ax.legend(handles=[grey], loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)

@@ -20,6 +20,7 @@ from adapters.errors import StrataError, unknown
 from adapters.experts import experts_of, weight_of
 from adapters.heads import head_share
 from adapters.plugins import Named, Table
+from analysis.engine.ablations import single_ablations
 from analysis.engine.tokens import counted, require_finite, wide
 from analysis.runs.fingerprint import fingerprint, name_of
 
@@ -39,7 +40,7 @@ Moves = Iterable[tuple[Tensor, ...]]  # x, delta, y, and an expert's weight, of 
 
 def _heads(parts: Parts, block: Block) -> Moves:
     """The stream behind the mixer, without and with each head."""
-    for head in range(block.spec.n_heads or 1):
+    for head in range(block.spec.n_heads or 0):
         delta = wide(head_share(block, parts, head))
         yield wide(parts.x_mid) - delta, delta, parts.x_mid
 
@@ -199,10 +200,12 @@ def measure(
     One pass, of which nothing is kept. `first_token` False leaves out the first token of every document, whose stream is
     often unlike all others. The last block is measured before the final norm, as any other; `compat` "paper" measures it
     behind that norm, as the paper's code did by way of Hugging Face's hidden states. Raises StrataError on an unknown
-    metric or kind, and on a value that is not finite, naming block and document (by `names`, else by number).
+    metric or kind, on parts that the model lacks, and on a value that is not finite, naming block and document (by `names`, else by
+    number).
     """
     found, kinds = dict(metrics) if isinstance(metrics, Mapping) else find_metrics(metrics), list(kinds)
     check_kinds(kinds)
+    single_ablations(model.spec, kinds)  # are there such parts?
     if compat not in (None, "paper"):
         raise unknown("compat", compat, ("paper",))
     ids, lengths = ids.to(model.device), lengths.to(model.device)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import functools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,14 @@ MIXED = (
 
 def mixed(spec: ModelSpec) -> list[Ablation]:
     """Of MIXED what a model has, where it is anything."""
-    ffns, heads = all(block.has_ffn for block in spec.blocks), spec.has_heads
-    left = [Ablation(a.blocks, a.mixers, a.ffns if ffns else (), a.heads if heads else (), a.edit).canonical(spec) for a in MIXED]
+    ffns = all(block.has_ffn for block in spec.blocks)
+    left = [Ablation(a.blocks, a.mixers, a.ffns if ffns else (), heads_of(spec, a.heads), a.edit).canonical(spec) for a in MIXED]
     return [ablation for ablation in left if ablation]
+
+
+def heads_of(spec: ModelSpec, heads: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those that are in blocks with heads."""
+    return {(i, head) for i, head in heads if spec.blocks[i].n_heads}
 
 
 class Pair:
@@ -198,14 +203,15 @@ def check_means(p: Pair) -> None:
     real = torch.arange(p.ids.shape[1]) < LENGTHS[:, None]
     batch = Batch([], p.ids, LENGTHS, (LENGTHS - 1).numpy(), LENGTHS.numpy())
     model = with_means(p.model, part_means(p.model, [batch]))
-    reference, head_dim, zs = copy.deepcopy(p.reference), p.model.spec.blocks[0].head_dim or 0, list[Tensor]()
+    reference, zs = copy.deepcopy(p.reference), list[Tensor]()
     handles = [reference.get_submodule(p.key("o", i)).register_forward_pre_hook(_first(zs), with_kwargs=True) for i in range(3)]
     with torch.no_grad():
         reference(p.ids, use_cache=False)
     for handle in handles:
         handle.remove()
-    out = {(0, 1), (1, 0), (1, 3), (2, 2)}
+    out = heads_of(p.model.spec, {(0, 1), (1, 0), (1, 3), (2, 2)})
     for i, head in out:
+        head_dim = p.model.spec.blocks[i].head_dim or 0
         columns = slice(head * head_dim, (head + 1) * head_dim)
         mean = zs[i][real][:, columns].double().mean(0).float()
         reference.get_submodule(p.key("o", i)).register_forward_pre_hook(_overwritten(columns, mean))
@@ -225,17 +231,17 @@ def _overwritten(columns: slice, by: Tensor) -> Callable:
 def check_taylor(p: Pair) -> None:
     """Of heads, against masks on transformers' own projections and its autograd."""
     _require_heads(p)
-    length, spec = int(LENGTHS[1]), p.model.spec.blocks[0]
-    reference = copy.deepcopy(p.reference).double()
-    masks = torch.ones(len(p.model.blocks), spec.n_heads, 1, dtype=torch.float64, requires_grad=True)
-    for i in range(len(p.model.blocks)):
+    length, reference = int(LENGTHS[1]), copy.deepcopy(p.reference).double()
+    heads = {i: block.n_heads for i, block in enumerate(p.model.spec.blocks) if block.n_heads}
+    masks = {i: torch.ones(n, 1, dtype=torch.float64, requires_grad=True) for i, n in heads.items()}
+    for i, mask in masks.items():
         reference.get_submodule(p.key("o", i)).register_forward_pre_hook(
-            lambda _, args, i=i: ((args[0].unflatten(-1, (spec.n_heads, -1)) * masks[i]).flatten(-2),)
+            lambda _, args, mask=mask: ((args[0].unflatten(-1, (len(mask), -1)) * mask).flatten(-2),)
         )
     ids = p.ids[1:2, :length]
     logits = reference(ids, use_cache=False).logits[0, :-1]
     loss = -logits.log_softmax(-1).gather(1, ids[0, 1:, None]).sum()
-    expected = -torch.autograd.grad(loss, masks)[0].flatten()
+    expected = -torch.cat(torch.autograd.grad(loss, [*masks.values()])).flatten()
     found = torch.from_numpy(taylor(p.model, ids, LENGTHS[1:2], kinds=["heads"], signed=True)[:, 0])
     assert_close(found, expected, 1e-4)  # transformers rotates and normalises in fp32, whatever the weights are
 
@@ -276,7 +282,7 @@ def check_cut_files(p: Pair) -> None:
 
 def check_deletion_of_heads(p: Pair) -> None:
     """A block on the weights of fewer heads is what the contract says; a skip where heads do not go one by one."""
-    for block in p.model.blocks:
+    for block in [block for block in p.model.blocks if block.spec.n_heads] or p.model.blocks:
         try:
             block.keep_heads([0])
         except StrataError as error:

@@ -13,7 +13,7 @@ from tests.reports.conftest import save_tiny
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = ("llama", "mistral", "qwen2", "qwen3", "glm", "qwen3_moe", "olmoe")
 TYPES = {name: config for name, config in STOCK.items() if name not in ELSEWHERE}
-HEADLESS = ("jamba", "mamba", "falcon_mamba")  # some blocks, or all
+HEADLESS = ("mamba", "falcon_mamba")
 
 
 @pytest.mark.long

@@ -38,6 +38,17 @@ def test_without_intervals_no_cell_is_grey() -> None:
     assert ax.get_legend() is None
 
 
+def test_blocks_without_heads_have_no_row() -> None:
+    """Of a hybrid: what is drawn above the other is the next block that has some, under its own number."""
+    table = pd.concat([rows(-0.002), rows(3.0).assign(block=lambda t: t["block"] + 3)])
+    figure = head_plots.head_map(table.assign(block=4 + 8 * table["block"]))
+    ax = figure.axes[0]
+    figure.canvas.draw()
+    assert ax.images[0].get_array().shape == (6, 4)
+    assert [t.get_text() for t in ax.get_yticklabels() if t.get_text()] == ["4", "12", "20", "28", "36", "44"]
+    assert [t.get_position() for t in ax.texts] == [(2, 3)], "an outlier stands in its cell"
+
+
 def test_heads_by_block_has_a_panel_for_each() -> None:
     table = rows()
     table[["value", "ci_low", "ci_high"]] += 17

@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapters import StrataError
+from adapters import NONE, StrataError
 from adapters.block import Parts
 from analysis.data.batches import Text
+from analysis.engine.ablations import single_ablations
 from analysis.engine.tokens import wide
 from analysis.metrics.metrics import METRICS, STEPS, Step, measure
 from analysis.metrics.study import ImportanceStudy
+from tests.reference import models
+from tests.reference.families import STOCK
 from tests.reference.hf import observe
 from tests.reference.pairs import NAMES, Pair, pair
 
@@ -62,6 +65,17 @@ def test_equals_hugging_face(both: Pair, metric: str, first: int) -> None:
     n = len(KINDS) * len(both.model.blocks)
     assert_parity(found[:n], expected[:n])
     assert_parity(found[n:], expected[n:])
+
+
+def test_heads_of_a_hybrid_are_those_of_its_attention() -> None:
+    """By what is missing behind the mixer without each; blocks that have none give no rows."""
+    model, _ = models.pair("jamba", **STOCK["jamba"])
+    ids, mids = torch.randint(97, (2, 15), generator=torch.Generator().manual_seed(3)), []
+    for out in (NONE, *(heads := single_ablations(model.spec, ["heads"]))):
+        model.run(ids, out, tap=lambda i, p: mids.append(p.x_mid) if i == 1 else None)
+    assert [sorted(out.heads) for out in heads] == [[(1, head)] for head in range(4)]
+    expected = np.stack([(mids[0] - mid).norm(dim=-1).sum(1).numpy() for mid in mids[1:]])
+    assert_parity(measure(model, ids, torch.tensor([15, 15]), ["l2"], kinds=["heads"])["l2"], expected)
 
 
 def test_relative_magnitude_adds_f_once(both: Pair) -> None:
@@ -160,6 +174,12 @@ def test_bad_input(options: dict, message: str) -> None:
     p = pair("tiny")
     with pytest.raises(StrataError, match=message):
         measure(p.model, p.ids, options.pop("lengths", p.lengths), **options)
+
+
+def test_models_without_heads_are_refused() -> None:
+    model, _ = models.pair("mamba", **STOCK["mamba"])
+    with pytest.raises(StrataError, match="has no heads: use `kinds` blocks"):
+        measure(model, torch.zeros(1, 3, dtype=torch.long), torch.tensor([3]), ["l2"], kinds=["heads"])
 
 
 def test_not_finite_names_the_block_and_the_document() -> None:

@@ -37,7 +37,10 @@ def test_models_stay_apart() -> None:
     assert merged([EXPLORED, replace(EXPLORED, model="b")]) == [EXPLORED, replace(EXPLORED, model="b")]
 
 
-@pytest.mark.parametrize(("model_type", "config"), [("llama", {}), ("mixtral", {"num_local_experts": 5}), ("mamba", STOCK["mamba"])])
+@pytest.mark.parametrize(
+    ("model_type", "config"),
+    [("llama", {}), ("mixtral", {"num_local_experts": 5}), *((name, STOCK[name]) for name in ("mamba", "jamba"))],
+)
 def test_every_set_is_of_parts_that_can_be_picked(model_type: str, config: dict) -> None:
     """Along paths of every kind that is compared, and of all kinds together."""
     model, _ = pair(model_type, **config)
