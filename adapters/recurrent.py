@@ -22,9 +22,14 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def at_once(device: torch.device, elsewhere: int | None) -> int | None:
+    """How many tokens `by_rows` takes at a time; a row is never cut. None: all of them."""
+    return CPU_TOKENS if device.type == "cpu" else elsewhere
+
+
 def by_rows(f: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None, elsewhere: int | None = None) -> tuple[Tensor, ...]:
     """f(x, ...) over rows; on a CPU by groups whose activations stay in its caches, `elsewhere` of so many tokens, or all at once."""
-    tokens = CPU_TOKENS if x.device.type == "cpu" else elsewhere
+    tokens = at_once(x.device, elsewhere)
     group = len(x) if tokens is None else max(1, tokens // x.shape[1])
     if len(x) <= group:
         return f(x, *others)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from adapters.specs import BlockSpec
+from adapters.specs import BlockSpec, Scan
 
 Shapes = Mapping[str, Sequence[int]]  # by role
 
@@ -108,7 +108,15 @@ def spec_of(table: Shapes, n_heads: int | None, *, parallel: bool = False, exper
         expert_params=n_numbers(experts) // n_experts if experts else 0,
         shared_expert="shared_up" in table,
         affine_heads="mixer_post_norm" not in table,
+        scan=_scan(table),
     )
+
+
+def _scan(table: Shapes) -> Scan | None:
+    if "conv" not in table:
+        return None
+    rates = table["decay"]  # of each number of a state, or of each head
+    return Scan(table["x"][0], table["b"][0], rates[0] if len(rates) == 1 else 0)
 
 
 def with_heads(weights: Mapping[str, Tensor], kept: Sequence[int], n_heads: int, groups: Sequence[int], n_groups: int) -> dict[str, Tensor]:

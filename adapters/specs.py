@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from adapters.action import KEEP, Action
+
+
+class Scan(NamedTuple):
+    """The recurrence of a state-space mixer, whose states take more memory than a stream."""
+
+    channels: int
+    state: int  # size, of each channel
+    heads: int  # of channels with the same decays; 0: every number of a state has its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +41,7 @@ class BlockSpec:
     expert_params: int = 0  # of one of them, all in matrices
     shared_expert: bool = False  # all tokens go through an MLP beside them
     affine_heads: bool = True  # what a head adds to the stream is a linear function of its z: no norm behind them
+    scan: Scan | None = None
 
     def canonical(self, action: Action) -> Action:
         """The same action, in which a part that the block lacks is out."""

@@ -96,7 +96,7 @@ class Prompts:
             rows, time = edges * len(step.nodes), step.nodes.shape[1]
             after = rows * self._past_bytes(step.end)
             before = rows * self._past_bytes(step.end - time)  # of the segment that it is read behind, a row for each of its own
-            here = waiting + before + after + inner_bytes(self.model, rows * time)
+            here = waiting + before + after + inner_bytes(self.model, rows * time, time)
             return max([here, *(need(child, waiting + after) for child in step.children)])
 
         return max(need(step, 0) for step in self.steps)

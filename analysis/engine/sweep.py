@@ -12,8 +12,10 @@ from torch import Tensor
 from adapters.action import Action
 from adapters.base import BlockModel, Edge
 from adapters.errors import StrataError
+from adapters.families.mamba.blocks import scan_bytes
 from adapters.memory import FILLED, default_memory, free, megabytes
 from adapters.shortage import too_little
+from adapters.specs import BlockSpec
 from analysis.engine.pieces import Pieces, pieces_of
 from analysis.engine.plan import Plan, Stream
 from analysis.engine.text_scores import TextScores, score_bytes, slices
@@ -208,16 +210,25 @@ def call_bytes(model: BlockModel, plan: Plan, documents: int, time: int, pieces:
     pieces = pieces or pieces_of(model.device)
     together, edges = shared(documents, time, pieces.tokens)
     tokens = together * time * max(plan.branches, min(edges, len(plan.ablations)))
-    return inner_bytes(model, tokens) + score_bytes(model, documents * time, pieces)
+    return inner_bytes(model, tokens, time) + score_bytes(model, documents * time, pieces)
 
 
-def inner_bytes(model: BlockModel, tokens: int) -> int:
-    """What a block needs inside for `tokens` tokens."""
-    d = model.spec.d_model
-    of_mixer = (max(4 * d, b.mixer_flops // (2 * d)) for b in model.spec.blocks)
-    of_ffn = (3 * max(b.d_ffn, b.d_expert) + 2 * (b.n_experts + d) * (b.n_experts > 0) for b in model.spec.blocks)  # experts: sums, shares
-    inner = max(map(sum, zip(of_mixer, of_ffn, strict=True)))
-    return tokens * inner * model.dtype.itemsize
+def inner_bytes(model: BlockModel, tokens: int, time: int) -> int:
+    """What a block needs inside for `tokens` tokens in rows of `time`."""
+    return max(_inside(model, block, tokens, time, graph=False) for block in model.spec.blocks)
+
+
+def graph_bytes(model: BlockModel, time: int) -> int:
+    """What gradients keep of all blocks for a document of `time` tokens: about twice what passes need."""
+    return sum(_inside(model, block, time, time, graph=True) for block in model.spec.blocks)
+
+
+def _inside(model: BlockModel, block: BlockSpec, tokens: int, time: int, *, graph: bool) -> int:
+    d, sparse = model.spec.d_model, block.n_experts > 0
+    of_mixer = max(4 * d, block.mixer_flops // (2 * d))
+    of_ffn = 3 * max(block.d_ffn, block.d_expert) + 2 * (block.n_experts + d) * sparse  # experts: sums, shares
+    scan = scan_bytes(block.scan, model.device, model.dtype, tokens, time, graph=graph) if block.scan else 0
+    return (1 + graph) * tokens * (of_mixer + of_ffn) * model.dtype.itemsize + scan
 
 
 def documents_per_batch(model: BlockModel, plan: Plan, time: int, memory: int | None = None) -> int:

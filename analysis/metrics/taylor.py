@@ -24,7 +24,7 @@ from adapters.specs import BlockSpec
 from adapters.wrapped import WrappedBlock
 from analysis.engine.ablations import single_ablations
 from analysis.engine.loss_gradient import loss_gradient
-from analysis.engine.sweep import inner_bytes
+from analysis.engine.sweep import graph_bytes
 from analysis.engine.tokens import require_finite
 
 GRAPH_BYTES = 256 << 20  # of activations that a pass back needs, about
@@ -95,7 +95,7 @@ def taylor(
         tracked = copy.copy(model)
         if scale != 1:
             tracked.blocks = [ScaledBlock(block, scale) for block in model.blocks]
-        graph, room = len(model.blocks) * 2 * inner_bytes(model, ids.shape[1]), free(model.device)
+        graph, room = graph_bytes(model, ids.shape[1]), free(model.device)
         if graph > room and model.reader is None:
             raise too_little(f"gradients need {megabytes(graph)} for one document of {ids.shape[1]} tokens", room, model)
         each = max(1, min(GRAPH_BYTES, room // 2) // graph)

@@ -11,11 +11,12 @@ from torch import Tensor
 from adapters.block import Context, MixerOutput
 from adapters.errors import StrataError
 from adapters.families.mamba.mixers import How, Mixed, Mixer, Weights
+from adapters.families.mamba.scan import numbers
 from adapters.norms import rms_norm
 from adapters.products import linear
-from adapters.recurrent import by_rows, repeated
+from adapters.recurrent import at_once, by_rows, repeated
 from adapters.roles import shapes_by_role, spec_of, with_heads
-from adapters.specs import BlockSpec
+from adapters.specs import BlockSpec, Scan
 
 GPU_TOKENS = 16384  # at a time: what a scan holds for each is many times a stream
 
@@ -52,6 +53,13 @@ def run(mixer: Mixer, w: Weights, how: How, h: Tensor, ctx: Context, past: Mamba
 
     z, conv, state = by_rows(mixed, h, lengths, *before, elsewhere=GPU_TOKENS)
     return z, MambaPast(conv, state)
+
+
+def scan_bytes(scan: Scan, device: torch.device, dtype: torch.dtype, tokens: int, time: int, *, graph: bool) -> int:
+    """What a mixer holds inside for `tokens` tokens in rows of `time`: a `graph` keeps all, a pass what is worked on at a time."""
+    most = None if graph else at_once(device, GPU_TOKENS)
+    worked_on = tokens if most is None else min(tokens, max(most, time))
+    return worked_on * numbers(scan, time, graph=graph) * torch.promote_types(dtype, torch.float32).itemsize
 
 
 @dataclass(frozen=True, slots=True)

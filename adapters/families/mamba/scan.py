@@ -10,11 +10,30 @@ import torch
 from torch import Tensor
 
 from adapters.recurrent import kernels_for
+from adapters.specs import Scan
 
 CHUNK = 16  # tokens that `selective` takes one after the other, in all chunks at once
 DUAL_CHUNK = 32  # tokens whose scores `dual` computes at once
+CHANNELS = 12  # numbers of each channel that a mixer holds for a token, about: what its convolution, its gate and its steps are
 
 State = Tensor | None
+
+
+def numbers(scan: Scan, time: int, *, graph: bool) -> int:
+    """That a mixer holds at most for each of `time` tokens, in its chunked form: in a pass, or for a `graph` that goes back through it.
+
+    A state is `states` numbers. `selective` makes one for each token of a graph twice over, with its decays; in a pass those of one
+    token of every chunk, and then those of one chunk. `dual` makes a state of each chunk, and scores of all pairs of its tokens.
+    """
+    size, states = min(DUAL_CHUNK if scan.heads else CHUNK, time), scan.channels * scan.state
+    if scan.heads:
+        of_scan = 4 * scan.heads * size + 5 * states / size
+    elif graph:
+        of_scan = 4 * states
+    else:
+        of_scan = states * max(4 / size, 3 * size / time if time > size else 0)
+    filled = -(-time // size) * size / time
+    return round(filled * (of_scan + CHANNELS * scan.channels))
 
 
 def selective(x: Tensor, step: Tensor, rate: Tensor, b: Tensor, c: Tensor, state: State) -> tuple[Tensor, Tensor]:

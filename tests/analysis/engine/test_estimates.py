@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 from collections.abc import Callable
@@ -16,16 +17,22 @@ from analysis.engine.pieces import PIECES
 from analysis.engine.plan import plan
 from analysis.engine.prompts import Prompts
 from analysis.engine.row_budget import Prompt, row_bytes, rows_within
-from analysis.engine.sweep import call_bytes, stream_bytes, sweep
+from analysis.engine.sweep import call_bytes, graph_bytes, stream_bytes, sweep
 from analysis.engine.text_scores import score_bytes
 from analysis.engine.tree import Tree
+from analysis.metrics import taylor
 from analysis.tasks.likelihoods import likelihoods
 from analysis.tasks.requests import Request
 from tests.benchmarks.timing import peak_of, resident
-from tests.reference.models import save_reader
+from tests.reference.models import pair, save_reader
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 WIDTH = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 8}
+SCANS = {
+    "mamba": {"intermediate_size": 512, "time_step_rank": 16},
+    "mamba2": {"num_heads": 8, "head_dim": 64, "n_groups": 1, "state_size": 64},
+    "jamba": {"attn_layer_period": 3, "attn_layer_offset": 1, "num_experts": 4, "num_experts_per_tok": 2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> BlockModel:
 def require_near(estimate: int, run: Callable[[], object]) -> None:
     """Not more than twice what is used, and not less than most of it."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before would be used again unseen
     before = resident()
     used = peak_of(run) - before
     assert estimate > 200 << 20
@@ -52,6 +60,14 @@ def test_sweep(model: BlockModel) -> None:
     work, ids = plan(model.spec, single_ablations(model.spec, ["blocks"])), random(128, 128)
     said = call_bytes(model, work, *ids.shape) + work.widest * stream_bytes(model, *ids.shape)
     require_near(said, lambda: sweep(model, work, ids))
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_gradients_through_scans(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids = pair(name, **{"num_hidden_layers": 6, "hidden_size": 256, "vocab_size": 257} | SCANS[name])[0], random(4, 256)
+    monkeypatch.setattr(taylor, "GRAPH_BYTES", 1 << 40)  # all of them at once
+    lengths = torch.full((len(ids),), ids.shape[1])
+    require_near(len(ids) * graph_bytes(model, ids.shape[1]), lambda: taylor.taylor(model, ids, lengths, kinds=["blocks"]))
 
 
 def test_tasks(model: BlockModel) -> None:

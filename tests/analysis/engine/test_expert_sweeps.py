@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from adapters import KEEP, Ablation, StrataError
 from adapters.action import Action
@@ -24,6 +18,7 @@ from analysis.metrics.metrics import EXPERT_METRICS, measure
 from analysis.metrics.study import ImportanceStudy
 from analysis.metrics.taylor import taylor
 from tests.reference.experts import chosen_experts
+from tests.reference.held import Held
 from tests.reference.parity import Pair
 
 SPARSE = {
@@ -40,36 +35,12 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return Pair("qwen2_moe", SPARSE | {"norm_topk_prob": request.param})
 
 
-class Held(TorchDispatchMode):
-    """The most bytes that tensors made while it is on have held at once; a view holds what it looks into."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.users, self.now, self.most = Counter[int](), 0, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> object:
-        before = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, Tensor) and ((place := t.untyped_storage().data_ptr()) not in before or self.users[place]):
-                size = t.untyped_storage().nbytes()
-                self.now += size * (not self.users[place])
-                self.users[place] += 1
-                self.most = max(self.most, self.now)
-                weakref.finalize(t, self._freed, place, size)
-        return out
-
-    def _freed(self, place: int, size: int) -> None:
-        self.users[place] -= 1
-        self.now -= size * (not self.users[place])
-
-
 def test_memory_follows_from_shapes(pair: Pair) -> None:
     """All experts of a block out of one stream, one at a time, at once: no more than is said, and not far less."""
     model, ids = pair.model, torch.randint(97, (4, 60), generator=torch.Generator().manual_seed(0))
     x, ctx = model.begin(ids)
     edges = [(0, KEEP), *[(0, Action(experts=frozenset({e}))) for e in range(6)]]
-    said = inner_bytes(model, len(edges) * ids.numel()) + len(edges) * stream_bytes(model, *ids.shape)
+    said = inner_bytes(model, len(edges) * ids.numel(), ids.shape[1]) + len(edges) * stream_bytes(model, *ids.shape)
     with torch.inference_mode(), Held() as held:
         model.advance(0, x, ctx, edges)
     assert said / 4 < held.most <= said
