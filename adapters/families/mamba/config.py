@@ -8,6 +8,7 @@ import torch
 
 from adapters.checkpoints.configs import stock_config
 from adapters.errors import StrataError, one_line
+from adapters.families.mamba.mixers import How
 
 Shapes = dict[str, tuple[int, ...]]  # by role
 Config = Any  # of transformers
@@ -15,6 +16,10 @@ Config = Any  # of transformers
 COUNTS = ("vocab_size", "hidden_size", "num_hidden_layers", "state_size", "conv_kernel")
 OWN_COUNTS = {"mamba2": ("num_heads", "head_dim", "n_groups"), "mamba": ("intermediate_size", "time_step_rank")}
 MAX_LEN = ("max_position_embeddings", "context_length"), 2048  # keys that say it, and what the published models were trained with
+# By model_type, whatever else config.json says: transformers passes over the keys of others.
+EPS = "layer_norm_epsilon"
+INNER_EPS = {"mamba": None, "falcon_mamba": "mixer_rms_eps", "mamba2": EPS}  # of norms inside a mixer
+LIMITS = {"mamba2": "time_step_limit"}  # from and to which steps go
 LARGEST = torch.finfo(torch.float32).max
 ONE_GROUP = (
     "its norm is over each group of heads where it was trained, and over all of them in transformers, whose numbers are then not the "
@@ -64,14 +69,25 @@ def configuration(config: dict, name: str, n_tensors: int) -> tuple[Config, Size
 
 
 def _require_numbers(cfg: Config, name: str) -> None:
-    eps = [key for key in ("layer_norm_epsilon", "mixer_rms_eps") if hasattr(cfg, key)]
-    for key in eps:
+    for key in {EPS, INNER_EPS[cfg.model_type] or EPS}:
         value = getattr(cfg, key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
             raise StrataError(f"{name}: config.json is not valid: {key} is {value!r}, expected a number from zero on that 32 bits hold")
-    low, high = limits = tuple(getattr(cfg, "time_step_limit", (0.0, float("inf"))))
-    if not 0 <= low < high:
-        raise StrataError(f"{name}: config.json is not valid: time_step_limit is {limits}, expected two numbers from zero on, ascending")
+    steps = limits(cfg)
+    if len(steps) != 2 or not 0 <= steps[0] < steps[1]:
+        raise StrataError(f"{name}: config.json is not valid: time_step_limit is {steps}, expected two numbers from zero on, ascending")
+
+
+def inner_eps(cfg: Config) -> float | None:
+    """Of norms inside a mixer; None: there are none."""
+    key = INNER_EPS[cfg.model_type]
+    return getattr(cfg, key) if key else None
+
+
+def limits(cfg: Config) -> tuple[float, ...]:
+    """From and to which steps go."""
+    key = LIMITS.get(cfg.model_type)
+    return tuple(getattr(cfg, key)) if key else How().steps
 
 
 def model_shapes(cfg: Config, n: Sizes) -> Shapes:

@@ -12,7 +12,7 @@ from adapters.base import BlockModel
 from adapters.block import Context, right_padded
 from adapters.checkpoints.layout import Layout, Slot, Store
 from adapters.families.mamba.blocks import MambaBlock
-from adapters.families.mamba.config import block_shapes, configuration, model_shapes
+from adapters.families.mamba.config import block_shapes, configuration, inner_eps, limits, model_shapes
 from adapters.families.mamba.mixers import MIXERS, How
 from adapters.norms import rms_norm
 from adapters.recurrent import wide
@@ -98,8 +98,8 @@ def build(config: dict, store: Store, name: str) -> MambaModel:
     if cfg.tie_word_embeddings and "unembed" in weights and store.read(head).equal(store.read(found.model["embed"].key)):
         del weights["unembed"]
     spec = spec_of(block, n.n_heads)
-    eps = getattr(cfg, "mixer_rms_eps", cfg.layer_norm_epsilon if n.n_heads else None)
-    how = How(n.n_heads, eps, tuple(getattr(cfg, "time_step_limit", How().steps)))
+    low, high = limits(cfg)
+    how = How(n.n_heads, inner_eps(cfg), (low, high))
     model_spec = ModelSpec(
         family="mamba",
         variant=cfg.model_type,

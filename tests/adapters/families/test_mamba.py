@@ -18,7 +18,7 @@ from adapters.families.mamba import build, scan
 from analysis.engine.ablations import single_ablations
 from tests.adapters.published import meta
 from tests.reference.models import pair
-from tests.reference.parity import parametrize_against_hf, refuses
+from tests.reference.parity import Pair, check_forward, parametrize_against_hf, refuses
 from tests.reference.scan_loops import dual_loop, selective_loop
 
 SMALL = {"state_size": 8, "time_step_rank": 6}
@@ -42,6 +42,19 @@ def test_falcon_mamba(check: Callable[[], None]) -> None:
 )
 def test_mamba2(check: Callable[[], None]) -> None:
     check()
+
+
+# As transformers holds them and passes over them: keys that only another of the three reads.
+FOREIGN = {
+    "mamba": {"mixer_rms_eps": 0.5, "time_step_limit": (0.1, 0.2)},
+    "falcon_mamba": {"time_step_limit": (0.1, 0.2)},
+    "mamba2": {"mixer_rms_eps": 0.5},
+}
+
+
+@pytest.mark.parametrize("model_type", TINY)
+def test_keys_of_the_others_are_passed_over(model_type: str) -> None:
+    check_forward(Pair(model_type, TINY[model_type] | FOREIGN[model_type]))
 
 
 def inputs(time: int, channels: tuple[int, ...], decay: float, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -222,6 +235,8 @@ def test_what_is_not_supported_is_refused_by_name() -> None:
     refuses("mamba2", HEADS, "n_groups 2, which is not supported: its norm is over each group of heads", n_groups=2)
     refuses("mamba", SMALL, "hidden_act 'gelu' is not supported", hidden_act="gelu")
     refuses("mamba2", HEADS, "time_step_limit is .*, expected two numbers from zero on, ascending", time_step_limit=[0.1, 0.05])
+    for wrong in ([0.1], [0.1, 0.2, 0.3]):
+        refuses("mamba2", HEADS, r"time_step_limit is \(0.1.*, expected two numbers from zero on, ascending", time_step_limit=wrong)
     refuses("mamba", SMALL, "state_size is 0, expected a whole number above zero", state_size=0)
     refuses("mamba", SMALL, "layer_norm_epsilon is -1.0, expected a number from zero on", layer_norm_epsilon=-1.0)
     refuses("mamba2", HEADS, "num_hidden_layers 9999, its weights are", num_hidden_layers=9999)
