@@ -105,8 +105,9 @@ class Width(Result):
 
     @property
     def described(self) -> str:
-        spec, first = self.model.spec, self.model.spec.blocks[0]
-        groups = f", {first.n_heads // first.n_kv_heads} to a key-value head" if first.n_heads and first.n_kv_heads else ""
+        spec = self.model.spec
+        each = next(((block.n_heads or 0) // block.n_kv_heads for block in spec.blocks if block.n_kv_heads), 0)
+        groups = f", {each} to a key-value head" if each else ""
         experts = f"; {self.experts.described}" if self.experts else ""
         return f"{spec.name}, {spec.variant}: {count(self.n_blocks, 'block')}, {count(self.n_heads, 'head')}{groups}{experts}"
 
