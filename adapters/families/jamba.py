@@ -52,7 +52,7 @@ def _layers(cfg: Config) -> list[Layer]:
     sizes = Sizes(cfg.vocab_size, d, 0, inner, cfg.mamba_d_state, cfg.mamba_d_conv, 0, cfg.mamba_dt_rank, None)
     states = StateSpace(sizes, How(eps=cfg.rms_norm_eps), cfg.mamba_conv_bias, cfg.mamba_proj_bias)
     layers = [Layer(rotation=None, state_space=None if kind == "attention" else states) for kind in cfg.layers_block_type]
-    dense = [i for i, n in enumerate(cfg.layers_num_experts) if n == 1]
+    dense = [i for i, n in enumerate(cfg.layers_num_experts) if n <= 1]
     return sparse(layers, Experts(cfg.num_experts, cfg.num_experts_per_tok, cfg.intermediate_size), dense)
 
 

@@ -23,7 +23,9 @@ def fused_expert_slots(prefix: str) -> dict[str, Slot]:
 
 
 def sparse(layers: Sequence[Layer], experts: Experts, dense: Collection[int] = ()) -> list[Layer]:
-    """`layers` with experts in all blocks but `dense`. Raises StrataError on numbers that make no sense."""
+    """`layers` with experts in all blocks but `dense`. Raises StrataError on numbers that make no sense, where any block has experts."""
+    if all(i in dense for i in range(len(layers))):
+        return list(layers)
     for key, value in experts._asdict().items():
         if type(value) is not int or value < (key != "shared"):
             raise StrataError(f"config.json is not valid: the experts' {key} is {value!r}, expected a whole number above zero")

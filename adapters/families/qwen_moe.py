@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adapters.checkpoints.layout import Slot
+from adapters.errors import StrataError
 from adapters.families import llama
 from adapters.families.moe import expert_slots, fused_expert_slots, sparse
 from adapters.families.table import Config, Decoder, DecoderFamily, Experts, Layer, layers_of
@@ -24,8 +25,12 @@ LAYOUT = replace(
 
 
 def _sparse(cfg: Config, layers: list[Layer], shared: int = 0) -> list[Layer]:
-    """Experts in every `decoder_sparse_step`th block that is not among `mlp_only_layers`, if there are any."""
-    step = max(1, cfg.decoder_sparse_step)
+    """Experts in every `decoder_sparse_step`th block that is not among `mlp_only_layers`, if there are any.
+
+    Raises StrataError on numbers that make no sense.
+    """
+    if (step := cfg.decoder_sparse_step) < 1:
+        raise StrataError(f"config.json is not valid: decoder_sparse_step is {step}, expected a whole number above zero")
     dense = [i for i in range(len(layers)) if i in cfg.mlp_only_layers or (i + 1) % step or not cfg.num_experts]
     return sparse(layers, Experts(cfg.num_experts, cfg.num_experts_per_tok, cfg.moe_intermediate_size, shared), dense)
 

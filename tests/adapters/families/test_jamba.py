@@ -11,7 +11,7 @@ from adapters.families.jamba import build
 from analysis.engine.ablations import block_kinds, single_ablations
 from tests.adapters.published import meta
 from tests.reference.models import pair
-from tests.reference.parity import EXPERTS, parametrize_against_hf, refuses
+from tests.reference.parity import EXPERTS, Pair, check_every_key, check_forward, check_pruned_files, parametrize_against_hf, refuses
 
 SMALL = {
     "mamba_d_state": 4,
@@ -30,6 +30,14 @@ ODD |= {"mamba_proj_bias": True, "mamba_conv_bias": False, "tie_word_embeddings"
 @parametrize_against_hf("jamba", {"attention with experts": SMALL, "Mamba with experts": ODD}, also=EXPERTS)
 def test_jamba(check: Callable[[], None]) -> None:
     check()
+
+
+@pytest.mark.parametrize("check", [check_forward, check_pruned_files, check_every_key])
+def test_one_expert_is_an_mlp(check: Callable[[Pair], None]) -> None:
+    """Tokens are then sent to none, whatever config.json says."""
+    p = Pair("jamba", SMALL | {"num_experts": 1})
+    assert not p.model.spec.has_experts
+    check(p)
 
 
 def test_kinds_of_blocks() -> None:

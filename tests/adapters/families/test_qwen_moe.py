@@ -6,7 +6,7 @@ import pytest
 
 from adapters.families.qwen_moe import build
 from tests.adapters.published import published
-from tests.reference.parity import EXPERTS, parametrize_against_hf, refuses
+from tests.reference.parity import EXPERTS, Pair, check_every_key, check_forward, check_pruned_files, parametrize_against_hf, refuses
 
 SMALL = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
 QWEN2 = {**SMALL, "shared_expert_intermediate_size": 56}
@@ -32,6 +32,14 @@ def test_qwen2_moe(check) -> None:
 @parametrize_against_hf("qwen3_moe", VARIANTS_3, also=EXPERTS)
 def test_qwen3_moe(check) -> None:
     check()
+
+
+@pytest.mark.parametrize(("model_type", "config"), [("qwen2_moe", QWEN2), ("qwen3_moe", VARIANTS_3["two of six experts"])])
+@pytest.mark.parametrize("check", [check_forward, check_pruned_files, check_every_key])
+def test_no_experts_at_all(model_type: str, config: dict, check) -> None:
+    p = Pair(model_type, config | {"num_experts": 0})
+    assert not p.model.spec.has_experts
+    check(p)
 
 
 QWEN15_MOE = {
@@ -146,9 +154,25 @@ def test_published_qwen3_moe() -> None:
     [
         ("per_token is 0, expected a whole number above zero", {"num_experts_per_tok": 0}),
         ("sent to 7 of 6 experts, expected no more than there are", {"num_experts_per_tok": 7}),
-        ("config.json says scoring_func 'sigmoid', which is not supported", {"scoring_func": "sigmoid"}),
+        ("decoder_sparse_step is 0, expected a whole number above zero", {"decoder_sparse_step": 0}),
         ("lacks the weight model.layers.0.mlp.experts.6.gate_proj.weight", {"num_experts": 8}),
     ],
 )
 def test_refuses(says: str, changes: dict) -> None:
     refuses("qwen2_moe", QWEN2, says, **changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scoring_func", "sigmoid"),
+        ("topk_method", "noaux_tc"),
+        ("router_type", "sinkhorn"),
+        ("n_group", 2),
+        ("topk_group", 2),
+        ("routed_scaling_factor", 2.5),
+        ("n_shared_experts", 2),
+    ],
+)
+def test_other_routers_are_refused_by_name(key: str, value: object) -> None:
+    refuses("qwen2_moe", QWEN2, f"config.json says {key} {value!r}, which is not supported", **{key: value})
