@@ -61,12 +61,16 @@ def pruned_config(config: Mapping, kept: Sequence[int], n_blocks: int, hub_id: s
 
 def _require_periods(before: Any, after: Any, kept: Sequence[int]) -> None:
     """Raises StrataError where the blocks that stay are of other kinds by the periods of config.json than they were."""
-    for key in BY_PERIOD:
-        if isinstance(getattr(type(before), key, None), property):
-            old, new = [getattr(before, key)[i] for i in kept], getattr(after, key)
-            if [value in PLAIN for value in old] != [value in PLAIN for value in new]:
-                found = "config.json says by periods which blocks have attention and experts, and those that stay would not fit"
-                raise StrataError(f"{found}: remove the last blocks only, or whole periods, or measure without writing")
+    for key in periods(before):
+        old, new = [getattr(before, key)[i] for i in kept], getattr(after, key)
+        if [value in PLAIN for value in old] != [value in PLAIN for value in new]:
+            found = "config.json says by periods which blocks have attention and experts, and those that stay would not fit"
+            raise StrataError(f"{found}: remove the last blocks only, or whole periods, or measure without writing")
+
+
+def periods(stock: PreTrainedConfig | None) -> list[str]:
+    """What a configuration says of blocks by periods: without others in front of it, a block would be of another kind."""
+    return [key for key in BY_PERIOD if isinstance(getattr(type(stock), key, None), property)]
 
 
 def with_experts(config: Mapping, number: int) -> dict:

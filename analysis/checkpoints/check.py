@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adapters.base import BlockModel
 from adapters.block import Block
+from adapters.checkpoints.configs import periods, stock_config
 from adapters.checkpoints.export import Source, choose_format
 from adapters.checkpoints.stock import reader_of, stock_logits
 from adapters.contract import CHECKS
@@ -54,7 +55,8 @@ def check(source: str, *, device: str = "auto", revision: str | None = None, wei
     if shapes.spec.max_len < TIME:
         raise StrataError(f"{shapes.spec.name} reads {shapes.spec.max_len} tokens: the checks take {TIME}, use one with a longer context")
     few, files = some_blocks(shapes), Source.of(source, shapes.spec, revision)
-    blocks = few if shapes.spec.n_params > LARGE else list(range(len(shapes.blocks)))
+    written = range(max(few) + 1) if periods(stock_config(files.config)) else few
+    blocks = list(written if shapes.spec.n_params > LARGE else range(len(shapes.blocks)))
     format = choose_format(files, "auto")
     reader = reader_of(shapes.spec, files.store, format)
     with tempfile.TemporaryDirectory() as temporary:

@@ -59,6 +59,15 @@ def test_a_few_blocks_of_a_large_one_one_of_each_kind(tmp_path: Path, monkeypatc
     assert found.error is not None
 
 
+def test_of_a_large_hybrid_all_blocks_up_to_the_last_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Periods say what a block is: a file without those between would be of other blocks."""
+    monkeypatch.setattr(module, "LARGE", 0)
+    small = {"mamba_d_state": 4, "mamba_dt_rank": 6, "num_experts": 3, "expert_layer_period": 2, "expert_layer_offset": 1}
+    found = of(tmp_path, "jamba", **small, num_hidden_layers=7, attn_layer_period=4, attn_layer_offset=3)
+    assert found.same
+    assert (found.contract, found.parity) == ((0, 1, 3), (0, 1, 2, 3))
+
+
 def test_texts_go_beyond_windows(tmp_path: Path) -> None:
     found = of(tmp_path, "mistral", sliding_window=9, max_position_embeddings=200)
     assert found.same
