@@ -56,11 +56,12 @@ def seconds(model: BlockModel, flops: float, window: int, read: int = 0) -> floa
 def speed(model: BlockModel, window: int) -> float:
     """FLOPs a second of a plain forward pass with head over as many rows as a call takes: the best of three.
 
-    Where weights are streamed it is that of the first block, which is read once.
+    Where weights are streamed it is that of the first block, which is read once. Tokens are random, so that all experts are met.
     """
     if model.reader is not None:
         model = model.with_blocks(model.blocks[:1])
-    ids = torch.zeros(max(1, pieces_of(model.device).tokens // window), window, dtype=torch.long, device=model.device)
+    shape = max(1, pieces_of(model.device).tokens // window), window
+    ids = torch.randint(model.spec.vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     work = ids.numel() * model.spec.flops_per_token
     return work / min(_seconds(lambda: model.run(ids).float().logsumexp(-1), model.device) for _ in range(3))
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from adapters import KEEP, Ablation, StrataError
 from adapters.action import Action
+from adapters.block import Block
+from adapters.experts import experts_of
+from adapters.wrapped import WrappedBlock
 from analysis.data.batches import Text
+from analysis.engine import cost
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.sweep import call_bytes, inner_bytes, stream_bytes, sweep
@@ -44,6 +50,27 @@ def test_memory_follows_from_shapes(pair: Pair) -> None:
     with torch.inference_mode(), Held() as held:
         model.advance(0, x, ctx, edges)
     assert said / 4 < held.most <= said
+
+
+def test_time_is_told_from_tokens_that_meet_all_experts(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens that are alike would go to the same few experts, which a pass over text does not."""
+    met: dict[int, set[int]] = {0: set(), 2: set()}
+    blocks = [Routed(block, met.get(i, set())) for i, block in enumerate(pair.model.blocks)]
+    assert cost.speed(pair.model.with_blocks(blocks), 37) > 0
+    assert met == {0: set(range(6)), 2: set(range(6))}
+
+
+class Routed(WrappedBlock):
+    """Notes where the ffn sends tokens."""
+
+    def __init__(self, block: Block, met: set[int]) -> None:
+        super().__init__(block)
+        self.met = met
+
+    def ffn(self, x: Tensor, ctx: Any, past: Any = None, without: Tensor | None = None) -> tuple[Tensor, Any]:
+        if self.block.spec.n_experts:
+            self.met.update(experts_of(self.block).route(x).experts.flatten().tolist())
+        return super().ffn(x, ctx, past, without)
 
 
 def test_little_memory_changes_nothing(pair: Pair) -> None:
