@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from adapters.errors import visible
+from adapters.specs import ModelSpec
 from analysis.stats.bootstrap import RESAMPLES
 from analysis.stats.intervals import MANY, MIN_DOCUMENTS_FOR_CI, Interval
 
@@ -103,6 +104,12 @@ def listed(labels: Iterable[object], word: str = "and") -> str:
 def count(n: float, noun: str) -> str:
     """ "1 document", "1,024 documents"; halves, of blocks, as they are."""
     return f"{n:,g} {noun}{'s' * (n != 1)}" if n != int(n) else f"{int(n):,} {noun}{'s' * (n != 1)}"
+
+
+def parameters(spec: ModelSpec) -> str:
+    """ "1.8 M parameters", and how many of them a token meets where these are fewer: there are experts that it is not sent to."""
+    met = f", of which a token meets {spec.active_params / 1e6:,.1f} M" if spec.active_params < spec.n_params else ""
+    return f"{spec.n_params / 1e6:,.1f} M parameters{met}"
 
 
 def named(noun: str, labels: Iterable[object], word: str = "and") -> str:

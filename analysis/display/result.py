@@ -8,7 +8,7 @@ from typing import Protocol
 import pandas as pd
 
 from adapters.base import BlockModel
-from analysis.display.format import INTERVALS, count, escape
+from analysis.display.format import INTERVALS, count, escape, parameters
 from analysis.display.sentences import intervals
 
 
@@ -54,7 +54,7 @@ class Result:
     @property
     def described(self) -> str:
         spec = self.model.spec
-        return f"{spec.name}, {spec.variant}, {count(self.n_blocks, 'block')}, {spec.n_params / 1e6:,.1f} M parameters"
+        return f"{spec.name}, {spec.variant}, {count(self.n_blocks, 'block')}, {parameters(spec)}"
 
     @cached_property
     def facts(self) -> pd.DataFrame:

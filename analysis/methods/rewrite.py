@@ -80,11 +80,14 @@ class InMemory:
     def record(self) -> dict[str, Any]:
         """What is known of it, as JSON."""
         rise, loss = self.loss.rises[-1], self.loss
+        specs = {"dense": self.model.spec, "pruned": self.solved.model.spec}
+        met = {name: spec.active_params for name, spec in specs.items()}
         return {
             "model": self.model.spec.name,
             "method": {"name": self.method, "level": self.solved.level},
             "removed": self.solved.size._asdict(),
-            "parameters": {"dense": self.model.spec.n_params, "pruned": self.solved.model.spec.n_params},
+            "parameters": {name: spec.n_params for name, spec in specs.items()},
+            **({"experts": {"active_parameters": met}} if self.model.spec.has_experts else {}),
             "loss": {"dense": loss.dense.value, "pruned": loss.pruned.value, "rise": rise._asdict(), "n_documents": len(loss.tokens)},
         }
 

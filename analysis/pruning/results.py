@@ -200,10 +200,11 @@ class RemovalResult(Result):
 
     @property
     def gain(self) -> pd.DataFrame:
-        """What removal buys, as a table of text and numbers."""
-        units = {"parameters": 1e6, "memory": 1e6, "file": 1e6, "prefill": 1.0, "decode": 1.0}
+        """What removal buys, as a table of text and numbers; active parameters where they are not all."""
+        units = {"parameters": 1e6, "active": 1e6, "memory": 1e6, "file": 1e6, "prefill": 1.0, "decode": 1.0}
         names = {
             "parameters": "parameters (M)",
+            **({"active": "a token meets (M)"} if self.model.spec.has_experts else {}),
             "memory": "in memory (MB)",
             "file": "file (MB)",
             "prefill": "prompt (tokens/s)",

@@ -18,8 +18,8 @@ ROWS = 4  # sequences in one pass over a prompt
 
 
 def speeds(models: Mapping[str, BlockModel], window: int, n_tokens: int = 16) -> pd.DataFrame:
-    """One row a model: model, parameters, `memory` of its weights in bytes, and `prefill` and `decode` in tokens a second,
-    the best of the rounds and the worst.
+    """One row a model: model, parameters, `active` ones that a token meets, `memory` of its weights in bytes, and `prefill` and `decode`
+    in tokens a second, the best of the rounds and the worst.
 
     `prefill` reads ROWS prompts of `window` tokens at once; `decode` makes `n_tokens` behind one prompt, each on its own.
     The time of that prompt does not count.
@@ -35,8 +35,9 @@ def speeds(models: Mapping[str, BlockModel], window: int, n_tokens: int = 16) ->
     for name, model in models.items():
         prefill = [ROWS * window / seconds for seconds, _ in taken[name]]
         decode = [n_tokens / seconds for _, seconds in taken[name]]
-        rows.append((name, model.spec.n_params, memory(model), max(prefill), min(prefill), max(decode), min(decode)))
-    return pd.DataFrame(rows, columns=["model", "parameters", "memory", "prefill", "prefill_worst", "decode", "decode_worst"])
+        sizes = model.spec.n_params, model.spec.active_params, memory(model)
+        rows.append((name, *sizes, max(prefill), min(prefill), max(decode), min(decode)))
+    return pd.DataFrame(rows, columns=["model", "parameters", "active", "memory", "prefill", "prefill_worst", "decode", "decode_worst"])
 
 
 def memory(model: BlockModel) -> int:

@@ -57,8 +57,7 @@ class Experts:
         """What a token meets."""
         first = next(block for block in self.spec.blocks if block.n_experts)
         beside = " and an MLP beside them" if first.shared_expert else ""
-        active = f"{self.spec.active_params / 1e6:,.1f} M of {self.spec.n_params / 1e6:,.1f} M parameters"
-        return f"{count(len(self.rises.sums), 'expert')}, of which a token meets {first.experts_per_token} in a block{beside}: {active}"
+        return f"{count(len(self.rises.sums), 'expert')}, of which a token meets {first.experts_per_token} in a block{beside}"
 
     @cached_property
     def found(self) -> str:

@@ -15,7 +15,7 @@ from analysis.control.outcome import LIMITS, Outcome
 from analysis.control.study import effects_of
 from analysis.data.batches import Text
 from analysis.depth.findings import redundancy
-from analysis.display.format import INTERVALS, bounded, count
+from analysis.display.format import INTERVALS, bounded, count, parameters
 from analysis.display.removal_plots import Panel
 from analysis.display.result import Result, read
 from analysis.display.sentences import intervals, reliability_sentence
@@ -109,7 +109,8 @@ class Width(Result):
         each = next(((block.n_heads or 0) // block.n_kv_heads for block in spec.blocks if block.n_kv_heads), 0)
         groups = f", {each} to a key-value head" if each else ""
         experts = f"; {self.experts.described}" if self.experts else ""
-        return f"{spec.name}, {spec.variant}: {count(self.n_blocks, 'block')}, {count(self.n_heads, 'head')}{groups}{experts}"
+        parts = f"{count(self.n_blocks, 'block')}, {count(self.n_heads, 'head')}{groups}{experts}"
+        return f"{spec.name}, {spec.variant}: {parts}; {parameters(spec)}"
 
     @property
     def measured(self) -> dict[str, str]:

@@ -225,9 +225,9 @@ def _show(pruning: PruningJob, record: dict[str, Any], out: Path | None, as_json
 
     documents = count(len(pruning.loss.tokens), "document")
     print(f"{_costs(pruning)}, over {documents}{needed(pruning.loss.rises[-1], len(pruning.loss.tokens))}")
-    for what, unit in (("parameters", ""), ("files", " bytes")):
-        if record[what]:
-            print(f"{what} {record[what]['pruned']:,} of {record[what]['dense']:,}{unit}")
+    print(_parameters(record))
+    if files := record["files"]:
+        print(f"files {files['pruned']:,} of {files['dense']:,} bytes")
     if pruning.left.zeroed:
         print(zeros(pruning))
     if pruning.needed:
@@ -241,20 +241,28 @@ def _show(pruning: PruningJob, record: dict[str, Any], out: Path | None, as_json
     print(f"wrote {visible(out)}; {written['read_by']} reads it, {off}")
 
 
+def _parameters(record: dict[str, Any]) -> str:
+    """How many are left, and how many of these a token meets where there are experts."""
+    every, met = record["parameters"], record.get("experts", {}).get("active_parameters")
+    active = f", of which a token meets {met['pruned']:,} of {met['dense']:,}" if met else ""
+    return f"parameters {every['pruned']:,} of {every['dense']:,}{active}"
+
+
 def _measure(model: BlockModel, text: Text, method: str, ratio: float, most: float | None, as_json: bool) -> None:
     """Prints what a pruned model lacks and costs; the exit code is 1 when its loss rises by more than `most`."""
     from analysis.display.format import bounded, count
     from analysis.methods.rewrite import measure
 
     found = measure(model, text, method, ratio)
-    size, rise, parameters = found.solved.size, found.loss.rises[-1], found.record["parameters"]
+    size, rise = found.solved.size, found.loss.rises[-1]
     if as_json:
         print(json.dumps(found.record))
     else:
         print(f"{found.method}, level {found.solved.level:g}: the loss rises by {bounded(rise)} nats per token", end=", ")
         print(f"over {count(len(found.loss.tokens), 'document')}")
-        print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all, {size.flops:.1%} of the FLOPs")
-        print(f"parameters {parameters['pruned']:,} of {parameters['dense']:,}; nothing is written, since no stock loader can read it")
+        active = f", {size.active:.1%} of those that a token meets" if model.spec.has_experts else ""
+        print(f"removed: {size.block_params:.1%} of the block parameters, {size.params:.1%} of all{active}, {size.flops:.1%} of the FLOPs")
+        print(f"{_parameters(found.record)}; nothing is written, since no stock loader can read it")
         print(text.reading(model).sentence)
     if most is not None and not rise.value <= most:
         print(f"strata: the loss rises by {bounded(rise)} nats per token, more than {most:g}", file=sys.stderr)

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from analysis.display import format as words
 from analysis.stats.intervals import Interval
+from tests.reference.models import spec
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,15 @@ def test_listed():
     assert words.listed("abc", "or") == "a, b or c"
     assert words.capital("rise in Loss") == "Rise in Loss"
     assert words.capital("") == ""
+
+
+def test_parameters():
+    dense = replace(spec(2), n_params=1_234_567_890)
+    assert words.parameters(dense) == "1,234.6 M parameters"
+    sparse = replace(dense.blocks[0], n_params=4_000_000, n_experts=8, experts_per_token=2, expert_params=450_000)
+    assert words.parameters(replace(dense, blocks=(sparse, dense.blocks[1]))) == "1,234.6 M parameters, of which a token meets 1,231.9 M"
+    everywhere = replace(sparse, experts_per_token=8)
+    assert words.parameters(replace(dense, blocks=(everywhere,))) == "1,234.6 M parameters"
 
 
 def test_words_need_no_figures():

@@ -226,3 +226,14 @@ def test_speeds_of_every_family(variant: str) -> None:
     assert table["model"].tolist() == ["dense", "short"]
     assert (table[["prefill", "decode"]] > 0).all(axis=None)
     assert memory(dense) - memory(short) == 4 * (dense.spec.n_params - short.spec.n_params)
+    assert table["active"].tolist() == table["parameters"].tolist() == [dense.spec.n_params, short.spec.n_params]
+
+
+def test_parameters_that_a_token_meets_stand_beside_all(found: tuple[RemovalResult, Path]) -> None:
+    result, sparse = found[0], pair("mixtral", num_local_experts=5)[0]
+    table = speeds({"unpruned": sparse}, 8, 2)
+    assert table["active"].tolist() == [sparse.spec.active_params]
+    assert sparse.spec.active_params < sparse.spec.n_params
+    gain = replace(result, model=sparse, bought=table).gain
+    assert gain["a token meets (M)"].tolist() == [sparse.spec.active_params / 1e6]
+    assert "a token meets (M)" not in result.gain

@@ -51,6 +51,7 @@ def test_a_checkpoint_with_fewer_experts(strata: Callable[..., Done], sparse_fol
     assert done.returncode == 0, done.stderr
     assert "without experts 0.3, 1.0 and 2.4 the loss rises by" in done.stdout
     assert re.search(r"^read .* documents, \d+ of them held-out", done.stdout, flags=re.M)
+    assert re.search(r"^parameters [\d,]+ of [\d,]+, of which a token meets [\d,]+ of [\d,]+$", done.stdout, flags=re.M)
     record = json.loads((out / "strata.json").read_text())
     dense, few = load(sparse_folder, dtype="float32", device="cpu"), load(out, dtype="float32", device="cpu")
     assert record["parameters"] == {"dense": dense.spec.n_params, "pruned": few.spec.n_params}
