@@ -11,7 +11,18 @@ from adapters.ablation import Ablation
 from adapters.action import KEEP, Action
 from adapters.base import BlockModel, Tap
 from adapters.block import Block, Context, Parts
-from adapters.contract.tools import LENGTHS, ROUTING_FLIPS, TIME, TOLERANCE, assert_close, assert_near, cast, parts_of, token_ids
+from adapters.contract.tools import (
+    FLIPPED_SOMEWHERE,
+    LENGTHS,
+    ROUTING_FLIPS,
+    TIME,
+    TOLERANCE,
+    assert_close,
+    assert_near,
+    cast,
+    parts_of,
+    token_ids,
+)
 from adapters.errors import StrataError
 from adapters.experts import experts_of
 
@@ -180,7 +191,10 @@ def _loss(model: BlockModel, ids: Tensor, tap: Tap | None = None) -> Tensor:
 
 
 def check_bfloat16(model: BlockModel) -> None:
-    """bfloat16 gives finite logits near those of float32, but for tokens that it sends to other experts, and these are few."""
+    """bfloat16 gives finite logits near those of float32, but for tokens that some block sends to other experts.
+
+    Of equal inputs of one block these are few; from block to block they add up, up to FLIPPED_SOMEWHERE.
+    """
     ids, small = token_ids(model), cast(model, torch.bfloat16)
     (exact, wide), (found, narrow) = (_run_and_ffn_inputs(one, ids) for one in (model, small))
     kept = torch.ones_like(ids, dtype=torch.bool)
@@ -191,7 +205,8 @@ def check_bfloat16(model: BlockModel) -> None:
             kept &= ~_sent_elsewhere(ours, theirs, x, y)
     assert small.dtype == found.dtype == torch.bfloat16
     assert torch.isfinite(found).all()
-    assert kept.float().mean() > 0.5, "most tokens are sent to other experts"
+    flipped = float((~kept).float().mean())
+    assert flipped < FLIPPED_SOMEWHERE, f"{flipped:.1%} of the tokens are sent to other experts in some block"
     error = (found.float() - exact)[kept].pow(2).mean().sqrt() / exact.std()
     assert error < 0.1, f"root mean square error / std is {error:.2f}"
 

@@ -17,6 +17,7 @@ TIME = 37  # tokens of the longest row; no multiple of anything
 LENGTHS = (TIME, 11, 20)
 TOLERANCE = 2e-5  # of max error / standard deviation
 ROUTING_FLIPS = 0.05  # share of the tokens of one stream that bfloat16 may send to other experts, where two are nearly as likely
+FLIPPED_SOMEWHERE = 0.5  # ... of those of a whole model that some block of it may: a flip in one block changes what all behind it read
 
 
 def assert_close(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
