@@ -29,7 +29,7 @@ class BlockSpec:
     head_dim: int | None
     d_ffn: int
     n_params: int
-    flops_per_token: int  # two per weight of a matrix product that a token meets; what grows with the context is left out
+    flops_per_token: int  # two per weight of a matrix product that a token meets; not what grows with the context, or is done with states
     mixer_params: int = 0  # the mixer's share of n_params and of flops_per_token, its norm included
     mixer_flops: int = 0
     has_mixer: bool = True

@@ -60,7 +60,8 @@ class DepthWidth(Result):
             "the least harm for what is saved first",
             "Losses": read(self.text, "held-out", self.n_documents),
             "Reach": "; ".join(f"{kind} up to {share} of the blocks' parameters" for kind, share in reach.items()),
-            "Saved": f"{by_heads(self.model)}; FLOPs per token, with the unembedding and without what grows with the context",
+            "Saved": f"{by_heads(self.model)}; "
+            "FLOPs per token, with the unembedding, without what grows with the context or is done with states",
             "Between points": "linear interpolation between neighbouring sets, document by document",
             "Significance": "t-test of the paired difference over documents; false discoveries held to 5\u00a0% over all pairs per measure",
         }

@@ -25,8 +25,9 @@ def _heads(spec: ModelSpec) -> list[Ablation]:
 
 def _kv_groups(spec: ModelSpec) -> list[Ablation]:
     """The query heads that share a key-value head, together; where none do, each head alone."""
-    if any(block.n_heads and not block.n_kv_heads for block in spec.blocks):
-        raise StrataError(f"{spec.name} has groups of unequal size, or none: use `kinds` heads")
+    if without := [block for block in spec.blocks if block.n_heads and not block.n_kv_heads]:
+        found = "no key-value heads" if all(block.scan for block in without) else "groups of unequal size"
+        raise StrataError(f"{spec.name} ({spec.variant}) has {found}: use `kinds` heads")
     return _groups(spec, [(block.n_heads or 0) // (block.n_kv_heads or 1) for block in spec.blocks])
 
 

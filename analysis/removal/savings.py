@@ -44,14 +44,19 @@ def saved(model: BlockModel, ablation: Ablation) -> Saved:
     return Saved(*map(sum, zip(*total, strict=True))) if total else Saved(0, 0)
 
 
+# What goes with deleted heads, in words, where a block says of its heads that they are not on their own.
+BY_HEADS = {
+    "joint_heads": "columns of the output projection of deleted heads, and values with the last head that reads them (queries and keys "
+    "stay: one norm is over those of all heads)",
+    "normed_together": "columns of the output projection of deleted heads, and all else of a mixer with the last of its heads (one norm is "
+    "over what all of them give)",
+}
+
+
 def by_heads(model: BlockModel) -> str:
     """In words, what `saved` counts of heads."""
-    if any(getattr(block, "joint_heads", False) for block in model.blocks):
-        return (
-            "columns of the output projection of deleted heads, and values with the last head that reads them (queries and keys stay: one "
-            "norm is over those of all heads)"
-        )
-    return "rows and columns of deleted heads, and keys and values with the last head that reads them"
+    found = (words for name, words in BY_HEADS.items() if any(getattr(block, name, False) for block in model.blocks))
+    return next(found, "rows and columns of deleted heads, and keys and values with the last head that reads them")
 
 
 def _heads(block: Block, out: Collection[int]) -> Saved:

@@ -89,8 +89,13 @@ class MambaBlock:
     def close(self, delta: Tensor) -> Tensor:
         return delta
 
+    @property
+    def normed_together(self) -> bool:
+        """One norm is over what all heads give, so that those whose output is not read are still computed."""
+        return "head_norm" in self.weights
+
     def keep_heads(self, kept: Sequence[int]) -> MambaBlock:
-        """Weights of the output projection, and of the norm, go: it is over the channels of all heads, so that these are still computed."""
+        """Weights of the output projection, and of the norm in front of it, go: no others can (`normed_together`)."""
         n = self._heads()
         behind = {role: self.weights[role] for role in ("head_norm", "o")}
         weights = self.weights | with_heads(behind, kept, n, kept, n)

@@ -167,9 +167,9 @@ def test_a_block_is_its_mixer(model_type: str) -> None:
         single_ablations(spec, ["ffns"])
     with pytest.raises(StrataError, match=r"block 1 .* has no ffn: ablate the block instead"):
         Ablation(ffns=[1]).check(spec)
-    if model_type != "mamba2":
-        with pytest.raises(StrataError, match="has no heads"):
-            single_ablations(spec, ["heads"])
+    kind, says = ("kv_groups", "has no key-value heads: use `kinds` heads") if model_type == "mamba2" else ("heads", "has no heads")
+    with pytest.raises(StrataError, match=says):
+        single_ablations(spec, [kind])
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -10,7 +10,7 @@ import pytest
 from adapters import Ablation, load
 from analysis.removal.delete_heads import delete_heads
 from analysis.removal.paths import cheapest_first, up_to
-from analysis.removal.savings import MEASURES, Comparison, Curve, Saved, compare, saved
+from analysis.removal.savings import MEASURES, Comparison, Curve, Saved, by_heads, compare, saved
 from analysis.width.sentences import cheapest_kind, depth_or_width, more_documents, order_of_heads
 from tests.reference import families, variants
 from tests.reference.models import pair, spec
@@ -42,6 +42,28 @@ def test_what_a_norm_over_all_heads_reads_stays(tmp_path: Path) -> None:
     assert saved(m, Ablation(heads={(0, 0)})) == Saved(size, 2 * size)
     assert saved(m, Ablation(heads={(0, h) for h in range(each)})) == Saved((each + 1) * size, 2 * (each + 1) * size)
     assert saved(m, Ablation(heads={(0, h) for h in range(1, each + 1)})) == Saved(each * size, 2 * each * size), "of two groups"
+
+
+def test_what_one_norm_reads_of_all_heads_stays() -> None:
+    """Mamba-2: a head takes what reads it, and the last one the rest."""
+    m, _ = pair("mamba2", **families.STOCK["mamba2"])
+    block, d = m.spec.blocks[0], m.spec.d_model
+    head = block.head_dim or 0
+    assert saved(m, Ablation(heads={(0, 2)})) == Saved(d * head + head, 2 * d * head)
+    assert saved(m, Ablation(heads={(0, h) for h in range(block.n_heads or 0)})) == Saved(block.mixer_params, block.mixer_flops)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("llama", "rows and columns of deleted heads, and keys and values"),
+        ("olmo2", "values with the last head that reads them"),
+        ("mamba2", "all else of a mixer with the last of its heads"),
+        ("jamba", "rows and columns of deleted heads, and keys and values"),
+    ],
+)
+def test_what_goes_with_heads_is_said(name: str, says: str) -> None:
+    assert says in by_heads(pair(name, **families.STOCK[name])[0])
 
 
 def test_mixer_and_ffn_are_the_block_and_all_heads_are_the_mixer() -> None:
