@@ -188,8 +188,9 @@ def note(mode: str, model: BlockModel, batches: Sequence[Batch], level: Level) -
 
 
 def lacks(model: BlockModel) -> str:
-    """Weights are summed with those of other blocks, and experts of two blocks have no order in common."""
-    return "blocks without experts" if model.spec.has_experts else ""
+    """Weights are summed with those of other blocks: experts of two have no order in common, and blocks of a hybrid other weights."""
+    hybrid = len({frozenset(block.weights) for block in model.blocks[lowest(model) :]}) > 1
+    return "blocks without experts" if model.spec.has_experts else "blocks of one kind" if hybrid else ""
 
 
 def method(mode: str, title: str) -> Method:

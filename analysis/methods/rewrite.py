@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adapters.ablation import NONE, Ablation
@@ -57,7 +58,7 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     calibration = calibration_for(model, text)
     made = method.prune(model, list(batches(calibration.windows(model), model)), count)
     kept = bases(model, made)
-    stored = source.store.read(source.layout.block["o"].key.format(i=0)).dtype
+    stored = dtype_of(source)
     pairs = [(block.weights, model.blocks[i].weights) for block, i in zip(made.blocks, kept, strict=True)]
     rounded = [{role: t.to(stored) for role, t in new.items() if t is not old[role]} for new, old in pairs]
     made = made.with_blocks([_with(block, weights) for block, weights in zip(made.blocks, rounded, strict=True)])
@@ -65,6 +66,12 @@ def rewrite(model: BlockModel, source: Source, text: Text, name: str, count: int
     removed = Ablation(blocks=frozenset(range(len(model.blocks))) - frozenset(kept))
     loss = measure_loss(model, (NONE, removed), text, made)
     return PruningJob(model, source, None, text, calibration, loss, Cut(made, changed, {}, False), Made(method.title, count))
+
+
+def dtype_of(source: Source) -> torch.dtype:
+    """Of what the files hold of block 0's outputs, whatever its mixer is."""
+    outputs = (slot.key.format(i=0, h=0) for role, slot in source.layout.block.items() if ROLES[role].output)
+    return source.store.read(next(key for key in outputs if key in source.store.shapes)).dtype
 
 
 @dataclass(frozen=True)

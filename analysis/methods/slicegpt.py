@@ -247,7 +247,7 @@ def _fits(block: Block) -> bool:
     roles, spec = block.weights.keys(), block.spec
     norms = {role for role in roles if role in ROLES and ROLES[role].norm}
     one_kind = getattr(block, "norm", rms_norm) is rms_norm and getattr(block, "residual", None) is None
-    return one_kind and norms == set(NORMS.values()) and "gate" in roles and not spec.parallel and spec.affine_heads
+    return one_kind and norms == set(NORMS.values()) and {"q", "gate"} <= roles and not spec.parallel and spec.affine_heads
 
 
 SLICEGPT = Method("SliceGPT", "2401.15024", prune, levels, count, stock=False, lacks=lacks)
