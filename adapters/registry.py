@@ -244,7 +244,7 @@ def _family(config: dict, name: str, store: Store) -> str:
             return found
     if model_type in HYBRIDS:
         raise StrataError(
-            f"{name} is a {model_type}, a hybrid of attention and recurrences, which is not supported: use a model of one kind"
+            f"{name} is a {model_type}, a hybrid of attention and recurrences, which is not supported: use a Jamba, or a model of one kind"
         )
     raise unknown(f"model_type of {name}", model_type, [known for entry in FAMILIES.values() for known in entry.model_types])
 

@@ -248,5 +248,5 @@ def test_hybrids_are_refused_by_name(tmp_path: Path) -> None:
     reference.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "zamba2"}))
-    with pytest.raises(StrataError, match=r"is a zamba2, a hybrid of attention and recurrences, which is not supported"):
+    with pytest.raises(StrataError, match=r"is a zamba2, a hybrid of attention and recurrences, which is not supported: use a Jamba"):
         load(tmp_path)
