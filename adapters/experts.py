@@ -151,8 +151,9 @@ def _again(
     before = deltas[of]  # (M, D, T, d)
     if not block.renormalised:
         share = torch.einsum("mdte,me->mdt", sent.shares[at], gone.to(sent.shares.dtype))
-        grown, rest = (1 / (1 - share))[..., None].to(before.dtype), block.beside(x[some])
-        before = before * grown if rest is None else rest[at] + (before - rest[at]) * grown
+        # by how much of what experts give: added to it, for a factor near one would be rounded away in bf16
+        more_of, rest = (share / (1 - share))[..., None].to(before.dtype), block.beside(x[some])
+        before = torch.addcmul(before, before if rest is None else before - rest[at], more_of)
     hit = gone.gather(1, chosen.flatten(1)).view_as(chosen).any(-1)  # (M, D, T)
     which, *place = hit.nonzero(as_tuple=True)
     fed, _ = block.ffn(x[of[which], *place], ctx, None, _mask(block, [out for _, out in more], x)[which])
