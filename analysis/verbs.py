@@ -123,8 +123,8 @@ def prune(
     """The model with `n` blocks fewer, or a share `ratio` of them or (`params`) of their parameters.
 
     An order chooses them (Block Influence when nothing is said); of the parts of other `kinds`, as heads, an order by a metric,
-    `nll`, `kl` or `greedy`; `cut` as in `remove`. A `method` replaces what goes instead; the result of one that no file can hold
-    has no `save`, and takes a ratio alone, of the blocks' parameters.
+    `nll`, `kl` or `greedy`, of experts `n` in each block; `cut` as in `remove`. A `method` replaces what goes instead; the result of
+    one that no file can hold has no `save`, and takes a ratio alone, of the blocks' parameters.
     """
     from analysis.checkpoints.prune import Amount, count_of, prepare
     from analysis.checkpoints.write import Pruned

@@ -26,8 +26,8 @@ PAGES = [path for pattern in ("*.md", "docs/*.md", "reports/*.md", "adapters/zoo
 OWN = {"overlap"}  # a metric that docs/python.md registers
 CHOICES = {  # by parameter of the command; several are separated by commas
     "kind": {*KINDS, *ALIASES},
-    "by": {*names.ORDERS, *names.METRICS},
-    "metric": {*names.METRICS, "load", "router_weight", "all", *OWN},
+    "by": {*names.ORDERS, *names.METRICS, *names.EXPERT_METRICS},
+    "metric": {*names.METRICS, *names.EXPERT_METRICS, "all", *OWN},
     "method": {*names.REWRITING, *names.IN_MEMORY},
     "size": {"quick", "full"},
     "edit": {"zero", "mean"},

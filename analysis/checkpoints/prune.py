@@ -22,7 +22,7 @@ from analysis.data.batches import Text, batches
 from analysis.data.documents import windows_hash
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
-from analysis.removal.orders import BLOCKS, Calibration, Listing, Order, Search, order_of
+from analysis.removal.orders import BLOCKS, EXPERTS, Calibration, Listing, Order, Search, order_of
 from analysis.removal.paths import RemovalPath, nested, thinned
 from analysis.removal.savings import saved
 from analysis.runs.folder import VERSIONS
@@ -79,7 +79,7 @@ def count_of(remove: int | None, ratio: float | None, n_parts: int, noun: str = 
 
 
 class Amount(NamedTuple):
-    """How much goes: a number of parts, a share of them or, with `params`, of the parameters of all blocks."""
+    """How much goes: a number of parts (of experts in each block), a share of them or, with `params`, of the parameters of all blocks."""
 
     n: int | None = None
     ratio: float | None = None
@@ -94,8 +94,8 @@ class Amount(NamedTuple):
 
     def most(self, model: BlockModel, order: Order) -> int:
         """How many removals a path has that reaches it. Raises StrataError as `count_of`."""
-        parts = order.singles(model.spec)
-        noun = " and ".join(order.kinds)
+        parts = order.steps(model.spec)
+        noun = "experts of each block" if order.kinds == EXPERTS else " and ".join(order.kinds)
         if not self.params or self.ratio is None:
             return count_of(self.n, self.ratio, len(parts), noun)
         if not 0 < self.ratio < 1:
@@ -259,8 +259,6 @@ def prepare(
     """
     amount.check()
     order = order_of(by, kinds)
-    if "experts" in order.thing.kinds:
-        raise StrataError("an order takes experts one by one, and stock loaders hold one number for all blocks: name as many of each block")
     require_cut(model, how, order.thing.kinds)
     most = amount.most(model, order.thing)
     calibration = text.calibration(model)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from inspect import signature
+from itertools import chain
 from operator import or_
 from typing import Any, NamedTuple, cast
 
@@ -20,7 +21,7 @@ from analysis.data.batches import Batch
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
-from analysis.metrics.metrics import METRICS, measure
+from analysis.metrics.metrics import EXPERT_METRICS, METRICS, measure
 from analysis.metrics.spans import all_spans, angular
 from analysis.metrics.taylor import taylor
 from analysis.removal.greedy import greedy, greedy_flops
@@ -63,7 +64,7 @@ class Calibration:
         return {name: np.sum([s[name].sum(1).numpy() for s in sums], axis=0)[1:] for name in ("nll", "kl")}
 
 
-BLOCKS, SUBLAYERS = ("blocks",), ("mixers", "ffns")
+BLOCKS, SUBLAYERS, EXPERTS = ("blocks",), ("mixers", "ffns"), ("experts",)
 
 
 def by_metric(
@@ -80,7 +81,20 @@ def one_shot(score: str, found_on: Calibration, most: int, begun: RemovalPath, k
 
 def _ascending(values: np.ndarray, found_on: Calibration, most: int, kinds: Sequence[str]) -> RemovalPath:
     parts = single_ablations(found_on.model.spec, kinds)
-    return nested(parts[i] for i in removal_order(values)[:most])
+    return nested(_steps([parts[i] for i in removal_order(values)], kinds)[:most])
+
+
+def _groups(parts: Sequence[Ablation], kinds: Sequence[str]) -> list[list[Ablation]]:
+    """The parts in groups that each lose one at a time: all are one, but for experts, of which stock loaders hold as many in each block."""
+    found: dict[int | None, list[Ablation]] = {}
+    for part in parts:
+        found.setdefault(next(iter(part.experts))[0] if tuple(kinds) == EXPERTS else None, []).append(part)
+    return list(found.values())
+
+
+def _steps(parts: Sequence[Ablation], kinds: Sequence[str]) -> list[Ablation]:
+    """What goes at a time, of parts in the order in which they go."""
+    return [reduce(or_, each) for each in zip(*_groups(parts, kinds), strict=False)]
 
 
 def iterative_bi(found_on: Calibration, most: int, begun: RemovalPath, keep: Keep) -> RemovalPath:
@@ -139,6 +153,10 @@ class Order(NamedTuple):
     def parts(self, spec: ModelSpec) -> int:
         return len(self.singles(spec))
 
+    def steps(self, spec: ModelSpec) -> list[Ablation]:
+        """As many as there are, of what goes at a time: a part, or of experts one in each block that has any."""
+        return _steps(self.singles(spec), self.kinds)
+
     def find(self, found_on: Calibration, most: int, begun: RemovalPath = (NONE,), keep: Keep = lambda path: None) -> RemovalPath:
         """The path up to `most` removals. Found step by step, it goes on from what is `begun` and is given to `keep` after each."""
 
@@ -161,12 +179,12 @@ class Order(NamedTuple):
 
     def check(self, path: RemovalPath, spec: ModelSpec) -> None:
         """Raises ValueError when it is no path of this order: without 0, 1, 2, ... of its parts, up to all but one."""
-        parts = single_ablations(spec, self.kinds)
-        if not 1 <= len(path) <= len(parts):
-            raise ValueError(f"{len(path)} sets are not a path: 1 to {len(parts)} are one")
+        groups, steps = _groups(self.singles(spec), self.kinds), len(self.steps(spec))
+        if not 1 <= len(path) <= steps:
+            raise ValueError(f"{len(path)} sets are not a path: 1 to {steps} are one")
         for n, ablation in enumerate(path):
-            out = [part for part in parts if ablation | part == ablation]
-            if len(out) != n or reduce(or_, out, NONE) != ablation:
+            out = [[part for part in group if ablation | part == ablation] for group in groups]
+            if any(len(gone) != n for gone in out) or reduce(or_, chain(*out), NONE) != ablation:
                 raise ValueError(f"set {n} ({ablation}) is not {n} of the {' and '.join(self.kinds)} of {spec.name}")
             if n and self.nested and path[n - 1] | ablation != ablation:
                 raise ValueError(f"set {n} ({ablation}) does not hold the set before it ({path[n - 1]})")
@@ -269,19 +287,24 @@ def find_order(order: str | Search | Listing) -> Named[Order]:
 def order_of(order: str | Search | Listing, kinds: Sequence[str] = ()) -> Named[Order]:
     """The same of parts of these `kinds`, blocks where none are named or those that the order is of.
 
-    Raises StrataError on an order that removes other parts.
+    Experts go one from each block at a time, by what each is alone. Raises StrataError on an order that removes other parts.
     """
     kinds = tuple(kinds)
+    if "experts" in kinds and kinds != EXPERTS:
+        raise StrataError("experts go in as many from each block, and other parts one by one: use `kinds` experts alone")
+    if order in EXPERT_METRICS and kinds != EXPERTS:
+        raise StrataError(f"{order} is of experts, and other parts have no router: use `kinds` experts")
     if not isinstance(order, str) or kinds in ((), BLOCKS) or (order in ORDERS and ORDERS[order].kinds == kinds):
         found = find_order(order)
         if kinds and found.thing.kinds != kinds:
             raise StrataError(f"the order {found.name!r} removes {' and '.join(found.thing.kinds)}, not {' and '.join(kinds)}")
         return found
     searches: dict[str, Search] = {name: partial(one_shot, name, kinds=kinds) for name in ("nll", "kl")}
-    searches |= {"greedy": partial(greedily, kinds)}
-    searches |= {name: partial(by_metric, name, kinds=kinds) for name in (*METRICS, "taylor")}
+    searches |= {} if kinds == EXPERTS else {"greedy": partial(greedily, kinds)}
+    metrics = {**METRICS, **(EXPERT_METRICS if kinds == EXPERTS else {})}
+    searches |= {name: partial(by_metric, name, kinds=kinds) for name in (*metrics, "taylor")}
     if order not in searches:
         raise unknown(f"order of {' and '.join(kinds)}", order, searches)
-    metric = METRICS.get(order)
+    metric = metrics.get(order)
     title = metric.title if metric else {"taylor": "Taylor", "greedy": "greedy removal"}.get(order, f"one-shot {order}")
     return Named(order, Order(f"{title} of {' and '.join(kinds)}", searches[order], _pass, kinds, version=metric.version if metric else ""))

@@ -15,7 +15,7 @@ from adapters.checkpoints.folders import require_empty
 from adapters.errors import StrataError, unknown, visible
 from adapters.plugins import installed
 from reports.cli.generate import parts
-from reports.cli.names import IN_MEMORY, METRICS, ORDERS, REWRITING
+from reports.cli.names import EXPERT_METRICS, IN_MEMORY, METRICS, ORDERS, REWRITING
 from reports.cli.options import (
     AsJson,
     Corpus,
@@ -42,7 +42,8 @@ Order = Annotated[
     str | None,
     typer.Option(
         help=f"The removal order: {', '.join(ORDERS)}, a metric, or one that a package adds; bi by default. Of other parts than blocks "
-        "(--kind): a metric, nll, kl or greedy. sublayers is greedy --kind mixers,ffns.",
+        f"(--kind): a metric, nll, kl or greedy; of experts {' or '.join(EXPERT_METRICS)} too, and not greedy. sublayers is greedy "
+        "--kind mixers,ffns.",
         show_default=False,
     ),
 ]
@@ -53,14 +54,16 @@ MethodName = Annotated[
         show_default=False,
     ),
 ]
-Count = Annotated[int | None, typer.Option(help="How many blocks, or parts of the --kind, to remove.", show_default=False)]
+Count = Annotated[
+    int | None, typer.Option(help="How many blocks, or parts of the --kind, to remove; experts: of each block.", show_default=False)
+]
 Ratio = Annotated[
     float | None, typer.Option(help="The share of the blocks, or parts of the --kind, to remove, for example 0.25.", show_default=False)
 ]
 Params = Annotated[bool, typer.Option("--params", help="--ratio is a share of the parameters of all blocks.")]
 Kind = Annotated[
     str | None,
-    typer.Option(help="What is removed: blocks, or heads, kv_groups, mixers or ffns; separated by commas.", show_default=False),
+    typer.Option(help="What is removed: blocks, or heads, kv_groups, mixers or ffns, separated by commas, or experts.", show_default=False),
 ]
 ListedExperts = Annotated[
     str | None,
@@ -102,7 +105,7 @@ class PruneRequest(NamedTuple):
 
     def check(self) -> None:
         """Raises StrataError on an unknown order, and on one beside another way to find what goes."""
-        valid = sorted({*ORDERS, *METRICS, *installed("strata.orders"), *installed("strata.metrics")})
+        valid = sorted({*ORDERS, *METRICS, *EXPERT_METRICS, *installed("strata.orders"), *installed("strata.metrics")})
         if self.by is not None and self.by not in valid:
             raise unknown("order", self.by, valid)
         chosen = {"--by": self.by, "--kind": ",".join(self.kinds) or None}
@@ -175,6 +178,8 @@ def prune(
     Example: strata prune smollm2 --by bi --remove 3 --out pruned/smollm2-bi-3
 
     Example: strata prune smollm2 --by sublayers --remove 6 --out pruned/smollm2-sublayers-6
+
+    Example: strata prune Qwen/Qwen3-30B-A3B --kind experts --by load --remove 16 --out pruned/experts
 
     Example: strata prune smollm2 --without "heads 2.1,2.4,7.0" --out pruned/smollm2-heads
     """

@@ -153,7 +153,8 @@ def importance(
     metric: Annotated[
         str,
         typer.Option(
-            help=f"{', '.join(names.METRICS)}, or what a package adds, and of experts load and router_weight; separated by commas, or all."
+            help=f"{', '.join(names.METRICS)}, or what a package adds, and of experts {' and '.join(names.EXPERT_METRICS)}; "
+            "separated by commas, or all."
         ),
     ] = "bi",
     kind: Annotated[str, typer.Option(help="Parts to measure: blocks, mixers, ffns, heads, experts; separated by commas.")] = "blocks",

@@ -15,7 +15,7 @@ from adapters.action import Action
 from adapters.block import Block
 from adapters.experts import experts_of
 from adapters.wrapped import WrappedBlock
-from analysis.data.batches import Text
+from analysis.data.batches import Batch, Text
 from analysis.engine import cost
 from analysis.engine.ablations import single_ablations
 from analysis.engine.plan import plan
@@ -23,6 +23,7 @@ from analysis.engine.sweep import call_bytes, inner_bytes, stream_bytes, sweep
 from analysis.metrics.metrics import EXPERT_METRICS, measure
 from analysis.metrics.study import ImportanceStudy
 from analysis.metrics.taylor import taylor
+from analysis.removal.orders import Calibration, order_of
 from tests.reference.experts import chosen_experts
 from tests.reference.held import Held
 from tests.reference.parity import Pair
@@ -127,6 +128,20 @@ def test_taylor_is_the_slope_of_what_an_expert_gives(pair: Pair) -> None:
             logits = model.with_blocks(blocks).run(ids)[0, :-1]
             losses.append(float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")))
         assert found[6 + e] == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-4, abs=1e-6)
+
+
+def test_experts_go_as_many_from_each_block(pair: Pair) -> None:
+    """Block 1 has none; an order is checked as all others are."""
+    order, lengths = order_of("load", ["experts"]).thing, torch.full((3,), 37)
+    batch = Batch([], pair.ids, lengths, (lengths - 1).numpy(), lengths.numpy())
+    path = order.find(Calibration(pair.model, [batch]), 4)
+    values = measure(pair.model, pair.ids, lengths, ["load"], kinds=["experts"])["load"].sum(1).reshape(2, 6)
+    for n, out in enumerate(path):
+        expected = {(i, e) for i, row in ((0, 0), (2, 1)) for e in values[row].argsort(kind="stable")[:n].tolist()}
+        assert out == Ablation(experts=expected)
+    order.check(path, pair.model.spec)
+    with pytest.raises(ValueError, match=r"set 1 .* is not 1 of the experts"):
+        order.check((path[0], Ablation(experts={(0, 0), (0, 1)})), pair.model.spec)
 
 
 def test_metrics_of_experts_are_of_no_other_parts(pair: Pair, prose: Path) -> None:

@@ -7,10 +7,17 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import strata as api
 from adapters import Ablation, load
+from analysis.data.batches import Text, batches
+from analysis.engine.ablations import single_ablations
+from analysis.engine.plan import plan
+from analysis.engine.sweep import sweep
+from analysis.metrics.metrics import measure
 from tests.reference.command_line import Done
 from tests.reports.conftest import save_tiny
 
@@ -64,6 +71,32 @@ def test_a_checkpoint_with_fewer_experts(strata: Callable[..., Done], sparse_fol
     assert "| 3 | experts 0.3, 1.0 and 2.4 |" in card
 
 
+@pytest.mark.parametrize("by", ["load", "nll"])
+def test_the_lowest_of_each_block_go(
+    by: str, strata: Callable[..., Done], sparse_folder: Path, prose: Path, read: list[object], tmp_path: Path
+) -> None:
+    done = strata("prune", sparse_folder, *read, "--kind", "experts", "--by", by, "--remove", 2, "--out", tmp_path / "fewer")
+    assert done.returncode == 0, done.stderr
+    model = load(sparse_folder, dtype="float32", device="cpu")
+    windows = batches(Text(corpus=str(prose), split="calibration", window=32, documents=13).windows(model), model)
+    singles = plan(model.spec, single_ablations(model.spec, ["experts"]))
+    values = np.zeros(15)
+    for batch in windows:
+        if by == "load":
+            values += measure(model, batch.ids, batch.lengths, [by], kinds=["experts"])[by].sum(1)
+        else:
+            values += sweep(model, singles, batch.ids, batch.lengths, kl=False)["nll"].sum(1).numpy()[1:]
+    lowest = values.reshape(3, 5).argsort(1, kind="stable")
+    record = json.loads((tmp_path / "fewer" / "strata.json").read_text())
+    assert record["experts"]["removed"] == [[i, e] for i in range(3) for e in sorted(lowest[i, :2].tolist())]
+    first = Ablation.from_json(record["order"]["sets"][1])
+    assert first == Ablation(experts={(i, int(lowest[i, 0])) for i in range(3)})
+    few = load(tmp_path / "fewer", dtype="float32", device="cpu")
+    assert [block.n_experts for block in few.spec.blocks] == [3, 3, 3]
+    again = api.prune(model, by, Text(corpus=str(prose), window=32, documents=13), n=2, kinds=["experts"])
+    assert again.out == Ablation(experts={tuple(part) for part in record["experts"]["removed"]})
+
+
 def test_text_without_an_expert(strata: Callable[..., Done], sparse_folder: Path) -> None:
     done = strata("generate", sparse_folder, "--without", "experts 0.3,1.2", "--prompt", "The", "--max-tokens", 4, "--json")
     assert done.returncode == 0, done.stderr
@@ -80,7 +113,10 @@ def test_text_without_an_expert(strata: Callable[..., Done], sparse_folder: Path
         ),
         (["--experts", "0.5,1.0,2.0"], "expert 5 of block 0 is out of range: the block has experts 0 to 4"),
         (["--experts", "3,1"], "--experts 3,1 is not a list of experts: give block and number of each, for example --experts 0.3,1.6"),
-        (["--kind", "experts", "--remove", "3"], "an order takes experts one by one, and stock loaders hold one number for all blocks"),
+        (["--kind", "experts", "--remove", "5"], "5 of 5 experts of each block are to be removed: give a number from 1 to 4"),
+        (["--kind", "experts", "--by", "greedy", "--remove", "1"], "unknown order of experts 'greedy'"),
+        (["--kind", "experts,heads", "--by", "taylor", "--remove", "1"], "experts go in as many from each block, and other parts one by"),
+        (["--by", "load", "--remove", "1"], "load is of experts, and other parts have no router: use --kind experts"),
         (["--experts", "0.3", "--blocks", "1"], "it is not clear how much to remove"),
         (["--experts", "0.3", "--by", "bi"], "--by bi and --experts both choose"),
         (["--remove", "1", "--method", "laco"], "LaCo cannot prune tiny-mixtral (mixtral): it takes blocks without experts; use another"),
