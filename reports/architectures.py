@@ -1,25 +1,27 @@
-"""`python -m reports.architectures` writes docs/architectures.md: the zoo compared at the full budget, with its conclusion. Some hours."""
+"""`python -m reports.architectures` writes docs/architectures.md: the zoo compared at the full budget, with its conclusion. Two hours."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from adapters.base import BlockModel
 from adapters.errors import StrataError
 from adapters.registry import load
-from analysis.comparison import depths
+from analysis.comparison import depths, plots
 from analysis.comparison.results import Comparison
 from analysis.comparison.robustness import Robustness, robustness
 from analysis.comparison.start import Start
 from analysis.comparison.study import compare
 from analysis.comparison.trajectory import released, trajectory
-from analysis.display.format import escape
+from analysis.display import show
 from analysis.parameters import progress_on_stderr
 from analysis.runs.budgets import budget
 from analysis.runs.files import write_text
@@ -27,40 +29,52 @@ from analysis.runs.settings import RunConfig
 from analysis.zoo.groups import zoo_facts
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+GALLERY = Path(__file__).parent / "gallery"
+FIGURES: dict[str, tuple[str, Callable[[Comparison], Figure]]] = {  # by file: what is seen, and the drawing
+    "zoo-removal": ("Loss as blocks are removed, cheapest first", lambda study: plots.curves(_main(study, study.curves))),
+    "zoo-blocks": ("Rise of the loss without each block", lambda study: plots.losses(_main(study, study.losses), "blocks")),
+    "zoo-depths": ("Redundancy against the number of blocks, at equal parameters", lambda study: plots.depths(depths.rows(study))),
+}
 
 
 def page(study: Comparison, start: Start, tried: Robustness) -> str:
     """Markdown: every question with its answer, what seeds show, how robust that is, and what it is of."""
     shapes = depths.table(study)
+    seen = {name: f"![{alt}](../reports/gallery/{name}.svg)" for name, (alt, _) in drawn(study).items()}
     parts = {
-        "": "Is redundancy the Transformer's? The models of the [zoo](../adapters/zoo/README.md), trained alike but for their architecture "
-        f"and seed, side by side. {study.text} `python -m reports.architectures` writes this page.",
-        "Questions": study.questions,
+        "": "The models of the [zoo](../adapters/zoo/README.md), trained alike but for their architecture and seed, side by side. "
+        f"{study.text} `python -m reports.architectures` writes this page.\n\n{study.answered}",
+        "Questions": "\n\n".join([study.questions, study.reach, seen["zoo-removal"], seen["zoo-blocks"], study.bands]),
         "More blocks used, and yet more to spare": study.reconciled,
         "Before training": f"{start.conclusion}\n\n{_table(start.table)}" if start.trainings else "",
-        "Deeper at equal size": _table(shapes),
-        "What seeds show": f"Welch's t-test, and the exact permutation test with the least that it can give.\n\n{_table(study.over_seeds)}"
-        if len(study.over_seeds)
-        else "",
+        "Deeper at equal size": "\n\n".join([depths.conclusion(study), seen["zoo-depths"], _table(shapes)]) if len(shapes) else "",
+        "What seeds show": "\n\n".join(f"{caption}\n\n{_table(rows)}" for caption, rows in study.seed_tables),
         "Under other choices": f"{tried.conclusion}\n\n{_table(tried.table)}",
         "Each pair": study.conclusion,
-        "The models": f"{_table(study.facts)}\n\n{_table(study.summaries)}",
+        "The models": f"{_table(study.facts)}\n\n{_table(study.summaries)}\n\n{study.spread}",
         "Limits": study.limits,
     }
-    said = [f"## {title}\n\n{text}" if title else f"# Architectures\n\n{text}" for title, text in parts.items() if text]
-    return "\n\n".join(said) + "\n"
+    said = [f"## {title}\n\n{text}" if title else f"# Is redundancy the Transformer's?\n\n{text}" for title, text in parts.items() if text]
+    return "\n\n".join(map(str.rstrip, said)) + "\n"
+
+
+def drawn(study: Comparison) -> dict[str, tuple[str, Callable[[Comparison], Figure]]]:
+    """FIGURES as far as there is something to draw: depths only where there are several."""
+    return {name: of for name, of in FIGURES.items() if name != "zoo-depths" or depths.of_depths(study)}
+
+
+def _main(study: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
+    """Without early checkpoints and other depths, which would be too many lines."""
+    return rows[rows["group"].isin([group.name for group in study.main])]
 
 
 def _table(table: pd.DataFrame) -> str:
-    """Empty without rows."""
-    if table.empty:
-        return ""
-    cells = [[escape(cell) if isinstance(cell, str) else cell for cell in row] for row in table.itertuples(index=False)]
-    return tabulate(cells, list(table.columns), tablefmt="github", floatfmt=".3g", disable_numparse=False)
+    """Empty without rows. Nothing in it comes from outside."""
+    return "" if table.empty else tabulate(table.fillna("").values.tolist(), list(table.columns), tablefmt="github", floatfmt=".3g")
 
 
-def write(out: Path, target: Path = PAGE, documents: int | None = None, device: str = "auto") -> None:
-    """Measures what `out` does not hold yet, and writes the page. Raises StrataError without a zoo."""
+def write(out: Path, target: Path = PAGE, documents: int | None = None, device: str = "auto", gallery: Path = GALLERY) -> None:
+    """Measures what `out` does not hold yet, and writes the page and its figures. Raises StrataError without a zoo."""
     facts = zoo_facts()
 
     def loaded(name: str) -> BlockModel:
@@ -69,7 +83,11 @@ def write(out: Path, target: Path = PAGE, documents: int | None = None, device: 
     config = RunConfig(budget("full"), out, documents=documents, progress=progress_on_stderr())
     study = Comparison(compare(list(facts), loaded, facts, config))
     over = trajectory(released(facts, device), replace(config, documents=min(documents or 16, 16)))
-    write_text(target, page(study, over.start, robustness(study, loaded, config)))
+    said = page(study, over.start, robustness(study, loaded, config))
+    show.setup()
+    for name, (_, draw) in drawn(study).items():
+        draw(study).savefig(gallery / f"{name}.svg", metadata={"Date": None})
+    write_text(target, said)
 
 
 def main(arguments: list[str] | None = None) -> None:

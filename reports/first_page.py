@@ -91,14 +91,18 @@ def _bullets(found: Found) -> list[str]:
 def between_architectures(found: Found) -> list[str]:
     """A sentence for each two architectures: from the comparison on the same bytes where there is one, else from two models.
 
-    Of several pairs that of most seeds speaks.
+    Of several pairs one speaks: of the architectures rather than of its models, and of most seeds.
     """
     said = []
     for kinds in combinations(plots.ARCHITECTURES, 2):
         pairs = [c for c in found.contrasts if set(kinds) == set(c.architectures)]
         a, b = (next((f for f in found.models if f.architecture == kind), None) for kind in kinds)
         if pairs:
-            said.append(f"{' or '.join(kinds)}: {max(pairs, key=lambda pair: sum(map(len, pair.effective))).sentence}")
+            best = max(
+                pairs, key=lambda pair: (pair.of_architectures, sum(map(len, pair.effective)), not any("early" in n for n in pair.names))
+            )
+            of = " (Of these models, not of their architectures.)" if not best.of_architectures and _enough(found) else ""
+            said.append(f"{' or '.join(kinds)}: {best.sentence}{of}")
         elif a and b:
             said.append(f"{' or '.join(kinds)}: {sentences.effective(a, b)}")
     return said
@@ -110,10 +114,14 @@ def _sure(found: Found) -> str:
         dict.fromkeys(f"{count(f.n_documents, 'document')} of {f.window} tokens ({', '.join(_of(found, f))})" for f in found.models)
     )
     on = f" Single models were read on {read}." if read else ""
-    enough = any(min(map(len, contrast.effective)) >= ENOUGH for contrast in found.contrasts)
     return f"How sure: intervals and tests are over documents of one kind of text, without retraining after a removal.{on} " + (
-        "Architectures are those of the zoo, as they were trained here." if enough else FEW_SEEDS
+        "Architectures are those of the zoo, as they were trained here." if _enough(found) else FEW_SEEDS
     )
+
+
+def _enough(found: Found) -> bool:
+    """Is anything said of architectures?"""
+    return any(contrast.of_architectures for contrast in found.contrasts)
 
 
 def _of(found: Found, like: Findings) -> list[str]:

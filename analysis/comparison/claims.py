@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from analysis.display.sentences import Effect
-from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RATE
+from analysis.stats.intervals import RATE
 from analysis.stats.seeds import ENOUGH, Difference, difference
 
 
@@ -35,8 +35,11 @@ class Holds(Enum):
     VARY = "seeds vary too much to say it of the architectures"
     DISAGREE = "the seeds disagree"
     NONE = "not significant"
-    OPEN = "not known: too few documents"
+    OPEN = "not known"
     NO_GAIN = "nothing to lose"
+
+
+CLAIMED = (Holds.ARCHITECTURES, Holds.MODELS)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class Claim:
         return difference(self.a.values, self.b.values)
 
     @property
+    def over_seeds(self) -> float:
+        """The p-value over seeds, adjusted where there are other claims."""
+        return self.seeds.p if self.p is None else self.p
+
+    @property
     def of_architectures(self) -> bool:
         """Are there seeds enough, trained alike?"""
         return bool(self.matched) and self.seeds.known
@@ -70,12 +78,12 @@ class Claim:
         high, low = self.sides
         if not np.isfinite([*self.a.values, *self.b.values]).all():
             return Holds.NO_GAIN
-        if self.documents.n_documents < MIN_DOCUMENTS_FOR_CI:
+        if self.documents.size.low is None:
             return Holds.OPEN
         if not self.documents.significant:
             return Holds.NONE
         if self.of_architectures:
-            return Holds.ARCHITECTURES if (self.seeds.p if self.p is None else self.p) <= RATE else Holds.VARY
+            return Holds.ARCHITECTURES if self.over_seeds <= RATE else Holds.VARY
         return Holds.DISAGREE if min(high.values) <= max(low.values) else Holds.MODELS
 
 

@@ -42,9 +42,18 @@ def gini(losses: Array) -> Array:
     return (shares * (2 * np.arange(1, n + 1) - n - 1)).sum(-1) / n
 
 
-def removable(path: Array) -> Array:
-    """The share of parts that can go together for at most LIMIT; `path` (..., n): losses without the first 1 to n parts."""
-    return np.logical_and.accumulate(path <= LIMIT, axis=-1).mean(-1)
+def removable(path: Array, most: float = LIMIT) -> Array:
+    """The share of parts that can go together for at most `most`, up to the first set that costs more.
+
+    `path` (..., n): losses without the first 1 to n parts. Between whole parts it is read off the line that joins them: whole parts
+    would favour models of many, and seeds would often be exactly alike.
+    """
+    curve, n = _from_dense(path), path.shape[-1]
+    over = curve > most
+    end = np.where(over.any(-1), over.argmax(-1), n)[..., None]  # at least 1: nothing is lost with every part
+    low, high = (np.take_along_axis(curve, end - back, axis=-1)[..., 0] for back in (1, 0))
+    between = np.divide(most - low, high - low, out=np.ones_like(low), where=over.any(-1))
+    return (end[..., 0] - 1 + between) / n
 
 
 def area(path: Array) -> Array:
@@ -52,8 +61,12 @@ def area(path: Array) -> Array:
 
     What does worse than the unigram counts as 1. Trapezoids between the points of `path` (..., n), and (0, 0).
     """
-    curve = np.concatenate([np.zeros_like(path[..., :1]), path.clip(max=1)], axis=-1)
-    return np.trapezoid(curve, dx=1 / path.shape[-1], axis=-1)
+    return np.trapezoid(_from_dense(path), dx=1 / path.shape[-1], axis=-1)
+
+
+def _from_dense(path: Array) -> Array:
+    """With every part, and without the first 1 to n: (..., n + 1); what is worse than the unigram is 1."""
+    return np.concatenate([np.zeros_like(path[..., :1]), path.clip(max=1)], axis=-1)
 
 
 def costliest(losses: Array) -> Array:
@@ -96,29 +109,37 @@ class Summary(NamedTuple):
     of: Callable[[Array], Array]
     source: str  # of losses, as `analysis.comparison.study.Measured.shares` names them
     higher: str  # what can be said of {}, the model that has more of it
-    asks: str  # the question that it answers
+    asks: str = ""  # the question that it answers; without one it is in tables alone
     unit: str = ""  # of UNITS, in which it is said; a plain number without one
     redundant: int = 0  # 1 where more of it is more redundant, -1 where less is, 0 where it says nothing of that
-    steps: bool = False  # does it count whole blocks?
+    cheaper: tuple[str, str] | None = None  # which side is, where it is above zero and below
 
 
 class Unit(NamedTuple):
     """How a summary is said: as a number of parts, per cent of the gain, or times."""
 
-    words: str  # {} is the number, {n} how many there are
+    words: str  # behind the number; {} is how many parts there are
     per: Callable[[ModelSpec], float]  # what it is multiplied by
+    parts: bool = False  # is it from none of them to all?
+
+    def written(self, value: Interval, n: float = 1) -> str:
+        """As a number with its interval, without `of`; `n`: what `per` gives."""
+        cut = value.within(0, 1) if self.parts else value
+        return bounded(Interval(*(None if x is None else x * n for x in cut)))  # type: ignore[arg-type]
+
+    def of(self, spec: ModelSpec) -> str:
+        return self.words.format(f"{self.per(spec):,g}")
 
     def amount(self, value: Interval, spec: ModelSpec) -> str:
-        n = self.per(spec)
-        return self.words.format(bounded(Interval(*(None if x is None else x * n for x in value))), n=f"{n:,g}")  # type: ignore[arg-type]
+        return self.written(value, self.per(spec)) + self.of(spec)
 
 
 UNITS = {
-    "": Unit("{}", lambda spec: 1),
-    "blocks": Unit("{} of {n} blocks", lambda spec: len(spec.blocks)),
-    "heads": Unit("{} of {n} heads", lambda spec: sum(block.n_heads or 0 for block in spec.blocks)),
-    "gain": Unit("{}\u00a0% of the gain", lambda spec: 100),
-    "times": Unit("{} times", lambda spec: 1),
+    "": Unit("", lambda spec: 1),
+    "blocks": Unit(" of {} blocks", lambda spec: len(spec.blocks), parts=True),
+    "heads": Unit(" of {} heads", lambda spec: sum(block.n_heads or 0 for block in spec.blocks), parts=True),
+    "gain": Unit("\u00a0% of the gain", lambda spec: 100),
+    "times": Unit(" times", lambda spec: 1),
 }
 
 SUMMARIES = {
@@ -131,7 +152,6 @@ SUMMARIES = {
         "How many blocks can go together for a tenth of the gain?",
         "blocks",
         1,
-        steps=True,
     ),
     "effective": Summary(
         "effective share of blocks",
@@ -149,7 +169,6 @@ SUMMARIES = {
         gini,
         "blocks",
         "the loss of {} is concentrated in fewer of its blocks",
-        "How unevenly is it spread (Gini coefficient)?",
         redundant=1,
     ),
     "area": Summary(
@@ -158,7 +177,7 @@ SUMMARIES = {
         area,
         "path",
         "{} loses more as blocks are removed",
-        "How much is lost on the way from no block to none left, on average?",
+        "How much is lost as blocks are removed, on average up to the last?",
         "gain",
         -1,
     ),
@@ -186,7 +205,7 @@ SUMMARIES = {
         together,
         "both",
         "what blocks of {} cost together exceeds by more what they cost alone",
-        "How many times as much do the cheaper half of the blocks cost together as alone?",
+        "How many times as much does the cheaper half of the blocks cost together as alone?",
         "times",
     ),
     "heads": Summary(
@@ -204,15 +223,16 @@ SUMMARIES = {
         "depth over width",
         against,
         "against",
-        "depth is the dearer side, against width, more in {}",
-        "Depth or width: what do blocks cost more than heads where a tenth of the blocks' parameters go?",
+        "blocks cost more beside heads in {}",
+        "Is depth or width cheaper, for a tenth of the blocks' parameters? (what blocks cost less what heads cost)",
         "gain",
+        cheaper=("width", "depth"),
     ),
 }
 
 
 def estimate(of: Callable[[Array], Array], scores: Scores, *, steps: bool = False, seed: int = 0) -> Estimate:
-    """`of` the means of `scores` (..., items) over documents.
+    """`of` the means of `scores` (..., items) over documents; `steps`: does it take few values?
 
     NaN when the divisor is not positive: a model without a gain has no share of it to lose.
     """

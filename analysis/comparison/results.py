@@ -11,8 +11,8 @@ from scipy.stats import false_discovery_control
 
 from adapters.specs import ModelSpec
 from analysis.comparison import verdicts
-from analysis.comparison.claims import Claim, Holds, Side, adjusted
-from analysis.comparison.questions import Seeded, answer, reconciled
+from analysis.comparison.claims import CLAIMED, Claim, Holds, Side, adjusted
+from analysis.comparison.questions import Seeded, answer, reconciled, whose
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.tables import OfModels
 from analysis.comparison.verdicts import Contrast
@@ -20,11 +20,11 @@ from analysis.display.format import bounded, escape, number, plain
 from analysis.display.sentences import Effect
 from analysis.stats.estimates import Estimate, mean
 from analysis.stats.seeds import ENOUGH, over_seeds
-from analysis.zoo.groups import Group, matching, one_training, two_things, unequal_steps
+from analysis.zoo.groups import DEPTH, Group, beside, matching, of_depths, one_training, two_things, unequal_steps
 
-LEAD, MAIN = "effective", "area"  # the summaries that words are about: the first in plain units
-SENTENCE = (LEAD, "removable", MAIN)  # what is said of two groups
-RECONCILED = ("effective", "removable", "costliest", "others", "together")
+LEAD, CAN_GO, MAIN = "effective", "removable", "area"  # the summaries that words are about: the first two in plain units
+SENTENCE = (LEAD, CAN_GO, MAIN)  # what is said of two groups
+RECONCILED = (LEAD, CAN_GO, "costliest", "others", "together")
 OVER_SEEDS = "mean, with interval over seeds"
 WIDE = 4  # columns of intervals beside the names of two groups
 LIMITS = (
@@ -65,17 +65,19 @@ class Comparison(OfModels):
 
     @cached_property
     def spread(self) -> str:
-        said = [
-            verdicts.spread(escape(group.name), SUMMARIES[MAIN], self.values(group, MAIN), self.mean(group, MAIN).interval)
-            for group in self.of.groups
-        ]
-        return " ".join(filter(None, said)) or "No two models here differ only in their seed: the variation between seeds is not known."
+        sides = [(Side(escape(group.name), self.values(group, MAIN)), self.mean(group, MAIN).interval) for group in self.of.groups]
+        said = verdicts.spread(SUMMARIES[MAIN], sides)
+        return said or "No two models here differ only in their seed: the variation between seeds is not known."
 
     @cached_property
     def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
         """Differences of each pair of groups by summary, and whether they are significant; false discoveries held to 5 %."""
         pairs = [
-            (a, b, name) for a, b in self._pairs if not unequal_steps(a, b) for name in SUMMARIES if {name} <= self.has(a) & self.has(b)
+            (a, b, name)
+            for a, b in self._pairs.values()
+            if not unequal_steps(a, b)
+            for name in SUMMARIES
+            if {name} <= self.has(a) & self.has(b)
         ]
         found = [self.mean(a, name) - self.mean(b, name) for a, b, name in pairs]
         significant = false_discovery_control([gap.p for gap in found]) <= 0.05 if found else []
@@ -92,33 +94,63 @@ class Comparison(OfModels):
         for a, b, name in keys:
             gap, significant = self.gaps[a, b][name]
             effect = Effect(gap.interval, significant, self.n_documents)
-            found.append(Claim(name, self._side(a, name), self._side(b, name), effect, self._matched(a, b)))
+            first, second = (self._side(group, name) for group in self.both((a, b)))
+            found.append(Claim(name, first, second, effect, self._matched(a, b)))
         return dict(zip(keys, adjusted(found), strict=True))
 
     @cached_property
+    def answered(self) -> str:
+        """Is redundancy the Transformer's? Empty where that was not asked of these models."""
+        told = [claim for (a, b, name), claim in self.claims.items() if name == CAN_GO and (a, b) in self.told]
+        return whose(self._seeded(CAN_GO), told)
+
+    @cached_property
     def questions(self) -> str:
-        """A Markdown list: one sentence or more for each question, of all groups; empty where there is nothing to compare."""
+        """A Markdown list: an answer to each question, of all groups; empty where there is nothing to compare."""
         said = []
-        for name in SUMMARIES if self.claims else ():
-            groups = [g for g in self.of.groups if name in self.has(g)]
-            seeded = [Seeded(escape(g.name), self.spec(g), self.values(g, name)) for g in groups]
-            said.append(answer(name, seeded, [claim for (_, _, of), claim in self.claims.items() if of == name]) if seeded else "")
+        for name in (name for name, summary in SUMMARIES.items() if summary.asks and self.claims):
+            told = [claim for (a, b, of), claim in self.claims.items() if of == name and (a, b) in self.told]
+            said.append(answer(name, seeded, told) if (seeded := self._seeded(name)) else "")
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
+
+    @property
+    def reach(self) -> str:
+        """How seeds were tested, once for all questions; empty where there are not enough."""
+        return verdicts.reach(self.claims.values())
 
     @cached_property
     def reconciled(self) -> str:
         """How more blocks can be used and yet more be dispensable, for the pair of most seeds of which that is so; others by name."""
-        said = {}
-        for pair in sorted(self.gaps, key=lambda pair: -sum(len(self._groups[name].members) for name in pair)):
-            a, b = self._both(pair)
-            means = {escape(g.name): {name: float(np.mean(self.values(g, name))) for name in RECONCILED} for g in (a, b)}
-            if self.blocks(a) == self.blocks(b) and self.gaps[pair][LEAD][1]:
-                said[pair] = reconciled(means, (escape(a.name), escape(b.name)), self.blocks(a))
-        pairs = [pair for pair, sentence in said.items() if sentence]
+        pairs = [found for pair in self.told if (found := self._wider(pair))]
         if not pairs:
             return ""
-        also = "; ".join(f"{escape(a)} and {escape(b)}" for a, b in pairs[1:])
-        return said[pairs[0]] + (f" The same holds of {also}." if also else "")
+        first, *others = sorted(pairs, key=lambda pair: -sum(len(group.members) for group in pair))
+        names = escape(first[0].name), escape(first[1].name)
+        means = {escape(g.name): {name: float(np.mean(self.values(g, name))) for name in RECONCILED} for g in first}
+        also = "; ".join(f"{escape(a.name)} and {escape(b.name)}" for a, b in others)
+        return reconciled(means, names, self.blocks(first[0])) + (f" The same holds of {also}." if also else "")
+
+    def _wider(self, pair: tuple[str, str]) -> tuple[Group, Group] | None:
+        """The pair with that one first which uses more of its blocks and can lose more of them, whose costliest block costs less; all
+        three are claimed. None where it is not so."""
+        of = [self.claims.get((*pair, name)) for name in (LEAD, CAN_GO, "costliest")]
+        if any(claim is None or claim.holds not in CLAIMED for claim in of):
+            return None
+        higher = [claim.sides[0].name for claim in of if claim]
+        wide, narrow = sorted(self.both(pair), key=lambda group: escape(group.name) != higher[0])
+        if self.blocks(wide) != self.blocks(narrow) or higher[1:] != [escape(wide.name), escape(narrow.name)]:
+            return None
+        return wide, narrow
+
+    @cached_property
+    def main(self) -> list[Group]:
+        """Groups that are spoken of by themselves: early checkpoints and other depths only where there is nothing else."""
+        every = self.of.groups
+        return [g for g in every if not (g.facts and (g.first["equals"] or DEPTH.search(g.first["architecture"])))] or every
+
+    def _seeded(self, name: str) -> list[Seeded]:
+        groups = [group for group in self.main if name in self.has(group)]
+        return [Seeded(escape(g.name), self.spec(g), self.values(g, name), self.mean(g, name).interval) for g in groups]
 
     @cached_property
     def over_seeds(self) -> pd.DataFrame:
@@ -174,20 +206,21 @@ class Comparison(OfModels):
     @cached_property
     def conclusion(self) -> str:
         """A sentence or two for each pair of groups, those that are further apart first, and then what holds for all of them."""
-        skipped = verdicts.skipped([(escape(a.name), escape(b.name)) for a, b in self._pairs if unequal_steps(a, b)])
+        skipped = verdicts.SKIPPED if any(unequal_steps(a, b) for a, b in self._pairs.values()) else ""
         if not self._pairs:
             same = "are one architecture at different steps of training" if len(self.of.groups) > 1 else "differ only in their seed"
             return f"These models {same}: there is no second architecture or training to compare them with."
         if not self.gaps:
             return skipped
-        alike = verdicts.controlled([(escape(a), escape(b), self._matched(a, b)) for a, b in self.gaps])
-        sides = [(self._side(a, MAIN), self._side(b, MAIN)) for a, b in self.gaps]
-        said = [f"- {self.sentence(a, b)}" for a, b in sorted(self.gaps, key=lambda pair: -self._apart(pair))]
-        return "\n\n".join(["\n".join(said), " ".join(filter(None, [verdicts.few_seeds(sides), alike, skipped]))])
+        alike = verdicts.controlled([(escape(a), escape(b), self._relation(a, b)) for a, b in self.told])
+        sides = [tuple(Side(escape(g.name), self.values(g, MAIN)) for g in self.both(pair)) for pair in self.told]
+        said = [f"- {self.sentence(a, b)}" for a, b in sorted(self.told, key=lambda pair: -self._apart(pair))]
+        few = verdicts.few_seeds([(a, b) for a, b in sides])
+        return "\n\n".join(["\n".join(said), " ".join(filter(None, [few, alike, skipped]))])
 
     def sentence(self, a: str, b: str) -> str:
         """Two groups: the effect in blocks first, then how many can go, then the area under the removal curve."""
-        first, second = self._both((a, b))
+        first, second = self.both((a, b))
         if not np.isfinite([*self.values(first, LEAD), *self.values(second, LEAD)]).all():
             return f"{escape(a)} and {escape(b)} cannot be compared: {verdicts.NO_GAIN}."
         n_blocks = self.blocks(first), self.blocks(second)
@@ -197,10 +230,10 @@ class Comparison(OfModels):
 
     @cached_property
     def contrasts(self) -> list[Contrast]:
-        """Groups of different architectures, those that are further apart first."""
+        """Groups of different architectures: those at equal tokens first, and of these those that are further apart."""
         found = []
-        for a, b in sorted(self.gaps, key=lambda pair: -self._apart(pair)):
-            groups = self._both((a, b))
+        for a, b in sorted(self.told, key=lambda pair: (self._matched(*pair) == "equal loss", -self._apart(pair))):
+            groups = self.both((a, b))
             first, second = groups
             effective = [tuple(v * self.blocks(group) for v in self.values(group, LEAD)) for group in groups]
             known = [values if np.isfinite(values).all() else () for values in effective]
@@ -211,6 +244,7 @@ class Comparison(OfModels):
                     (known[0], known[1]),
                     (self.blocks(first), self.blocks(second)),
                     self.gaps[a, b][LEAD][1],
+                    self.claims[a, b, LEAD].of_architectures,
                     self.sentence(a, b),
                 )
             )
@@ -225,11 +259,11 @@ class Comparison(OfModels):
         """Summaries of all its members."""
         return set.intersection(*(set(self.estimates[member]) for member in group.members))
 
-    def _side(self, group: str, name: str) -> Side:
-        return Side(escape(group), self.values(self._groups[group], name))
+    def _side(self, group: Group, name: str) -> Side:
+        return Side(escape(group.name), self.values(group, name))
 
-    def _both(self, pair: tuple[str, str]) -> tuple[Group, Group]:
-        return self._groups[pair[0]], self._groups[pair[1]]
+    def both(self, pair: tuple[str, str]) -> tuple[Group, Group]:
+        return self._pairs[pair]
 
     def spec(self, group: Group) -> ModelSpec:
         return next(m.spec for m in self.of.models if m.name in group.members)
@@ -241,10 +275,18 @@ class Comparison(OfModels):
     def limits(self) -> str:
         return f"{LIMITS} False discoveries are held to 5\u00a0% over all differences shown."
 
-    @property
-    def _pairs(self) -> list[tuple[Group, Group]]:
-        """A group and its own earlier steps are none, nor are two that differ in their architecture and their depth."""
-        return [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b) and not two_things(a, b)]
+    @cached_property
+    def _pairs(self) -> dict[tuple[str, str], tuple[Group, Group]]:
+        """By name, with the seeds that can be compared. A group and its own earlier steps are none, nor are two that differ in their
+        architecture and their depth."""
+        pairs = [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b) and not two_things(a, b)]
+        return {(a.name, b.name): beside(a, b) for a, b in pairs}
+
+    @cached_property
+    def told(self) -> list[tuple[str, str]]:
+        """Pairs that are spoken of: of other depths (`depths.conclusion`) only where there is nothing else."""
+        deep = [pair for pair in self.gaps if any(g.facts and DEPTH.search(g.first["architecture"]) for g in self._pairs[pair])]
+        return [pair for pair in self.gaps if pair not in deep] or list(self.gaps)
 
     def mean(self, group: Group, name: str) -> Estimate:
         return mean([self.estimates[member][name] for member in group.members])
@@ -254,8 +296,7 @@ class Comparison(OfModels):
         return tuple(self.estimates[member][name].value for member in group.members)
 
     def _matched(self, a: str, b: str) -> str:
-        return matching(self._groups[a], self._groups[b])
+        return matching(*self._pairs[a, b])
 
-    @cached_property
-    def _groups(self) -> dict[str, Group]:
-        return {group.name: group for group in self.of.groups}
+    def _relation(self, a: str, b: str) -> str:
+        return verdicts.BY_DEPTH if of_depths(*self._pairs[a, b]) else self._matched(a, b)

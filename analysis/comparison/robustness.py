@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
 from adapters.base import BlockModel
-from analysis.comparison.claims import Claim, Holds, Side, adjusted
-from analysis.comparison.redundancy import SUMMARIES, area, effective_share, estimate
+from analysis.comparison.claims import CLAIMED, Claim, Holds, Side, adjusted
+from analysis.comparison.redundancy import SUMMARIES, area, effective_share, estimate, removable
 from analysis.comparison.results import SENTENCE, Comparison
 from analysis.comparison.study import Load, Measured, common, lean
 from analysis.data.batches import Text
@@ -24,23 +23,18 @@ from analysis.engine.cost import speed
 from analysis.removal.paths import RemovalPath
 from analysis.removal.search import find_paths
 from analysis.runs.settings import RunConfig
-from analysis.stats.bootstrap import Array
 from analysis.stats.estimates import Estimate, mean
+from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RATE
 
 NOT_KNOWN = "not known"  # for want of documents, or of a gain
-CLAIMED = (Holds.ARCHITECTURES, Holds.MODELS)
 WINDOWS, DOCUMENTS = (64, 128, 255), 24
 WIDER = 0.2  # of the gain, twice what removals may cost
-Of = Callable[[Measured], Estimate]  # what stands for a summary
+Of = Callable[[Measured], Estimate | None]  # what stands for a summary; None: the model has no such parts
 
 
-def _removable(path: Array) -> Array:
-    return np.logical_and.accumulate(path <= WIDER, axis=-1).mean(-1)
-
-
-def _spread(scores: str) -> Of:
+def _spread(kind: str) -> Of:
     """Of losses of mixers or ffns instead of blocks."""
-    return lambda m: estimate(effective_share, m.losses(m.singles[scores], "share"))
+    return lambda m: estimate(effective_share, m.losses(m.singles[kind], "share")) if kind in m.singles else None
 
 
 # Another measure for a summary, from what was measured anyway.
@@ -50,7 +44,7 @@ MEASURES: dict[str, tuple[str, Of]] = {
     "losses of ffns": ("effective", _spread("ffns")),
     "divergence instead of loss": ("effective", lambda m: estimate(effective_share, m.divergence["blocks"])),
     "Block Influence instead of loss": ("effective", lambda m: estimate(effective_share, m.bi)),
-    "a fifth of the gain": ("removable", lambda m: estimate(_removable, m.shares["path"], steps=True)),
+    "a fifth of the gain": ("removable", lambda m: estimate(lambda path: removable(path, WIDER), m.shares["path"])),
     "bits per byte": ("area", lambda m: estimate(lambda path: area(path / 8), m.losses(m.path, "bits"))),  # no model loses 8 bits of a byte
 }
 
@@ -81,13 +75,14 @@ class Robustness:
 
     of: Comparison
     trials: Sequence[Trial]
+    skipped: Sequence[str] = ()  # choices with too few documents for an interval
 
     @cached_property
     def said(self) -> dict[tuple[str, str, str], dict[str, list[str]]]:
         """Of each claim that holds: the choices by what they say of it."""
         found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
         for key, claim in self.of.claims.items():
-            if key[2] not in SENTENCE or claim.holds not in CLAIMED:
+            if key[2] not in SENTENCE or key[:2] not in self.of.told or claim.holds not in CLAIMED:
                 continue
             of = found.setdefault(key, {})
             for trial in self.trials:
@@ -118,25 +113,32 @@ class Robustness:
         """How many sentences hold everywhere, and how many are reversed somewhere."""
         if not self.said:
             return "There is no sentence whose robustness could be tried."
-        everywhere = sum(set(said) <= {"holds", NOT_KNOWN} for said in self.said.values())
-        reversed_ = sum(any("reversed" in verdict for verdict in said) for said in self.said.values())
+        everywhere = sum("holds" in said and set(said) <= {"holds", NOT_KNOWN} for said in self.said.values())
+        reversed_ = sum("reversed" in said for said in self.said.values())
         return (
-            f"{count(len(self.said), 'sentence')} were tried under {count(len(self.trials), 'other choice')}: {everywhere} hold under each "
-            f"that says something of them, {reversed_} {'is' if reversed_ == 1 else 'are'} significantly reversed under at least one."
-        )
+            f"{count(len(self.said), 'sentence')} tried under {count(len(self.trials), 'other choice')}: {everywhere} of them hold under "
+            f"each that says something of them, {reversed_} of them significantly reversed under at least one."
+        ) + (f" Left out, for want of {MIN_DOCUMENTS_FOR_CI} documents: {listed(self.skipped)}." if self.skipped else "")
 
 
 def robustness(of: Comparison, load: Load, config: RunConfig, windows: Sequence[int] = WINDOWS) -> Robustness:
     """Measures all models of a comparison again under each choice, blocks and their removal path alone, on DOCUMENTS documents."""
     config = replace(config, documents=min(config.documents or DOCUMENTS, DOCUMENTS))
     trials = [Trial(name, claims(of, summaries={summary: measure})) for name, (summary, measure) in MEASURES.items()]
-    settings = {f"window of {w} tokens": replace(config, budget=replace(config.budget, window=w)) for w in windows}
+    settings = {
+        f"window of {w} tokens" if w != config.budget.window else count(config.documents or 0, "document"): replace(
+            config, budget=replace(config.budget, window=w)
+        )
+        for w in windows
+    }
     if config.corpus == "texts":
         parts = dict.fromkeys(file.partition("/")[0] for file, _ in PROSE)
         settings |= {f"{part} alone": replace(config, corpus=f"texts:{part}") for part in parts}
-    for name, setting in settings.items():
-        trials.append(Trial(name, claims(of, _again(of, load, setting))))
-    return Robustness(of, [*trials, Trial("greedy removal", claims(of, _again(of, load, config, greedily), only=("removable", "area")))])
+    again = {name: _again(of, load, setting) for name, setting in settings.items()}
+    trials += [Trial(name, claims(of, models)) for name, models in again.items() if models]
+    if models := _again(of, load, config, greedily):
+        trials.append(Trial("greedy removal", claims(of, models, only=("removable", "area"))))
+    return Robustness(of, trials, [name for name, models in again.items() if not models])
 
 
 Order = Callable[[BlockModel, Text, RunConfig], RemovalPath]
@@ -151,8 +153,12 @@ def greedily(model: BlockModel, calibration: Text, config: RunConfig) -> Removal
 
 
 def _again(of: Comparison, load: Load, config: RunConfig, order: Order | None = None) -> dict[str, Measured]:
-    names = [m.name for m in of.of.models]
+    """The models that are spoken of; none where there are too few documents for an interval."""
+    told = {member for pair in of.told for group in of.both(pair) for member in group.members}
+    names = [m.name for m in of.of.models if m.name in told]
     text, calibration = common(names, load, config)
+    if (text.documents or 0) < MIN_DOCUMENTS_FOR_CI:
+        return {}
     found = {}
     for name in names:
         model = load(name)
@@ -169,13 +175,15 @@ def claims(
     """The claims of a comparison again, from other measurements or by other measures; false discoveries held to 5 % among them."""
     measured = models or {m.name: m for m in of.of.models}
     measures: Mapping[str, Of] = summaries or {name: lambda m, name=name: m.summaries[name] for name in only}  # type: ignore[misc]
-    members = {group.name: group.members for group in of.of.groups}
     found, gaps = [], []
-    for a, b, name in (key for key in of.claims if key[2] in measures):
-        first, second = ([measures[name](measured[member]) for member in members[group]] for group in (a, b))
+    for a, b, name in (key for key in of.claims if key[2] in measures and key[:2] in of.told):
+        every = [[measures[name](measured[member]) for member in group.members] for group in of.both((a, b))]
+        first, second = known = [[e for e in side if e is not None] for side in every]
+        if list(map(len, known)) != list(map(len, every)):
+            continue
         gaps.append(mean(first) - mean(second))
         found.append(((a, b, name), Side(a, tuple(e.value for e in first)), Side(b, tuple(e.value for e in second))))
-    significant = false_discovery_control([gap.p for gap in gaps]) <= 0.05 if gaps else []
+    significant = false_discovery_control([gap.p for gap in gaps]) <= RATE if gaps else []
     tried = [
         Claim(key[2], a, b, Effect(gap.interval, bool(yes), gap.documents), of.claims[key].matched)
         for (key, a, b), gap, yes in zip(found, gaps, significant, strict=True)

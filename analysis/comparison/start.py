@@ -16,30 +16,34 @@ from scipy import stats
 
 from analysis.comparison.redundancy import estimate
 from analysis.comparison.study import Measured
-from analysis.display.format import bounded, capital, count, escape, number
+from analysis.display.format import bounded, count, escape, listed, number
 from analysis.stats.estimates import Estimate
-from analysis.stats.intervals import RATE, Interval
+from analysis.stats.intervals import EXACT, RATE, Interval
 from analysis.stats.seeds import ENOUGH, over_seeds
 
 PARTS = {"mixers": "a mixer", "ffns": "an ffn"}
 MEASURES = {"rise": "rise in loss (bits per byte)", "divergence": "divergence (nats per token)", "influence": "Block Influence"}
 ROUNDING = 1e-6  # of a cosine in fp32
+NOTHING = 0.01  # bits per byte: what a loss changes by that has nothing to lose
 REDUNDANT = 0.1  # of what a part does when trained: what does less at the start is called redundant there
+
+Values = Mapping[tuple[str, str], tuple[tuple[float, ...], tuple[float, ...]]]  # by measure and kind: seeds at the start, and at the end
 
 
 def of_parts(m: Measured) -> dict[tuple[str, str], Estimate]:
-    """Means over the parts of a kind, by measure and kind; without those that were not measured."""
-    sources = {
-        "rise": {kind: m.losses(m.singles[kind], "bits") for kind in PARTS if kind in m.singles},
+    """Means over the parts of a kind, by measure and kind; without those that were not measured. A block that is a mixer alone is one."""
+    measured = {
+        "rise": {kind: m.losses(rises, "bits") for kind, rises in m.singles.items()},
         "divergence": m.divergence,
         "influence": m.influence,
     }
-    return {
-        (measure, kind): estimate(lambda means: means.mean(-1), scores[kind])
-        for measure, scores in sources.items()
-        for kind in PARTS
-        if kind in scores
-    }
+    found = {}
+    for measure, scores in measured.items():
+        named = dict(zip(PARTS, PARTS, strict=True)) if scores.keys() & PARTS.keys() else {"mixers": "blocks"}
+        for kind, source in named.items():
+            if source in scores:
+                found[measure, kind] = estimate(lambda means: means.mean(-1), scores[source])
+    return found
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,9 @@ class Start:
     trainings: Mapping[str, Sequence[tuple[Measured, Measured]]]  # by architecture: each seed at step 0, and at its last step
 
     @cached_property
-    def values(self) -> dict[str, dict[tuple[str, str], tuple[tuple[float, ...], tuple[float, ...]]]]:
-        """Of each seed at the start and at the end: by architecture, and by measure and kind."""
-        found = {}
+    def values(self) -> dict[str, Values]:
+        """By architecture."""
+        found: dict[str, Values] = {}
         for name, seeds in self.trainings.items():
             known = [(of_parts(first), of_parts(last)) for first, last in seeds]
             found[name] = {
@@ -71,62 +75,99 @@ class Start:
                     for end, when in enumerate(("at the start", "trained"))
                     if (measure, kind) in values
                 }
-                rows.append({"architecture": name, "seeds": len(self.trainings[name]), "part": kind, **cells})
+                if cells:
+                    rows.append({"architecture": name, "seeds": len(self.trainings[name]), "part": kind, **cells})
         return pd.DataFrame(rows)
 
     @cached_property
     def conclusion(self) -> str:
-        """A Markdown list: what the loss can say at the start, and for each architecture whether its parts are redundant there."""
+        """A Markdown list: what the loss can say at the start, and for each architecture whether its parts are redundant there.
+
+        Of the tests of mixers beside ffns false discoveries are held to 5 %.
+        """
+        tests = {name: p for name, values in self.values.items() if (p := _apart(values)) is not None}
+        adjusted = dict(zip(tests, stats.false_discovery_control(list(tests.values())), strict=True)) if tests else {}
+        said = [self._opening, *(sentence(escape(name), values, adjusted.get(name)) for name, values in self.values.items())]
+        return "\n".join(f"- {line}" for line in said if line)
+
+    @property
+    def _opening(self) -> str:
         rises = [abs(v) for values in self.values.values() for kind in PARTS for v in values.get(("rise", kind), ((), ()))[0]]
-        opening = "a model that has learnt nothing has nothing to lose, so that its loss says nothing of redundancy."
-        if rises:
-            opening = f"At step 0 no kind of part changes the loss by more than {number(max(rises))} bits per byte in the mean: {opening}"
-        said = [sentence(escape(name), values) for name, values in self.values.items()]
-        return "\n".join(f"- {line}" for line in [capital(opening), *filter(None, said)])
-
-
-Values = Mapping[tuple[str, str], tuple[tuple[float, ...], tuple[float, ...]]]
-
-
-def sentence(name: str, values: Values) -> str:
-    """Are the parts of an architecture redundant at initialisation, and its mixers more than its ffns? By Block Influence, over seeds."""
-    known = {kind: values["influence", kind] for kind in PARTS if ("influence", kind) in values}
-    if len(known) < len(PARTS):
-        return ""
-    seeds = len(known["mixers"][0])
-    if max(abs(value) for start, _ in known.values() for value in start) < ROUNDING:
+        if not rises:
+            return ""
+        most = f"by more than {number(max(rises))} bits per byte in the mean"
+        if max(rises) > NOTHING:
+            return f"At step 0 some kind of part changes the loss, but none {most}."
         return (
-            f"{name}: redundant at initialisation by construction. What its mixers and ffns add to the stream starts at zero, so that "
-            f"Block Influence and divergence are 0 but for rounding ({count(seeds, 'seed')})."
+            f"At step 0 no kind of part changes the loss {most}: a model that has learnt nothing has nothing to lose, so that its loss "
+            "says nothing of redundancy."
         )
-    parts = " and ".join(_redundant(PARTS[kind], start, end) for kind, (start, end) in known.items())
-    said = f"{name}: at initialisation {parts} ({count(seeds, 'seed')})."
-    return f"{said} {_mixers_or_ffns(known['mixers'][0], known['ffns'][0])}"
 
 
-def _redundant(part: str, start: Sequence[float], end: Sequence[float]) -> str:
-    """ "a mixer turns the stream by 0.0012 (0.0010 to 0.0014), 2 % of what it does when trained: it is redundant"."""
-    share = over_seeds([a / b if b else np.nan for a, b in zip(start, end, strict=True)])
-    turns = f"{part} turns the stream by {bounded(over_seeds(start))}, {bounded(_percent(share))}\u00a0% of what it does when trained"
-    if share.low is None or share.high is None:
-        return f"{turns}, of which {ENOUGH} seeds are needed to say more"
-    verdict = "it is not" if share.low > REDUNDANT else "seeds leave open whether it is"
-    if share.high < REDUNDANT:
-        verdict = "it is redundant there"
-    return f"{turns}: by the mark of {100 * REDUNDANT:.0f}\u00a0% {verdict}"
+def sentence(name: str, values: Values, p: float | None = None) -> str:
+    """Are the parts of an architecture redundant at initialisation, and its mixers more than its ffns?
+
+    By Block Influence, over seeds, and whether divergence says the same. `p`: of the test of mixers beside ffns.
+    """
+    known = {kind: values["influence", kind] for kind in PARTS if ("influence", kind) in values}
+    if not known:
+        return ""
+    seeds = count(len(next(iter(known.values()))[0]), "seed")
+    if still := [title for measure, title in list(MEASURES.items())[::-1] if _still(values, measure)]:
+        return (
+            f"{name}: redundant at initialisation by construction. What its {listed(known)} add to the stream starts at zero, so that "
+            f"{listed(title.split(' (')[0] for title in still)} {'are' if len(still) > 1 else 'is'} 0 but for rounding ({seeds})."
+        )
+    shares = {kind: bounded(_percent(_share(*of))) for kind, of in known.items()}
+    said = listed(f"{PARTS[kind]} does {share}\u00a0%" for kind, share in shares.items())
+    first = _verdicts({kind: _share(*of) for kind, of in known.items()})
+    other = _verdicts({kind: _share(*values["divergence", kind]) for kind in known if ("divergence", kind) in values})
+    agrees = "" if not other or not first else " Divergence says the same." if other == first else f" By divergence {other}."
+    verdict = f"by the mark of {100 * REDUNDANT:.0f}\u00a0% {first}" if first else f"{ENOUGH} seeds are needed to say more"
+    return f"{name}: at the start {said} of what it does when trained (Block Influence, {seeds}): {verdict}.{agrees}{_more(known, p)}"
+
+
+def _still(values: Values, measure: str) -> bool:
+    """Is it 0 at the start, of every part and seed? Not asked of the loss, which is for all that have learnt nothing."""
+    start = [abs(v) for kind in PARTS if (measure, kind) in values for v in values[measure, kind][0]]
+    return measure != "rise" and bool(start) and max(start) < ROUNDING
+
+
+def _share(start: Sequence[float], end: Sequence[float]) -> Interval:
+    """Of what a part does when trained, over seeds."""
+    return over_seeds([a / b if b else np.nan for a, b in zip(start, end, strict=True)])
+
+
+def _verdicts(shares: Mapping[str, Interval]) -> str:
+    """ "mixers are redundant and ffns are not"; empty without intervals."""
+    said = []
+    for kind, (_, low, high) in shares.items():
+        if low is None or high is None:
+            return ""
+        said.append(f"{kind} are redundant" if high < REDUNDANT else f"{kind} are not" if low > REDUNDANT else f"{kind} may be redundant")
+    return listed(said)
 
 
 def _percent(share: Interval) -> Interval:
     return Interval(*(None if x is None else 100 * x for x in share))  # type: ignore[arg-type]
 
 
-def _mixers_or_ffns(mixers: Sequence[float], ffns: Sequence[float]) -> str:
-    """That attention is redundant at random initialisation, more than an MLP, is a claim of the field; a paired t-test over seeds."""
-    apart = over_seeds([a - b for a, b in zip(mixers, ffns, strict=True)])
-    if apart.low is None:
-        return f"Whether its mixers are more redundant there than its ffns is not known: {ENOUGH} seeds are needed."
-    p = float(stats.ttest_rel(mixers, ffns).pvalue) if apart.low != apart.high else float(apart.value == 0)
+def _apart(values: Values) -> float | None:
+    """p of a paired t-test of mixers beside ffns over seeds: that attention is redundant at random initialisation, more than an MLP, is
+    a claim of the field. None without both, and with too few seeds."""
+    known = [np.array(values["influence", kind][0]) for kind in PARTS if ("influence", kind) in values]
+    if len(known) < len(PARTS) or len(known[0]) < ENOUGH:
+        return None
+    mixers, ffns = known
+    if (mixers - ffns).std() <= EXACT * np.abs(known).max():  # all alike: no test
+        return None
+    return float(stats.ttest_rel(mixers, ffns).pvalue)
+
+
+def _more(known: Mapping[str, tuple[Sequence[float], Sequence[float]]], p: float | None) -> str:
+    if len(known) < len(PARTS) or p is None:
+        return ""
     if p > RATE:
-        return f"Its mixers and ffns do not differ significantly there (paired t over seeds, p = {number(p)})."
-    less, more = ("mixers", "ffns") if apart.value < 0 else ("ffns", "mixers")
-    return f"Its {less} do less there than its {more}: they are the more redundant ones (paired t over seeds, p = {number(p)})."
+        return f" Mixers and ffns do not differ significantly there (paired t over seeds, p = {number(p)})."
+    more = min(known, key=lambda kind: float(np.mean(known[kind][0])))
+    return f" Its {more} are the more redundant ones there (paired t over seeds, p = {number(p)})."

@@ -99,7 +99,7 @@ class Measured:
     def summaries(self) -> dict[str, Estimate]:
         """By name, as in SUMMARIES; those for which something was measured."""
         shares = self.shares
-        return {name: estimate(s.of, shares[s.source], steps=s.steps) for name, s in SUMMARIES.items() if s.source in shares}
+        return {name: estimate(s.of, shares[s.source]) for name, s in SUMMARIES.items() if s.source in shares}
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def removed(model: BlockModel, path: Sequence[Ablation], text: Text, config: Run
 
 def _against(model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Rises | None:
     """What blocks, and what heads cost that are SHARE of the blocks' parameters, each in the order of what single ones cost for what
-    they save; None where that is less than a block, or more than all heads."""
+    they save; None where that is more than all heads. Of few blocks one may be more: a part of it, on the line from the dense model."""
     removals, kinds = Removals(model, config), ("blocks", "heads")
     scores = removals.causal(kinds, calibration)
     if scores is None:
@@ -263,7 +263,7 @@ def _against(model: BlockModel, text: Text, calibration: Text, config: RunConfig
     study = SweepStudy.of(model, union(paths), text, kl=False)
     advance = progress_fraction(config.progress, f"depth against width of {model.spec.name}", study.steps * text.documents)
     scored = score(model, study.plan.ablations, study.scores(run_folder(config.out, study.identity), advance), paths)
-    rises = [rise for kind in kinds if (rise := scored.curve(kind).rise(PARAMETERS, SHARE)) is not None]
+    rises = [rise for kind in kinds if (rise := scored.curve(kind).rise(PARAMETERS, SHARE, below=True)) is not None]
     return Rises((), np.stack(rises) / np.log(2)) if len(rises) == len(kinds) else None
 
 

@@ -23,7 +23,7 @@ from adapters.catalogue import zoo
 from adapters.errors import StrataError, unknown
 from adapters.registry import load
 from analysis.comparison import verdicts
-from analysis.comparison.claims import Side
+from analysis.comparison.claims import Claim, Side, adjusted
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import MAIN
 from analysis.comparison.start import MEASURES, PARTS, Start, of_parts
@@ -99,7 +99,9 @@ class Trajectory:
     @cached_property
     def conclusion(self) -> str:
         """A Markdown list: growth of each training, and architectures beside each other; false discoveries held to 5 %."""
-        ends = {name: _ends(steps) for name, steps in self.trainings.items()}
+        learnt = {name: _with_a_gain(steps) for name, steps in self.trainings.items()}
+        first = max((steps[0] for steps in learnt.values() if len(steps) > 1), default=0)  # one for all: growths are compared
+        ends = {name: _ends(steps, [s for s in learnt[name] if s >= first]) for name, steps in self.trainings.items()}
         growths = {name: last - first for name, (_, first, _, last) in ends.items()}
         seeds: dict[str, list[Estimate]] = {}
         for name, growth in growths.items():
@@ -115,16 +117,19 @@ class Trajectory:
             verdicts.over_training(escape(name), summary, ends[name][0], ends[name][2], effect)
             for name, effect in zip(growths, effects, strict=False)
         ]
-        said += [verdicts.equally(MAIN, sides[a], sides[b], effect) for (a, b), effect in zip(pairs, effects[len(growths) :], strict=True)]
+        between = zip(pairs, effects[len(growths) :], strict=True)
+        claims = adjusted([Claim(MAIN, sides[a], sides[b], effect, "equal tokens") for (a, b), effect in between])
+        said += map(verdicts.equally, claims)
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
 
-def _ends(steps: Mapping[int, Measured]) -> tuple[int, Estimate, int, Estimate]:
-    """First and last step with a gain, and the summary there; without a value where they are not two.
+def _with_a_gain(steps: Mapping[int, Measured]) -> list[int]:
+    """Step 0 is none of them: what is drawn at random, or starts at zero as matrices of RWKV do, is redundant before anything is learnt."""
+    return [step for step, m in sorted(steps.items()) if step > 0 and m.gain_over_unigram.sum() > 0]
 
-    Step 0 is none of them: what is drawn at random, or starts at zero as matrices of RWKV do, is redundant before anything is learnt.
-    """
-    known = [step for step, m in sorted(steps.items()) if step > 0 and m.gain_over_unigram.sum() > 0]
+
+def _ends(steps: Mapping[int, Measured], known: Sequence[int]) -> tuple[int, Estimate, int, Estimate]:
+    """First and last of the `known` steps, and the summary there; without a value where they are not two."""
     if len(known) < 2:
         return 0, NOTHING, max(steps), NOTHING
     first, last = known[0], known[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ class Contrast:
     effective: tuple[tuple[float, ...], tuple[float, ...]]  # blocks, of each seed; empty where nothing can be lost
     n_blocks: tuple[int, int]
     significant: bool
+    of_architectures: bool  # does its sentence hold of them, as they were trained, or of these models alone?
     sentence: str  # Markdown
 
 
@@ -39,11 +40,10 @@ def differences(claims: Sequence[tuple[Claim, tuple[int, int] | None]]) -> str:
         return " ".join(difference(claim, n_blocks=n_blocks) for claim, n_blocks in claims)
     found = ". ".join(_found(claim, n_blocks) for claim, n_blocks in claims)
     higher = listed([SUMMARIES[claim.summary].higher.format(claim.sides[0].name) for claim, _ in claims])
-    p = max(claim.p or claim.seeds.p for claim, _ in claims)
-    weakest = max((claim for claim, _ in claims), key=lambda claim: claim.seeds.exact)
+    weakest = max((claim for claim, _ in claims), key=lambda claim: claim.over_seeds)
     return (
         f"{found}. Significantly, {higher}: differences between the architectures as trained here, at {weakest.matched} "
-        f"(over seeds: Welch's t, p at most {number(p)}; {_by_permutation(weakest)})."
+        f"({what_seeds_say(weakest, 'at most')})."
     )
 
 
@@ -71,17 +71,21 @@ def difference(claim: Claim, *, n_blocks: tuple[int, int] | None = None) -> str:
     return f"{said}, {holds.value}, at {claim.matched} ({what_seeds_say(claim)})."
 
 
-def what_seeds_say(claim: Claim) -> str:
+def what_seeds_say(claim: Claim, is_: str = "=") -> str:
     """What seeds say of a difference, in brackets."""
-    seeds = claim.seeds
-    adjusted = f", {number(claim.p)} adjusted" if claim.p is not None and claim.p > seeds.p else ""
-    return f"over seeds: Welch's t, p = {number(seeds.p)}{adjusted}; {_by_permutation(claim)}"
+    return f"over {len(claim.a.values)} and {len(claim.b.values)} seeds, p {is_} {number(claim.over_seeds)}"
 
 
-def _by_permutation(claim: Claim) -> str:
-    seeds = claim.seeds
-    reach = ", the least" if seeds.exact <= seeds.least else f"; {number(seeds.least)} is the least"
-    return f"by exact permutation p = {number(seeds.exact)}{reach} that {len(claim.a.values)} against {len(claim.b.values)} can give"
+def reach(claims: Iterable[Claim]) -> str:
+    """How differences between architectures were tested, and how small a p-value so many seeds can give by permutation; once for all."""
+    least = {tuple(sorted(map(len, (claim.a.values, claim.b.values)))): claim.seeds.least for claim in claims if claim.of_architectures}
+    if not least:
+        return ""
+    each = "; ".join(f"{a} against {b} seeds {number(p)}" for (a, b), p in sorted(least.items()))
+    return (
+        "Intervals and p-values are over seeds: Student's t for a mean, Welch's for a difference, false discoveries held to 5\u00a0% over "
+        f"all questions and pairs. The exact permutation test beside them can give no p below: {each}."
+    )
 
 
 def few_seeds(pairs: Sequence[tuple[Side, Side]]) -> str:
@@ -90,7 +94,7 @@ def few_seeds(pairs: Sequence[tuple[Side, Side]]) -> str:
     if not those_few:
         return ""
     those = "These sentences are" if len(those_few) == len(pairs) else f"What is said of {_pairs(those_few)} is"
-    return f"{those} about the models that were measured, not about architectures, for which {ENOUGH} seeds of each are needed."
+    return f"{those} about these models, not about architectures, for which {ENOUGH} seeds of each are needed."
 
 
 def _found(claim: Claim, n_blocks: tuple[int, int] | None) -> str:
@@ -108,24 +112,35 @@ def _both(summary: Summary, a: Side, b: Side, n_blocks: tuple[int, int] | None) 
     return f"{first} {summary.short.split()[0]} blocks of {n_blocks[0]} for {a.name} against {second}{rest} for {b.name}"
 
 
-def spread(name: str, summary: Summary, values: Sequence[float], document: Interval) -> str:
-    """How far seeds lie apart, beside what other documents would change; `document`: interval of the mean over seeds."""
-    if len(values) < 2 or not np.isfinite(values).all():
+def spread(summary: Summary, sides: Sequence[tuple[Side, Interval]]) -> str:
+    """How far seeds lie apart, beside what other documents would change; each side with the interval of its mean over documents.
+
+    Empty where no side has two seeds.
+    """
+    found: dict[str, list[str]] = {}
+    for (name, values), (_, low, high) in sides:
+        if len(values) < 2 or not np.isfinite(values).all():
+            continue
+        how = "apart"
+        if low is not None and high is not None:
+            how = "further apart than documents explain" if max(values) - min(values) > high - low else "within what documents explain"
+        found.setdefault(how, []).append(f"{name} ({number(min(values))} to {number(max(values))})")
+    if not found:
         return ""
-    found = f"{capital(summary.title)} of {name}: {len(values)} seeds lie between {number(min(values))} and {number(max(values))}"
-    if document.low is None or document.high is None:
-        return f"{found}."
-    width = document.high - document.low
-    more = "further apart than" if max(values) - min(values) > width else "within"
-    return f"{found}, {more} the width of the interval over documents ({number(width)})."
+    return f"{capital(summary.title)}, seeds lie {'; '.join(f'{how} in {listed(names)}' for how, names in found.items())}."
+
+
+BY_DEPTH = "depth"  # two sides of one kind of architecture
 
 
 def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
-    """Which of the compared sides differ in their architecture alone; `pairs`: names, and what they were matched by."""
+    """Which of the compared sides differ in their architecture alone; `pairs`: names, and what they were matched by, or BY_DEPTH."""
     by: dict[str, list[tuple[str, str]]] = {}
     for a, b, matched in pairs:
         by.setdefault(matched, []).append((a, b))
-    others, said = by.pop("", []), []
+    others, deep, said = by.pop("", []), by.pop(BY_DEPTH, []), []
+    if deep:
+        said.append(f"Trained alike, in more and narrower blocks or in fewer and wider ones: {_pairs(deep)}.")
     if by:
         alike = "; ".join(_pairs(of, f" ({matched})") for matched, of in by.items())
         said.append(f"Trained alike, so that only the architecture differs: {alike}.")
@@ -136,10 +151,7 @@ def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
     return " ".join(said)
 
 
-def skipped(pairs: Sequence[tuple[str, str]]) -> str:
-    """Pairs that are not compared (`groups.unequal_steps`), and why."""
-    why = "an early checkpoint is compared only with the models whose loss it was matched to, seed by seed"
-    return f"Not compared, since {why}: {_pairs(pairs)}." if pairs else ""
+SKIPPED = "An early checkpoint is compared only with what it was matched to, seed by seed."
 
 
 def _pairs(pairs: Sequence[tuple[str, str]], note: str = "") -> str:
@@ -163,22 +175,22 @@ def over_training(name: str, summary: Summary, first: int, last: int, growth: Ef
     )
 
 
-def equally(summary: str, a: Side, b: Side, gap: Effect) -> str:
-    """Does it change equally in two sides? `values` of a side: the change of each seed; `gap`: their mean in a less that in b."""
+def equally(claim: Claim) -> str:
+    """Does a summary change equally in two sides? `values` of a side: the change of each seed."""
+    a, b, gap = claim.a, claim.b, claim.documents
     size = gap.size
     if not np.isfinite(size.value):
         return ""
-    claim = Claim(summary, a, b, gap, "equal tokens")
     up, down = claim.sides
     falls = np.mean(up.values) <= 0  # in both, so that the lower one changes more
     more, less = (down, up) if falls else (up, down)
     opposite = ", where it falls" if np.mean(down.values) < 0 < np.mean(up.values) else ""
     apart = size if up is a else Interval(-size.value, *(None if bound is None else -bound for bound in (size.high, size.low)))
-    title = SUMMARIES[summary].title
+    title = SUMMARIES[claim.summary].title
     found = f"The {title} {'falls' if falls else 'rises'} by {bounded(apart)} more in {more.name} than in {less.name}{opposite}"
     significant = {
-        Holds.ARCHITECTURES: f"That is {Holds.ARCHITECTURES.value} ({what_seeds_say(claim) if claim.seeds.known else ''}).",
-        Holds.VARY: f"{capital(Holds.VARY.value)} ({what_seeds_say(claim) if claim.seeds.known else ''}).",
+        Holds.ARCHITECTURES: f"That is {Holds.ARCHITECTURES.value} ({what_seeds_say(claim)}).",
+        Holds.VARY: f"{capital(Holds.VARY.value)} ({what_seeds_say(claim)}).",
         Holds.DISAGREE: "The seeds disagree, so no difference is supported.",
     }.get(claim.holds, f"That is about these {count(len(a.values) + len(b.values), 'training')}, not about architectures.")
     return f"{found}. {gap.say('whether that is a difference', significant, significant, 'That is not significant.')}"

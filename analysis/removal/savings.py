@@ -101,13 +101,13 @@ class Curve(NamedTuple):
     nll: Array  # (points, documents), sums
     tokens: Array  # (documents,)
 
-    def rise(self, measure: str, share: float) -> Array | None:
+    def rise(self, measure: str, share: float, *, below: bool = False) -> Array | None:
         """Rise of each document's loss where `share` is saved, on a line between neighbouring sets.
 
-        None where no set saves so little, or as much.
+        None where no set saves so little, or as much; with `below` the line from the unpruned model to the first set counts.
         """
         shares = self.shares[measure]
-        if not shares[1] * (1 - 1e-9) <= share <= shares[-1] * (1 + 1e-9):
+        if not shares[1 - below] * (1 - 1e-9) <= share <= shares[-1] * (1 + 1e-9):
             return None
         above = max(1, int(np.searchsorted(shares, share - 1e-12)))
         low, high = shares[above - 1], shares[above]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,6 +142,11 @@ def kind_of(architecture: str) -> str:
     return DEPTH.sub("", short(architecture))
 
 
+def of_depths(a: Group, b: Group) -> bool:
+    """Are they one kind of architecture in different numbers of blocks, at equal size?"""
+    return bool(a.facts and b.facts) and kind_of(a.first["architecture"]) == kind_of(b.first["architecture"]) and not one_training(a, b)
+
+
 def two_things(a: Group, b: Group) -> bool:
     """Do they differ in their architecture, and in their depth where one was made deeper or shallower than its kind?"""
     return bool(a.facts and b.facts) and unlike(a.first["architecture"], b.first["architecture"])
@@ -152,8 +157,26 @@ def unlike(a: str, b: str) -> bool:
     return kind_of(a) != kind_of(b) and DEPTH.findall(a) != DEPTH.findall(b)
 
 
+def beside(a: Group, b: Group) -> tuple[Group, Group]:
+    """Two groups as they can be compared: of early checkpoints and what they were matched to, the seeds that both have."""
+    if not (a.facts and b.facts) or not (a.first["equals"] or b.first["equals"]):
+        return a, b
+    common = set(_losses(a).values()) & set(_losses(b).values())
+    return (_only(a, common), _only(b, common)) if common else (a, b)
+
+
+def _losses(group: Group) -> dict[str, str]:
+    """Of each member the training whose loss it has: its own, or the one that it was matched to."""
+    return {member: of["equals"] or of["name"] for member, of in group.facts.items()}
+
+
+def _only(group: Group, losses: Container[str]) -> Group:
+    kept = [member for member, loss in _losses(group).items() if loss in losses]
+    return replace(group, members=tuple(kept), facts={member: group.facts[member] for member in kept})
+
+
 def matching(a: Group, b: Group) -> str:
-    """What two groups were matched by, "equal tokens" or "equal loss"; empty where they differ in more than architecture."""
+    """What two groups (`beside`) were matched by, "equal tokens" or "equal loss"; empty where they differ in more than architecture."""
     if not (a.facts and b.facts):
         return ""
     mine, theirs = a.first, b.first
@@ -161,9 +184,7 @@ def matching(a: Group, b: Group) -> str:
         return ""
     if not (mine["equals"] or theirs["equals"]):
         return "equal tokens" if mine["tokens"] == theirs["tokens"] else ""
-    early, full = (a, b) if mine["equals"] else (b, a)
-    chosen_by = {m["equals"] for m in early.facts.values()}
-    return "equal loss" if chosen_by == {m["name"] for m in full.facts.values()} else ""
+    return "equal loss" if set(_losses(a).values()) == set(_losses(b).values()) else ""
 
 
 def unequal_steps(a: Group, b: Group) -> bool:

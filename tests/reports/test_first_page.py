@@ -15,7 +15,7 @@ from tests.analysis.redundancy.test_sentences import NOISE, PLANTED, around
 from tests.analysis.removal.test_explored import EXPLORED
 
 OTHER = replace(PLANTED, model="b", architecture="RWKV", effective=around(10.4))
-CONTRAST = Contrast(("Llama", "RWKV-5.2"), ("Transformer", "RWKV"), ((2.7,), (10.4,)), (12, 12), True, "2.70 against 10.4.")
+CONTRAST = Contrast(("Llama", "RWKV-5.2"), ("Transformer", "RWKV"), ((2.7,), (10.4,)), (12, 12), True, False, "2.70 against 10.4.")
 
 
 def handed_over(path: Path, *things: object) -> Path:
@@ -69,11 +69,17 @@ def test_pure_noise_is_not_known() -> None:
 def test_the_pair_of_most_seeds_speaks() -> None:
     more = replace(CONTRAST, effective=((2.7, 2.9), (10.4, 10.6)), sentence="Two seeds of each.")
     assert between_architectures(Found([], [CONTRAST, more, CONTRAST])) == ["Transformer or RWKV: Two seeds of each."]
+    claimed = replace(CONTRAST, of_architectures=True, sentence="Of the architectures.")
+    assert between_architectures(Found([], [more, claimed])) == ["Transformer or RWKV: Of the architectures."]
+    mamba = replace(more, architectures=("Transformer", "Mamba"), sentence="Two seeds.")
+    assert between_architectures(Found([], [claimed, mamba]))[1] == (
+        "Transformer or Mamba: Two seeds. (Of these models, not of their architectures.)"
+    ), "beside what is said of architectures"
 
 
 @pytest.mark.parametrize(("seeds", "enough"), [(2, False), (3, True)])
 def test_what_few_seeds_say_of_architectures(seeds: int, enough: bool) -> None:
-    contrast = replace(CONTRAST, effective=((2.7,) * seeds, (10.4,) * (seeds + 1)))
+    contrast = replace(CONTRAST, effective=((2.7,) * seeds, (10.4,) * (seeds + 1)), of_architectures=enough)
     page = front("", Found([PLANTED], [contrast])).above
     assert ("fewer than 3 seeds of each say nothing" in page) is not enough
     assert ("as they were trained here" in page) is enough

@@ -41,7 +41,11 @@ def test_a_removal_that_helps_counts_as_free() -> None:
 
 def test_what_can_go_ends_at_the_first_set_that_costs_too_much() -> None:
     path = np.array([[0.0, LIMIT, 2 * LIMIT, 0], [2 * LIMIT, 0, 0, 0], [0, 0, 0, 0]])
-    assert removable(path) == pytest.approx([0.5, 0, 1])
+    assert removable(path) == pytest.approx([0.5, 1 / 8, 1])
+    assert removable(np.array([0.0, LIMIT / 2, 5, 0])) == pytest.approx((2 + 0.5 / 9.5) / 4 if LIMIT == 0.1 else 0), "5 counts as 1"
+    assert removable(path, 2 * LIMIT) == pytest.approx([1, 1, 1])
+    line = np.linspace(0, 1, 25)[1:]
+    assert removable(line) == pytest.approx(removable(line[3::4])) == pytest.approx(LIMIT), "whatever the number of blocks"
 
 
 def test_area_of_straight_lines() -> None:

@@ -18,14 +18,14 @@ from analysis.display.sentences import Effect
 from analysis.runs.budgets import Budget
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import Interval
-from tests.analysis.comparison.test_words import comparison
+from tests.analysis.comparison.test_words import comparison, measured
 from tests.shared_data import shared
 
 KEY = ("Llama", "RWKV-5.2", "area")
 
 
 def trial(name: str, a: float, b: float, significant: bool = True, n: int = 24) -> Trial:
-    gap = Effect(Interval(a - b, a - b - 0.01, a - b + 0.01), significant, n)
+    gap = Effect(Interval(a - b, a - b - 0.01, a - b + 0.01) if n >= 12 else Interval(a - b, None, None), significant, n)
     return Trial(name, {KEY: Claim("area", Side("Llama", (a,)), Side("RWKV-5.2", (b,)), gap)})
 
 
@@ -55,6 +55,16 @@ def test_the_same_measurements_give_the_same_claims() -> None:
     assert {key: one.holds for key, one in again.items()} == {key: of.claims[key].holds for key in again}
     gini = claims(of, summaries={"effective": MEASURES["Gini coefficient"][1]})
     assert set(gini) == {("Llama", "RWKV-5.2", "effective")}
+
+
+def test_a_model_without_ffns_and_other_depths_are_left_out_of_what_asks_for_them() -> None:
+    mamba = measured("mamba2-0", 0.6)
+    alone = replace(mamba, singles={"blocks": mamba.singles["blocks"]})
+    of = comparison({"llama-0": 0.7, "rwkv5-0": 0.5, "llama24-0": 0.3}, own=alone)
+    ffns = claims(of, summaries={"effective": MEASURES["losses of ffns"][1]})
+    assert set(ffns) == {("Llama", "RWKV-5.2", "effective")}, "beside the other there are none"
+    divergence = claims(of, summaries={"area": MEASURES["bits per byte"][1]})
+    assert {key[:2] for key in divergence} == {("Llama", "RWKV-5.2"), ("Llama", "mamba2-0"), ("RWKV-5.2", "mamba2-0")}
 
 
 def loader(source: str) -> BlockModel:

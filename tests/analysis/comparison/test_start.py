@@ -27,42 +27,66 @@ TRAINED = (0.10, 0.11, 0.12)
 
 
 def test_parts_that_do_little_at_the_start_are_redundant_there_and_mixers_beside_ffns() -> None:
-    values = RISES | {("influence", "mixers"): ((0.001, 0.0011, 0.0012), TRAINED), ("influence", "ffns"): ((0.04, 0.041, 0.042), TRAINED)}
+    values = RISES | {("influence", "mixers"): ((0.001, 0.0012, 0.0015), TRAINED), ("influence", "ffns"): ((0.04, 0.041, 0.042), TRAINED)}
     said = sentence("Llama", values)
-    assert said.startswith(
-        "Llama: at initialisation a mixer turns the stream by 0.00110 (0.000852 to 0.00135), 1.00 (1.00 to 1.00)\u00a0% of"
+    assert said.startswith("Llama: at the start a mixer does 1.11 (")
+    assert said.endswith(
+        "of what it does when trained (Block Influence, 3 seeds): by the mark of 10\u00a0% mixers are redundant and ffns are not."
     )
-    assert "when trained: by the mark of 10\u00a0% it is redundant there and an ffn" in said
-    assert "by the mark of 10\u00a0% it is not (3 seeds). Its mixers do less there than its ffns: they are the more redundant ones" in said
+    agrees = {("divergence", kind): values["influence", kind] for kind in ("mixers", "ffns")}
+    assert sentence("Llama", values | agrees, 0.01).endswith(
+        "ffns are not. Divergence says the same. Its mixers are the more redundant ones there (paired t over seeds, p = 0.0100)."
+    )
+    other = {("divergence", "mixers"): ((0.05, 0.052, 0.054), TRAINED), ("divergence", "ffns"): values["influence", "mixers"]}
+    assert "By divergence mixers are not and ffns are redundant." in sentence("Llama", values | other)
 
 
 def test_noise_between_parts_is_not_told_apart_and_two_seeds_leave_it_open() -> None:
     noise = RISES | {("influence", "mixers"): ((0.02, 0.03, 0.025), TRAINED), ("influence", "ffns"): ((0.03, 0.02, 0.026), TRAINED)}
-    assert "Its mixers and ffns do not differ significantly there" in sentence("Llama", noise)
+    assert sentence("Llama", noise, 0.4).endswith(" Mixers and ffns do not differ significantly there (paired t over seeds, p = 0.400).")
+    assert Start({}).conclusion == ""
     two = {key: (start[:2], end[:2]) for key, (start, end) in noise.items()}
     said = sentence("Llama", two)
-    assert "is not known: 3 seeds are needed" in said
-    assert "by the mark" not in said
+    assert said.endswith("(Block Influence, 2 seeds): 3 seeds are needed to say more.")
 
 
 def test_what_starts_at_zero_is_redundant_by_construction() -> None:
     zero = RISES | {("influence", kind): ((0.0,) * 3, TRAINED) for kind in ("mixers", "ffns")}
-    assert "redundant at initialisation by construction" in sentence("RWKV", zero)
-    assert "are 0 but for rounding (3 seeds)" in sentence("RWKV", zero)
+    assert sentence("RWKV", zero).startswith("RWKV: redundant at initialisation by construction. What its mixers and ffns add")
+    assert "so that Block Influence is 0 but for rounding (3 seeds)" in sentence("RWKV", zero)
+    both = zero | {("divergence", kind): ((1e-8,) * 3, TRAINED) for kind in ("mixers", "ffns")}
+    assert "so that Block Influence and divergence are 0 but for rounding (3 seeds)" in sentence("RWKV", both)
 
 
-def planted(name: str, level: float) -> Measured:
-    m = measured(name, level)
+def test_a_block_that_is_a_mixer_alone_is_one() -> None:
+    start, end = (alone(planted("mamba2-0", level)) for level in (0.01, 0.5))
+    found = Start({"Mamba-2": [(start, end)] * 3})
+    assert found.table["part"].tolist() == ["mixers"]
+    assert found.table["Block Influence, trained"].tolist() == ["0.500"]
+    assert "Mamba\\-2: at the start a mixer does 2.00" in found.conclusion
+    assert "ffn" not in found.conclusion
+
+
+def planted(name: str, level: float, margin: float = 0.05) -> Measured:
+    m = measured(name, level, margin=margin)
     scores = Scores(level * np.ones((6, 24)), np.ones(24))
     return replace(m, divergence=dict.fromkeys(("mixers", "ffns"), scores), influence=dict.fromkeys(("mixers", "ffns"), scores))
+
+
+def alone(m: Measured) -> Measured:
+    """As a model whose blocks are mixers alone is measured."""
+    blocks = {"blocks": m.influence["mixers"]}
+    return replace(m, singles={"blocks": m.singles["blocks"]}, divergence=blocks, influence=blocks)
 
 
 def test_the_table_has_both_ends() -> None:
     found = Start({"Llama": [(planted(f"llama-{i}", 0.01), planted(f"llama-{i}", 0.5)) for i in range(3)]})
     assert found.table["part"].tolist() == ["mixers", "ffns"]
-    assert found.table["Block Influence, at the start"].tolist() == ["0.0100 (0.0100 to 0.0100)"] * 2
-    assert found.table["divergence (nats per token), trained"].tolist() == ["0.500 (0.500 to 0.500)"] * 2
+    assert found.table["Block Influence, at the start"].tolist() == ["0.0100"] * 2
+    assert found.table["divergence (nats per token), trained"].tolist() == ["0.500"] * 2
     assert found.conclusion.startswith("- At step 0 no kind of part changes the loss by more than ")
+    late = Start({"Llama": [(planted("llama-0", 0.5, 2.0), planted("llama-0", 0.5))]})
+    assert late.conclusion.startswith("- At step 0 some kind of part changes the loss, but none by more than ")
 
 
 @pytest.mark.skipif(len(zoo()) < 2, reason="adapters/zoo holds no models yet: run `make zoo`")

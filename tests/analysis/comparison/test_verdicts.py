@@ -6,7 +6,7 @@ import math
 
 from analysis.comparison.claims import Claim, Side
 from analysis.comparison.redundancy import SUMMARIES
-from analysis.comparison.verdicts import controlled, difference, differences, equally, few_seeds, over_training, skipped, spread
+from analysis.comparison.verdicts import BY_DEPTH, controlled, difference, differences, equally, few_seeds, over_training, spread
 from analysis.display.sentences import Effect
 from analysis.stats.intervals import Interval
 
@@ -23,8 +23,7 @@ def verdict(
 def test_three_agreeing_seeds_trained_alike_speak_of_architectures() -> None:
     said = verdict((0.61, 0.60, 0.62), (0.40, 0.41, 0.42))
     assert "Llama loses more as blocks are removed" in said
-    assert "a difference between the architectures as trained here, at equal tokens (over seeds: Welch's t, p = 1.65×10⁻⁵; " in said
-    assert "by exact permutation p = 0.100, the least that 3 against 3 can give" in said
+    assert "a difference between the architectures as trained here, at equal tokens (over 3 and 3 seeds, p = 1.65×10⁻⁵)." in said
     other = verdict((0.40, 0.41, 0.42), (0.61, 0.60, 0.62), Interval(-0.2, -0.25, -0.15), matched="equal loss")
     assert "RWKV loses more as blocks are removed" in other
     assert "at equal loss" in other
@@ -37,8 +36,8 @@ def test_fewer_seeds_speak_of_models_and_that_is_said_once() -> None:
         assert "architectures" not in said
     two, three, four = (Side(name, (0.5,) * n) for name, n in (("Llama", 2), ("RWKV", 3), ("Baichuan", 4)))
     assert few_seeds([(three, four)]) == ""
-    assert few_seeds([(two, three)]).startswith("These sentences are about the models that were measured, not about architectures")
-    assert few_seeds([(two, three), (three, four)]).startswith("What is said of Llama and RWKV is about the models")
+    assert few_seeds([(two, three)]).startswith("These sentences are about these models, not about architectures")
+    assert few_seeds([(two, three), (three, four)]).startswith("What is said of Llama and RWKV is about these models")
 
 
 def test_the_effect_is_given_in_blocks() -> None:
@@ -69,8 +68,8 @@ def test_what_holds_of_architectures_is_said_once() -> None:
     assert said == (
         "9.72 effective blocks of 12 for RWKV against 2.52 for Llama. Area under the removal curve: 0.610 for Llama, 0.410 for RWKV; "
         "difference 0.200 (0.150 to 0.250). Significantly, the loss of RWKV is spread over more of its blocks and Llama loses more as "
-        "blocks are removed: differences between the architectures as trained here, at equal tokens (over seeds: Welch's t, p at most "
-        "0.00200; by exact permutation p = 0.100, the least that 3 against 3 can give)."
+        "blocks are removed: differences between the architectures as trained here, at equal tokens (over 3 and 3 seeds, p at most "
+        "0.00200)."
     )
     of_models = Claim("area", Side("Llama", (0.6,)), Side("RWKV", (0.4,)), gap, "equal tokens")
     apart = differences([(spread_out, (12, 12)), (of_models, None)])
@@ -107,9 +106,14 @@ def test_no_margin_no_comparison() -> None:
 
 
 def test_spread_of_seeds_beside_documents() -> None:
-    assert "further apart than the width of the interval over documents" in spread("Llama", GO, [0.2, 0.6], Interval(0.4, 0.38, 0.42))
-    assert "within the width of" in spread("Llama", GO, [0.39, 0.41], Interval(0.4, 0.3, 0.5))
-    assert spread("Llama", GO, [0.4], Interval(0.4, 0.3, 0.5)) == "", "one seed does not lie apart"
+    wide, narrow = Interval(0.4, 0.3, 0.5), Interval(0.4, 0.38, 0.42)
+    one, near, far = Side("One", (0.4,)), Side("Near", (0.39, 0.41)), Side("Far", (0.2, 0.6))
+    assert spread(GO, [(one, wide), (near, wide), (far, narrow)]) == (
+        "Share of removable blocks, seeds lie within what documents explain in Near (0.390 to 0.410); further apart than documents explain "
+        "in Far (0.200 to 0.600)."
+    )
+    assert "seeds lie apart in Near (" in spread(GO, [(near, Interval(0.4, None, None))])
+    assert spread(GO, [(one, wide)]) == "", "one seed does not lie apart"
 
 
 def test_controlled_and_uncontrolled_pairs_are_named() -> None:
@@ -124,8 +128,11 @@ def test_controlled_and_uncontrolled_pairs_are_named() -> None:
         "architecture differs: A, B and C (equal tokens); A and early B (equal loss). At equal loss the early checkpoint has also" in said
     )
     assert "A and B (equal tokens); A and C (equal tokens)." in controlled(three[:2])
-    assert skipped([]) == ""
-    assert skipped([("early B", "C")]).endswith("seed by seed: early B and C.")
+    deep = controlled([("A", "B", "equal tokens"), ("A", "A of 6 blocks", BY_DEPTH)])
+    assert deep == (
+        "Trained alike, in more and narrower blocks or in fewer and wider ones: A and A of 6 blocks. "
+        "Trained alike, so that only the architecture differs: A and B (equal tokens)."
+    )
 
 
 def test_redundancy_over_training() -> None:
@@ -138,7 +145,7 @@ def test_redundancy_over_training() -> None:
 
 
 def growth(a: tuple[float, ...], b: tuple[float, ...], gap: Interval, *, significant: bool = True, n: int = 24) -> str:
-    return equally("area", Side("Llama", a), Side("RWKV", b), Effect(gap, significant, n))
+    return equally(Claim("area", Side("Llama", a), Side("RWKV", b), Effect(gap, significant, n), "equal tokens"))
 
 
 def test_the_larger_change_comes_first_with_a_positive_number() -> None:

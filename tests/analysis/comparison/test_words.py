@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from analysis.zoo.groups import Facts, groups
 from tests.analysis.zoo.test_groups import facts
 from tests.reference.models import spec
 
-BLOCKS = 6
+BLOCKS = 12
 SEEDED = ("llama-0", "llama-1", "rwkv5-0", "rwkv5-1")
 EARLY = {"rwkv5-0-early": "llama-0", "rwkv5-1-early": "llama-1"}
 ALL = (*SEEDED, *EARLY, "rwkv7-0", "baichuan-0")
@@ -34,21 +35,22 @@ def measured(name: str, level: float, documents: int = 24, margin: float = 2.0, 
     """Every removal costs `level` of the gain over unigram (bits per byte), and a little more or less in each document."""
     rng = np.random.default_rng([ord(letter) for letter in name])
     n_bytes = rng.integers(300, 400, documents).astype(float)
-    path = (level + rng.normal(0, noise, (BLOCKS, documents))) * abs(margin) * n_bytes
+    n = next((int(blocks) for blocks in re.findall(r"^(?:llama|rwkv5x)(6|24)-", name)), BLOCKS)
+    path = (level + rng.normal(0, noise, (n, documents))) * abs(margin) * n_bytes
     path[-1] = abs(margin) * n_bytes
-    single = Rises(tuple(Ablation(blocks=frozenset({i})) for i in range(BLOCKS)), path / BLOCKS)
-    nested = Rises(tuple(Ablation(blocks=frozenset(range(i + 1))) for i in range(BLOCKS)), path)
+    single = Rises(tuple(Ablation(blocks=frozenset({i})) for i in range(n)), path / n)
+    nested = Rises(tuple(Ablation(blocks=frozenset(range(i + 1))) for i in range(n)), path)
     unigram = 4.5 * n_bytes
     return Measured(
         name,
-        replace(spec(BLOCKS), name=name, family="rwkv" if "rwkv" in name else "llama"),
+        replace(spec(n), name=name, family="rwkv" if "rwkv" in name else "llama"),
         "float32 on cpu",
-        dict.fromkeys(block_kinds(spec(BLOCKS)), single),
+        dict.fromkeys(block_kinds(spec(n)), single),
         nested,
         unigram - margin * n_bytes,
         unigram,
         n_bytes,
-        Scores(path / BLOCKS, n_bytes),
+        Scores(path / n, n_bytes),
         "has none",
     )
 
@@ -85,7 +87,7 @@ def test_the_whole_zoo() -> None:
     for pair, gaps in found.gaps.items():
         gap, significant = gaps["area"]
         assert significant == ("Llama" in pair)
-        assert gap.value == pytest.approx(0.21 * 4.5 / 6 if significant else 0, abs=0.02)
+        assert gap.value == pytest.approx(0.21 * 10.5 / 12 if significant else 0, abs=0.02)
     assert found.differences["matched by"].tolist() == ["equal tokens", "equal loss", *["equal tokens"] * 5]
     parts = [part.iloc[:, 3:] for part in found.difference_tables]
     assert pd.concat(parts, axis=1).equals(found.differences.iloc[:, 3:])
@@ -96,15 +98,17 @@ def test_the_whole_zoo() -> None:
     assert "Trained alike, so that only the architecture differs: Llama, RWKV-5.2, RWKV-7 and Baichuan2-13B layout (" in ending
     assert "Llama and early RWKV-5.2 (equal loss). At equal loss the early checkpoint has also read fewer tokens" in ending
     assert "Not trained alike" not in ending
-    assert ending.endswith("seed by seed: early RWKV-5.2 and RWKV-7; early RWKV-5.2 and Baichuan2-13B layout.")
-    assert ending.startswith("These sentences are about the models that were measured, not about architectures, for which 3 seeds")
+    assert ending.endswith("An early checkpoint is compared only with what it was matched to, seed by seed.")
+    assert ending.startswith("These sentences are about these models, not about architectures, for which 3 seeds of each are needed.")
     first, *others = verdicts.split("\n")
-    assert "effective blocks of 6 for Llama against" in first
+    assert "effective blocks of 12 for Llama against" in first
     assert first.endswith("Llama loses more as blocks are removed.")
     assert sum(said.endswith("do not differ significantly.") for said in others) == 3
     assert {one.architectures for one in found.contrasts} == {("Transformer", "RWKV"), ("RWKV", "Transformer")}
     assert found.spreads["group"].unique().tolist() == ["Llama", "RWKV-5.2", "early RWKV-5.2"]
-    assert found.spread.count("2 seeds lie between") == 3
+    assert found.spread.count(" to ") == 3
+    assert found.answered.startswith("**Is redundancy the Transformer's?** ")
+    assert [group.name for group in found.main] == ["Llama", "RWKV-5.2", "RWKV-7", "Baichuan2-13B layout"]
 
 
 def test_three_seeds_of_each_speak_of_architectures() -> None:
@@ -118,7 +122,9 @@ def test_three_seeds_of_each_speak_of_architectures() -> None:
     assert caption.endswith("which can give 0.100 at least.")
     assert shown["question"].tolist() == table.index.tolist()
     assert shown.set_index("question").loc[SUMMARIES["area"].title, "of the architectures"] == "yes"
-    assert "A difference between the architectures as trained here: Llama more than RWKV\\-5\\.2 by" in found.questions
+    assert "Between the architectures as trained here, at equal tokens Llama more than RWKV\\-5\\.2 by" in found.questions
+    assert found.answered.endswith("No: beside Llama, more blocks can go of RWKV\\-5\\.2.")
+    assert all(one.of_architectures for one in found.contrasts)
     assert "not about architectures" not in found.conclusion
     assert comparison({name: levels[name] for name in ("llama-0", "rwkv5-0")}).seed_tables == []
     assert comparison({name: levels[name] for name in ("llama-0", "rwkv5-0")}).over_seeds.empty
@@ -147,7 +153,16 @@ def test_redundancy_by_depth() -> None:
     found = comparison(levels)
     table, rows = depths.table(found), depths.rows(found)
     assert table["architecture"].tolist() == ["Llama"] * 3, "RWKV-5.2 was trained at one depth"
-    assert table["seeds"].tolist() == [1, 3, 1] or sorted(table["seeds"]) == [1, 1, 3]
+    assert table[["blocks", "seeds"]].to_numpy().tolist() == [[6, 1], [12, 3], [24, 1]]
+    said = depths.conclusion(found)
+    assert said.startswith("- Llama of 6, 12 and 24 blocks: ")
+    assert said.endswith(
+        "That of 24 blocks is less redundant than that of 6 by this share, significantly, of these models alone, for want of "
+        "3 seeds of each depth."
+    )
+    assert [pair for pair in found.gaps if pair in found.told] == [("Llama", "RWKV-5.2")]
+    assert "of 24 blocks" not in found.questions
+    assert depths.conclusion(comparison({"llama6-0": 0.8, "llama24-0": 0.2})).endswith("between 6 and 24 blocks: not significant.")
     assert set(rows["measure"]) == set(depths.FIGURE)
     assert [len(ax.lines) for ax in plots.depths(rows).axes] == [1, 1, 1]
     assert depths.table(comparison({"llama-0": 0.5, "rwkv5-0": 0.4})).empty
@@ -165,15 +180,14 @@ def test_eleven_documents_leave_it_open() -> None:
     found = comparison({name: LEVELS[name] for name in SEEDED}, documents=11)
     assert "not known: too few documents for an interval (11 of at least 12)" in found.conclusion
     assert not any(significant for gaps in found.gaps.values() for _, significant in gaps.values())
-    assert found.spread.count("2 seeds lie between") == 2
-    assert "width" not in found.spread
+    assert "seeds lie apart in Llama (" in found.spread
 
 
 def test_seeds_that_disagree() -> None:
     found = comparison({"llama-0": 0.9, "llama-1": 0.45, "rwkv5-0": 0.5, "rwkv5-1": 0.5})
     assert next(iter(found.gaps.values()))["area"][1], "documents tell the means apart"
     assert "The seeds disagree" in found.conclusion
-    assert "further apart than the width of the interval over documents" in found.spread
+    assert "further apart than documents explain in Llama (" in found.spread
 
 
 def test_a_model_without_a_margin_beside_one_with_it() -> None:
@@ -195,7 +209,7 @@ def test_one_training_at_two_steps() -> None:
 def test_an_early_checkpoint_beside_nothing_that_it_was_matched_to() -> None:
     found = comparison({"rwkv5-0-early": 0.5, "rwkv7-0": 0.6})
     assert found.differences.empty
-    assert found.conclusion.startswith("Not compared, since an early checkpoint")
+    assert found.conclusion == "An early checkpoint is compared only with what it was matched to, seed by seed."
 
 
 def test_a_model_of_the_zoo_beside_another() -> None:

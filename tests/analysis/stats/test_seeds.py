@@ -43,7 +43,8 @@ def test_too_few_seeds_and_missing_values_are_not_known() -> None:
 
 def test_seeds_that_are_all_alike() -> None:
     apart, same = difference((0.1,) * 3, (0.3,) * 3), difference((0.1,) * 3, (0.1,) * 3)
-    assert (apart.p, apart.interval.low, apart.interval.high) == (0, apart.interval.value, apart.interval.value)
+    assert (apart.p, apart.interval.low, apart.known) == (apart.exact, None, True), "they say nothing of how much seeds vary"
+    assert over_seeds((0.1,) * 3) == (pytest.approx(0.1), None, None)
     assert (same.p, same.exact) == (1, 1)
     rounded = difference((0.1,) * 3, (0.1 + 1e-17, 0.1, 0.1 - 2e-17))
     assert (rounded.p, rounded.exact) == (1, 1)
