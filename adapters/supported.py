@@ -11,7 +11,7 @@ RECORD = Path(__file__).with_name("supported.json")
 GPU = Path(__file__).with_name("gpu.json")  # what `make gpu` found, where it was run
 NOT_RUN = "not run on a GPU yet"
 UNKNOWN = "–"  # not recorded
-KERNELS = "fla kernels"
+KERNELS, SCAN_KERNELS = "fla kernels", "mamba_ssm kernels"
 ABILITIES = {  # of a model_type, and what the tests of it have shown
     "blocks": "logits, streams and every ablation of blocks, mixers and ffns",
     "heads": "ablations of heads, where there are any (RWKV-4 has none)",
@@ -42,7 +42,7 @@ def rows(record: Path = RECORD, gpu: Path = GPU) -> list[Row]:
 
 
 def on_gpu(gpu: Path = GPU) -> dict[str, str]:
-    """By model_type, and of RWKV's kernels under KERNELS: whether it ran, on which card and when. Nothing of what was not tried."""
+    """By model_type, and under KERNELS and SCAN_KERNELS: whether it ran, on which card and when. Nothing of what was not tried."""
     if not gpu.is_file():
         return {}
     found = json.loads(gpu.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def gpu_sentence(gpu: Path = GPU) -> str:
     """What README says of all families together."""
     ran, known = on_gpu(gpu), [row.model_type for row in rows(gpu=gpu)]
     passed: dict[str, list[str]] = {}
-    for name in [*known, KERNELS]:
+    for name in [*known, KERNELS, *[name for name in [SCAN_KERNELS] if name in ran]]:
         passed.setdefault(ran.get(name, NOT_RUN), []).append(name)
     if [*passed] == [NOT_RUN]:
         return f"Every family, and RWKV on {KERNELS}: {NOT_RUN} (`make gpu` does it)."

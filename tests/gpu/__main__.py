@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from adapters.supported import GPU, gpu_sentence, page, rows
-from tests.gpu import parity, rwkv, sweeps
+from tests.gpu import kernels, parity, rwkv, sweeps
 from tests.gpu.page import table
 from tests.gpu.timing import collect
 
@@ -62,7 +62,7 @@ def main(words: list[str] | None = None) -> None:
 def about(device: str, on_card: bool) -> dict[str, Any]:
     card = torch.cuda.get_device_name(device) if on_card else "CPU"
     memory = torch.cuda.mem_get_info(device)[1] if on_card else 0
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__} | rwkv.installed()
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__} | kernels.installed()
     return {"card": card, "memory": memory, "date": datetime.now(UTC).date().isoformat(), "versions": versions}
 
 

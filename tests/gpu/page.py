@@ -23,7 +23,7 @@ def table(found: Mapping[str, Any]) -> str:
         "deviation, largest error of the loss under a single ablation in nats per token, and the share of written tokens that agree.",
         "",
         *rows(
-            ("model", "fla kernels", "logits fp32", "bf16", "loss fp32", "bf16", "texts fp32", "bf16", "passed"),
+            ("model", "kernels", "logits fp32", "bf16", "loss fp32", "bf16", "texts fp32", "bf16", "passed"),
             (_parity(row) for row in found["parity"]),
         ),
     ]

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from adapters import Ablation, BlockModel, load
 from adapters.families.rwkv.tokenizers import ByteTokenizer
-from adapters.supported import KERNELS
 from analysis.engine.ablations import single_ablations
 from analysis.engine.decoding import Prompt, decode
 from analysis.engine.plan import plan
 from analysis.engine.sweep import sweep
-from tests.gpu.rwkv import kernels, without_kernels
+from tests.gpu.kernels import OF, SAID, kernels, without_kernels
 from tests.reference import families
 from tests.reference.rwkv_checkpoints import random_checkpoint
 from tests.reference.variants import RWKV
@@ -31,12 +30,12 @@ TOKENS = 6  # that are written behind each prompt, with a block and without
 
 
 def section(device: torch.device, tiny: bool) -> Iterator[dict[str, Any]]:
-    """A row for each family, and two for each RWKV that has kernels of its own on this machine."""
+    """A row for each family, and two for each that has kernels of its own on this machine."""
     for name in ("llama", "gpt2", "rwkv-7") if tiny else families.FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             path = save(name, Path(folder))
             expected = numbers(load(path, device="cpu", dtype="float64"))
-            for used in [True, False] if name in RWKV and kernels(name, device) else [False]:
+            for used in [True, False] if kernels(name, device) else [False]:
                 with nullcontext() if used else without_kernels():
                     yield row(name, path, device, expected) | {"kernels": used}
 
@@ -82,13 +81,14 @@ def numbers(model: BlockModel) -> dict[str, Tensor]:
 
 
 def families_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
-    """By model_type, whether all its rows passed, and whether those on RWKV's kernels did; nothing of what was not tried as a whole."""
+    """By model_type, whether all its rows passed, and by package whether those on kernels did; nothing of what was not tried as a whole."""
     names = {name: families.model_type(name) for name in families.FAMILIES}
-    own, by_kernels = [row for row in rows if not row["kernels"]], [row["passed"] for row in rows if row["kernels"]]
+    own, by_kernels = [row for row in rows if not row["kernels"]], [row for row in rows if row["kernels"]]
     tried = {row["name"] for row in own}
     found = {
         kind: all(row["passed"] for row in own if row["model_type"] == kind)
         for kind in dict.fromkeys(names.values())
         if {name for name, of in names.items() if of == kind} <= tried
     }
-    return found | ({KERNELS: all(by_kernels)} if by_kernels else {})
+    of_package = {SAID[OF[row["name"]]] for row in by_kernels}
+    return found | {said: all(row["passed"] for row in by_kernels if SAID[OF[row["name"]]] == said) for said in sorted(of_package)}

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 
-from adapters import BlockModel, recurrent
+from adapters import BlockModel
 from adapters.families.rwkv.model import build
+from tests.gpu.kernels import kernels, without_kernels
 from tests.gpu.timing import best
 from tests.reference.rwkv_checkpoints import VERSIONS, random_checkpoint
 from tests.reference.sizes import Unnamed
 
-WITH_KERNELS = ("5", "6", "7")  # versions that flash-linear-attention has kernels for
 SIZES = {"blocks": 24, "heads": 16, "head_size": 64, "vocab": 65536, "rank": 64}  # about 0.4 billion parameters
 TINY = {"blocks": 2, "heads": 2, "head_size": 8, "vocab": 61}
-
-
-def installed() -> dict[str, str]:
-    try:
-        return {"flash-linear-attention": version("flash-linear-attention")} if find_spec("fla") else {}
-    except PackageNotFoundError:
-        return {"flash-linear-attention": "of unknown version"}
-
-
-def kernels(name: str, device: torch.device) -> bool:
-    """Whether `rwkv-N` is computed by kernels that are installed."""
-    return device.type == "cuda" and bool(installed()) and name.removeprefix("rwkv-").startswith(WITH_KERNELS)
-
-
-@contextmanager
-def without_kernels() -> Iterator[None]:
-    with patch.object(recurrent, "imported", lambda module: None):
-        yield
 
 
 def section(device: torch.device, tiny: bool) -> Iterator[dict[str, Any]]:
@@ -49,7 +28,7 @@ def section(device: torch.device, tiny: bool) -> Iterator[dict[str, Any]]:
         for dtype in (torch.float32, torch.bfloat16):
             model = random_model(version_, device, dtype, TINY if tiny else SIZES)
             ids = torch.randint(model.spec.vocab_size, (documents, window)).to(device)
-            for used in [True, False] if kernels(version_, device) and dtype == torch.float32 else [False]:
+            for used in [True, False] if kernels(f"rwkv-{version_}", device) and dtype == torch.float32 else [False]:
                 with nullcontext() if used else without_kernels():
                     seconds = best(partial(model.stream, ids), device)
                 said = {"version": version_, "dtype": str(dtype).removeprefix("torch."), "kernels": used}

@@ -10,9 +10,11 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
+import torch
 
-from adapters.supported import GPU, KERNELS, NOT_RUN, gpu_sentence, on_gpu, page, rows
+from adapters.supported import GPU, KERNELS, NOT_RUN, SCAN_KERNELS, gpu_sentence, on_gpu, page, rows
 from tests.gpu import __main__ as proof
+from tests.gpu import kernels
 from tests.gpu.parity import families_of
 from tests.gpu.timing import collect
 from tests.reference.families import FAMILIES, model_type
@@ -83,10 +85,22 @@ def test_a_family_ran_when_all_of_it_did() -> None:
     assert all(families_of(every).values())
     assert "rwkv" not in families_of([row for row in every if row["name"] != "rwkv-5.1"])
     assert families_of([row | {"passed": row["name"] != "rwkv-5.1"} for row in every])["rwkv"] is False
-    kernels = [{"name": "rwkv-7", "model_type": "rwkv", "passed": passed, "kernels": True} for passed in (True, False)]
+    by_fla = [{"name": "rwkv-7", "model_type": "rwkv", "passed": passed, "kernels": True} for passed in (True, False)]
     assert KERNELS not in families_of(every)
-    assert families_of([*every, kernels[0]])[KERNELS] is True
-    assert families_of([*every, *kernels])[KERNELS] is False
+    assert families_of([*every, by_fla[0]])[KERNELS] is True
+    assert families_of([*every, *by_fla])[KERNELS] is False
+    scans = [{"name": name, "model_type": name, "passed": True, "kernels": True} for name in ("mamba", "mamba2")]
+    found = families_of([*every, *by_fla, *scans])
+    assert (found[KERNELS], found[SCAN_KERNELS]) == (False, True)
+    assert SCAN_KERNELS not in families_of([*every, *by_fla])
+
+
+def test_kernels_are_tried_where_their_package_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    card, names = torch.device("cuda"), ("mamba", "jamba", "rwkv-6", "rwkv-4", "llama")
+    for packages, tried in (({}, []), ({"mamba-ssm": "2"}, ["mamba", "jamba"]), ({"flash-linear-attention": "1"}, ["rwkv-6"])):
+        monkeypatch.setattr(kernels, "installed", lambda packages=packages: packages)
+        assert [name for name in names if kernels.kernels(name, card)] == tried
+        assert not any(kernels.kernels(name, torch.device("cpu")) for name in names)
 
 
 def test_what_is_said_of_it(tmp_path: Path) -> None:
