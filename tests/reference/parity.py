@@ -296,7 +296,7 @@ def check_texts(p: Pair) -> None:
     model.tokenizer, model.end_tokens = ByteTokenizer(), ()
     lengths = (9, 4, 14)
     prompts = [Prompt(tuple(p.ids[d, :n].tolist()), 5) for d, n in enumerate(lengths)]
-    chosen = plan(model.spec, [*mixed(model.spec), Ablation(blocks={1})])
+    chosen = plan(model.spec, [*mixed(model.spec), *mixed_experts(model.spec), Ablation(blocks={1})])
     for found in decode(model, chosen, prompts):
         text = torch.cat([p.ids[found.prompt, : lengths[found.prompt]], torch.tensor(found.tokens)])
         expected = p.logits(chosen.ablations[found.ablation], text[None])[0, lengths[found.prompt] - 1 : -1].argmax(-1)

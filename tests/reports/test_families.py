@@ -11,7 +11,7 @@ from tests.reference.families import STOCK
 from tests.reports.conftest import save_tiny
 
 ROOT = Path(__file__).parents[2]
-ELSEWHERE = ("llama", "mistral", "qwen2", "qwen3", "glm", "qwen3_moe", "olmoe")
+ELSEWHERE = ("llama", "mistral", "qwen2", "qwen3", "glm")
 TYPES = {name: config for name, config in STOCK.items() if name not in ELSEWHERE}
 HEADLESS = ("mamba", "falcon_mamba")
 

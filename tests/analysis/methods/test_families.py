@@ -21,7 +21,14 @@ from tests.reference.parity import Pair
 
 BLOCKS = 6
 GEMMA = {"head_dim": 12, "query_pre_attn_scalar": 7, "sliding_window": 9}
-TYPES = {"gpt_neox": {}, "gpt2": {}, "gemma2": GEMMA, "olmo2": {}, "jamba": STOCK["jamba"] | {"num_experts": 1}}
+TYPES = {
+    "gpt_neox": {},
+    "gpt2": {},
+    "gemma2": GEMMA,
+    "olmo2": {},
+    "jamba": STOCK["jamba"] | {"num_experts": 1},
+    "mixtral": STOCK["mixtral"],
+}
 ALWAYS = {"shortgpt", "one_shot", "laco"}
 KNOWN = {
     "gpt_neox": ALWAYS | {"linear", "llm_pruner"},
@@ -29,6 +36,7 @@ KNOWN = {
     "gemma2": ALWAYS | {"llm_pruner", "llm_pruner_published"},
     "olmo2": ALWAYS,
     "jamba": ALWAYS - {"laco"} | {"linear"},
+    "mixtral": ALWAYS - {"laco"} | {"linear"},
 }
 
 

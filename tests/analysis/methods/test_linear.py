@@ -19,9 +19,15 @@ from analysis.methods.method import UnreachableError, size, solve
 from analysis.methods.table import METHODS
 from analysis.metrics.spans import Span
 from tests.analysis.methods.deep import BLOCKS, deep, text
+from tests.reference.families import STOCK
 from tests.reference.models import pair
 
 VARIANTS = ["llama", "baichuan-7b", "baichuan2-13b", "rwkv-4", "rwkv-5.2", "rwkv-6", "rwkv-7"]
+OTHERS = {
+    "biased": ("llama", {"mlp_bias": True, "attention_bias": True}),
+    "experts": ("mixtral", STOCK["mixtral"]),
+    "an MLP beside experts": ("qwen2_moe", {key: value for key, value in STOCK["qwen2_moe"].items() if key != "mlp_only_layers"}),
+}
 
 
 class Mapped(WrappedBlock):
@@ -38,10 +44,11 @@ class Mapped(WrappedBlock):
         return gate * (m @ self.t), past
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, "biased"])
+@pytest.mark.parametrize("variant", [*VARIANTS, *OTHERS])
 def test_folding_is_the_map_on_the_ffn_s_output(variant: str) -> None:
-    biased = {"mlp_bias": True, "attention_bias": True, "num_hidden_layers": BLOCKS}
-    model = pair("llama", "float64", **biased)[0] if variant == "biased" else deep(variant)
+    """Of experts, and of an MLP beside them, it is on what each gives: a token's weights of them come behind it."""
+    model_type, config = OTHERS.get(variant, ("", {}))
+    model = pair(model_type, "float64", **{"num_hidden_layers": BLOCKS} | config)[0] if config else deep(variant)
     d, ids = model.spec.d_model, text()[0].ids
     t = torch.eye(d) + torch.randn(d, d, generator=torch.Generator().manual_seed(0)) / d
     t = t.double()

@@ -14,6 +14,7 @@ from analysis.removal.savings import MEASURES, Comparison, Curve, Saved, by_head
 from analysis.width.sentences import cheapest_kind, depth_or_width, more_documents, order_of_heads
 from tests.reference import families, variants
 from tests.reference.models import pair, spec
+from tests.reference.parity import Pair
 
 SPEC = spec(8)  # blocks of 5 parameters and 10 FLOPs, 4 of them the mixer's
 
@@ -64,6 +65,23 @@ def test_what_one_norm_reads_of_all_heads_stays() -> None:
 )
 def test_what_goes_with_heads_is_said(name: str, says: str) -> None:
     assert says in by_heads(pair(name, **families.STOCK[name])[0])
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2_moe"])
+@pytest.mark.parametrize("out", [{(0, 1)}, {(0, 0), (0, 2), (2, 1)}, {(0, e) for e in range(3)}, {(2, 0), (2, 1), (2, 2)}])
+def test_experts_take_their_rows_of_the_router_along(name: str, out: set[tuple[int, int]]) -> None:
+    """As many as a token is sent to save no FLOPs but the router's until fewer are left."""
+    m = Pair(name, families.STOCK[name]).model
+    left = [
+        block.keep_experts([e for e in range(block.spec.n_experts) if (i, e) not in out]) if any(b == i for b, _ in out) else block
+        for i, block in enumerate(m.blocks)
+    ]
+    rest = m.with_blocks(left).spec
+    gone = saved(m, Ablation(experts=out))
+    assert gone.params == m.spec.n_params - rest.n_params
+    assert gone.flops == sum(b.flops_per_token for b in m.spec.blocks) - sum(b.flops_per_token for b in rest.blocks)
+    assert gone.params - gone.idle == m.spec.active_params - rest.active_params
+    assert gone.idle > 0
 
 
 def test_mixer_and_ffn_are_the_block_and_all_heads_are_the_mixer() -> None:
