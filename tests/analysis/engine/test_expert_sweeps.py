@@ -24,9 +24,11 @@ from analysis.metrics.metrics import EXPERT_METRICS, measure
 from analysis.metrics.study import ImportanceStudy
 from analysis.metrics.taylor import taylor
 from analysis.removal.orders import Calibration, order_of
+from analysis.tasks.likelihoods import likelihoods
+from analysis.tasks.requests import Request
 from tests.reference.experts import chosen_experts
 from tests.reference.held import Held
-from tests.reference.parity import Pair
+from tests.reference.parity import Pair, mixed_experts
 
 SPARSE = {
     "num_experts": 6,
@@ -88,6 +90,19 @@ def test_little_memory_changes_nothing(pair: Pair) -> None:
             assert torch.allclose(found[name], expected[name], rtol=1e-5, atol=1e-3)
     with pytest.raises(StrataError, match="allowed: give it more memory, shorter windows"):
         sweep(pair.model, work, pair.ids, lengths, memory=work.minimum * stream_bytes(pair.model, *pair.ids.shape))
+
+
+def test_questions_are_answered_as_by_transformers_without_the_same_experts(pair: Pair) -> None:
+    """From one tree of prompts: two questions of three options each, under single experts and several."""
+    work = plan(pair.model.spec, [Ablation(), *mixed_experts(pair.model.spec), Ablation(experts={(0, 1)})])
+    prompts = [tuple(pair.ids[d, :n].tolist()) for d, n in ((0, 20), (1, 12))]
+    requests = [Request(prompt, option) for prompt in prompts for option in ((5,), (6, 7), (6, 8, 9))]
+    found = likelihoods(pair.model, work, requests).nats
+    for a, ablation in enumerate(work.ablations):
+        for r, (context, option) in enumerate(requests):
+            ids = torch.tensor([context + option])
+            nats = pair.logits(ablation, ids)[0, len(context) - 1 : -1].double().log_softmax(-1)
+            assert float(found[a, r]) == pytest.approx(float(nats.gather(-1, torch.tensor(option)[:, None]).sum()), abs=1e-4)
 
 
 def test_load_and_weight_are_what_the_router_says(pair: Pair) -> None:
