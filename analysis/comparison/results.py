@@ -14,9 +14,10 @@ from analysis.comparison import verdicts
 from analysis.comparison.claims import CLAIMED, Claim, Holds, Side, adjusted
 from analysis.comparison.questions import Seeded, answer, reconciled, whose
 from analysis.comparison.redundancy import SUMMARIES
+from analysis.comparison.study import SHARE
 from analysis.comparison.tables import OfModels
 from analysis.comparison.verdicts import Contrast
-from analysis.display.format import bounded, escape, number, plain
+from analysis.display.format import bounded, escape, listed, number, plain
 from analysis.display.sentences import Effect
 from analysis.stats.estimates import Estimate, mean
 from analysis.stats.seeds import ENOUGH, over_seeds
@@ -110,8 +111,16 @@ class Comparison(OfModels):
         said = []
         for name in (name for name, summary in SUMMARIES.items() if summary.asks and self.claims):
             told = [claim for (a, b, of), claim in self.claims.items() if of == name and (a, b) in self.told]
-            said.append(answer(name, seeded, told) if (seeded := self._seeded(name)) else "")
+            if seeded := self._seeded(name):
+                said.append(answer(name, seeded, told) + (self._of_heads if name == "against" else ""))
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
+
+    @property
+    def _of_heads(self) -> str:
+        """How many of the heads as many parameters are: heads hold little of some architectures, and much of others."""
+        shares = {group.name: next(m.in_heads for m in self.of.models if m.name in group.members) for group in self.main}
+        known = [f"{100 * SHARE / of:.0f}\u00a0% in {escape(name)}" for name, of in shares.items() if of >= SHARE]
+        return f" Of the parameters of all heads that is {listed(known)}." if known else ""
 
     @property
     def reach(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -71,6 +72,7 @@ class Measured:
     against: Rises | None = None  # blocks, and heads, of SHARE of the blocks' parameters; None where they were not removed
     divergence: Mapping[str, Scores] = field(default_factory=dict)  # nats per token from the dense model, by kind, as `singles`
     influence: Mapping[str, Scores] = field(default_factory=dict)  # Block Influence by kind; blocks are `bi`
+    in_heads: float = math.nan  # the share of the blocks' parameters that all heads hold; NaN where they were not removed
 
     def losses(self, rises: Rises, unit: str) -> Scores:
         """Rises over bytes, or over the model's gain over the byte unigram."""
@@ -118,16 +120,22 @@ def compare(names: Sequence[str], load: Load, facts: Facts, config: RunConfig) -
     Models are loaded one at a time, and share the budget's time. `facts`: of the models that come from one training
     (`groups.zoo_facts`).
     Raises StrataError for a single model, models that cannot be told apart by name, models that cannot read the same
-    text, and a seed group with unequal budgets.
+    text, a seed group with unequal budgets, and weights that are not those that `facts` are of.
     """
     if len(names) < 2:
         raise StrataError(f"{len(names)} model cannot be compared: name two or more, for example zoo-llama-0 and zoo-rwkv5-0")
     if len(set(names)) < len(names):
         raise StrataError(f"a model is named twice: {', '.join(names)}")
     grouped = groups(names, facts)
+    known = {member: of["weights"] for group in grouped for member, of in group.facts.items()}
     each = config.limited(1 / len(names))
     text, calibration = common(names, load, each)
-    models = [measure(name, load(name), text, calibration, each) for name in names]
+    models = []
+    for name in names:
+        model = load(name)
+        if known.get(name, model.spec.source_hash) != model.spec.source_hash:
+            raise StrataError(f"{name} holds other weights than those its zoo.json tells of: give back its model.safetensors, or rename it")
+        models.append(measure(name, model, text, calibration, each))
     short = {m.name: m.spec.name for m in models}
     named = [group if group.facts else replace(group, name=short[group.name]) for group in grouped]
     return Compared(models, named, text, calibration)
@@ -193,6 +201,8 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, config:
     influence = ImportanceStudy(model, calibration, kinds=of_blocks)
     advance = progress_fraction(config.progress, f"Block Influence of {spec.name}", calibration.documents)
     bi = influence.scores(run_folder(config.out, influence.identity), advance)
+    skipped = heads or config.budget.seconds is not None
+    against, in_heads = (None, math.nan) if skipped else _against(model, text, calibration, config)
     return Measured(
         name,
         spec,
@@ -204,9 +214,10 @@ def measure(name: str, model: BlockModel, text: Text, calibration: Text, config:
         main["bytes"],
         Scores(bi["bi"][: len(spec.blocks)], bi["real"]),
         heads,
-        None if heads or config.budget.seconds is not None else _against(model, text, calibration, config),
+        against,
         {kind: Scores(main["kl"][place], main["tokens"]) for kind, place in places.items()},
         {kind: Scores(bi["bi"][place.start - 1 : place.stop - 1], bi["real"]) for kind, place in places.items()},
+        in_heads,
     )
 
 
@@ -251,20 +262,24 @@ def removed(model: BlockModel, path: Sequence[Ablation], text: Text, config: Run
     return Rises(tuple(path), _bits(study.scores(run_folder(config.out, study.identity), advance)))
 
 
-def _against(model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> Rises | None:
+def _against(model: BlockModel, text: Text, calibration: Text, config: RunConfig) -> tuple[Rises | None, float]:
     """What blocks, and what heads cost that are SHARE of the blocks' parameters, each in the order of what single ones cost for what
-    they save; None where that is more than all heads. Of few blocks one may be more: a part of it, on the line from the dense model."""
+    they save, and the share that all heads are; None where that is less.
+
+    Of few blocks one may be more: that is a part of it, on the line from the dense model.
+    """
     removals, kinds = Removals(model, config), ("blocks", "heads")
     scores = removals.causal(kinds, calibration)
     if scores is None:
-        return None
+        return None, math.nan
     ordered = {kind: removals.ordered(kind, scores[kind]) for kind in kinds}
     paths = {kind: up_to(parts, removals.shares(parts, PARAMETERS), SHARE, POINTS) for kind, parts in ordered.items()}
     study = SweepStudy.of(model, union(paths), text, kl=False)
     advance = progress_fraction(config.progress, f"depth against width of {model.spec.name}", study.steps * text.documents)
     scored = score(model, study.plan.ablations, study.scores(run_folder(config.out, study.identity), advance), paths)
     rises = [rise for kind in kinds if (rise := scored.curve(kind).rise(PARAMETERS, SHARE, below=True)) is not None]
-    return Rises((), np.stack(rises) / np.log(2)) if len(rises) == len(kinds) else None
+    found = Rises((), np.stack(rises) / np.log(2)) if len(rises) == len(kinds) else None
+    return found, float(removals.shares(ordered["heads"], PARAMETERS).sum())
 
 
 def _no_heads(model: BlockModel, text: Text, config: RunConfig) -> str:

@@ -16,7 +16,7 @@ from analysis.runs.files import Strict, read_json
 from analysis.stats.seeds import ENOUGH
 
 Facts = Mapping[str, Mapping[str, Any]]  # of models, by name, as in zoo.json
-ALIKE = ("data", "tokenizer", "of_steps", "n_params")  # in a seed group; also tokens, unless they were chosen by loss
+ALIKE = ("data", "tokenizer", "of_steps", "recipe", "n_params")  # in a seed group; also tokens, unless they were chosen by loss
 FEW = {"Llama": ENOUGH, "RWKV-5.2": ENOUGH}  # seeds in a short comparison, by short title; one of all others
 DEPTH = re.compile(r" of (\d+) blocks")  # in the title of an architecture that is not as deep as the others
 SIZE = 1.03  # largest ratio of parameters of models of equal size
@@ -60,6 +60,8 @@ class Trained(Strict, extra="allow"):
     n_params: Annotated[int, Field(gt=0)]
     data: str
     tokenizer: str
+    recipe: dict[str, float]
+    weights: str  # `ModelSpec.source_hash`
     equals: str | None
     development_nll: float
     held_out: HeldOut
@@ -196,4 +198,4 @@ def unequal_steps(a: Group, b: Group) -> bool:
 
 def _alike(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     sizes = a["n_params"], b["n_params"]
-    return all(a[key] == b[key] for key in ("data", "tokenizer", "of_steps")) and max(sizes) <= SIZE * min(sizes)
+    return all(a[key] == b[key] for key in ("data", "tokenizer", "of_steps", "recipe")) and max(sizes) <= SIZE * min(sizes)

@@ -22,6 +22,7 @@ from analysis.display.format import listed
 from analysis.engine.text_scores import TextScores
 from analysis.runs.files import say, to_json, write_text
 from analysis.stats.intervals import Interval, ratio
+from analysis.stats.seeds import ENOUGH
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.card import card
 from analysis.zoo.groups import DEPTH, known_models
@@ -29,8 +30,10 @@ from analysis.zoo.texts import SEPARATOR, Rows, Texts, clean
 from analysis.zoo.training import read_state
 
 DOCUMENTS = 256  # held-out documents, one window of CONTEXT tokens each
-PAIRS = (("llama", "rwkv5"), ("llama", "rwkv7"))  # compared at equal tokens and at equal loss; the first counts most
-LIMIT = 70  # MB of all released files, of which equal ones (tokenizers) count once
+PAIRS = (("llama", "rwkv5"), ("llama", "mamba2"), ("llama", "rwkv7"))  # compared at equal tokens and at equal loss; the first counts most
+CLOSE = 0.02  # nats per token on development text: losses that are called equal
+LIMIT = 100  # MB of all released files, of which equal ones (tokenizers) count once: what a package index takes
+RECIPE = ("batch", "context", "muon", "adam")  # of a plan
 WEIGHTS, BESIDE = "model.safetensors", 3000  # bytes of a model's configurations and facts, about
 TOKENIZER = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": SEPARATOR, "clean_up_tokenization_spaces": False}
 
@@ -117,10 +120,10 @@ def within(chosen: Sequence[Choice], room: float) -> list[Choice]:
 
 def _weight(choice: Choice) -> tuple[int, int, int]:
     """What goes first where not everything has room: ends of trainings of one depth, the early ones of the first pair, other depths,
-    other early ones; of each the first seeds."""
+    other early ones, and those of more seeds than a word on architectures needs; of each the first seeds."""
     model, seed = choice.training.plan["model"], choice.training.plan["seed"]
     deep = bool(DEPTH.search(ARCHITECTURES[model].title))
-    rank = 2 if deep else 0 if not choice.equals else 1 if model in PAIRS[0] else 3
+    rank = 2 if deep else 0 if not choice.equals else 4 if seed >= ENOUGH else 1 if model in PAIRS[0] else 3
     return rank, seed, list(ARCHITECTURES).index(model)
 
 
@@ -129,7 +132,8 @@ def _others(target: Path, names: set[str], plan: Mapping[str, Any]) -> dict[str,
     known = known_models(target / "zoo.json")
     others = {name: m for name, m in known.items() if name not in names and (target / name / "config.json").is_file()}
     for name, m in others.items():
-        for key, expected in (("data", plan["data"]), ("tokenizer", plan["tokenizer"]), ("of_steps", plan["steps"])):
+        alike = {"data": plan["data"], "tokenizer": plan["tokenizer"], "of_steps": plan["steps"], "recipe": recipe(plan)}
+        for key, expected in alike.items():
             if m[key] != expected:
                 raise StrataError(
                     f"{target} holds {name}, whose {key} is {m[key]}, that of the finished models is {expected}: "
@@ -141,6 +145,11 @@ def _others(target: Path, names: set[str], plan: Mapping[str, Any]) -> dict[str,
 def _place(name: str) -> tuple[int, int, bool]:
     model, seed, *early = name.split("-")
     return list(ARCHITECTURES).index(model), int(seed), bool(early)
+
+
+def recipe(plan: Mapping[str, Any]) -> dict[str, float]:
+    """What is trained alike, beside data and steps."""
+    return {key: plan[key] for key in RECIPE}
 
 
 def train_tokens(plan: Mapping[str, Any]) -> int:
@@ -169,7 +178,7 @@ def finished(out: Path) -> list[Finished]:
 def choices(trainings: list[Finished]) -> list[Choice]:
     """The end of every training and, for seeds with both of a pair, the kept step of the better that is nearest to the other's loss.
 
-    A training has one early checkpoint: that of the first of PAIRS.
+    A training has one early checkpoint, that of the first of PAIRS, and none where no kept step comes CLOSE.
     """
     by_name = {t.name: t for t in trainings}
     early: dict[str, Choice] = {}
@@ -179,7 +188,8 @@ def choices(trainings: list[Finished]) -> list[Choice]:
             if len(both) == len(pair):
                 better, worse = sorted(both, key=lambda t: t.loss)
                 steps = min(better.curve, key=lambda step: abs(better.curve[step] - worse.loss))
-                early.setdefault(better.name, Choice(better, steps, worse.name))
+                if abs(better.curve[steps] - worse.loss) <= CLOSE:
+                    early.setdefault(better.name, Choice(better, steps, worse.name))
     return [*(Choice(t, t.steps) for t in trainings), *early.values()]
 
 
@@ -208,6 +218,7 @@ def facts(choice: Choice, model: BlockModel, train_tokens: int) -> dict[str, Any
         "weights": model.spec.source_hash,
         "data": plan["data"],
         "tokenizer": plan["tokenizer"],
+        "recipe": recipe(plan),
         "equals": choice.equals,
         "development_nll": choice.training.curve[choice.steps],
         "held_out": {"bits_per_byte": interval.value, "low": interval.low, "high": interval.high, "documents": DOCUMENTS, "tokens": tokens},

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.comparison.redundancy import SUMMARIES, estimate
+from analysis.comparison.redundancy import LIMIT, SUMMARIES, estimate
 from analysis.methods.accuracy import mean, retained
 from analysis.stats.intervals import MANY, Interval, accuracy, ratios
 from analysis.stats.rank_agreement import Scores, agreement, gap, tau_b
@@ -90,8 +90,14 @@ def _ratio(means: Sequence[float], spread: float, real: tuple[Array, Array]) -> 
     return share
 
 
-def _summary(name: str) -> Share:
+def _whole(path: Array) -> Array:
+    """The share of parts that can go, in whole parts, as a report on one model says it."""
+    return np.logical_and.accumulate(path <= LIMIT, axis=-1).mean(-1)
+
+
+def _summary(name: str, whole: bool = False) -> Share:
     summary = SUMMARIES[name]
+    of = _whole if whole else summary.of
 
     def share(law: str, n: int, repeats: int, rng: Rng) -> float:
         if law == REAL:
@@ -99,8 +105,8 @@ def _summary(name: str) -> Share:
         else:
             means = PATH if summary.source == "path" else BLOCKS
             d = invented(law, means, 0.6 * means, n, repeats, rng)
-        truth = float(summary.of(d.means))
-        return held((estimate(summary.of, s, steps=summary.steps).interval for s in d.scores), truth)
+        truth = float(of(d.means))
+        return held((estimate(of, s, steps=whole).interval for s in d.scores), truth)
 
     return share
 
@@ -157,11 +163,12 @@ INTERVALS: dict[str, Share] = {
     "area under the removal curve": _summary("area"),
     "difference of two areas": _areas,
     "share of blocks that can go": _summary("removable"),
+    "whole blocks that can go": _summary("removable", whole=True),
     "tau of two orders": _tau(APART, SWAPPED, real=True),
     "tau of blocks that are alike": _tau(np.zeros(12), np.zeros(12), real=False),
     "difference of two taus": _gap,
 }
-STEPS = ("share of blocks that can go", "tau of two orders", "tau of blocks that are alike", "difference of two taus")  # few values each
+STEPS = ("whole blocks that can go", "tau of two orders", "tau of blocks that are alike", "difference of two taus")  # few values each
 SLOW = tuple(INTERVALS)[6:]  # a bootstrap for each repeat
 
 
@@ -193,11 +200,11 @@ def _seeds(law: str, shape: tuple[int, int], rng: Rng, level: float = 10.0, spre
     return level + spread * LAWS[law](rng, shape)
 
 
-def _apart(spread: float) -> Callable[[str, int, int, Rng], float]:
-    """Two architectures with as many seeds each; those of the second vary `spread` times as much."""
+def _apart(spread: float, more: int = 0) -> Callable[[str, int, int, Rng], float]:
+    """Two architectures; the seeds of the second vary `spread` times as much, and it has `more` of them."""
 
     def share(law: str, n: int, repeats: int, rng: Rng) -> float:
-        a, b = _seeds(law, (repeats, n), rng), _seeds(law, (repeats, n), rng, 7.0, spread)
+        a, b = _seeds(law, (repeats, n), rng), _seeds(law, (repeats, n + more), rng, 7.0, spread)
         return held((difference(x, y).interval for x, y in zip(a, b, strict=True)), 3.0)
 
     return share
@@ -207,6 +214,7 @@ SEED_INTERVALS: dict[str, Callable[[str, int, int, Rng], float]] = {  # of a law
     "mean of one architecture": lambda law, n, repeats, rng: held(map(over_seeds, _seeds(law, (repeats, n), rng)), 10.0),
     "difference, seeds vary alike": _apart(1.0),
     "difference, one side varies three times as much": _apart(3.0),
+    "difference, one side has a seed more": _apart(1.0, more=1),
 }
 SEED_SIZES = (3, 4)
 

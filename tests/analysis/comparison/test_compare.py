@@ -146,8 +146,17 @@ def test_what_cannot_be_compared(sources: list[str], folder: Path, tmp_path: Pat
     mute = changed(llama, tmp_path / "mute", lambda to: (to / "tokenizer.json").unlink())
     (tmp_path / "other").mkdir()
     twin = changed(llama, tmp_path / "other" / "llama", lambda to: None)
-    budget = {"architecture": "Llama", "of_steps": 9, "n_params": 5, "data": "d", "tokenizer": "t", "equals": None}
-    mixed = {str(source): budget | {"seed": i, "tokens": 100 + i} for i, source in enumerate(sources)}
+    budget = {
+        "architecture": "Llama",
+        "of_steps": 9,
+        "n_params": 5,
+        "data": "d",
+        "tokenizer": "t",
+        "recipe": {},
+        "weights": "",
+        "equals": None,
+    }
+    mixed = {str(source): budget | {"seed": i, "tokens": 100 + i, "weights": ""} for i, source in enumerate(sources)}
     for names, facts, says in (
         (sources[:1], {}, "cannot be compared"),
         ([sources[0]] * 2, {}, "named twice"),
@@ -184,8 +193,20 @@ def test_real_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_seeds_are_put_beside_each_other(sources: list[str], folder: Path, tmp_path: Path) -> None:
-    same = {"architecture": "Both", "of_steps": 9, "n_params": 5, "data": "d", "tokenizer": "t", "equals": None, "tokens": 100}
-    study = run(sources, folder, tmp_path, {source: same | {"seed": i} for i, source in enumerate(sources)})
+    same = {
+        "architecture": "Both",
+        "of_steps": 9,
+        "n_params": 5,
+        "data": "d",
+        "tokenizer": "t",
+        "recipe": {},
+        "equals": None,
+        "tokens": 100,
+    }
+    facts = {source: same | {"seed": i, "weights": loader(source).spec.source_hash} for i, source in enumerate(sources)}
+    with pytest.raises(StrataError, match=r"llama holds other weights than those its zoo\.json tells of"):
+        run(sources, folder, tmp_path, facts | {sources[0]: facts[sources[0]] | {"weights": "other"}})
+    study = run(sources, folder, tmp_path, facts)
     assert study.spreads["summary"].tolist() == [s.title for s in SUMMARIES.values() if s.source != "against"]
     assert study.differences.empty
 

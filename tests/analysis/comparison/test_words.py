@@ -12,6 +12,7 @@ import pytest
 
 from adapters import Ablation
 from analysis.comparison import depths, plots
+from analysis.comparison.claims import Holds
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
 from analysis.comparison.study import Compared, Measured, Rises
@@ -135,6 +136,20 @@ def test_seeds_of_one_architecture_are_told_apart_by_nothing() -> None:
     levels = dict(zip([f"{name}-{i}" for name in ("llama", "rwkv5") for i in range(3)], (0.5, 0.6, 0.55, 0.58, 0.52, 0.61), strict=True))
     found = comparison(levels)
     assert set(found.over_seeds["claim"]) <= {"seeds vary too much to say it of the architectures", "not significant"}
+
+
+@pytest.mark.long
+def test_of_many_comparisons_of_one_law_few_tell_architectures_apart() -> None:
+    """Seeds of one law under two names, and of two: of all questions of a comparison, how often is one answered with a difference?"""
+    rng, repeats = np.random.default_rng(3), 60
+    names = [f"{name}-{i}" for name in ("llama", "rwkv5") for i in range(3)]
+    told = []
+    for apart in (0.0, 0.25):
+        levels = rng.normal(0.5, 0.02, (repeats, 6)) + apart * np.repeat([1, 0], 3)
+        of = [{claim.holds for claim in comparison(dict(zip(names, drawn, strict=True))).claims.values()} for drawn in levels]
+        told.append(sum(Holds.ARCHITECTURES in holds for holds in of))
+    assert told[0] <= repeats * (0.05 + 2 * np.sqrt(0.05 * 0.95 / repeats))
+    assert told[1] > 0.95 * repeats
 
 
 def test_depths_are_compared_within_their_kind() -> None:

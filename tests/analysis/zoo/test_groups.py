@@ -9,7 +9,7 @@ import pytest
 from adapters import StrataError
 from adapters.catalogue import zoo
 from analysis.zoo.architectures import ARCHITECTURES
-from analysis.zoo.groups import few, groups, matching, one_training, two_things, unequal_steps, zoo_facts
+from analysis.zoo.groups import beside, few, groups, matching, one_training, two_things, unequal_steps, zoo_facts
 
 LLAMA, RWKV, RWKV7 = (ARCHITECTURES[name].title for name in ("llama", "rwkv5", "rwkv7"))
 
@@ -23,6 +23,8 @@ def facts(seed: int = 0, architecture: str = LLAMA, **changes: Any) -> dict[str,
         "n_params": 1000,
         "data": "d",
         "tokenizer": "t",
+        "recipe": {"muon": 0.02},
+        "weights": "w",
         "equals": None,
     }
     return known | changes
@@ -51,7 +53,7 @@ def test_seeds_of_one_architecture_are_a_group_and_others_stand_alone() -> None:
     }
 
 
-@pytest.mark.parametrize("key", ["tokens", "of_steps", "data", "tokenizer", "n_params"])
+@pytest.mark.parametrize("key", ["tokens", "of_steps", "data", "tokenizer", "recipe", "n_params"])
 def test_a_group_with_another_budget_is_an_error(key: str) -> None:
     mixed = ZOO | {"zoo-llama-1": facts(1, **{key: "another" if key in ("data", "tokenizer") else 7})}
     with pytest.raises(StrataError, match=f"zoo-llama-0 and zoo-llama-1 are not a seed group: {key} is"):
@@ -103,14 +105,22 @@ def test_an_architecture_and_a_depth_are_two_things() -> None:
     assert not two_things(llama, groups(["own"], {})[0])
 
 
-def test_equal_loss_needs_every_seed() -> None:
+def test_equal_loss_is_of_the_seeds_that_were_matched() -> None:
     seeds = ["zoo-llama-0", "zoo-llama-1"]
-    one = groups([*seeds, "zoo-rwkv5-0-early"], ZOO)
-    assert matching(*one) == ""
+    llama, early = one = groups([*seeds, "zoo-rwkv5-0-early"], ZOO)
+    assert matching(*one) == "", "not with every seed"
     assert unequal_steps(*one)
-    assert matching(*groups(["zoo-llama-0", "zoo-rwkv5-0-early"], ZOO)) == "equal loss"
-    assert matching(*groups(["zoo-llama-1", "zoo-rwkv5-0-early"], ZOO)) == "", "another seed's loss"
+    fewer, same = beside(*one)
+    assert (fewer.name, fewer.members, list(fewer.facts), same) == ("Llama", ("zoo-llama-0",), ["zoo-llama-0"], early)
+    assert matching(fewer, same) == matching(*beside(early, llama)) == "equal loss"
+    other = groups(["zoo-llama-1", "zoo-rwkv5-0-early"], ZOO)
+    assert beside(*other) == tuple(other)
+    assert matching(*other) == "", "another seed's loss"
     assert matching(*groups([*seeds, "zoo-rwkv5-0-early", "zoo-rwkv5-1-early"], ZOO)) == "equal loss"
+    goose = ZOO | {"zoo-rwkv7-1-early": facts(1, RWKV7, tokens=30, equals="llama-1", name="rwkv7-1-early")}
+    both = beside(*groups(["zoo-rwkv5-0-early", "zoo-rwkv5-1-early", "zoo-rwkv7-1-early"], goose))
+    assert [group.members for group in both] == [("zoo-rwkv5-1-early",), ("zoo-rwkv7-1-early",)]
+    assert matching(*both) == "equal loss", "both have the loss of one other training"
 
 
 @pytest.mark.skipif(len(zoo()) < 2, reason="adapters/zoo holds no models yet: run `make zoo`")

@@ -209,7 +209,7 @@ def test_order_follows_the_seed_alone(texts: Texts) -> None:
 # training
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [*KINDS, *(pytest.param(name, marks=pytest.mark.long) for name in DEPTHS)])
 def test_a_killed_training_goes_on_to_the_same_curve_and_weights(name: str, trained: Trained, texts: Texts, tmp_path: Path) -> None:
     whole, _ = trained(name)
 
@@ -354,7 +354,7 @@ def of_training(name: str, loss: float, curve: dict[int, float]) -> Finished:
 
 def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
     curve = {0: 7.6, 20: 4.1, 40: 3.8, 60: 3.6}
-    found = choices([of_training("llama-0", 3.75, {}), of_training("rwkv5-0", 3.4, curve), of_training("rwkv7-0", 3.3, {80: 3.7})])
+    found = choices([of_training("llama-0", 3.79, {}), of_training("rwkv5-0", 3.4, curve), of_training("rwkv7-0", 3.3, {80: 3.8})])
     assert [(c.name, c.steps, c.equals) for c in found] == [
         ("llama-0", 100, None),
         ("rwkv5-0", 100, None),
@@ -362,6 +362,8 @@ def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
         ("rwkv5-0-early", 40, "llama-0"),
         ("rwkv7-0-early", 80, "llama-0"),
     ]
+    far = choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-0", 3.4, curve)])
+    assert not any(c.equals for c in far), "no kept step is close enough to call its loss equal"
     worst = choices([of_training("llama-0", 3.0, {60: 3.4}), of_training("rwkv5-0", 3.4, {}), of_training("rwkv7-0", 3.5, {})])
     assert [c.equals for c in worst if c.equals] == ["rwkv5-0"], "one early checkpoint of a training"
     assert len(choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-1", 3.4, curve)])) == 2
@@ -425,6 +427,10 @@ def test_a_release_keeps_the_facts_of_the_models_beside_it(
     (target / "zoo.json").write_text(before)
     with pytest.raises(StrataError, match="holds rwkv5-0, whose data is e, that of the finished models is d"):
         release.release(out, target)
+    (target / "zoo.json").write_text(before.replace('"data": "e"', '"data": "d"').replace('"muon": 0.02', '"muon": 0.1'))
+    with pytest.raises(StrataError, match="holds rwkv5-0, whose recipe is "):
+        release.release(out, target)
+    (target / "zoo.json").write_text(before)
     assert (target / "zoo.json").read_text() == before
 
 
@@ -439,6 +445,8 @@ def facts(**changes: object) -> dict:
         "n_params": 1_833_312,
         "data": "d",
         "tokenizer": "t",
+        "recipe": release.recipe(asdict(plan("llama"))),
+        "weights": "w",
         "equals": None,
         "development_nll": 3.7,
         "held_out": {"bits_per_byte": 1.912, "low": 1.877, "high": 1.949, "documents": 256, "tokens": 65280},
