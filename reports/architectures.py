@@ -27,9 +27,9 @@ from analysis.runs.budgets import budget
 from analysis.runs.files import write_text
 from analysis.runs.settings import RunConfig
 from analysis.zoo.groups import zoo_facts
+from reports import over_training
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
-GALLERY = Path(__file__).parent / "gallery"
 FIGURES: dict[str, tuple[str, Callable[[Comparison], Figure]]] = {  # by file: what is seen, and the drawing
     "zoo-removal": ("Loss as blocks are removed, cheapest first", lambda study: plots.curves(_main(study, study.curves))),
     "zoo-blocks": ("Rise of the loss without each block", lambda study: plots.losses(_main(study, study.losses), "blocks")),
@@ -37,8 +37,11 @@ FIGURES: dict[str, tuple[str, Callable[[Comparison], Figure]]] = {  # by file: w
 }
 
 
-def page(study: Comparison, start: Start, tried: Robustness) -> str:
-    """Markdown: every question with its answer, what seeds show, how robust that is, and what it is of."""
+def page(study: Comparison, start: Start, tried: Robustness, trained: pd.DataFrame) -> str:
+    """Markdown: every question with its answer, what seeds show, how robust that is, and what it is of.
+
+    `trained`: what steps of trainings measure (`reports.over_training.measured`).
+    """
     shapes = depths.table(study)
     seen = {name: f"![{alt}](../reports/gallery/{name}.svg)" for name, (alt, _) in drawn(study).items()}
     parts = {
@@ -47,6 +50,7 @@ def page(study: Comparison, start: Start, tried: Robustness) -> str:
         "Questions": "\n\n".join([study.questions, study.reach, seen["zoo-removal"], seen["zoo-blocks"], study.bands]),
         "More blocks used, and yet more to spare": study.reconciled,
         "Before training": f"{start.conclusion}\n\n{_table(start.table)}" if start.trainings else "",
+        "Over training": over_training.section(trained),
         "Deeper at equal size": "\n\n".join([depths.conclusion(study), seen["zoo-depths"], _table(shapes)]) if len(shapes) else "",
         "What seeds show": "\n\n".join(f"{caption}\n\n{_table(rows)}" for caption, rows in study.seed_tables),
         "Under other choices": f"{tried.conclusion}\n\n{_table(tried.table)}",
@@ -73,7 +77,9 @@ def _table(table: pd.DataFrame) -> str:
     return "" if table.empty else tabulate(table.fillna("").values.tolist(), list(table.columns), tablefmt="github", floatfmt=".3g")
 
 
-def write(out: Path, target: Path = PAGE, documents: int | None = None, device: str = "auto", gallery: Path = GALLERY) -> None:
+def write(
+    out: Path, target: Path = PAGE, documents: int | None = None, device: str = "auto", gallery: Path = over_training.GALLERY
+) -> None:
     """Measures what `out` does not hold yet, and writes the page and its figures. Raises StrataError without a zoo."""
     facts = zoo_facts()
 
@@ -83,10 +89,10 @@ def write(out: Path, target: Path = PAGE, documents: int | None = None, device: 
     config = RunConfig(budget("full"), out, documents=documents, progress=progress_on_stderr())
     study = Comparison(compare(list(facts), loaded, facts, config))
     over = trajectory(released(facts, device), replace(config, documents=min(documents or 16, 16)))
-    said = page(study, over.start, robustness(study, loaded, config))
+    said = page(study, over.start, robustness(study, loaded, config), over_training.measured())
     show.setup()
     for name, (_, draw) in drawn(study).items():
-        draw(study).savefig(gallery / f"{name}.svg", metadata={"Date": None})
+        draw(study).savefig(over_training.GALLERY / f"{name}.svg", metadata={"Date": None})
     write_text(target, said)
 
 

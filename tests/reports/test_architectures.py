@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
 from analysis.comparison import depths
 from analysis.comparison.robustness import MEASURES, Robustness, Trial, claims
 from analysis.comparison.start import Start
-from reports.architectures import page
+from analysis.stats.seeds import over_seeds
+from reports.architectures import drawn, page
+from reports.over_training import conclusion, draw, growth
 from tests.analysis.comparison.test_start import alone, planted
 from tests.analysis.comparison.test_words import comparison
+
+SECTIONS = (
+    "Questions",
+    "Before training",
+    "Over training",
+    "Deeper at equal size",
+    "What seeds show",
+    "Under other choices",
+    "Each pair",
+    "Limits",
+)
 
 
 def test_the_page_of_planted_results() -> None:
@@ -20,15 +38,54 @@ def test_the_page_of_planted_results() -> None:
         }
     )
     gini = Trial("Gini coefficient", claims(study, summaries={"effective": MEASURES["Gini coefficient"][1]}))
-    said = page(study, start, Robustness(study, [gini]))
+    said = page(study, start, Robustness(study, [gini]), trained())
     assert said.startswith("# Is redundancy the Transformer's?\n\nThe models of the [zoo]")
     assert study.answered in said
     assert depths.conclusion(study) in said
-    for title in ("Questions", "Before training", "Deeper at equal size", "What seeds show", "Under other choices", "Each pair", "Limits"):
+    for title in SECTIONS:
         assert f"\n\n## {title}\n\n" in said
     assert study.questions in said
     assert "| Llama " in said
     assert "nan" not in said
-    bare = page(comparison({"llama-0": 0.5, "rwkv5-0": 0.4}), Start({}), Robustness(study, []))
+    bare = page(comparison({"llama-0": 0.5, "rwkv5-0": 0.4}), Start({}), Robustness(study, []), trained()[:0])
     assert "Before training" not in bare
     assert "What seeds show" not in bare
+    assert "Over training" not in bare
+
+
+def trained() -> pd.DataFrame:
+    """Three seeds whose area grows, three whose area varies, and one of another architecture, at three steps."""
+    areas = {f"llama-{i}": (0.4, 0.5, 0.6 + i / 100) for i in range(3)} | {f"rwkv5-{i}": (0.4, 0.4, 0.38 + i / 50) for i in range(3)}
+    rows = [
+        (name, group, "Transformers", step, measure, value, value - 0.01, value + 0.01)
+        for name, of in (areas | {"rwkv7-0": (0.1, 0.2, 0.3)}).items()
+        for group in [name.rsplit("-", 1)[0]]
+        for step, value in zip((0, 64, 1500), of, strict=True)
+        for measure in ("area", "influence of mixers", "rise of mixers", "divergence of mixers")
+    ]
+    return pd.DataFrame(rows, columns=["model", "group", "architecture", "step", "measure", "value", "ci_low", "ci_high"])
+
+
+def test_what_training_does_is_said_over_seeds_and_drawn(tmp_path: Path) -> None:
+    rows = trained()
+    assert growth(rows)["llama"][:3] == (3, 64, 1500)
+    assert growth(rows)["llama"][3] == pytest.approx(over_seeds([0.1, 0.11, 0.12]))
+    grows, open_, alone = conclusion(rows).split("\n")
+    assert grows.endswith("(it becomes less redundant as it learns).")
+    assert open_.endswith("(seeds leave open whether it becomes more or less redundant).")
+    assert alone.endswith("changes by 0.100 (1 seed says nothing of other trainings).")
+    draw(rows, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "zoo-training-divergence.svg",
+        "zoo-training-influence.svg",
+        "zoo-training-rise.svg",
+        "zoo-training.svg",
+    ]
+
+
+def test_the_figures_of_the_page_are_drawn() -> None:
+    study = comparison({"llama-0": 0.7, "rwkv5-0": 0.5, "llama24-0": 0.4})
+    assert list(drawn(study)) == ["zoo-removal", "zoo-blocks", "zoo-depths"]
+    lines = [len(of(study).axes[0].get_lines()) for _, of in drawn(study).values()]
+    assert all(lines)
+    assert list(drawn(comparison({"llama-0": 0.7, "rwkv5-0": 0.5}))) == ["zoo-removal", "zoo-blocks"]
