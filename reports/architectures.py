@@ -77,9 +77,7 @@ def _table(table: pd.DataFrame) -> str:
     return "" if table.empty else tabulate(table.fillna("").values.tolist(), list(table.columns), tablefmt="github", floatfmt=".3g")
 
 
-def write(
-    out: Path, target: Path = PAGE, documents: int | None = None, device: str = "auto", gallery: Path = over_training.GALLERY
-) -> None:
+def write(out: Path, target: Path = PAGE, documents: int | None = None, device: str = "auto") -> None:
     """Measures what `out` does not hold yet, and writes the page and its figures. Raises StrataError without a zoo."""
     facts = zoo_facts()
 
