@@ -91,7 +91,7 @@ def _bullets(found: Found) -> list[str]:
 def between_architectures(found: Found) -> list[str]:
     """A sentence for each two architectures: from the comparison on the same bytes where there is one, else from two models.
 
-    Of several pairs one speaks: of the architectures rather than of its models, and of most seeds.
+    Of several pairs that of most seeds speaks; those trained alike, with enough of them to speak of architectures, come first.
     """
     said = []
     for kinds in combinations(plots.ARCHITECTURES, 2):
@@ -99,9 +99,9 @@ def between_architectures(found: Found) -> list[str]:
         a, b = (next((f for f in found.models if f.architecture == kind), None) for kind in kinds)
         if pairs:
             best = max(
-                pairs, key=lambda pair: (pair.of_architectures, sum(map(len, pair.effective)), not any("early" in n for n in pair.names))
+                pairs, key=lambda pair: (pair.enough_seeds, sum(map(len, pair.effective)), not any("early" in n for n in pair.names))
             )
-            of = " (Of these models, not of their architectures.)" if not best.of_architectures and _enough(found) else ""
+            of = " (Of these models, not of their architectures.)" if not best.enough_seeds and _enough(found) else ""
             said.append(f"{' or '.join(kinds)}: {best.sentence}{of}")
         elif a and b:
             said.append(f"{' or '.join(kinds)}: {sentences.effective(a, b)}")
@@ -120,8 +120,8 @@ def _sure(found: Found) -> str:
 
 
 def _enough(found: Found) -> bool:
-    """Is anything said of architectures?"""
-    return any(contrast.of_architectures for contrast in found.contrasts)
+    """Are there seeds to speak of architectures?"""
+    return any(contrast.enough_seeds for contrast in found.contrasts)
 
 
 def _of(found: Found, like: Findings) -> list[str]:

@@ -9,7 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from adapters.errors import StrataError
@@ -17,35 +16,42 @@ from analysis.comparison import plots
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import MAIN
 from analysis.comparison.start import MEASURES
-from analysis.comparison.trajectory import DOCUMENTS, OF_PARTS, TITLES, trainings, trajectory
+from analysis.comparison.trajectory import DOCUMENTS, TITLES, parts_of, trainings, trajectory
+from analysis.data.hashes import content_hash
 from analysis.display import show
-from analysis.display.format import bounded, count, listed
+from analysis.display.format import bounded, capital, count, escape, listed
+from analysis.display.model_lines import bands
 from analysis.parameters import progress_on_stderr
 from analysis.runs.budgets import budget
 from analysis.runs.files import write_text
 from analysis.runs.settings import RunConfig
 from analysis.stats.intervals import Interval
-from analysis.stats.seeds import over_seeds
+from analysis.stats.seeds import ENOUGH, over_seeds
+from analysis.zoo.release import finished
 
 GALLERY = Path(__file__).parent / "gallery"
 ROWS = GALLERY / "zoo-training.csv"
 KEYS = ["model", "step", "measure"]
+COLUMNS = [*KEYS, "group", "architecture", "value", "ci_low", "ci_high", "trained"]
 
 
 def measured(path: Path = ROWS) -> pd.DataFrame:
-    """Columns as `Trajectory.rows`; empty where nothing was measured."""
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*KEYS, "group", "architecture", "value", "ci_low", "ci_high"])
+    """Columns as `Trajectory.rows`, and `trained`: a hash of the plan but for model and seed; empty where nothing was measured."""
+    return pd.read_csv(path, dtype={"trained": str}) if path.is_file() else pd.DataFrame(columns=COLUMNS)
 
 
 def growth(rows: pd.DataFrame) -> dict[str, tuple[int, int, int, Interval]]:
-    """Of each group: its seeds, the first step after 0 and the last at which all have the area, and by how much that grows."""
+    """Of each group: its seeds, the first step after 0 and the last at which all have the area, and by how much that grows.
+
+    Without groups that have it at fewer than two steps: models that are no better than a byte unigram.
+    """
     found = {}
     area = rows[(rows["measure"] == MAIN) & (rows["step"] > 0)].pivot(index="step", columns="model", values="value")
     for group, of in rows.groupby("group", sort=False):
-        seeds = area[list(dict.fromkeys(of["model"]))].dropna()
-        if len(seeds) > 1:
-            change = tuple(seeds.iloc[-1] - seeds.iloc[0])
-            found[str(group)] = len(change), int(seeds.index[0]), int(seeds.index[-1]), over_seeds(change)
+        steps = area.reindex(columns=of["model"].unique()).dropna()
+        if len(steps) > 1:
+            change = tuple(steps.iloc[-1] - steps.iloc[0])
+            found[str(group)] = len(change), int(steps.index[0]), int(steps.index[-1]), over_seeds(change)
     return found
 
 
@@ -53,43 +59,56 @@ def conclusion(rows: pd.DataFrame) -> str:
     """A Markdown list: by how much the area of each architecture grows, over seeds, and what that says."""
     said, title = [], SUMMARIES[MAIN].title
     for group, (seeds, first, last, change) in growth(rows).items():
-        verdict = f"{count(seeds, 'seed')} {'say' if seeds > 1 else 'says'} nothing of other trainings"
+        verdict = f"{count(seeds, 'seed')} of at least {ENOUGH}, which says nothing of other trainings"
         if change.low is not None and change.high is not None:
             how = "less" if change.low > 0 else "more" if change.high < 0 else ""
             verdict = f"it becomes {how} redundant as it learns" if how else "seeds leave open whether it becomes more or less redundant"
-        said.append(f"- {group}: from step {first:,} to step {last:,} the {title} changes by {bounded(change)} ({verdict}).")
+        said.append(f"- {escape(group)}: from step {first:,} to step {last:,} the {title} changes by {bounded(change)}: {verdict}.")
     return "\n".join(said)
+
+
+def figures(rows: pd.DataFrame) -> dict[str, tuple[str, dict[str, str]]]:
+    """By file: what is seen, and the title of each measure; those for which there are rows."""
+    every = {"zoo-training": ("Redundancy over training", TITLES)}
+    for name, title in MEASURES.items():
+        every[f"zoo-training-{name}"] = f"{capital(title)} of single parts over training", parts_of(name)
+    known = {
+        name: (seen, {key: title for key, title in titles.items() if (rows["measure"] == key).any()})
+        for name, (seen, titles) in every.items()
+    }
+    return {name: of for name, of in known.items() if of[1]}
 
 
 def section(rows: pd.DataFrame) -> str:
     """Markdown of the page on architectures; empty where nothing was measured."""
     if rows.empty:
         return ""
-    models = listed(dict.fromkeys(rows["model"]))
-    parts = [f"![{title} of single parts over training](../reports/gallery/zoo-training-{name}.svg)" for name, title in MEASURES.items()]
-    opening = f"Measured at steps that trainings kept, on {DOCUMENTS} documents: {models}. Bands are 95\u00a0% intervals over documents."
-    return "\n\n".join([conclusion(rows), "![Redundancy over training](../reports/gallery/zoo-training.svg)", *parts, opening])
+    seen = [f"![{alt}](../reports/gallery/{name}.svg)" for name, (alt, _) in figures(rows).items()]
+    several = rows.groupby("group")["model"].nunique().max() > 1
+    read = f"At steps that {listed(rows['model'].unique())} kept, on {DOCUMENTS} documents. {bands(DOCUMENTS, several)}"
+    return "\n\n".join([f"{conclusion(rows)}\n\nIntervals are over seeds, each by itself.", *seen, read])
 
 
 def draw(rows: pd.DataFrame, gallery: Path = GALLERY) -> None:
-    """zoo-training.svg, and one figure for each measure of parts."""
     show.setup()
-    figures = {"zoo-training": TITLES} | {
-        f"zoo-training-{name}": {key: title for key, title in OF_PARTS.items() if key.startswith(f"{name} of ")} for name in MEASURES
-    }
-    for name, titles in figures.items():
-        known = {key: title for key, title in titles.items() if (rows["measure"] == key).any()}
-        plots.training(rows, known).savefig(gallery / f"{name}.svg", metadata={"Date": None})
+    for name, (_, titles) in figures(rows).items():
+        plots.training(rows, titles).savefig(gallery / f"{name}.svg", metadata={"Date": None})
+
+
+def merged(before: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """Rows of both, the new ones of a model in place of those before. Raises StrataError where they were not trained alike."""
+    if len(before) and set(before["trained"]) != set(new["trained"]):
+        raise StrataError(f"{ROWS.name} holds trainings of another text or recipe: train alike, or remove it")
+    rows = pd.concat([before[~before["model"].isin(new["model"])], new]) if len(before) else new
+    return rows.sort_values(["architecture", "group", *KEYS], kind="stable")[COLUMNS]
 
 
 def write(folder: Path, out: Path, target: Path = ROWS, device: str = "auto") -> None:
     """Adds what the trainings in `folder` measure to the rows in `target`, and draws them all. Raises StrataError without a training."""
+    plan = {key: value for key, value in finished(folder)[0].plan.items() if key not in ("model", "seed")}
     config = RunConfig(budget("full"), out, progress=progress_on_stderr())
-    new = trajectory(trainings(folder, device), config).rows
-    before = measured(target)
-    rows = pd.concat([before[~before["model"].isin(new["model"])], new]) if len(before) else new
-    rows = rows.sort_values(["architecture", "group", *KEYS], kind="stable").replace({np.inf: np.nan})
-    write_text(target, rows.to_csv(index=False, float_format="%.6g"))
+    new = trajectory(trainings(folder, device), config).rows.assign(trained=content_hash(plan))
+    write_text(target, merged(measured(target), new).to_csv(index=False, float_format="%.6g"))
     draw(measured(target), target.parent)
 
 

@@ -32,7 +32,7 @@ class Holds(Enum):
 
     ARCHITECTURES = "a difference between the architectures as trained here"
     MODELS = "a difference between the models that were measured"
-    VARY = "seeds vary too much to say it of the architectures"
+    VARY = "seeds are too few, or vary too much, to say it of the architectures"
     DISAGREE = "the seeds disagree"
     NONE = "not significant"
     OPEN = "not known"
@@ -58,7 +58,7 @@ class Claim:
         return difference(self.a.values, self.b.values)
 
     @property
-    def over_seeds(self) -> float:
+    def p_over_seeds(self) -> float:
         """The p-value over seeds, adjusted where there are other claims."""
         return self.seeds.p if self.p is None else self.p
 
@@ -83,7 +83,7 @@ class Claim:
         if not self.documents.significant:
             return Holds.NONE
         if self.of_architectures:
-            return Holds.ARCHITECTURES if self.over_seeds <= RATE else Holds.VARY
+            return Holds.ARCHITECTURES if self.p_over_seeds <= RATE else Holds.VARY
         return Holds.DISAGREE if min(high.values) <= max(low.values) else Holds.MODELS
 
 

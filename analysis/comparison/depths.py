@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.claims import CLAIMED, Holds
+from analysis.comparison.claims import CLAIMED
 from analysis.comparison.redundancy import SUMMARIES, UNITS
 from analysis.comparison.results import Comparison
 from analysis.display.format import escape, listed, number
@@ -59,10 +59,10 @@ def _sentence(study: Comparison, kind: str, groups: Sequence[Group]) -> str:
     first, last = groups[0].name, groups[-1].name
     claim = study.claims.get((first, last, GO)) or study.claims[last, first, GO]
     if claim.holds not in CLAIMED:
-        return f"{said} Whether the share differs between {blocks[0]} and {blocks[-1]} blocks: {claim.holds.value}."
-    more = "more" if claim.sides[0].name == escape(last) else "less"
-    of = "at these depths" if claim.holds is Holds.ARCHITECTURES else f"of these models alone, for want of {ENOUGH} seeds of each depth"
-    return f"{said} That of {blocks[-1]} blocks is {more} redundant than that of {blocks[0]} by this share, significantly, {of}."
+        return f"{said} No difference of the share is shown between {blocks[0]} and {blocks[-1]} blocks ({claim.holds.value})."
+    more = "larger" if claim.sides[0].name == escape(last) else "smaller"
+    few = "" if claim.of_architectures else f" That is said of these models: {ENOUGH} seeds of each depth, trained alike, would be needed."
+    return f"{said} The share of {blocks[-1]} is significantly {more} than that of {blocks[0]}.{few}"
 
 
 def rows(study: Comparison) -> pd.DataFrame:

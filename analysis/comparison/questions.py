@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from adapters.specs import ModelSpec
 from analysis.comparison.claims import CLAIMED, Claim, Holds
-from analysis.comparison.redundancy import SUMMARIES, UNITS
+from analysis.comparison.redundancy import SHARE_OF_PARTS, SUMMARIES, UNITS, Unit
 from analysis.display.format import capital, count, listed, number
-from analysis.display.sentences import not_known
+from analysis.display.sentences import too_few
 from analysis.stats.intervals import Interval
 from analysis.stats.seeds import over_seeds
 
 TRANSFORMER = "Transformer"  # of `ModelSpec.architecture`
 WEAKER = {  # what is said of pairs of which no difference of architectures is claimed
     Holds.MODELS: "Of these models alone: {}.",
-    Holds.VARY: "Seeds vary too much to tell apart: {}.",
+    Holds.VARY: "Too few seeds, or too unlike, to tell apart: {}.",
     Holds.DISAGREE: "Seeds disagree: {}.",
     Holds.NONE: "No significant difference: {}.",
 }
@@ -35,12 +35,17 @@ class Seeded(NamedTuple):
 
 
 def answer(summary: str, groups: Sequence[Seeded], claims: Sequence[Claim]) -> str:
-    """The question, what each group has, and the pairs that differ: in their architectures, as far as seeds allow it."""
+    """The question, what each group has, and the pairs that differ: in their architectures, as far as seeds allow it.
+
+    `claims`: of pairs of `groups`.
+    """
     known = [group for group in groups if np.isfinite(group.values).all()]
-    asked = f"**{SUMMARIES[summary].asks}**"
-    if not known:
-        return f"{asked} {capital('nothing is known')}: no model is better than a byte unigram."
-    said = [asked, f"{_amounts(summary, known)}.", _cheaper(summary, known)]
+    unknown = listed(group.name for group in groups if not np.isfinite(group.values).all())
+    said = [f"**{SUMMARIES[summary].asks}**"]
+    if known:
+        said += [f"{_amounts(summary, known)}.", _cheaper(summary, known)]
+    if unknown:
+        said.append(f"Not known of {unknown}: no better than a byte unigram, or nothing costs anything.")
     strong: dict[str, list[Claim]] = {}
     weak: dict[Holds, list[Claim]] = {}
     for claim in claims:
@@ -51,9 +56,9 @@ def answer(summary: str, groups: Sequence[Seeded], claims: Sequence[Claim]) -> s
     if strong:
         every = [f"at {matched} {'; '.join(_apart(claim, groups) for claim in of)}" for matched, of in strong.items()]
         said.append(f"Between the architectures as trained here, {'; '.join(every)}.")
-    if Holds.OPEN in weak:
-        said.append(f"{capital(not_known('whether they differ', weak[Holds.OPEN][0].documents.n_documents))}.")
-    said += [words.format(_pairs(weak[holds])) for holds, words in WEAKER.items() if holds in weak]
+    said += [words.format(_pairs(weak[holds], groups)) for holds, words in WEAKER.items() if holds in weak]
+    if some := weak.get(Holds.OPEN):
+        said.append(f"Not known, with {too_few(some[0].documents.n_documents)}: {_pairs(some, groups)}.")
     return " ".join(filter(None, said))
 
 
@@ -67,7 +72,10 @@ def _amounts(summary: str, groups: Sequence[Seeded]) -> str:
 
 
 def _cheaper(summary: str, groups: Sequence[Seeded]) -> str:
-    """ "Width is cheaper in Llama; in RWKV seeds leave it open"; empty for what has no sides."""
+    """ "Width is cheaper in Llama and Mamba-2 (1 seed), depth in RWKV; not known in Baichuan"; empty for what has no sides.
+
+    By intervals over seeds; where there are too few, over documents, which is of these models.
+    """
     sides = SUMMARIES[summary].cheaper
     if sides is None:
         return ""
@@ -76,55 +84,80 @@ def _cheaper(summary: str, groups: Sequence[Seeded]) -> str:
         over = over_seeds(group.values)
         _, low, high = over if over.low is not None else group.documents
         side = "" if low is None or high is None or low <= 0 <= high else sides[high < 0]
-        found.setdefault(side, []).append(group.name)
+        few = "" if over.low is not None else f" ({count(len(group.values), 'seed')})"
+        found.setdefault(side, []).append(group.name + few)
     said = [f"{side} is cheaper in {listed(names)}" for side, names in found.items() if side]
     if "" in found:
-        said.append(f"which one is in {listed(found[''])} is not known")
+        said.append(f"which is cheaper is not known in {listed(found[''])}")
     return f"{capital('; '.join(said))}."
 
 
 def _apart(claim: Claim, groups: Sequence[Seeded]) -> str:
-    """ "RWKV more than Llama by 7.80 (7.20 to 8.40)", in the amounts' unit; as a share where the numbers of parts differ."""
+    """ "RWKV more than Llama by 7.80 (7.20 to 8.40) blocks"; in points where the numbers of parts differ."""
     (high, low), (value, *ends) = claim.sides, claim.seeds.interval
-    unit = UNITS[SUMMARIES[claim.summary].unit]
-    per = {unit.per(group.spec) for group in groups if group.name in (high.name, low.name)}
-    n = per.pop() if len(per) == 1 else 1
     first, second = sorted(abs(x) for x in ends if x is not None) or (None, None)
-    return f"{high.name} more than {low.name} by {unit._replace(parts=False).written(Interval(abs(value), first, second), n)}"
+    unit, n = _unit(claim, groups)
+    by = unit._replace(parts=False).written(Interval(abs(value), first, second), n)
+    return f"{high.name} {_more(claim, groups)} {low.name} by {by}{unit.apart}"
 
 
-def _pairs(claims: Sequence[Claim]) -> str:
+def _unit(claim: Claim, groups: Sequence[Seeded]) -> tuple[Unit, float]:
+    """What a difference is said in, and what it is multiplied by."""
+    unit = UNITS[SUMMARIES[claim.summary].unit]
+    per = {unit.per(group.spec) for group in groups if group.name in (claim.a.name, claim.b.name)}
+    return (unit, per.pop()) if len(per) == 1 else (SHARE_OF_PARTS, 100)
+
+
+def _more(claim: Claim, groups: Sequence[Seeded]) -> str:
+    """Of fewer parts a larger share may be a smaller number."""
+    return "a larger share than" if _unit(claim, groups)[0] is SHARE_OF_PARTS else "more than"
+
+
+def _pairs(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
     holds = claims[0].holds
     if holds is Holds.NONE and len(claims) > MANY:
         return f"{count(len(claims), 'other pair')}"
     if holds is Holds.MODELS:
-        return "; ".join(f"{claim.sides[0].name} more than {claim.sides[1].name}" for claim in claims)
+        return "; ".join(f"{claim.sides[0].name} {_more(claim, groups)} {claim.sides[1].name}" for claim in claims)
     return "; ".join(f"{claim.a.name} and {claim.b.name}" for claim in claims)
 
 
-def whose(groups: Sequence[Seeded], claims: Iterable[Claim]) -> str:
-    """Is redundancy the Transformer's? By what `claims` say of how many blocks can go; empty without a Transformer or without another."""
-    transformers = [group.name for group in groups if group.spec.architecture == TRANSFORMER]
-    others = [group.name for group in groups if group.spec.architecture != TRANSFORMER]
-    between = [claim for claim in claims if {claim.a.name in transformers, claim.b.name in transformers} == {True, False}]
-    if not transformers or not others or not between:
+def whose(groups: Sequence[Seeded], claims: Sequence[Claim]) -> str:
+    """Is redundancy the Transformer's? By what `claims` say of the share of blocks that can go.
+
+    Empty where no Transformer is held against another architecture.
+    """
+    transformer = {group.name: group.spec.architecture == TRANSFORMER for group in groups}
+    known = [claim for claim in claims if {claim.a.name, claim.b.name} <= transformer.keys() and claim.holds is not Holds.NO_GAIN]
+    beside: dict[str, dict[str, list[str]]] = {}  # by the other architecture: Transformers by what is said of it beside them
+    used = []
+    for claim in known:
+        other, mine = sorted((claim.a.name, claim.b.name), key=transformer.__getitem__)
+        if transformer[other] or not transformer[mine]:
+            continue
+        way = ("more" if claim.sides[0].name == other else "fewer") if claim.holds in CLAIMED else "open"
+        beside.setdefault(other, {}).setdefault(way, []).append(mine)
+        used += [claim] if claim.holds in CLAIMED else []
+    if not beside:
         return ""
-    by: dict[str, list[str]] = {}
-    for name in others:
-        found = [claim for claim in between if name in (claim.a.name, claim.b.name) and claim.holds in CLAIMED]
-        ways = {"more" if claim.sides[0].name == name else "fewer" for claim in found}
-        by.setdefault(ways.pop() if len(ways) == 1 else "mixed" if ways else "open", []).append(name)
-    verdict = "No" if "more" in by else "Yes" if set(by) == {"fewer"} else "Not as far as is known"
-    words = {
-        "more": "more blocks can go of {}",
-        "fewer": "fewer blocks can go of {}",
-        "mixed": "more blocks can go of {} than of some of them, and fewer than of others",
-        "open": "no difference is shown for {}",
-    }
-    said = "; ".join(words[way].format(listed(by[way])) for way in words if way in by)
-    strong = all(claim.holds is Holds.ARCHITECTURES for claim in between if claim.holds in CLAIMED)
-    of = "" if strong else " That is said of these models; which pairs it holds for as architectures stands below."
-    return f"**Is redundancy the Transformer's?** {verdict}: beside {listed(transformers)}, {said}.{of}"
+    ways = [way for of in beside.values() for way in of]
+    verdict = "No" if "more" in ways else "Not known" if "fewer" not in ways else "In part, as far as is known" if "open" in ways else "Yes"
+    words = {"more": "a larger share of {} can go than of {}", "fewer": "a smaller share of {} can go than of {}"}
+    words |= {"open": "no difference is shown between {} and {}"}
+    said: dict[tuple[str, str], list[str]] = {}
+    for other, of in beside.items():
+        for way, names in of.items():
+            said.setdefault((way, listed(names)), []).append(other)
+    order = sorted(said.items(), key=lambda item: list(words).index(item[0][0]))
+    every = "; ".join(words[way].format(listed(others), names) for (way, names), others in order)
+    return f"**Is redundancy the Transformer's?** {verdict}: by blocks that can go for a tenth of the gain, {every}.{_how_far(used)}"
+
+
+def _how_far(claims: Sequence[Claim]) -> str:
+    strong = sum(claim.holds is Holds.ARCHITECTURES for claim in claims)
+    if not claims or strong == len(claims):
+        return ""
+    return " That is said of these models." if not strong else " Not all of it is of the architectures: which is stands below."
 
 
 def reconciled(means: Mapping[str, Mapping[str, float]], names: tuple[str, str], n_blocks: int) -> str:

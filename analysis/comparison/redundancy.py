@@ -49,7 +49,7 @@ def removable(path: Array, most: float = LIMIT) -> Array:
     would favour models of many, and seeds would often be exactly alike.
     """
     curve, n = _from_dense(path), path.shape[-1]
-    over = curve > most
+    over = ~(curve <= most)  # what is not known is not free
     end = np.where(over.any(-1), over.argmax(-1), n)[..., None]  # at least 1: nothing is lost with every part
     low, high = (np.take_along_axis(curve, end - back, axis=-1)[..., 0] for back in (1, 0))
     between = np.divide(most - low, high - low, out=np.ones_like(low), where=over.any(-1))
@@ -119,6 +119,7 @@ class Unit(NamedTuple):
     """How a summary is said: as a number of parts, per cent of the gain, or times."""
 
     words: str  # behind the number; {} is how many parts there are
+    apart: str  # behind a difference
     per: Callable[[ModelSpec], float]  # what it is multiplied by
     parts: bool = False  # is it from none of them to all?
 
@@ -134,12 +135,13 @@ class Unit(NamedTuple):
         return self.written(value, self.per(spec)) + self.of(spec)
 
 
+SHARE_OF_PARTS = Unit("\u00a0% of them", "\u00a0points", lambda spec: 100, parts=True)  # of models with unequal numbers of parts
 UNITS = {
-    "": Unit("", lambda spec: 1),
-    "blocks": Unit(" of {} blocks", lambda spec: len(spec.blocks), parts=True),
-    "heads": Unit(" of {} heads", lambda spec: sum(block.n_heads or 0 for block in spec.blocks), parts=True),
-    "gain": Unit("\u00a0% of the gain", lambda spec: 100),
-    "times": Unit(" times", lambda spec: 1),
+    "": Unit("", "", lambda spec: 1),
+    "blocks": Unit(" of {} blocks", " blocks", lambda spec: len(spec.blocks), parts=True),
+    "heads": Unit(" of {} heads", " heads", lambda spec: sum(block.n_heads or 0 for block in spec.blocks), parts=True),
+    "gain": Unit("\u00a0% of the gain", "\u00a0points", lambda spec: 100),
+    "times": Unit(" times", " times", lambda spec: 1),
 }
 
 SUMMARIES = {
@@ -148,7 +150,7 @@ SUMMARIES = {
         "removable",
         removable,
         "path",
-        "more blocks of {} are removable",
+        "a larger share of the blocks of {} is removable",
         "How many blocks can go together for a tenth of the gain?",
         "blocks",
         1,
@@ -158,7 +160,7 @@ SUMMARIES = {
         "effective share",
         effective_share,
         "blocks",
-        "the loss of {} is spread over more of its blocks",
+        "the loss of {} is spread over a larger share of its blocks",
         "Over how many blocks is the loss of single removals spread?",
         "blocks",
         -1,
@@ -213,18 +215,18 @@ SUMMARIES = {
         "heads",
         effective_share,
         "heads",
-        "the loss of {} is spread over more of its heads",
+        "the loss of {} is spread over a larger share of its heads",
         "Over how many heads is the loss of single removals spread?",
         "heads",
         -1,
     ),
     "against": Summary(
-        "loss of blocks less that of heads of as many parameters",
+        "loss of blocks minus that of heads of as many parameters",
         "depth over width",
         against,
         "against",
         "blocks cost more beside heads in {}",
-        "Is depth or width cheaper, for a tenth of the blocks' parameters? (what blocks cost less what heads cost)",
+        "Is depth or width cheaper, for a tenth of the blocks' parameters? (the loss of blocks minus that of heads)",
         "gain",
         cheaper=("width", "depth"),
     ),

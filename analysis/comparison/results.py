@@ -21,17 +21,19 @@ from analysis.display.format import bounded, escape, listed, number, plain
 from analysis.display.sentences import Effect
 from analysis.stats.estimates import Estimate, mean
 from analysis.stats.seeds import ENOUGH, over_seeds
-from analysis.zoo.groups import DEPTH, Group, beside, matching, of_depths, one_training, two_things, unequal_steps
+from analysis.zoo.groups import Group, beside, matching, of_depths, one_training, other_depth, two_things, unequal_steps
 
 LEAD, CAN_GO, MAIN = "effective", "removable", "area"  # the summaries that words are about: the first two in plain units
 SENTENCE = (LEAD, CAN_GO, MAIN)  # what is said of two groups
 RECONCILED = (LEAD, CAN_GO, "costliest", "others", "together")
 OVER_SEEDS = "mean, with interval over seeds"
+MOST = 0.5  # of what single blocks cost: what is said to sit in one
 WIDE = 4  # columns of intervals beside the names of two groups
 LIMITS = (
     "Summaries describe removal without retraining, on one kind of text. Where losses are small compared with their noise, they are "
     "spread out or concentrated by chance, so a summary of single blocks is less certain than its interval. Blocks are removed in the "
-    "order of their rise in loss alone on calibration text; a searched order might cost less."
+    "order of their rise in loss alone on calibration text; a searched order might cost less. How many can go is read off the line between "
+    "whole blocks."
 )
 
 
@@ -103,7 +105,7 @@ class Comparison(OfModels):
     def answered(self) -> str:
         """Is redundancy the Transformer's? Empty where that was not asked of these models."""
         told = [claim for (a, b, name), claim in self.claims.items() if name == CAN_GO and (a, b) in self.told]
-        return whose(self._seeded(CAN_GO), told)
+        return whose(self._seeded(CAN_GO), [claim for claim in told if claim.matched != "equal loss"])
 
     @cached_property
     def questions(self) -> str:
@@ -120,7 +122,7 @@ class Comparison(OfModels):
         """How many of the heads as many parameters are: heads hold little of some architectures, and much of others."""
         shares = {group.name: next(m.in_heads for m in self.of.models if m.name in group.members) for group in self.main}
         known = [f"{100 * SHARE / of:.0f}\u00a0% in {escape(name)}" for name, of in shares.items() if of >= SHARE]
-        return f" Of the parameters of all heads that is {listed(known)}." if known else ""
+        return f" A tenth of the blocks' parameters is, of those of all heads, {listed(known)}." if known else ""
 
     @property
     def reach(self) -> str:
@@ -136,12 +138,12 @@ class Comparison(OfModels):
         first, *others = sorted(pairs, key=lambda pair: -sum(len(group.members) for group in pair))
         names = escape(first[0].name), escape(first[1].name)
         means = {escape(g.name): {name: float(np.mean(self.values(g, name))) for name in RECONCILED} for g in first}
-        also = "; ".join(f"{escape(a.name)} and {escape(b.name)}" for a, b in others)
+        also = "; ".join(f"{escape(a.name)} beside {escape(b.name)}" for a, b in others)
         return reconciled(means, names, self.blocks(first[0])) + (f" The same holds of {also}." if also else "")
 
     def _wider(self, pair: tuple[str, str]) -> tuple[Group, Group] | None:
         """The pair with that one first which uses more of its blocks and can lose more of them, whose costliest block costs less; all
-        three are claimed. None where it is not so."""
+        three are claimed, and what the other loses sits in one block, the last to go. None where it is not so."""
         of = [self.claims.get((*pair, name)) for name in (LEAD, CAN_GO, "costliest")]
         if any(claim is None or claim.holds not in CLAIMED for claim in of):
             return None
@@ -149,13 +151,15 @@ class Comparison(OfModels):
         wide, narrow = sorted(self.both(pair), key=lambda group: escape(group.name) != higher[0])
         if self.blocks(wide) != self.blocks(narrow) or higher[1:] != [escape(wide.name), escape(narrow.name)]:
             return None
-        return wide, narrow
+        known = np.isfinite([value for g in (wide, narrow) for name in RECONCILED for value in self.values(g, name)]).all()
+        one = min(m.in_one_block for m in self.of.models if m.name in narrow.members)
+        return (wide, narrow) if known and one > MOST else None
 
     @cached_property
     def main(self) -> list[Group]:
-        """Groups that are spoken of by themselves: early checkpoints and other depths only where there is nothing else."""
-        every = self.of.groups
-        return [g for g in every if not (g.facts and (g.first["equals"] or DEPTH.search(g.first["architecture"])))] or every
+        """Groups that are spoken of: other depths only where there is nothing else."""
+        told = {name for pair in self.told for name in pair}
+        return [g for g in self.of.groups if g.name in told or not (g.facts and other_depth(g.first))]
 
     def _seeded(self, name: str) -> list[Seeded]:
         groups = [group for group in self.main if name in self.has(group)]
@@ -171,7 +175,7 @@ class Comparison(OfModels):
                 "second": b,
                 "matched by": claim.matched,
                 "difference, with interval over seeds": bounded(claim.seeds.interval),
-                "p, Welch's t": number(claim.seeds.p),
+                "p": number(claim.seeds.p),
                 "p, adjusted": number(claim.p),
                 "p, exact permutation": number(claim.seeds.exact),
                 "the least it can be": number(claim.seeds.least),
@@ -185,10 +189,10 @@ class Comparison(OfModels):
     @property
     def seed_tables(self) -> list[tuple[str, pd.DataFrame]]:
         """`over_seeds` in tables that a page holds: one of each pair, behind its caption."""
-        found, shown = [], ["question", "difference, with interval over seeds", "p, Welch's t", "p, adjusted", "p, exact permutation"]
+        found, shown = [], ["question", "difference, with interval over seeds", "p", "p, adjusted", "p, exact permutation"]
         for (a, b, matched), rows in self.over_seeds.groupby(["first", "second", "matched by"], sort=False) if len(self.over_seeds) else ():
             caption = (
-                f"What seeds show of {escape(a)} less {escape(b)} at {matched}: Welch's t-test, and the exact permutation test, which can "
+                f"What seeds show of {escape(a)} minus {escape(b)} at {matched}: Welch's t-test, and the exact permutation test, which can "
                 f"give {rows['the least it can be'].iloc[0]} at least."
             )
             said = np.where(rows["claim"] == Holds.ARCHITECTURES.value, "yes", "no")
@@ -217,15 +221,17 @@ class Comparison(OfModels):
         """A sentence or two for each pair of groups, those that are further apart first, and then what holds for all of them."""
         skipped = verdicts.SKIPPED if any(unequal_steps(a, b) for a, b in self._pairs.values()) else ""
         if not self._pairs:
-            same = "are one architecture at different steps of training" if len(self.of.groups) > 1 else "differ only in their seed"
+            every = list(combinations(self.of.groups, 2))
+            same = "are one architecture at different steps of training" if every else "differ only in their seed"
+            if any(two_things(*pair) for pair in every):
+                return "These models differ in their architecture and in their depth: compare those of one depth, or of one architecture."
             return f"These models {same}: there is no second architecture or training to compare them with."
         if not self.gaps:
             return skipped
         alike = verdicts.controlled([(escape(a), escape(b), self._relation(a, b)) for a, b in self.told])
-        sides = [tuple(Side(escape(g.name), self.values(g, MAIN)) for g in self.both(pair)) for pair in self.told]
+        sides = [(self._side(a, MAIN), self._side(b, MAIN)) for a, b in map(self.both, self.told)]
         said = [f"- {self.sentence(a, b)}" for a, b in sorted(self.told, key=lambda pair: -self._apart(pair))]
-        few = verdicts.few_seeds([(a, b) for a, b in sides])
-        return "\n\n".join(["\n".join(said), " ".join(filter(None, [few, alike, skipped]))])
+        return "\n\n".join(["\n".join(said), " ".join(filter(None, [verdicts.few_seeds(sides), alike, skipped]))])
 
     def sentence(self, a: str, b: str) -> str:
         """Two groups: the effect in blocks first, then how many can go, then the area under the removal curve."""
@@ -294,7 +300,7 @@ class Comparison(OfModels):
     @cached_property
     def told(self) -> list[tuple[str, str]]:
         """Pairs that are spoken of: of other depths (`depths.conclusion`) only where there is nothing else."""
-        deep = [pair for pair in self.gaps if any(g.facts and DEPTH.search(g.first["architecture"]) for g in self._pairs[pair])]
+        deep = [pair for pair in self.gaps if any(g.facts and other_depth(g.first) for g in self._pairs[pair])]
         return [pair for pair in self.gaps if pair not in deep] or list(self.gaps)
 
     def mean(self, group: Group, name: str) -> Estimate:

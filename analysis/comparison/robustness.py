@@ -27,6 +27,7 @@ from analysis.stats.estimates import Estimate, mean
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI, RATE
 
 NOT_KNOWN = "not known"  # for want of documents, or of a gain
+GREEDY = "greedy removal"
 WINDOWS, DOCUMENTS = (64, 128, 255), 24
 WIDER = 0.2  # of the gain, twice what removals may cost
 Of = Callable[[Measured], Estimate | None]  # what stands for a summary; None: the model has no such parts
@@ -111,18 +112,18 @@ class Robustness:
     @property
     def conclusion(self) -> str:
         """How many sentences hold everywhere, and how many are reversed somewhere."""
-        if not self.said:
+        if not self.said or not self.trials:
             return "There is no sentence whose robustness could be tried."
         everywhere = sum("holds" in said and set(said) <= {"holds", NOT_KNOWN} for said in self.said.values())
         reversed_ = sum("reversed" in said for said in self.said.values())
         return (
             f"{count(len(self.said), 'sentence')} tried under {count(len(self.trials), 'other choice')}: {everywhere} of them hold under "
-            f"each that says something of them, {reversed_} of them significantly reversed under at least one."
+            f"each that says something of them, and {reversed_} of them are significantly reversed under at least one."
         ) + (f" Left out, for want of {MIN_DOCUMENTS_FOR_CI} documents: {listed(self.skipped)}." if self.skipped else "")
 
 
 def robustness(of: Comparison, load: Load, config: RunConfig, windows: Sequence[int] = WINDOWS) -> Robustness:
-    """Measures all models of a comparison again under each choice, blocks and their removal path alone, on DOCUMENTS documents."""
+    """Measures the models that a comparison speaks of again under each choice: blocks and their removal path, on DOCUMENTS documents."""
     config = replace(config, documents=min(config.documents or DOCUMENTS, DOCUMENTS))
     trials = [Trial(name, claims(of, summaries={summary: measure})) for name, (summary, measure) in MEASURES.items()]
     settings = {
@@ -134,11 +135,11 @@ def robustness(of: Comparison, load: Load, config: RunConfig, windows: Sequence[
     if config.corpus == "texts":
         parts = dict.fromkeys(file.partition("/")[0] for file, _ in PROSE)
         settings |= {f"{part} alone": replace(config, corpus=f"texts:{part}") for part in parts}
-    again = {name: _again(of, load, setting) for name, setting in settings.items()}
-    trials += [Trial(name, claims(of, models)) for name, models in again.items() if models]
-    if models := _again(of, load, config, greedily):
-        trials.append(Trial("greedy removal", claims(of, models, only=("removable", "area"))))
-    return Robustness(of, trials, [name for name, models in again.items() if not models])
+    again = {name: _again(of, load, setting) for name, setting in settings.items()} | {GREEDY: _again(of, load, config, greedily)}
+    for name, models in again.items():
+        if models:
+            trials.append(Trial(name, claims(of, models, only=("removable", "area") if name == GREEDY else SENTENCE)))
+    return Robustness(of, [trial for trial in trials if trial.claims], [name for name, models in again.items() if not models])
 
 
 Order = Callable[[BlockModel, Text, RunConfig], RemovalPath]
@@ -173,7 +174,7 @@ def claims(
     only: Sequence[str] = SENTENCE,
 ) -> dict[tuple[str, str, str], Claim]:
     """The claims of a comparison again, from other measurements or by other measures; false discoveries held to 5 % among them."""
-    measured = models or {m.name: m for m in of.of.models}
+    measured = {m.name: m for m in of.of.models} if models is None else models
     measures: Mapping[str, Of] = summaries or {name: lambda m, name=name: m.summaries[name] for name in only}  # type: ignore[misc]
     found, gaps = [], []
     for a, b, name in (key for key in of.claims if key[2] in measures and key[:2] in of.told):

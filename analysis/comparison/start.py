@@ -23,7 +23,8 @@ from analysis.stats.seeds import ENOUGH, over_seeds
 
 PARTS = {"mixers": "a mixer", "ffns": "an ffn"}
 MEASURES = {"rise": "rise in loss (bits per byte)", "divergence": "divergence (nats per token)", "influence": "Block Influence"}
-ROUNDING = 1e-6  # of a cosine in fp32
+STILL = {"influence": "Block Influence", "divergence": "divergence"}
+ROUNDING = 1e-6  # of a cosine, and of nats per token, in fp32
 NOTHING = 0.01  # bits per byte: what a loss changes by that has nothing to lose
 REDUNDANT = 0.1  # of what a part does when trained: what does less at the start is called redundant there
 
@@ -113,10 +114,10 @@ def sentence(name: str, values: Values, p: float | None = None) -> str:
     if not known:
         return ""
     seeds = count(len(next(iter(known.values()))[0]), "seed")
-    if still := [title for measure, title in list(MEASURES.items())[::-1] if _still(values, measure)]:
+    if still := [title for measure, title in STILL.items() if _still(values, measure)]:
         return (
             f"{name}: redundant at initialisation by construction. What its {listed(known)} add to the stream starts at zero, so that "
-            f"{listed(title.split(' (')[0] for title in still)} {'are' if len(still) > 1 else 'is'} 0 but for rounding ({seeds})."
+            f"{listed(still)} {'are' if len(still) > 1 else 'is'} 0 but for rounding ({seeds})."
         )
     shares = {kind: bounded(_percent(_share(*of))) for kind, of in known.items()}
     said = listed(f"{PARTS[kind]} does {share}\u00a0%" for kind, share in shares.items())
@@ -128,14 +129,16 @@ def sentence(name: str, values: Values, p: float | None = None) -> str:
 
 
 def _still(values: Values, measure: str) -> bool:
-    """Is it 0 at the start, of every part and seed? Not asked of the loss, which is for all that have learnt nothing."""
-    start = [abs(v) for kind in PARTS if (measure, kind) in values for v in values[measure, kind][0]]
-    return measure != "rise" and bool(start) and max(start) < ROUNDING
+    """Is it 0 at the start, of every part and seed, and Block Influence as well?"""
+    start = [abs(v) for name in {measure, "influence"} for kind in PARTS if (name, kind) in values for v in values[name, kind][0]]
+    return any(name == measure for name, _ in values) and max(start) < ROUNDING
 
 
 def _share(start: Sequence[float], end: Sequence[float]) -> Interval:
-    """Of what a part does when trained, over seeds."""
-    return over_seeds([a / b if b else np.nan for a, b in zip(start, end, strict=True)])
+    """Of what a part does when trained, over seeds; exact where they are exactly alike, as what starts at zero is."""
+    share = over_seeds([a / b if b else np.nan for a, b in zip(start, end, strict=True)])
+    alike = share.low is None and len(start) >= ENOUGH and np.isfinite(share.value)
+    return Interval(share.value, share.value, share.value) if alike else share
 
 
 def _verdicts(shares: Mapping[str, Interval]) -> str:
@@ -144,7 +147,8 @@ def _verdicts(shares: Mapping[str, Interval]) -> str:
     for kind, (_, low, high) in shares.items():
         if low is None or high is None:
             return ""
-        said.append(f"{kind} are redundant" if high < REDUNDANT else f"{kind} are not" if low > REDUNDANT else f"{kind} may be redundant")
+        are = "are" if high < REDUNDANT else "are not" if low > REDUNDANT else "may be"
+        said.append(f"{kind} {are} redundant")
     return listed(said)
 
 
@@ -168,6 +172,6 @@ def _more(known: Mapping[str, tuple[Sequence[float], Sequence[float]]], p: float
     if len(known) < len(PARTS) or p is None:
         return ""
     if p > RATE:
-        return f" Mixers and ffns do not differ significantly there (paired t over seeds, p = {number(p)})."
-    more = min(known, key=lambda kind: float(np.mean(known[kind][0])))
-    return f" Its {more} are the more redundant ones there (paired t over seeds, p = {number(p)})."
+        return f" Mixers and ffns turn the stream equally there, as far as seeds show (paired t, adjusted p = {number(p)})."
+    less, more = sorted(known, key=lambda kind: float(np.mean(known[kind][0])))
+    return f" Its {less} turn the stream less there than its {more} (paired t over seeds, adjusted p = {number(p)})."

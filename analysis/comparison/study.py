@@ -91,6 +91,14 @@ class Measured:
         return {name: self.losses(rises, "share") for name, rises in found.items()}
 
     @property
+    def in_one_block(self) -> float:
+        """The share of what single blocks cost that the costliest holds, where that is the last to go; 0 where it is not."""
+        costs = self.singles["blocks"].bits.sum(-1).clip(min=0)
+        before = self.path.ablations[-2].blocks if len(self.path.ablations) > 1 else frozenset()
+        last = self.path.ablations[-1].blocks - before
+        return float(costs.max() / costs.sum()) if last == {int(costs.argmax())} and costs.any() else 0.0
+
+    @property
     def _both(self) -> Rises:
         """Single blocks in the order of the path, and the path."""
         before = [Ablation(), *self.path.ablations]
@@ -127,18 +135,25 @@ def compare(names: Sequence[str], load: Load, facts: Facts, config: RunConfig) -
     if len(set(names)) < len(names):
         raise StrataError(f"a model is named twice: {', '.join(names)}")
     grouped = groups(names, facts)
-    known = {member: of["weights"] for group in grouped for member, of in group.facts.items()}
+    load = _checked(load, {member: of["weights"] for group in grouped for member, of in group.facts.items()})
     each = config.limited(1 / len(names))
     text, calibration = common(names, load, each)
-    models = []
-    for name in names:
-        model = load(name)
-        if known.get(name, model.spec.source_hash) != model.spec.source_hash:
-            raise StrataError(f"{name} holds other weights than those its zoo.json tells of: give back its model.safetensors, or rename it")
-        models.append(measure(name, model, text, calibration, each))
+    models = [measure(name, load(name), text, calibration, each) for name in names]
     short = {m.name: m.spec.name for m in models}
     named = [group if group.facts else replace(group, name=short[group.name]) for group in grouped]
     return Compared(models, named, text, calibration)
+
+
+def _checked(load: Load, weights: Mapping[str, str]) -> Load:
+    """With an error for a model whose weights are not the ones that are known of it, by name: what is known is of another training."""
+
+    def loaded(name: str) -> BlockModel:
+        model = load(name)
+        if weights.get(name, model.spec.source_hash) != model.spec.source_hash:
+            raise StrataError(f"{name} holds other weights than those its zoo.json tells of: give back its model.safetensors, or rename it")
+        return model
+
+    return loaded
 
 
 def takes(spec: ModelSpec) -> Takes:

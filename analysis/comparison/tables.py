@@ -20,6 +20,8 @@ from analysis.stats.estimates import Estimate
 from analysis.stats.intervals import ratio
 from analysis.zoo.groups import Group
 
+REMOVABLE = f"blocks that can go for {100 * LIMIT:.0f}\u00a0% of the gain"
+
 
 @dataclass(frozen=True)
 class OfModels:
@@ -132,7 +134,9 @@ class OfModels:
             rows.append(
                 {
                     "model": m.spec.name,
-                    f"removable for {LIMIT:.0%} of the gain over unigram".replace("%", "\u00a0%"): bounded(found["removable"].interval),
+                    f"removable for {LIMIT:.0%} of the gain".replace("%", "\u00a0%"): bounded(
+                        (found["removable"] * n).interval.within(0, n)
+                    ),
                     "effective blocks": f"{bounded((found['effective'] * n).interval.within(0, n))} of {n}",
                     "Gini": bounded(found["gini"].interval.within(0, 1)),
                     "area": bounded(found["area"].interval.within(0, 1)),

@@ -43,11 +43,15 @@ from analysis.zoo.release import finished
 
 SHOWN = ("effective", MAIN)  # of SUMMARIES
 TITLES = {"bits": "bits per byte", **{name: SUMMARIES[name].title for name in SHOWN}}
-OF_PARTS = {f"{measure} of {kind}": f"{title} of {kind}" for measure, title in MEASURES.items() for kind in PARTS}
 DOCUMENTS = 16
 STEPS = (64, 128, 256, 512, 1024)  # of the kept ones, between the first and the last
 NOTHING = Estimate(np.nan, np.zeros(0), 0)
 Checkpoints = Mapping[int, Callable[[], BlockModel]]  # by step, loaded when they are needed
+
+
+def parts_of(measure: str) -> dict[str, str]:
+    """What parts do by one of MEASURES: the measure of rows, and its title, of each kind."""
+    return {f"{measure} of {kind}": f"{MEASURES[measure]} of {kind}" for kind in PARTS}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Trajectory:
 
     def titles_of(self, measure: str) -> dict[str, str]:
         """The same of what parts do by a measure of `analysis.comparison.start.MEASURES`."""
-        return {key: title for key, title in OF_PARTS.items() if key.startswith(measure) and (self.rows["measure"] == key).any()}
+        return {key: title for key, title in parts_of(measure).items() if (self.rows["measure"] == key).any()}
 
     @cached_property
     def start(self) -> Start:

@@ -27,7 +27,7 @@ class Contrast:
     effective: tuple[tuple[float, ...], tuple[float, ...]]  # blocks, of each seed; empty where nothing can be lost
     n_blocks: tuple[int, int]
     significant: bool
-    of_architectures: bool  # does its sentence hold of them, as they were trained, or of these models alone?
+    enough_seeds: bool  # of both, trained alike, to speak of architectures
     sentence: str  # Markdown
 
 
@@ -40,7 +40,7 @@ def differences(claims: Sequence[tuple[Claim, tuple[int, int] | None]]) -> str:
         return " ".join(difference(claim, n_blocks=n_blocks) for claim, n_blocks in claims)
     found = ". ".join(_found(claim, n_blocks) for claim, n_blocks in claims)
     higher = listed([SUMMARIES[claim.summary].higher.format(claim.sides[0].name) for claim, _ in claims])
-    weakest = max((claim for claim, _ in claims), key=lambda claim: claim.over_seeds)
+    weakest = max((claim for claim, _ in claims), key=lambda claim: claim.p_over_seeds)
     return (
         f"{found}. Significantly, {higher}: differences between the architectures as trained here, at {weakest.matched} "
         f"({what_seeds_say(weakest, 'at most')})."
@@ -73,7 +73,7 @@ def difference(claim: Claim, *, n_blocks: tuple[int, int] | None = None) -> str:
 
 def what_seeds_say(claim: Claim, is_: str = "=") -> str:
     """What seeds say of a difference, in brackets."""
-    return f"over {len(claim.a.values)} and {len(claim.b.values)} seeds, p {is_} {number(claim.over_seeds)}"
+    return f"over {len(claim.a.values)} and {len(claim.b.values)} seeds, p {is_} {number(claim.p_over_seeds)}"
 
 
 def reach(claims: Iterable[Claim]) -> str:
@@ -83,8 +83,9 @@ def reach(claims: Iterable[Claim]) -> str:
         return ""
     each = "; ".join(f"{a} against {b} seeds {number(p)}" for (a, b), p in sorted(least.items()))
     return (
-        "Intervals and p-values are over seeds: Student's t for a mean, Welch's for a difference, false discoveries held to 5\u00a0% over "
-        f"all questions and pairs. The exact permutation test beside them can give no p below: {each}."
+        "Intervals and p-values are over seeds: Student's t for a mean, Welch's for a difference (the permutation test where seeds are "
+        "exactly alike), false discoveries held to 5\u00a0% over all questions and pairs. The exact permutation test beside them can give "
+        f"no p below: {each}."
     )
 
 
@@ -127,7 +128,7 @@ def spread(summary: Summary, sides: Sequence[tuple[Side, Interval]]) -> str:
         found.setdefault(how, []).append(f"{name} ({number(min(values))} to {number(max(values))})")
     if not found:
         return ""
-    return f"{capital(summary.title)}, seeds lie {'; '.join(f'{how} in {listed(names)}' for how, names in found.items())}."
+    return f"By the {summary.title}, seeds lie {'; '.join(f'{how} in {listed(names)}' for how, names in found.items())}."
 
 
 BY_DEPTH = "depth"  # two sides of one kind of architecture
@@ -151,7 +152,7 @@ def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
     return " ".join(said)
 
 
-SKIPPED = "An early checkpoint is compared only with what it was matched to, seed by seed."
+SKIPPED = "An early checkpoint is compared only with the seeds that it was matched to."
 
 
 def _pairs(pairs: Sequence[tuple[str, str]], note: str = "") -> str:

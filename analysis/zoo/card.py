@@ -7,13 +7,13 @@ from typing import Any
 
 from analysis.data.documents import SPLITS
 from analysis.stats.intervals import MIN_DOCUMENTS_FOR_CI
+from analysis.stats.seeds import ENOUGH
 from analysis.zoo.groups import short
 from analysis.zoo.texts import DEVELOPMENT, SPAN
 from analysis.zoo.training import ADAM, BATCH, CONTEXT, LAST, MUON, WARM_UP
 
 # Data sets whose train split was read, as the catalogue of texts names them (analysis/data/sources.py, PROSE).
 READ = ("BoolQ", "MultiLexSum", "Quac", "XSum", "PubMedQA", "NarrativeQA", "MedQA")
-CLAIM = 3  # training seeds of each, from which on architectures can be compared
 
 
 def card(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -103,7 +103,7 @@ def _limits(models: Mapping[str, Mapping[str, Any]]) -> str:
     for m in models.values():
         if not m["equals"]:
             seeds[short(m["architecture"])] = seeds.get(short(m["architecture"]), 0) + 1
-    few = {title: n for title, n in seeds.items() if n < CLAIM}
+    few = {title: n for title, n in seeds.items() if n < ENOUGH}
     lines = [
         "They are a thousand times smaller than the models people use, and have read a million times less: what is redundant in them "
         "need not be redundant in large models.",
@@ -114,7 +114,7 @@ def _limits(models: Mapping[str, Mapping[str, Any]]) -> str:
     if few:
         counts = _list([f"{title} ({n} {'seed' if n == 1 else 'seeds'})" for title, n in few.items()])
         lines.append(
-            f"With fewer than {CLAIM} seeds of an architecture a difference may be one of seeds; that is so for {counts}: "
+            f"With fewer than {ENOUGH} seeds of an architecture a difference may be one of seeds; that is so for {counts}: "
             "say “these models”, not “these architectures”."
         )
     return "\n".join(f"- {line}" for line in lines)

@@ -60,7 +60,7 @@ class Trained(Strict, extra="allow"):
     n_params: Annotated[int, Field(gt=0)]
     data: str
     tokenizer: str
-    recipe: dict[str, float]
+    recipe: dict[str, int | float]
     weights: str  # `ModelSpec.source_hash`
     equals: str | None
     development_nll: float
@@ -88,7 +88,7 @@ def few(models: Sequence[str], facts: Facts) -> list[str]:
     """
 
     def held(of: Mapping[str, Any]) -> bool:
-        return not of["equals"] and of["seed"] < FEW.get(short(of["architecture"]), 1) and not DEPTH.search(of["architecture"])
+        return not of["equals"] and of["seed"] < FEW.get(short(of["architecture"]), 1) and not other_depth(of)
 
     return [model for model in models if model not in facts or held(facts[model])]
 
@@ -137,6 +137,11 @@ def _check(group: Group) -> None:
 def one_training(a: Group, b: Group) -> bool:
     """Is one the other at an earlier step? Their difference is one of time."""
     return bool(a.facts and b.facts) and a.first["architecture"] == b.first["architecture"]
+
+
+def other_depth(of: Mapping[str, Any]) -> bool:
+    """Was it made deeper or shallower than its kind?"""
+    return bool(DEPTH.search(of["architecture"]))
 
 
 def kind_of(architecture: str) -> str:

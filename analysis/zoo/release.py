@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +26,7 @@ from analysis.stats.intervals import Interval, ratio
 from analysis.stats.seeds import ENOUGH
 from analysis.zoo.architectures import ARCHITECTURES, CONTEXT
 from analysis.zoo.card import card
-from analysis.zoo.groups import DEPTH, known_models
+from analysis.zoo.groups import known_models, other_depth
 from analysis.zoo.texts import SEPARATOR, Rows, Texts, clean
 from analysis.zoo.training import read_state
 
@@ -122,8 +123,9 @@ def _weight(choice: Choice) -> tuple[int, int, int]:
     """What goes first where not everything has room: ends of trainings of one depth, the early ones of the first pair, other depths,
     other early ones, and those of more seeds than a word on architectures needs; of each the first seeds."""
     model, seed = choice.training.plan["model"], choice.training.plan["seed"]
-    deep = bool(DEPTH.search(ARCHITECTURES[model].title))
-    rank = 2 if deep else 0 if not choice.equals else 4 if seed >= ENOUGH else 1 if model in PAIRS[0] else 3
+    first = {model, (choice.equals or "").split("-")[0]} == set(PAIRS[0])
+    deep = other_depth({"architecture": ARCHITECTURES[model].title})
+    rank = 2 if deep else 0 if not choice.equals else 4 if seed >= ENOUGH else 1 if first else 3
     return rank, seed, list(ARCHITECTURES).index(model)
 
 
@@ -168,7 +170,7 @@ def finished(out: Path) -> list[Finished]:
     found = [Finished(folder, asdict(s.plan), s.curve) for folder, s in states if len(s.losses) == s.plan.steps]
     if not found:
         raise StrataError(f"no training in {out} is finished: run `python -m analysis.zoo` to its end, or give another --out")
-    for key in ("data", "tokenizer", "steps", "batch", "context", "muon", "adam"):
+    for key in ("data", "tokenizer", "steps", *RECIPE):
         if len(values := {str(t.plan[key]) for t in found}) > 1:
             raise StrataError(f"the models in {out} differ in {key} ({', '.join(sorted(values))}): train them alike, or give another --out")
     order = list(ARCHITECTURES)
@@ -187,8 +189,9 @@ def choices(trainings: list[Finished]) -> list[Choice]:
             both = [by_name[name] for model in pair if (name := f"{model}-{seed}") in by_name]
             if len(both) == len(pair):
                 better, worse = sorted(both, key=lambda t: t.loss)
-                steps = min(better.curve, key=lambda step: abs(better.curve[step] - worse.loss))
-                if abs(better.curve[steps] - worse.loss) <= CLOSE:
+                before = {step: abs(loss - worse.loss) for step, loss in better.curve.items() if step < better.steps}
+                steps = min(before, key=before.__getitem__, default=0)
+                if before.get(steps, math.inf) <= CLOSE:
                     early.setdefault(better.name, Choice(better, steps, worse.name))
     return [*(Choice(t, t.steps) for t in trainings), *early.values()]
 

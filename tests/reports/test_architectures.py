@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from adapters import StrataError
 from analysis.comparison import depths
 from analysis.comparison.robustness import MEASURES, Robustness, Trial, claims
 from analysis.comparison.start import Start
 from analysis.stats.seeds import over_seeds
 from reports.architectures import drawn, page
-from reports.over_training import conclusion, draw, growth
+from reports.over_training import conclusion, draw, growth, merged
 from tests.analysis.comparison.test_start import alone, planted
 from tests.analysis.comparison.test_words import comparison
 
@@ -63,7 +64,19 @@ def trained() -> pd.DataFrame:
         for step, value in zip((0, 64, 1500), of, strict=True)
         for measure in ("area", "influence of mixers", "rise of mixers", "divergence of mixers")
     ]
-    return pd.DataFrame(rows, columns=["model", "group", "architecture", "step", "measure", "value", "ci_low", "ci_high"])
+    columns = ["model", "group", "architecture", "step", "measure", "value", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns).assign(trained="a")
+
+
+def test_rows_are_added_to_those_of_other_trainings_and_replace_their_own() -> None:
+    rows = trained()
+    before, again = rows[rows["group"] != "rwkv7"], rows[rows["group"] != "rwkv5"].assign(value=0.9)
+    found = merged(before, again)
+    assert len(found) == len(rows)
+    assert set(found.loc[found["group"] != "rwkv5", "value"]) == {0.9}
+    assert len(merged(before[:0], again)) == len(again)
+    with pytest.raises(StrataError, match="trainings of another text or recipe"):
+        merged(before, again.assign(trained="b"))
 
 
 def test_what_training_does_is_said_over_seeds_and_drawn(tmp_path: Path) -> None:
@@ -71,9 +84,11 @@ def test_what_training_does_is_said_over_seeds_and_drawn(tmp_path: Path) -> None
     assert growth(rows)["llama"][:3] == (3, 64, 1500)
     assert growth(rows)["llama"][3] == pytest.approx(over_seeds([0.1, 0.11, 0.12]))
     grows, open_, alone = conclusion(rows).split("\n")
-    assert grows.endswith("(it becomes less redundant as it learns).")
-    assert open_.endswith("(seeds leave open whether it becomes more or less redundant).")
-    assert alone.endswith("changes by 0.100 (1 seed says nothing of other trainings).")
+    assert grows.endswith(": it becomes less redundant as it learns.")
+    assert open_.endswith(": seeds leave open whether it becomes more or less redundant.")
+    assert alone.endswith("changes by 0.100: 1 seed of at least 3, which says nothing of other trainings.")
+    lost = rows[(rows["group"] != "rwkv7") | (rows["measure"] != "area")]
+    assert list(growth(lost)) == ["llama", "rwkv5"], "it is no better than a byte unigram"
     draw(rows, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "zoo-training-divergence.svg",

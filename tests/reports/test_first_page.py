@@ -69,7 +69,7 @@ def test_pure_noise_is_not_known() -> None:
 def test_the_pair_of_most_seeds_speaks() -> None:
     more = replace(CONTRAST, effective=((2.7, 2.9), (10.4, 10.6)), sentence="Two seeds of each.")
     assert between_architectures(Found([], [CONTRAST, more, CONTRAST])) == ["Transformer or RWKV: Two seeds of each."]
-    claimed = replace(CONTRAST, of_architectures=True, sentence="Of the architectures.")
+    claimed = replace(CONTRAST, enough_seeds=True, sentence="Of the architectures.")
     assert between_architectures(Found([], [more, claimed])) == ["Transformer or RWKV: Of the architectures."]
     mamba = replace(more, architectures=("Transformer", "Mamba"), sentence="Two seeds.")
     assert between_architectures(Found([], [claimed, mamba]))[1] == (
@@ -78,8 +78,8 @@ def test_the_pair_of_most_seeds_speaks() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "enough"), [(2, False), (3, True)])
-def test_what_few_seeds_say_of_architectures(seeds: int, enough: bool) -> None:
-    contrast = replace(CONTRAST, effective=((2.7,) * seeds, (10.4,) * (seeds + 1)), of_architectures=enough)
+def test_what_few_seeds_say_enough_seeds(seeds: int, enough: bool) -> None:
+    contrast = replace(CONTRAST, effective=((2.7,) * seeds, (10.4,) * (seeds + 1)), enough_seeds=enough)
     page = front("", Found([PLANTED], [contrast])).above
     assert ("fewer than 3 seeds of each say nothing" in page) is not enough
     assert ("as they were trained here" in page) is enough

@@ -84,54 +84,94 @@ def seeded(name: str, values: Values, family: str = "llama") -> Seeded:
 
 
 def test_a_question_is_answered_for_any_number_of_groups() -> None:
-    groups = [seeded("A", HIGH), seeded("B", LOW), seeded("C", (0.2,)), seeded("D", (math.nan,))]
+    groups = [seeded("A", HIGH), seeded("B", LOW), seeded("C", (0.2,)), seeded("D", (math.nan,)), *(seeded(x, LOW) for x in "EFG")]
     claims = [
         claim(HIGH, LOW),
         claim(HIGH, (0.2,), names=("A", "C")),
         claim((0.9, 0.5, 0.43), LOW, names=("E", "B")),
         claim(HIGH, LOW, Effect(Interval(0.2, -0.1, 0.5), False, 24), names=("F", "G")),
     ]
-    said = answer("effective", groups, claims)
+    said = answer("effective", groups[:4], claims)
     assert said == (
         "**Over how many blocks is the loss of single removals spread?** A 7.32 (7.02 to 7.62), B 4.92 (4.62 to 5.22) and C 2.40 of 12 "
-        "blocks. Between the architectures as trained here, at equal tokens A more than B by 2.40 (2.13 to 2.67). Of these models alone: "
-        "A more than C. Seeds vary too much to tell apart: E and B. No significant difference: F and G."
+        "blocks. Not known of D: no better than a byte unigram, or nothing costs anything. Between the architectures as trained here, at "
+        "equal tokens A more than B by 2.40 (2.13 to 2.67) blocks. Of these models alone: A more than C. "
+        "Too few seeds, or too unlike, to tell apart: E and B. No significant difference: F and G."
     )
-    assert "no model is better than a byte unigram" in answer("area", groups[-1:], [])
     assert "No significant difference: 4 other pairs." in answer("effective", groups, claims[-1:] * 4)
-    deep = [seeded("A", HIGH), Seeded("B", of(24), LOW, Interval(0.41, 0.4, 0.42))]
-    assert "A 7.32 (7.02 to 7.62) of 12 blocks and B 9.84 (9.24 to 10.4) of 24 blocks." in answer("effective", deep, [])
+    few = claim((0.6,), (0.4,), Effect(Interval(0.2, None, None), False, 8), names=("F", "G"))
+    assert answer("effective", groups, [few]).endswith("Not known, with too few documents for an interval (8 of at least 12): F and G.")
     wide = seeded("A", (0.5, 0.1, 0.9))
     assert "A 6.00 (0 to 12.0) of 12 blocks." in answer("effective", [wide], []), "no more and no fewer than there are"
+    gain = answer("costliest", groups[:2], [replace(claims[0], summary="costliest")])
+    assert (
+        "% of the gain. Between the architectures as trained here, at equal tokens A more than B by 20.0 (17.7 to 22.3)\u00a0points."
+        in gain
+    )
+
+
+def test_of_unequal_numbers_of_blocks_shares_are_compared() -> None:
+    """3 of 12 blocks are a larger share than 5 of 30."""
+    groups = [seeded("A", HIGH), Seeded("B", of(24), LOW, Interval(0.41, 0.4, 0.42))]
+    said = answer("effective", groups, [claim(HIGH, LOW), claim(HIGH[:1], LOW)])
+    assert "A 7.32 (7.02 to 7.62) of 12 blocks and B 9.84 (9.24 to 10.4) of 24 blocks." in said
+    assert "A a larger share than B by 20.0 (17.7 to 22.3)\u00a0points." in said
+    assert said.endswith("Of these models alone: A a larger share than B.")
 
 
 def test_which_side_is_cheaper_is_told_by_the_sign() -> None:
     groups = [seeded("A", (0.05, 0.06, 0.07)), seeded("B", (-0.05, -0.06, -0.07)), seeded("C", (0.05, -0.06, 0.01)), seeded("D", (0.2,))]
     said = answer("against", groups, [])
-    assert said.endswith("% of the gain. Width is cheaper in A and D; depth is cheaper in B; which one is in C is not known.")
+    assert said.endswith("% of the gain. Width is cheaper in A and D (1 seed); depth is cheaper in B; which is cheaper is not known in C.")
+
+
+def whose_claims(values: dict[str, Values], transformers: dict[str, Values]) -> list[Claim]:
+    """Of every other architecture beside every Transformer; what is less than 0.02 apart documents do not tell apart."""
+    claims = []
+    for other, theirs in values.items():
+        for mine, ours in transformers.items():
+            gap = sum(theirs) / len(theirs) - sum(ours) / len(ours)
+            told = Effect(Interval(gap, gap - 0.02, gap + 0.02), abs(gap) > 0.02, 24)
+            claims.append(Claim("removable", Side(other, theirs), Side(mine, ours), told, "equal tokens"))
+    return claims
+
+
+BY = "by blocks that can go for a tenth of the gain, "
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"R": HIGH, "M": HIGH}, "No: beside A, more blocks can go of R and M."),
-        ({"R": HIGH, "M": (0.1, 0.11, 0.12)}, "No: beside A, more blocks can go of R; fewer blocks can go of M."),
-        ({"R": (0.1, 0.11, 0.12)}, "Yes: beside A, fewer blocks can go of R."),
-        ({"R": LOW}, "Not as far as is known: beside A, no difference is shown for R."),
+        ({"R": HIGH, "M": HIGH}, f"No: {BY}a larger share of R and M can go than of A."),
+        ({"R": HIGH, "M": (0.1, 0.11, 0.12)}, f"No: {BY}a larger share of R can go than of A; a smaller share of M can go than of A."),
+        ({"R": (0.1, 0.11, 0.12)}, f"Yes: {BY}a smaller share of R can go than of A."),
+        ({"R": LOW}, f"Not known: {BY}no difference is shown between R and A."),
+        (
+            {"R": LOW, "M": (0.1, 0.11, 0.12)},
+            f"In part, as far as is known: {BY}a smaller share of M can go than of A; no difference is shown between R and A.",
+        ),
+        ({"R": LOW, "lost": (math.nan,)}, f"Not known: {BY}no difference is shown between R and A."),
     ],
 )
 def test_whose_redundancy_is(values: dict[str, Values], says: str) -> None:
     """A is a Transformer, the others are none."""
     groups = [seeded("A", LOW), *(seeded(name, of, "rwkv") for name, of in values.items())]
-    claims = []
-    for name, of in values.items():
-        gap = sum(of) / 3 - sum(LOW) / 3
-        told = Effect(Interval(gap, gap - 0.02, gap + 0.02), abs(gap) > 0.02, 24)
-        claims.append(Claim("removable", Side(name, of), Side("A", LOW), told, "equal tokens"))
+    claims = whose_claims(values, {"A": LOW})
     assert whose(groups, claims) == f"**Is redundancy the Transformer's?** {says}"
-    few = [replace(one, a=Side(one.a.name, one.a.values[:1])) for one in claims]
-    assert whose(groups, few).endswith("stands below.") is (values["R"] != LOW)
     assert whose(groups[:1], []) == whose(groups[1:], claims) == ""
+
+
+def test_whose_redundancy_is_beside_several_transformers_and_as_far_as_seeds_go() -> None:
+    transformers = {"A": LOW, "B": HIGH, "C": (0.5, 0.51, 0.52)}
+    groups = [*(seeded(name, of) for name, of in transformers.items()), seeded("R", (0.5, 0.51, 0.52), "rwkv")]
+    claims = whose_claims({"R": (0.5, 0.51, 0.52)}, transformers)
+    said = whose(groups, claims)
+    assert said.endswith(
+        f"No: {BY}a larger share of R can go than of A; a smaller share of R can go than of B; no difference is shown between R and C."
+    )
+    few = [replace(one, a=Side(one.a.name, one.a.values[:1])) for one in claims]
+    assert whose(groups, few) == f"{said} That is said of these models."
+    assert whose(groups, [claims[0], few[1], claims[2]]).endswith("Not all of it is of the architectures: which is stands below.")
 
 
 MEANS = {

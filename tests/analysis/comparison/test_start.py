@@ -31,19 +31,22 @@ def test_parts_that_do_little_at_the_start_are_redundant_there_and_mixers_beside
     said = sentence("Llama", values)
     assert said.startswith("Llama: at the start a mixer does 1.11 (")
     assert said.endswith(
-        "of what it does when trained (Block Influence, 3 seeds): by the mark of 10\u00a0% mixers are redundant and ffns are not."
+        "of what it does when trained (Block Influence, 3 seeds): by the mark of 10\u00a0% mixers are redundant and ffns are not redundant."
     )
     agrees = {("divergence", kind): values["influence", kind] for kind in ("mixers", "ffns")}
     assert sentence("Llama", values | agrees, 0.01).endswith(
-        "ffns are not. Divergence says the same. Its mixers are the more redundant ones there (paired t over seeds, p = 0.0100)."
+        "ffns are not redundant. Divergence says the same. Its mixers turn the stream less there than its ffns (paired t over seeds, "
+        "adjusted p = 0.0100)."
     )
     other = {("divergence", "mixers"): ((0.05, 0.052, 0.054), TRAINED), ("divergence", "ffns"): values["influence", "mixers"]}
-    assert "By divergence mixers are not and ffns are redundant." in sentence("Llama", values | other)
+    assert "By divergence mixers are not redundant and ffns are redundant." in sentence("Llama", values | other)
 
 
 def test_noise_between_parts_is_not_told_apart_and_two_seeds_leave_it_open() -> None:
     noise = RISES | {("influence", "mixers"): ((0.02, 0.03, 0.025), TRAINED), ("influence", "ffns"): ((0.03, 0.02, 0.026), TRAINED)}
-    assert sentence("Llama", noise, 0.4).endswith(" Mixers and ffns do not differ significantly there (paired t over seeds, p = 0.400).")
+    assert sentence("Llama", noise, 0.4).endswith(
+        " Mixers and ffns turn the stream equally there, as far as seeds show (paired t, adjusted p = 0.400)."
+    )
     assert Start({}).conclusion == ""
     two = {key: (start[:2], end[:2]) for key, (start, end) in noise.items()}
     said = sentence("Llama", two)
@@ -56,6 +59,9 @@ def test_what_starts_at_zero_is_redundant_by_construction() -> None:
     assert "so that Block Influence is 0 but for rounding (3 seeds)" in sentence("RWKV", zero)
     both = zero | {("divergence", kind): ((1e-8,) * 3, TRAINED) for kind in ("mixers", "ffns")}
     assert "so that Block Influence and divergence are 0 but for rounding (3 seeds)" in sentence("RWKV", both)
+    half = both | {("influence", "ffns"): ((0.05, 0.051, 0.052), TRAINED)}
+    assert "a mixer does 0 (0 to 0)\u00a0% and an ffn does" in sentence("RWKV", half)
+    assert "mixers are redundant and ffns are not redundant." in sentence("RWKV", half), "though divergence is 0"
 
 
 def test_a_block_that_is_a_mixer_alone_is_one() -> None:

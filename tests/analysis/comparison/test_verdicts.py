@@ -67,8 +67,8 @@ def test_what_holds_of_architectures_is_said_once() -> None:
     said = differences([(spread_out, (12, 12)), (area, None)])
     assert said == (
         "9.72 effective blocks of 12 for RWKV against 2.52 for Llama. Area under the removal curve: 0.610 for Llama, 0.410 for RWKV; "
-        "difference 0.200 (0.150 to 0.250). Significantly, the loss of RWKV is spread over more of its blocks and Llama loses more as "
-        "blocks are removed: differences between the architectures as trained here, at equal tokens (over 3 and 3 seeds, p at most "
+        "difference 0.200 (0.150 to 0.250). Significantly, the loss of RWKV is spread over a larger share of its blocks and Llama loses "
+        "more as blocks are removed: differences between the architectures as trained here, at equal tokens (over 3 and 3 seeds, p at most "
         "0.00200)."
     )
     of_models = Claim("area", Side("Llama", (0.6,)), Side("RWKV", (0.4,)), gap, "equal tokens")
@@ -90,7 +90,7 @@ def test_two_seeds_that_disagree_support_nothing() -> None:
 
 def test_seeds_that_vary_as_much_as_they_differ_do_not_carry_a_claim() -> None:
     said = verdict((0.9, 0.5, 0.43), (0.40, 0.41, 0.42))
-    assert "Seeds vary too much to say it of the architectures" in said
+    assert "Seeds are too few, or vary too much, to say it of the architectures" in said
 
 
 def test_noise_is_not_told_apart_and_few_documents_leave_it_open() -> None:
@@ -109,8 +109,8 @@ def test_spread_of_seeds_beside_documents() -> None:
     wide, narrow = Interval(0.4, 0.3, 0.5), Interval(0.4, 0.38, 0.42)
     one, near, far = Side("One", (0.4,)), Side("Near", (0.39, 0.41)), Side("Far", (0.2, 0.6))
     assert spread(GO, [(one, wide), (near, wide), (far, narrow)]) == (
-        "Share of removable blocks, seeds lie within what documents explain in Near (0.390 to 0.410); further apart than documents explain "
-        "in Far (0.200 to 0.600)."
+        "By the share of removable blocks, seeds lie within what documents explain in Near (0.390 to 0.410); further apart than documents "
+        "explain in Far (0.200 to 0.600)."
     )
     assert "seeds lie apart in Near (" in spread(GO, [(near, Interval(0.4, None, None))])
     assert spread(GO, [(one, wide)]) == "", "one seed does not lie apart"

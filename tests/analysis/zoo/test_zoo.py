@@ -364,6 +364,8 @@ def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
     ]
     far = choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-0", 3.4, curve)])
     assert not any(c.equals for c in far), "no kept step is close enough to call its loss equal"
+    end = choices([of_training("llama-0", 3.5, {}), of_training("mamba2-0", 3.495, {80: 3.515})])
+    assert [(c.name, c.steps) for c in end if c.equals] == [("mamba2-0-early", 80)], "its end is no early one"
     worst = choices([of_training("llama-0", 3.0, {60: 3.4}), of_training("rwkv5-0", 3.4, {}), of_training("rwkv7-0", 3.5, {})])
     assert [c.equals for c in worst if c.equals] == ["rwkv5-0"], "one early checkpoint of a training"
     assert len(choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-1", 3.4, curve)])) == 2
