@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ from analysis.zoo.training import BATCH, CONTEXT, STEPS, Plan, Training
 SEEDS = {"llama": 4, "rwkv5": 4, "rwkv7": 3, "mamba2": 3, "baichuan": 3, "llama6": 1, "rwkv5x6": 1, "llama24": 1, "rwkv5x24": 1}
 RUNS = [(model, seed) for seed in range(max(SEEDS.values())) for model, seeds in SEEDS.items() if seed < seeds]
 EVERY = 60  # seconds between lines of progress
+KEPT = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
+PAGES = {"GLIBC_TUNABLES": KEPT}  # what is freed is kept for the next step, in large pages: a tenth faster on Linux
 
 
 def train(model: str, seed: int, steps: int, out: Path) -> None:
@@ -69,7 +72,7 @@ def train_all(runs: Iterable[tuple[str, int]], steps: int, out: Path) -> None:
     common = ["--steps", str(steps), "--out", str(out)]
     commands = [[sys.executable, "-m", "analysis.zoo", "--model", model, "--seed", str(seed), *common] for model, seed in runs]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        failed = sum(done.returncode != 0 for done in pool.map(subprocess.run, commands))
+        failed = sum(done.returncode != 0 for done in pool.map(partial(subprocess.run, env=PAGES | os.environ), commands))
     if failed:
         raise StrataError(f"{failed} of {len(commands)} models were not trained: see above; rerun the command to resume")
 
