@@ -240,8 +240,9 @@ def test_the_unchanged_model_passes(good: BlockModel) -> None:
     assert failing(changed_blocks(good, "mix", lambda block, *args: block.mix(*args))) == set()  # nor is wrapping a fault
 
 
-@pytest.mark.parametrize("number", [field.name for field in fields(BlockSpec) if field.name != "parallel"])
+@pytest.mark.parametrize("number", [field.name for field in fields(BlockSpec) if field.name not in ("parallel", "scan")])
 def test_every_number_of_a_block_is_checked(number: str, good: BlockModel) -> None:
+    """What a scan holds is checked against memory (tests/analysis/engine/test_scan_memory.py)."""
     said = getattr(good.spec.blocks[0], number)
     with pytest.raises((AssertionError, RuntimeError)):
         check_spec(with_specs(good, **{number: not said if isinstance(said, bool) else said + 1}))
