@@ -8,22 +8,14 @@ import torch
 from adapters import KEEP, BlockModel
 from adapters.contract.tools import cast
 from analysis.engine.sweep import graph_bytes, inner_bytes, stream_bytes
+from tests.adapters.families.test_jamba import SMALL
 from tests.reference.held import Held
 from tests.reference.models import pair
 
 MODELS = {
     "mamba": {"state_size": 16, "time_step_rank": 6},
     "mamba2": {"state_size": 32, "num_heads": 4, "head_dim": 24, "n_groups": 1},
-    "jamba": {
-        "mamba_d_state": 16,
-        "mamba_dt_rank": 6,
-        "attn_layer_period": 2,
-        "attn_layer_offset": 1,
-        "expert_layer_period": 2,
-        "expert_layer_offset": 1,
-        "num_experts": 6,
-        "num_experts_per_tok": 2,
-    },
+    "jamba": SMALL | {"mamba_d_state": 16},
 }
 
 
