@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.comparison.depths import FIGURE
+from analysis.comparison.measured import UNITS
 from analysis.comparison.redundancy import LIMIT
-from analysis.comparison.study import UNITS
 from analysis.display.model_lines import finished, lines, scale, styles_of
 from analysis.display.style import DENSE, DEPTH, LEVEL, canvas, clip
 

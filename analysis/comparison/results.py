@@ -7,21 +7,17 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
-from adapters.specs import ModelSpec
 from analysis.comparison import verdicts
-from analysis.comparison.claims import CLAIMED, Claim, Holds, Side, adjusted
+from analysis.comparison.claims import CLAIMED, Holds, Side
+from analysis.comparison.pairs import OfPairs
 from analysis.comparison.questions import Seeded, answer, reconciled, whose
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.study import SHARE
-from analysis.comparison.tables import OfModels
 from analysis.comparison.verdicts import Contrast
 from analysis.display.format import bounded, escape, listed, number, plain
-from analysis.display.sentences import Effect
-from analysis.stats.estimates import Estimate, mean
 from analysis.stats.seeds import ENOUGH, over_seeds
-from analysis.zoo.groups import Group, beside, matching, of_depths, one_training, other_depth, two_things, unequal_steps
+from analysis.zoo.groups import Group, of_depths, two_things, unequal_steps
 
 LEAD, CAN_GO, MAIN = "effective", "removable", "area"  # the summaries that words are about: the first two in plain units
 SENTENCE = (LEAD, CAN_GO, MAIN)  # what is said of two groups
@@ -37,7 +33,7 @@ LIMITS = (
 )
 
 
-class Comparison(OfModels):
+class Comparison(OfPairs):
     """Of all groups of models, beside the tables of each model. Printed, it is its conclusion."""
 
     def __str__(self) -> str:
@@ -71,35 +67,6 @@ class Comparison(OfModels):
         sides = [(Side(escape(group.name), self.values(group, MAIN)), self.mean(group, MAIN).interval) for group in self.of.groups]
         said = verdicts.spread(SUMMARIES[MAIN], sides)
         return said or "No two models here differ only in their seed: the variation between seeds is not known."
-
-    @cached_property
-    def gaps(self) -> dict[tuple[str, str], dict[str, tuple[Estimate, bool]]]:
-        """Differences of each pair of groups by summary, and whether they are significant; false discoveries held to 5 %."""
-        pairs = [
-            (a, b, name)
-            for a, b in self._pairs.values()
-            if not unequal_steps(a, b)
-            for name in SUMMARIES
-            if {name} <= self.has(a) & self.has(b)
-        ]
-        found = [self.mean(a, name) - self.mean(b, name) for a, b, name in pairs]
-        significant = false_discovery_control([gap.p for gap in found]) <= 0.05 if found else []
-        gaps: dict[tuple[str, str], dict[str, tuple[Estimate, bool]]] = {}
-        for (a, b, name), gap, yes in zip(pairs, found, significant, strict=True):
-            gaps.setdefault((a.name, b.name), {})[name] = gap, bool(yes)
-        return gaps
-
-    @cached_property
-    def claims(self) -> dict[tuple[str, str, str], Claim]:
-        """What may be claimed of each pair of groups and summary; false discoveries over seeds held to 5 % as well."""
-        keys = [(a, b, name) for (a, b), gaps in self.gaps.items() for name in gaps]
-        found = []
-        for a, b, name in keys:
-            gap, significant = self.gaps[a, b][name]
-            effect = Effect(gap.interval, significant, self.n_documents)
-            first, second = (self._side(group, name) for group in self.both((a, b)))
-            found.append(Claim(name, first, second, effect, self._matched(a, b)))
-        return dict(zip(keys, adjusted(found), strict=True))
 
     @cached_property
     def answered(self) -> str:
@@ -155,12 +122,6 @@ class Comparison(OfModels):
         one = min(m.in_one_block for m in self.of.models if m.name in narrow.members)
         return (wide, narrow) if known and one > MOST else None
 
-    @cached_property
-    def main(self) -> list[Group]:
-        """Groups that are spoken of: other depths only where there is nothing else."""
-        told = {name for pair in self.told for name in pair}
-        return [g for g in self.of.groups if g.name in told or not (g.facts and other_depth(g.first))]
-
     def _seeded(self, name: str) -> list[Seeded]:
         groups = [group for group in self.main if name in self.has(group)]
         return [Seeded(escape(g.name), self.spec(g), self.values(g, name), self.mean(g, name).interval) for g in groups]
@@ -207,7 +168,7 @@ class Comparison(OfModels):
             cells = {
                 SUMMARIES[name].short: bounded(gap.interval) + (" *" if significant else "") for name, (gap, significant) in gaps.items()
             }
-            rows.append({"first": a, "second": b, "matched by": self._matched(a, b) or "nothing", **cells})
+            rows.append({"first": a, "second": b, "matched by": self.matched(a, b) or "nothing", **cells})
         return pd.DataFrame(rows).fillna("")
 
     @property
@@ -219,8 +180,8 @@ class Comparison(OfModels):
     @cached_property
     def conclusion(self) -> str:
         """A sentence or two for each pair of groups, those that are further apart first, and then what holds for all of them."""
-        skipped = verdicts.SKIPPED if any(unequal_steps(a, b) for a, b in self._pairs.values()) else ""
-        if not self._pairs:
+        skipped = verdicts.SKIPPED if any(unequal_steps(a, b) for a, b in self.pairs.values()) else ""
+        if not self.pairs:
             every = list(combinations(self.of.groups, 2))
             same = "are one architecture at different steps of training" if every else "differ only in their seed"
             if any(two_things(*pair) for pair in every):
@@ -229,7 +190,7 @@ class Comparison(OfModels):
         if not self.gaps:
             return skipped
         alike = verdicts.controlled([(escape(a), escape(b), self._relation(a, b)) for a, b in self.told])
-        sides = [(self._side(a, MAIN), self._side(b, MAIN)) for a, b in map(self.both, self.told)]
+        sides = [(self.side(a, MAIN), self.side(b, MAIN)) for a, b in map(self.both, self.told)]
         said = [f"- {self.sentence(a, b)}" for a, b in sorted(self.told, key=lambda pair: -self._apart(pair))]
         return "\n\n".join(["\n".join(said), " ".join(filter(None, [verdicts.few_seeds(sides), alike, skipped]))])
 
@@ -247,7 +208,7 @@ class Comparison(OfModels):
     def contrasts(self) -> list[Contrast]:
         """Groups of different architectures: those at equal tokens first, and of these those that are further apart."""
         found = []
-        for a, b in sorted(self.told, key=lambda pair: (self._matched(*pair) == "equal loss", -self._apart(pair))):
+        for a, b in sorted(self.told, key=lambda pair: (self.matched(*pair) == "equal loss", -self._apart(pair))):
             groups = self.both((a, b))
             first, second = groups
             effective = [tuple(v * self.blocks(group) for v in self.values(group, LEAD)) for group in groups]
@@ -270,48 +231,9 @@ class Comparison(OfModels):
         gap, significant = self.gaps[pair][LEAD]
         return abs(gap.value) if significant else -1.0
 
-    def has(self, group: Group) -> set[str]:
-        """Summaries of all its members."""
-        return set.intersection(*(set(self.estimates[member]) for member in group.members))
-
-    def _side(self, group: Group, name: str) -> Side:
-        return Side(escape(group.name), self.values(group, name))
-
-    def both(self, pair: tuple[str, str]) -> tuple[Group, Group]:
-        return self._pairs[pair]
-
-    def spec(self, group: Group) -> ModelSpec:
-        return next(m.spec for m in self.of.models if m.name in group.members)
-
-    def blocks(self, group: Group) -> int:
-        return len(self.spec(group).blocks)
-
     @property
     def limits(self) -> str:
         return f"{LIMITS} False discoveries are held to 5\u00a0% over all differences shown."
 
-    @cached_property
-    def _pairs(self) -> dict[tuple[str, str], tuple[Group, Group]]:
-        """By name, with the seeds that can be compared. A group and its own earlier steps are none, nor are two that differ in their
-        architecture and their depth."""
-        pairs = [(a, b) for a, b in combinations(self.of.groups, 2) if not one_training(a, b) and not two_things(a, b)]
-        return {(a.name, b.name): beside(a, b) for a, b in pairs}
-
-    @cached_property
-    def told(self) -> list[tuple[str, str]]:
-        """Pairs that are spoken of: of other depths (`depths.conclusion`) only where there is nothing else."""
-        deep = [pair for pair in self.gaps if any(g.facts and other_depth(g.first) for g in self._pairs[pair])]
-        return [pair for pair in self.gaps if pair not in deep] or list(self.gaps)
-
-    def mean(self, group: Group, name: str) -> Estimate:
-        return mean([self.estimates[member][name] for member in group.members])
-
-    def values(self, group: Group, name: str) -> tuple[float, ...]:
-        """A summary of each seed of a group."""
-        return tuple(self.estimates[member][name].value for member in group.members)
-
-    def _matched(self, a: str, b: str) -> str:
-        return matching(*self._pairs[a, b])
-
     def _relation(self, a: str, b: str) -> str:
-        return verdicts.BY_DEPTH if of_depths(*self._pairs[a, b]) else self._matched(a, b)
+        return verdicts.BY_DEPTH if of_depths(*self.pairs[a, b]) else self.matched(a, b)

@@ -11,9 +11,10 @@ from scipy.stats import false_discovery_control
 
 from adapters.base import BlockModel
 from analysis.comparison.claims import CLAIMED, Claim, Holds, Side, adjusted
+from analysis.comparison.measured import Measured
 from analysis.comparison.redundancy import SUMMARIES, area, effective_share, estimate, removable
 from analysis.comparison.results import SENTENCE, Comparison
-from analysis.comparison.study import Load, Measured, common, lean
+from analysis.comparison.study import Load, common, lean
 from analysis.data.batches import Text
 from analysis.data.sources import PROSE
 from analysis.display.format import count, listed

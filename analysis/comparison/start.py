@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.comparison.measured import Measured
 from analysis.comparison.redundancy import estimate
-from analysis.comparison.study import Measured
 from analysis.display.format import bounded, count, escape, listed, number
 from analysis.stats.estimates import Estimate
 from analysis.stats.intervals import EXACT, RATE, Interval

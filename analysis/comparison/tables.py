@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.comparison.measured import UNITS, Compared, Measured
 from analysis.comparison.redundancy import LIMIT
-from analysis.comparison.study import UNITS, Compared, Measured
 from analysis.display.format import bounded, escape, listed, number
 from analysis.display.model_lines import bands
 from analysis.display.style import architecture

@@ -24,10 +24,11 @@ from adapters.errors import StrataError, unknown
 from adapters.registry import load
 from analysis.comparison import verdicts
 from analysis.comparison.claims import Claim, Side, adjusted
+from analysis.comparison.measured import Measured
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import MAIN
 from analysis.comparison.start import MEASURES, PARTS, Start, of_parts
-from analysis.comparison.study import Measured, measure
+from analysis.comparison.study import measure
 from analysis.data.batches import tokenizer_hash
 from analysis.display import style
 from analysis.display.format import escape

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from adapters.catalogue import zoo
+from analysis.comparison.measured import Measured
 from analysis.comparison.start import Start, sentence
-from analysis.comparison.study import Measured
 from analysis.comparison.trajectory import released, trajectory
 from analysis.runs.budgets import Budget
 from analysis.runs.settings import RunConfig

@@ -13,9 +13,9 @@ import pytest
 from adapters import Ablation
 from analysis.comparison import depths, plots
 from analysis.comparison.claims import Holds
+from analysis.comparison.measured import Compared, Measured, Rises
 from analysis.comparison.redundancy import SUMMARIES
 from analysis.comparison.results import Comparison
-from analysis.comparison.study import Compared, Measured, Rises
 from analysis.comparison.trajectory import Trajectory
 from analysis.data.batches import Text
 from analysis.engine.ablations import block_kinds
