@@ -157,7 +157,11 @@ def _how_far(claims: Sequence[Claim]) -> str:
     strong = sum(claim.holds is Holds.ARCHITECTURES for claim in claims)
     if not claims or strong == len(claims):
         return ""
-    return " That is said of these models." if not strong else " Not all of it is of the architectures: which is stands below."
+    return (
+        " That is said of these models."
+        if not strong
+        else " Part of it holds of the architectures, the rest of these models alone (below)."
+    )
 
 
 def reconciled(means: Mapping[str, Mapping[str, float]], names: tuple[str, str], n_blocks: int) -> str:
