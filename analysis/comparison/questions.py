@@ -157,11 +157,7 @@ def _how_far(claims: Sequence[Claim]) -> str:
     strong = sum(claim.holds is Holds.ARCHITECTURES for claim in claims)
     if not claims or strong == len(claims):
         return ""
-    return (
-        " That is said of these models."
-        if not strong
-        else " Part of it holds of the architectures, the rest of these models alone (below)."
-    )
+    return " That is said of these models." if not strong else " Part of that is of the architectures, the rest of these models (below)."
 
 
 def reconciled(means: Mapping[str, Mapping[str, float]], names: tuple[str, str], n_blocks: int) -> str:

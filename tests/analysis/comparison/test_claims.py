@@ -171,9 +171,7 @@ def test_whose_redundancy_is_beside_several_transformers_and_as_far_as_seeds_go(
     )
     few = [replace(one, a=Side(one.a.name, one.a.values[:1])) for one in claims]
     assert whose(groups, few) == f"{said} That is said of these models."
-    assert whose(groups, [claims[0], few[1], claims[2]]).endswith(
-        "Part of it holds of the architectures, the rest of these models alone (below)."
-    )
+    assert whose(groups, [claims[0], few[1], claims[2]]).endswith("Part of that is of the architectures, the rest of these models (below).")
 
 
 MEANS = {
