@@ -85,8 +85,9 @@ def release(out: Path, target: Path = ZOO, limit: float = LIMIT) -> None:
     text that was trained on.
     """
     trainings = finished(out)
-    chosen = choices(trainings)
-    models = _others(target, {choice.name for choice in chosen}, trainings[0].plan)
+    known = known_models(target / "zoo.json")
+    chosen = choices(trainings, {name: m["development_nll"] for name, m in known.items() if not m["equals"]})
+    models = _others(target, known, {choice.name for choice in chosen}, trainings[0].plan)
     held = within(chosen, limit * 1e6 - sum((target / name / WEIGHTS).stat().st_size for name in models))
     if not held and not models:
         raise StrataError(f"{limit:g} MB hold no model of the zoo: give more with --limit")
@@ -129,9 +130,8 @@ def _weight(choice: Choice) -> tuple[int, int, int]:
     return rank, seed, list(ARCHITECTURES).index(model)
 
 
-def _others(target: Path, names: set[str], plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _others(target: Path, known: Mapping[str, dict[str, Any]], names: set[str], plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Facts of the models in `target` that are not of `names`. Raises StrataError where they were not trained as `plan` says."""
-    known = known_models(target / "zoo.json")
     others = {name: m for name, m in known.items() if name not in names and (target / name / "config.json").is_file()}
     for name, m in others.items():
         alike = {"data": plan["data"], "tokenizer": plan["tokenizer"], "of_steps": plan["steps"], "recipe": recipe(plan)}
@@ -177,22 +177,24 @@ def finished(out: Path) -> list[Finished]:
     return sorted(found, key=lambda t: (order.index(t.plan["model"]), t.plan["seed"]))
 
 
-def choices(trainings: list[Finished]) -> list[Choice]:
+def choices(trainings: list[Finished], released: Mapping[str, float]) -> list[Choice]:
     """The end of every training and, for seeds with both of a pair, the kept step of the better that is nearest to the other's loss.
 
-    A training has one early checkpoint, that of the first of PAIRS, and none where no kept step comes CLOSE.
+    A training has one early checkpoint, that of the first of PAIRS, and none where no kept step comes CLOSE. `released`: what
+    models lose at their end whose trainings need not be at hand, by name: the other of a pair may be one of them.
     """
     by_name = {t.name: t for t in trainings}
+    losses = {**released, **{t.name: t.loss for t in trainings}}
     early: dict[str, Choice] = {}
     for pair in PAIRS:
         for seed in sorted({t.plan["seed"] for t in trainings}):
-            both = [by_name[name] for model in pair if (name := f"{model}-{seed}") in by_name]
-            if len(both) == len(pair):
-                better, worse = sorted(both, key=lambda t: t.loss)
-                before = {step: abs(loss - worse.loss) for step, loss in better.curve.items() if step < better.steps}
+            both = [name for model in pair if (name := f"{model}-{seed}") in losses]
+            better, worse = sorted(both, key=losses.__getitem__) if len(both) == len(pair) else ("", "")
+            if of := by_name.get(better):
+                before = {step: abs(loss - losses[worse]) for step, loss in of.curve.items() if step < of.steps}
                 steps = min(before, key=before.__getitem__, default=0)
                 if before.get(steps, math.inf) <= CLOSE:
-                    early.setdefault(better.name, Choice(better, steps, worse.name))
+                    early.setdefault(better, Choice(of, steps, worse))
     return [*(Choice(t, t.steps) for t in trainings), *early.values()]
 
 

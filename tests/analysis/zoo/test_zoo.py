@@ -354,7 +354,7 @@ def of_training(name: str, loss: float, curve: dict[int, float]) -> Finished:
 
 def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
     curve = {0: 7.6, 20: 4.1, 40: 3.8, 60: 3.6}
-    found = choices([of_training("llama-0", 3.79, {}), of_training("rwkv5-0", 3.4, curve), of_training("rwkv7-0", 3.3, {80: 3.8})])
+    found = choices([of_training("llama-0", 3.79, {}), of_training("rwkv5-0", 3.4, curve), of_training("rwkv7-0", 3.3, {80: 3.8})], {})
     assert [(c.name, c.steps, c.equals) for c in found] == [
         ("llama-0", 100, None),
         ("rwkv5-0", 100, None),
@@ -362,13 +362,15 @@ def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
         ("rwkv5-0-early", 40, "llama-0"),
         ("rwkv7-0-early", 80, "llama-0"),
     ]
-    far = choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-0", 3.4, curve)])
+    far = choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-0", 3.4, curve)], {})
     assert not any(c.equals for c in far), "no kept step is close enough to call its loss equal"
-    end = choices([of_training("llama-0", 3.5, {}), of_training("mamba2-0", 3.495, {80: 3.515})])
+    end = choices([of_training("llama-0", 3.5, {}), of_training("mamba2-0", 3.495, {80: 3.515})], {})
     assert [(c.name, c.steps) for c in end if c.equals] == [("mamba2-0-early", 80)], "its end is no early one"
-    worst = choices([of_training("llama-0", 3.0, {60: 3.4}), of_training("rwkv5-0", 3.4, {}), of_training("rwkv7-0", 3.5, {})])
+    worst = choices([of_training("llama-0", 3.0, {60: 3.4}), of_training("rwkv5-0", 3.4, {}), of_training("rwkv7-0", 3.5, {})], {})
     assert [c.equals for c in worst if c.equals] == ["rwkv5-0"], "one early checkpoint of a training"
-    assert len(choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-1", 3.4, curve)])) == 2
+    assert len(choices([of_training("llama-0", 3.7, {}), of_training("rwkv5-1", 3.4, curve)], {})) == 2
+    known = choices([of_training("rwkv5-0", 3.4, curve), of_training("rwkv7-0", 3.9, {80: 4})], {"llama-0": 3.79, "rwkv5-0": 0.0})
+    assert [(c.name, c.steps, c.equals) for c in known if c.equals] == [("rwkv5-0-early", 40, "llama-0")], "kept steps of one suffice"
 
 
 def test_what_has_no_room_is_left_out_the_last_seeds_and_depths_first(tmp_path: Path) -> None:
@@ -382,7 +384,7 @@ def test_what_has_no_room_is_left_out_the_last_seeds_and_depths_first(tmp_path: 
             (tmp_path / name / "weights" / f"{step:06}.safetensors").write_bytes(bytes(10**6))
         (tmp_path / name / "tokenizer.json").write_bytes(bytes(10**5))
         found.append(Finished(tmp_path / name, t.plan, t.curve))
-    chosen = choices(found)
+    chosen = choices(found, {})
     order = ["llama-0", "rwkv5-0", "rwkv7-0", "llama-1", "rwkv5-1", "rwkv5-0-early", "rwkv5-1-early", "llama24-0", "rwkv7-0-early"]
     for n in (3, 7, 9):
         assert [c.name for c in release.within(chosen, n * 1_003_000 + 100_000)] == order[:n]
