@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -30,10 +32,22 @@ from analysis.zoo.groups import zoo_facts
 from reports import over_training
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
-FIGURES: dict[str, tuple[str, Callable[[Comparison], Figure]]] = {  # by file: what is seen, and the drawing
-    "zoo-removal": ("Loss as blocks are removed, cheapest first", lambda study: plots.curves(_main(study, study.curves))),
-    "zoo-blocks": ("Rise of the loss without each block", lambda study: plots.losses(_main(study, study.losses), "blocks")),
-    "zoo-depths": ("Redundancy against the number of blocks, at equal parameters", lambda study: plots.depths(depths.rows(study))),
+
+
+class Drawing(NamedTuple):
+    """A figure of the page, kept with the numbers that it shows."""
+
+    alt: str
+    rows: Callable[[Comparison], pd.DataFrame]
+    draw: Callable[[pd.DataFrame], Figure]
+
+
+FIGURES = {  # by file
+    "zoo-removal": Drawing("Loss as blocks are removed, cheapest first", lambda study: _main(study, study.curves), plots.curves),
+    "zoo-blocks": Drawing(
+        "Rise of the loss without each block", lambda study: _main(study, _blocks(study)), partial(plots.losses, kind="blocks")
+    ),
+    "zoo-depths": Drawing("Redundancy against the number of blocks, at equal parameters", depths.rows, plots.depths),
 }
 
 
@@ -43,7 +57,7 @@ def page(study: Comparison, start: Start, tried: Robustness, trained: pd.DataFra
     `trained`: what steps of trainings measure (`reports.over_training.measured`).
     """
     shapes = depths.table(study)
-    seen = {name: f"![{alt}](../reports/gallery/{name}.svg)" for name, (alt, _) in drawn(study).items()}
+    seen = {name: f"![{of.alt}](../reports/gallery/{name}.svg)" for name, of in drawn(study).items()}
     parts = {
         "": "The models of the [zoo](../adapters/zoo/README.md), trained alike but for their architecture and seed, side by side. "
         f"{study.text} `python -m reports.architectures` writes this page.\n\n{study.answered}",
@@ -62,9 +76,13 @@ def page(study: Comparison, start: Start, tried: Robustness, trained: pd.DataFra
     return "\n\n".join(map(str.rstrip, said)) + "\n"
 
 
-def drawn(study: Comparison) -> dict[str, tuple[str, Callable[[Comparison], Figure]]]:
+def drawn(study: Comparison) -> dict[str, Drawing]:
     """FIGURES as far as there is something to draw: depths only where there are several."""
     return {name: of for name, of in FIGURES.items() if name != "zoo-depths" or depths.of_depths(study)}
+
+
+def _blocks(study: Comparison) -> pd.DataFrame:
+    return study.losses[study.losses["kind"] == "blocks"]
 
 
 def _main(study: Comparison, rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,8 +107,10 @@ def write(out: Path, target: Path = PAGE, documents: int | None = None, device: 
     over = trajectory(released(facts, device), replace(config, documents=min(documents or 16, 16)))
     said = page(study, over.start, robustness(study, loaded, config), over_training.measured())
     show.setup()
-    for name, (_, draw) in drawn(study).items():
-        draw(study).savefig(over_training.GALLERY / f"{name}.svg", metadata={"Date": None})
+    for name, of in drawn(study).items():
+        rows = of.rows(study)
+        of.draw(rows).savefig(over_training.GALLERY / f"{name}.svg", metadata={"Date": None})
+        write_text(over_training.GALLERY / f"{name}.csv", rows.to_csv(index=False))
     write_text(target, said)
 
 

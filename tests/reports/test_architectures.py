@@ -7,15 +7,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adapters import StrataError
+from adapters import StrataError, load
 from analysis.comparison import depths
+from analysis.comparison.measured import Compared
+from analysis.comparison.results import Comparison
 from analysis.comparison.robustness import MEASURES, Robustness, Trial, claims
 from analysis.comparison.start import Start
+from analysis.comparison.study import common, lean
+from analysis.runs.budgets import budget
+from analysis.runs.settings import RunConfig
 from analysis.stats.seeds import over_seeds
-from reports.architectures import drawn, page
-from reports.over_training import conclusion, draw, growth, merged
+from analysis.zoo.groups import groups
+from reports.architectures import PAGE, drawn, page
+from reports.over_training import GALLERY, conclusion, draw, growth, merged
 from tests.analysis.comparison.test_start import alone, planted
 from tests.analysis.comparison.test_words import comparison
+from tests.analysis.zoo.test_zoo import needs_texts
 
 SECTIONS = (
     "Questions",
@@ -101,6 +108,22 @@ def test_what_training_does_is_said_over_seeds_and_drawn(tmp_path: Path) -> None
 def test_the_figures_of_the_page_are_drawn() -> None:
     study = comparison({"llama-0": 0.7, "rwkv5-0": 0.5, "llama24-0": 0.4})
     assert list(drawn(study)) == ["zoo-removal", "zoo-blocks", "zoo-depths"]
-    lines = [len(of(study).axes[0].get_lines()) for _, of in drawn(study).values()]
+    lines = [len(of.draw(of.rows(study)).axes[0].get_lines()) for of in drawn(study).values()]
     assert all(lines)
     assert list(drawn(comparison({"llama-0": 0.7, "rwkv5-0": 0.5}))) == ["zoo-removal", "zoo-blocks"]
+
+
+@needs_texts
+@pytest.mark.long
+@pytest.mark.skipif(not PAGE.exists(), reason="run `python -m reports.architectures`")
+@pytest.mark.parametrize("name", ["llama-0", "rwkv5-1", "mamba2-2"])
+def test_the_figures_of_the_page_come_from_the_weights_of_the_zoo(name: str, tmp_path: Path) -> None:
+    config, model = RunConfig(budget("full"), tmp_path), load(f"zoo-{name}", device="cpu", dtype="float32")
+    text, calibration = common([name], lambda _: model, config)
+    again = Comparison(Compared([lean(name, model, text, calibration, config)], groups([name], {}), text, calibration))
+    for figure, rows in {"zoo-removal": again.curves, "zoo-blocks": again.losses}.items():
+        kept = pd.read_csv(GALLERY / f"{figure}.csv")
+        kept = kept[kept["model"] == name]
+        assert len(kept) == len(rows)
+        for column in ("value", "ci_low", "ci_high"):
+            assert kept[column].to_numpy() == pytest.approx(rows[column].to_numpy(), rel=1e-3, abs=1e-5)
