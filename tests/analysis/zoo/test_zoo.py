@@ -376,7 +376,7 @@ def test_the_early_checkpoint_is_the_one_with_the_nearest_loss() -> None:
 def test_what_has_no_room_is_left_out_the_last_seeds_and_depths_first(tmp_path: Path) -> None:
     """Files of 1 MB with one tokenizer: as many as fit, ends of one depth first, and then the early ones of the first pair."""
     found = []
-    for name in ("llama-0", "llama-1", "rwkv5-0", "rwkv5-1", "rwkv7-0", "llama24-0"):
+    for name in ("llama-0", "llama-1", "rwkv5-0", "rwkv5-1", "rwkv7-0", "mamba2-1", "llama24-0"):
         loss = 3.7 if name.startswith("llama") else 3.4
         t = of_training(name, loss, {80: 3.7})
         (tmp_path / name / "weights").mkdir(parents=True)
@@ -385,8 +385,9 @@ def test_what_has_no_room_is_left_out_the_last_seeds_and_depths_first(tmp_path: 
         (tmp_path / name / "tokenizer.json").write_bytes(bytes(10**5))
         found.append(Finished(tmp_path / name, t.plan, t.curve))
     chosen = choices(found, {})
-    order = ["llama-0", "rwkv5-0", "rwkv7-0", "llama-1", "rwkv5-1", "rwkv5-0-early", "rwkv5-1-early", "llama24-0", "rwkv7-0-early"]
-    for n in (3, 7, 9):
+    order = ["llama-0", "rwkv5-0", "rwkv7-0", "llama-1", "rwkv5-1", "mamba2-1", "rwkv5-0-early", "rwkv5-1-early", "llama24-0"]
+    order += ["mamba2-1-early", "rwkv7-0-early"]  # in the order of PAIRS
+    for n in (3, 8, 10, 11):
         assert [c.name for c in release.within(chosen, n * 1_003_000 + 100_000)] == order[:n]
 
 
