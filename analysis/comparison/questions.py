@@ -114,11 +114,16 @@ def _more(claim: Claim, groups: Sequence[Seeded]) -> str:
 
 
 def _pairs(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
+    """ "RWKV more than Llama and Baichuan; Llama more than Baichuan" where they differ, "Llama and Baichuan" where that is not known."""
     holds = claims[0].holds
     if holds is Holds.NONE and len(claims) > MANY:
         return f"{count(len(claims), 'other pair')}"
     if holds is Holds.MODELS:
-        return "; ".join(f"{claim.sides[0].name} {_more(claim, groups)} {claim.sides[1].name}" for claim in claims)
+        lower: dict[str, list[str]] = {}
+        for claim in claims:
+            high, low = claim.sides
+            lower.setdefault(f"{high.name} {_more(claim, groups)}", []).append(low.name)
+        return "; ".join(f"{more} {listed(names)}" for more, names in lower.items())
     return "; ".join(f"{claim.a.name} and {claim.b.name}" for claim in claims)
 
 

@@ -116,9 +116,9 @@ def test_the_figures_of_the_page_are_drawn() -> None:
 @needs_texts
 @pytest.mark.long
 @pytest.mark.skipif(not PAGE.exists(), reason="run `python -m reports.architectures`")
-@pytest.mark.parametrize("name", ["llama-0", "rwkv5-1", "mamba2-2"])
+@pytest.mark.parametrize("name", ["zoo-llama-0", "zoo-rwkv5-1", "zoo-mamba2-2"])
 def test_the_figures_of_the_page_come_from_the_weights_of_the_zoo(name: str, tmp_path: Path) -> None:
-    config, model = RunConfig(budget("full"), tmp_path), load(f"zoo-{name}", device="cpu", dtype="float32")
+    config, model = RunConfig(budget("full"), tmp_path), load(name, device="cpu", dtype="float32")
     text, calibration = common([name], lambda _: model, config)
     again = Comparison(Compared([lean(name, model, text, calibration, config)], groups([name], {}), text, calibration))
     for figure, rows in {"zoo-removal": again.curves, "zoo-blocks": again.losses}.items():

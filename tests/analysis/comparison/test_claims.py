@@ -98,6 +98,8 @@ def test_a_question_is_answered_for_any_number_of_groups() -> None:
         "equal tokens A more than B by 2.40 (2.13 to 2.67) blocks. Of these models alone: A more than C. "
         "Too few seeds, or too unlike, to tell apart: E and B. No significant difference: F and G."
     )
+    every = [claim(HIGH, (0.2,), names=("A", "C")), claim(LOW, (0.2,), names=("B", "C")), claim(HIGH[:1], LOW, names=("A", "B"))]
+    assert answer("effective", groups[:3], every).endswith("Of these models alone: A more than C and B; B more than C.")
     assert "No significant difference: 4 other pairs." in answer("effective", groups, claims[-1:] * 4)
     few = claim((0.6,), (0.4,), Effect(Interval(0.2, None, None), False, 8), names=("F", "G"))
     assert answer("effective", groups, [few]).endswith("Not known, with too few documents for an interval (8 of at least 12): F and G.")
