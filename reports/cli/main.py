@@ -38,9 +38,10 @@ def with_options(message: str) -> str:
 
 def main() -> None:
     """Entry point: bad input ends with one line on stderr and exit code 2, a bug with its traceback and 1, Ctrl-C as `Stopping` says."""
-    # Threads that wait must not spin, here and in kernels: where others keep the cores busy, a small model takes fifty times as long
-    # on two spinning threads as on two that sleep. Read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait may spin for some tenths of a millisecond, here and in kernels, and must sleep then: asleep at once, small models
+    # take twice as long on quiet cores; spinning on, thirty times as long where others keep the cores busy. Read when torch is imported.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     with Stopping() as stopping:
         require_own_packages()
         from adapters.errors import EXTRAS, StrataError, missing_extra, ran_out
