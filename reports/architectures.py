@@ -32,6 +32,7 @@ from analysis.zoo.groups import zoo_facts
 from reports import over_training
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+SEEDS = "zoo-seeds.csv"  # beside the figures: what seeds show of each pair
 
 
 class Drawing(NamedTuple):
@@ -58,17 +59,16 @@ def page(study: Comparison, start: Start, tried: Robustness, trained: pd.DataFra
     """
     shapes = depths.table(study)
     seen = {name: f"![{of.alt}](../reports/gallery/{name}.svg)" for name, of in drawn(study).items()}
+    every = f"All differences with their p-values are in [{SEEDS}](../reports/gallery/{SEEDS})." if len(study.over_seeds) else ""
     parts = {
         "": "The models of the [zoo](../adapters/zoo/README.md), trained alike but for their architecture and seed, side by side. "
         f"{study.text} `python -m reports.architectures` writes this page.\n\n{study.answered}",
-        "Questions": "\n\n".join([study.questions, study.reach, seen["zoo-removal"], seen["zoo-blocks"], study.bands]),
+        "Questions": "\n\n".join([study.questions, f"{study.reach} {every}", seen["zoo-removal"], seen["zoo-blocks"], study.bands]),
         "More blocks used, and yet more to spare": study.reconciled,
         "Before training": f"{start.conclusion}\n\n{_table(start.table)}" if start.trainings else "",
         "Over training": over_training.section(trained),
         "Deeper at equal size": "\n\n".join([depths.conclusion(study), seen["zoo-depths"], _table(shapes)]) if len(shapes) else "",
-        "What seeds show": "\n\n".join(f"{caption}\n\n{_table(rows)}" for caption, rows in study.seed_tables),
         "Under other choices": f"{tried.conclusion}\n\n{_table(tried.table)}",
-        "Each pair": study.conclusion,
         "The models": f"{_table(study.facts)}\n\n{_table(study.summaries)}\n\n{study.spread}",
         "Limits": study.limits,
     }
@@ -111,6 +111,7 @@ def write(out: Path, target: Path = PAGE, documents: int | None = None, device: 
         rows = of.rows(study)
         of.draw(rows).savefig(over_training.GALLERY / f"{name}.svg", metadata={"Date": None})
         write_text(over_training.GALLERY / f"{name}.csv", rows.to_csv(index=False))
+    write_text(over_training.GALLERY / SEEDS, study.over_seeds.to_csv(index=False))
     write_text(target, said)
 
 

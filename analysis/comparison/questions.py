@@ -22,7 +22,7 @@ WEAKER = {  # what is said of pairs of which no difference of architectures is c
     Holds.DISAGREE: "Seeds disagree: {}.",
     Holds.NONE: "No significant difference: {}.",
 }
-MANY = 3  # pairs without a difference, more of which are counted instead of named
+MANY = 3  # pairs, more of which take a list, and are counted instead of named where no difference is known
 
 
 class Seeded(NamedTuple):
@@ -34,16 +34,15 @@ class Seeded(NamedTuple):
     documents: Interval  # of their mean
 
 
-def answer(summary: str, groups: Sequence[Seeded], claims: Sequence[Claim]) -> str:
+def answer(summary: str, groups: Sequence[Seeded], claims: Sequence[Claim], also: str = "") -> str:
     """The question, what each group has, and the pairs that differ: in their architectures, as far as seeds allow it.
 
-    `claims`: of pairs of `groups`.
+    `claims`: of pairs of `groups`. `also`: a sentence on what each group has.
     """
     known = [group for group in groups if np.isfinite(group.values).all()]
     unknown = listed(group.name for group in groups if not np.isfinite(group.values).all())
-    said = [f"**{SUMMARIES[summary].asks}**"]
-    if known:
-        said += [f"{_amounts(summary, known)}.", _cheaper(summary, known)]
+    asked = f"**{SUMMARIES[summary].asks}**"
+    said = [f"{asked} {_amounts(summary, known)}.", _cheaper(summary, known), also] if known else [asked]
     if unknown:
         said.append(f"Not known of {unknown}: no better than a byte unigram, or nothing costs anything.")
     strong: dict[str, list[Claim]] = {}
@@ -53,13 +52,11 @@ def answer(summary: str, groups: Sequence[Seeded], claims: Sequence[Claim]) -> s
             strong.setdefault(claim.matched, []).append(claim)
         else:
             weak.setdefault(claim.holds, []).append(claim)
-    if strong:
-        every = [f"at {matched} {'; '.join(_apart(claim, groups) for claim in of)}" for matched, of in strong.items()]
-        said.append(f"Between the architectures as trained here, {'; '.join(every)}.")
+    said += [f"Between the architectures as trained here, at {matched} {_apart(of, groups)}." for matched, of in strong.items()]
     said += [words.format(_pairs(weak[holds], groups)) for holds, words in WEAKER.items() if holds in weak]
     if some := weak.get(Holds.OPEN):
         said.append(f"Not known, with {too_few(some[0].documents.n_documents)}: {_pairs(some, groups)}.")
-    return " ".join(filter(None, said))
+    return (" " if len(claims) <= MANY else "\n    - ").join(filter(None, said))
 
 
 def _amounts(summary: str, groups: Sequence[Seeded]) -> str:
@@ -92,13 +89,24 @@ def _cheaper(summary: str, groups: Sequence[Seeded]) -> str:
     return f"{capital('; '.join(said))}."
 
 
-def _apart(claim: Claim, groups: Sequence[Seeded]) -> str:
+def _apart(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
     """ "RWKV more than Llama by 7.80 (7.20 to 8.40) blocks"; in points where the numbers of parts differ."""
-    (high, low), (value, *ends) = claim.sides, claim.seeds.interval
-    first, second = sorted(abs(x) for x in ends if x is not None) or (None, None)
-    unit, n = _unit(claim, groups)
-    by = unit._replace(parts=False).written(Interval(abs(value), first, second), n)
-    return f"{high.name} {_more(claim, groups)} {low.name} by {by}{unit.apart}"
+    said = []
+    for claim in claims:
+        value, *ends = claim.seeds.interval
+        first, second = sorted(abs(x) for x in ends if x is not None) or (None, None)
+        unit, n = _unit(claim, groups)
+        said.append(f" by {unit._replace(parts=False).written(Interval(abs(value), first, second), n)}{unit.apart}")
+    return _above(claims, groups, said)
+
+
+def _above(claims: Sequence[Claim], groups: Sequence[Seeded], by: Sequence[str]) -> str:
+    """ "RWKV more than Llama and Baichuan; Llama more than Baichuan", each with what stands `by` it."""
+    lower: dict[str, list[str]] = {}
+    for claim, how in zip(claims, by, strict=True):
+        high, low = claim.sides
+        lower.setdefault(f"{high.name} {_more(claim, groups)}", []).append(low.name + how)
+    return "; ".join(f"{more} {listed(names)}" for more, names in lower.items())
 
 
 def _unit(claim: Claim, groups: Sequence[Seeded]) -> tuple[Unit, float]:
@@ -114,17 +122,10 @@ def _more(claim: Claim, groups: Sequence[Seeded]) -> str:
 
 
 def _pairs(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
-    """ "RWKV more than Llama and Baichuan; Llama more than Baichuan" where they differ, "Llama and Baichuan" where that is not known."""
-    holds = claims[0].holds
-    if holds is Holds.NONE and len(claims) > MANY:
-        return f"{count(len(claims), 'other pair')}"
-    if holds is Holds.MODELS:
-        lower: dict[str, list[str]] = {}
-        for claim in claims:
-            high, low = claim.sides
-            lower.setdefault(f"{high.name} {_more(claim, groups)}", []).append(low.name)
-        return "; ".join(f"{more} {listed(names)}" for more, names in lower.items())
-    return "; ".join(f"{claim.a.name} and {claim.b.name}" for claim in claims)
+    """ "RWKV more than Llama" where they differ, "Llama and Baichuan" where that is not known."""
+    if claims[0].holds is Holds.MODELS:
+        return _above(claims, groups, [""] * len(claims))
+    return count(len(claims), "pair") if len(claims) > MANY else "; ".join(f"{claim.a.name} and {claim.b.name}" for claim in claims)
 
 
 def whose(groups: Sequence[Seeded], claims: Sequence[Claim]) -> str:

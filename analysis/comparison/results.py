@@ -81,7 +81,7 @@ class Comparison(OfPairs):
         for name in (name for name, summary in SUMMARIES.items() if summary.asks and self.claims):
             told = [claim for (a, b, of), claim in self.claims.items() if of == name and (a, b) in self.told]
             if seeded := self._seeded(name):
-                said.append(answer(name, seeded, told) + (self._of_heads if name == "against" else ""))
+                said.append(answer(name, seeded, told, self._of_heads if name == "against" else ""))
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
     @property
@@ -89,7 +89,7 @@ class Comparison(OfPairs):
         """How many of the heads as many parameters are: heads hold little of some architectures, and much of others."""
         shares = {group.name: next(m.in_heads for m in self.of.models if m.name in group.members) for group in self.main}
         known = [f"{100 * SHARE / of:.0f}\u00a0% in {escape(name)}" for name, of in shares.items() if of >= SHARE]
-        return f" A tenth of the blocks' parameters is, of those of all heads, {listed(known)}." if known else ""
+        return f"A tenth of the blocks' parameters is, of those of all heads, {listed(known)}." if known else ""
 
     @property
     def reach(self) -> str:

@@ -18,7 +18,7 @@ from analysis.runs.budgets import budget
 from analysis.runs.settings import RunConfig
 from analysis.stats.seeds import over_seeds
 from analysis.zoo.groups import groups
-from reports.architectures import PAGE, drawn, page
+from reports.architectures import PAGE, SEEDS, drawn, page
 from reports.over_training import GALLERY, conclusion, draw, growth, merged
 from tests.analysis.comparison.test_start import alone, planted
 from tests.analysis.comparison.test_words import comparison
@@ -29,9 +29,7 @@ SECTIONS = (
     "Before training",
     "Over training",
     "Deeper at equal size",
-    "What seeds show",
     "Under other choices",
-    "Each pair",
     "Limits",
 )
 
@@ -52,12 +50,12 @@ def test_the_page_of_planted_results() -> None:
     assert depths.conclusion(study) in said
     for title in SECTIONS:
         assert f"\n\n## {title}\n\n" in said
-    assert study.questions in said
+    assert f"{study.questions}\n\n{study.reach} All differences with their p-values are in [{SEEDS}]" in said
     assert "| Llama " in said
     assert "nan" not in said
     bare = page(comparison({"llama-0": 0.5, "rwkv5-0": 0.4}), Start({}), Robustness(study, []), trained()[:0])
     assert "Before training" not in bare
-    assert "What seeds show" not in bare
+    assert SEEDS not in bare
     assert "Over training" not in bare
 
 

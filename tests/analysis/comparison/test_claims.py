@@ -91,16 +91,27 @@ def test_a_question_is_answered_for_any_number_of_groups() -> None:
         claim((0.9, 0.5, 0.43), LOW, names=("E", "B")),
         claim(HIGH, LOW, Effect(Interval(0.2, -0.1, 0.5), False, 24), names=("F", "G")),
     ]
-    said = answer("effective", groups[:4], claims)
+    said = answer("effective", groups[:4], claims[:3])
     assert said == (
         "**Over how many blocks is the loss of single removals spread?** A 7.32 (7.02 to 7.62), B 4.92 (4.62 to 5.22) and C 2.40 of 12 "
         "blocks. Not known of D: no better than a byte unigram, or nothing costs anything. Between the architectures as trained here, at "
         "equal tokens A more than B by 2.40 (2.13 to 2.67) blocks. Of these models alone: A more than C. "
-        "Too few seeds, or too unlike, to tell apart: E and B. No significant difference: F and G."
+        "Too few seeds, or too unlike, to tell apart: E and B."
     )
+    assert answer("effective", groups, claims[3:]).endswith("No significant difference: F and G.")
     every = [claim(HIGH, (0.2,), names=("A", "C")), claim(LOW, (0.2,), names=("B", "C")), claim(HIGH[:1], LOW, names=("A", "B"))]
     assert answer("effective", groups[:3], every).endswith("Of these models alone: A more than C and B; B more than C.")
-    assert "No significant difference: 4 other pairs." in answer("effective", groups, claims[-1:] * 4)
+    differ = [claim(HIGH, LOW, matched=matched, names=("A", name)) for matched in ("equal tokens", "equal loss") for name in "BE"]
+    assert answer("effective", groups, [*differ, *claims[3:] * 4], "And more.").splitlines()[1:] == [
+        "    - And more.",
+        "    - Not known of D: no better than a byte unigram, or nothing costs anything.",
+        *(
+            f"    - Between the architectures as trained here, at equal {matched} A more than B by 2.40 (2.13 to 2.67) blocks and E by "
+            "2.40 (2.13 to 2.67) blocks."
+            for matched in ("tokens", "loss")
+        ),
+        "    - No significant difference: 4 pairs.",
+    ]
     few = claim((0.6,), (0.4,), Effect(Interval(0.2, None, None), False, 8), names=("F", "G"))
     assert answer("effective", groups, [few]).endswith("Not known, with too few documents for an interval (8 of at least 12): F and G.")
     wide = seeded("A", (0.5, 0.1, 0.9))
