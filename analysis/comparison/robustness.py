@@ -128,7 +128,7 @@ def robustness(of: Comparison, load: Load, config: RunConfig, windows: Sequence[
     config = replace(config, documents=min(config.documents or DOCUMENTS, DOCUMENTS))
     trials = [Trial(name, claims(of, summaries={summary: measure})) for name, (summary, measure) in MEASURES.items()]
     settings = {
-        f"window of {w} tokens" if w != config.budget.window else count(config.documents or 0, "document"): replace(
+        f"window of {w} tokens" if w != of.of.text.window else count(config.documents or 0, "document"): replace(
             config, budget=replace(config.budget, window=w)
         )
         for w in windows
