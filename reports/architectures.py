@@ -53,7 +53,7 @@ FIGURES = {  # by file
 
 
 def page(study: Comparison, start: Start, tried: Robustness, trained: pd.DataFrame) -> str:
-    """Markdown: every question with its answer, what seeds show, how robust that is, and what it is of.
+    """Markdown: every question with its answer, how robust that is, and what it is of.
 
     `trained`: what steps of trainings measure (`reports.over_training.measured`).
     """
@@ -70,7 +70,7 @@ def page(study: Comparison, start: Start, tried: Robustness, trained: pd.DataFra
         "Deeper at equal size": "\n\n".join([depths.conclusion(study), seen["zoo-depths"], _table(shapes)]) if len(shapes) else "",
         "Under other choices": f"{tried.conclusion}\n\n{_table(tried.table)}",
         "The models": f"{_table(study.facts)}\n\n{_table(study.summaries)}\n\n{study.spread}",
-        "Limits": study.limits,
+        "Limits": f"{study.alike} {study.limits}",
     }
     said = [f"## {title}\n\n{text}" if title else f"# Is redundancy the Transformer's?\n\n{text}" for title, text in parts.items() if text]
     return "\n\n".join(map(str.rstrip, said)) + "\n"

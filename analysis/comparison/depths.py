@@ -17,6 +17,7 @@ from analysis.zoo.groups import Group, kind_of
 
 GO = "removable"
 SHOWN = (GO, "effective", "area", "against")
+SAID = {GO: "{} blocks can go", "effective": "the loss of single removals is spread over {}"}
 FIGURE = {name: SUMMARIES[name].title for name in ("removable", "effective", "area")}
 
 
@@ -44,25 +45,28 @@ def table(study: Comparison) -> pd.DataFrame:
 
 
 def conclusion(study: Comparison) -> str:
-    """A Markdown list, an item for each kind: of how many blocks how many can go, and whether the deepest differs from the shallowest."""
+    """A Markdown list, an item for each kind: how many blocks can go, over how many the loss is spread, and whether depth changes that."""
     return "\n".join(f"- {_sentence(study, kind, groups)}" for kind, groups in of_depths(study).items())
 
 
 def _sentence(study: Comparison, kind: str, groups: Sequence[Group]) -> str:
-    """ "Llama of 6, 12 and 24 blocks: 2.10, 4.30 and 9.80 blocks can go, 35, 36 and 41 % of them. ..."."""
-    blocks, shares = [study.blocks(group) for group in groups], [float(np.mean(study.values(group, GO))) for group in groups]
-    if not np.isfinite(shares).all():
-        return f"{escape(kind)}: not all depths are better than a byte unigram."
-    can_go = listed(number(share * n) for share, n in zip(shares, blocks, strict=True))
-    percents = listed(f"{100 * share:.0f}" for share in shares)
-    said = f"{escape(kind)} of {listed(blocks)} blocks: {can_go} blocks can go, {percents}\u00a0% of them."
-    first, last = groups[0].name, groups[-1].name
-    claim = study.claims.get((first, last, GO)) or study.claims[last, first, GO]
-    if claim.holds not in CLAIMED:
-        return f"{said} No difference of the share is shown between {blocks[0]} and {blocks[-1]} blocks ({claim.holds.value})."
-    more = "larger" if claim.sides[0].name == escape(last) else "smaller"
-    few = "" if claim.of_architectures else f" That is said of these models: {ENOUGH} seeds of each depth, trained alike, would be needed."
-    return f"{said} The share of {blocks[-1]} is significantly {more} than that of {blocks[0]}.{few}"
+    """ "Llama of 6, 12 and 24 blocks: 2.10, 4.30 and 9.80 blocks can go, 35, 36 and 41 % of them (...), and ..."."""
+    blocks, names = [study.blocks(group) for group in groups], (groups[0].name, groups[-1].name)
+    said, claims = [], []
+    for name, words in SAID.items():
+        shares = [float(np.mean(study.values(group, name))) for group in groups]
+        if not np.isfinite(shares).all():
+            return f"{escape(kind)}: not all depths are better than a byte unigram."
+        found = listed(number(share * n) for share, n in zip(shares, blocks, strict=True))
+        claims.append(study.claims.get((*names, name)) or study.claims[*names[::-1], name])
+        way = f"no difference is shown between {blocks[0]} and {blocks[-1]} blocks ({claims[-1].holds.value})"
+        if claims[-1].holds in CLAIMED:
+            more = "larger" if claims[-1].sides[0].name == escape(names[-1]) else "smaller"
+            way = f"the share of {blocks[-1]} blocks is significantly {more} than that of {blocks[0]}"
+        said.append(f"{words.format(found)}, {listed(f'{100 * share:.0f}' for share in shares)}\u00a0% of them: {way}")
+    enough = all(claim.of_architectures for claim in claims)
+    models = "" if enough else f" That is said of these models: {ENOUGH} seeds of each depth, trained alike, would be needed."
+    return f"{escape(kind)} of {listed(blocks)} blocks: {'; '.join(said)}.{models}"
 
 
 def rows(study: Comparison) -> pd.DataFrame:

@@ -52,7 +52,8 @@ def answer(summary: str, groups: Sequence[Seeded], claims: Sequence[Claim], also
             strong.setdefault(claim.matched, []).append(claim)
         else:
             weak.setdefault(claim.holds, []).append(claim)
-    said += [f"Between the architectures as trained here, at {matched} {_apart(of, groups)}." for matched, of in strong.items()]
+    tokens_first = sorted(strong.items(), reverse=True)  # "equal tokens", "equal loss"
+    said += [f"Between the architectures as trained here, at {matched} {_apart(of, groups)}." for matched, of in tokens_first]
     said += [words.format(_pairs(weak[holds], groups)) for holds, words in WEAKER.items() if holds in weak]
     if some := weak.get(Holds.OPEN):
         said.append(f"Not known, with {too_few(some[0].documents.n_documents)}: {_pairs(some, groups)}.")
@@ -90,23 +91,15 @@ def _cheaper(summary: str, groups: Sequence[Seeded]) -> str:
 
 
 def _apart(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
-    """ "RWKV more than Llama by 7.80 (7.20 to 8.40) blocks"; in points where the numbers of parts differ."""
-    said = []
+    """ "RWKV has 7.80 (7.20 to 8.40) blocks more than Llama", by the higher side; in points where the numbers of parts differ."""
+    lower: dict[str, list[str]] = {}
     for claim in claims:
-        value, *ends = claim.seeds.interval
+        (high, low), (value, *ends) = claim.sides, claim.seeds.interval
         first, second = sorted(abs(x) for x in ends if x is not None) or (None, None)
         unit, n = _unit(claim, groups)
-        said.append(f" by {unit._replace(parts=False).written(Interval(abs(value), first, second), n)}{unit.apart}")
-    return _above(claims, groups, said)
-
-
-def _above(claims: Sequence[Claim], groups: Sequence[Seeded], by: Sequence[str]) -> str:
-    """ "RWKV more than Llama and Baichuan; Llama more than Baichuan", each with what stands `by` it."""
-    lower: dict[str, list[str]] = {}
-    for claim, how in zip(claims, by, strict=True):
-        high, low = claim.sides
-        lower.setdefault(f"{high.name} {_more(claim, groups)}", []).append(low.name + how)
-    return "; ".join(f"{more} {listed(names)}" for more, names in lower.items())
+        by = unit._replace(parts=False).written(Interval(abs(value), first, second), n) + unit.apart
+        lower.setdefault(high.name, []).append(f"{by} {'more, as a share,' if unit is SHARE_OF_PARTS else 'more'} than {low.name}")
+    return "; ".join(f"{name} has {listed(others)}" for name, others in lower.items())
 
 
 def _unit(claim: Claim, groups: Sequence[Seeded]) -> tuple[Unit, float]:
@@ -122,9 +115,13 @@ def _more(claim: Claim, groups: Sequence[Seeded]) -> str:
 
 
 def _pairs(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
-    """ "RWKV more than Llama" where they differ, "Llama and Baichuan" where that is not known."""
+    """ "RWKV more than Llama and Baichuan; Llama more than Baichuan" where they differ, "Llama and Baichuan" where that is not known."""
     if claims[0].holds is Holds.MODELS:
-        return _above(claims, groups, [""] * len(claims))
+        lower: dict[str, list[str]] = {}
+        for claim in claims:
+            high, low = claim.sides
+            lower.setdefault(f"{high.name} {_more(claim, groups)}", []).append(low.name)
+        return "; ".join(f"{more} {listed(names)}" for more, names in lower.items())
     return count(len(claims), "pair") if len(claims) > MANY else "; ".join(f"{claim.a.name} and {claim.b.name}" for claim in claims)
 
 
@@ -148,7 +145,10 @@ def whose(groups: Sequence[Seeded], claims: Sequence[Claim]) -> str:
         return ""
     ways = [way for of in beside.values() for way in of]
     verdict = "No" if "more" in ways else "Not known" if "fewer" not in ways else "In part, as far as is known" if "open" in ways else "Yes"
-    words = {"more": "a larger share of {} can go than of {}", "fewer": "a smaller share of {} can go than of {}"}
+    words = {
+        "more": "a larger share of the blocks of {} can go than of those of {}",
+        "fewer": "a smaller share of the blocks of {} can go than of those of {}",
+    }
     words |= {"open": "no difference is shown between {} and {}"}
     said: dict[tuple[str, str], list[str]] = {}
     for other, of in beside.items():
@@ -166,10 +166,10 @@ def _how_far(claims: Sequence[Claim]) -> str:
     return " That is said of these models." if not strong else " Part of that is of the architectures, the rest of these models (below)."
 
 
-def reconciled(means: Mapping[str, Mapping[str, float]], names: tuple[str, str], n_blocks: int) -> str:
+def reconciled(means: Mapping[str, Mapping[str, float]], names: tuple[str, str], n_blocks: int, also: str = "") -> str:
     """How `names[0]` can use more of its blocks than `names[1]` and yet do without more: by where the loss sits.
 
-    `means`: of each of `names`, the summaries.
+    `means`: of each of `names`, the summaries. `also`: other pairs of which it is said that more blocks are used, and more can go.
     """
     wide, narrow = names
     a, b = means[wide], means[narrow]
@@ -180,12 +180,13 @@ def reconciled(means: Mapping[str, Mapping[str, float]], names: tuple[str, str],
     def both(name: str, write: Callable[[float], str]) -> str:
         return f"{write(b[name])} in {narrow} and {write(a[name])} in {wide}"
 
+    beside = f" The same is found of {also}." if also else ""
     return (
         f"{wide} uses {blocks(a['effective'])} of {n_blocks} blocks and {narrow} {blocks(b['effective'])}, and yet {wide} can lose "
         f"{blocks(a['removable'])} and {narrow} {blocks(b['removable'])}. That is no contradiction: the loss of {narrow} sits in one block "
-        f"({_percent(b['costliest'])} of the gain; the costliest of {wide} costs {_percent(a['costliest'])}), which goes last. How many "
-        f"can go depends on the others: alone each costs {both('others', _percent)} (median), and the cheaper half together "
-        f"{both('together', number)} times as much as alone."
+        f"({_percent(b['costliest'])} of the gain; the costliest of {wide} costs {_percent(a['costliest'])}), which goes last."
+        f"{beside} How many can go depends on the others: alone each costs {both('others', _percent)} (median), and the cheaper half "
+        f"together {both('together', number)} times as much as alone."
     )
 
 

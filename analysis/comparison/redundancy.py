@@ -141,7 +141,7 @@ UNITS = {
     "blocks": Unit(" of {} blocks", " blocks", lambda spec: len(spec.blocks), parts=True),
     "heads": Unit(" of {} heads", " heads", lambda spec: sum(block.n_heads or 0 for block in spec.blocks), parts=True),
     "gain": Unit("\u00a0% of the gain", "\u00a0points", lambda spec: 100),
-    "times": Unit(" times", " times", lambda spec: 1),
+    "times": Unit(" times", "", lambda spec: 1),
 }
 
 SUMMARIES = {

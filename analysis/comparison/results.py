@@ -106,7 +106,7 @@ class Comparison(OfPairs):
         names = escape(first[0].name), escape(first[1].name)
         means = {escape(g.name): {name: float(np.mean(self.values(g, name))) for name in RECONCILED} for g in first}
         also = "; ".join(f"{escape(a.name)} beside {escape(b.name)}" for a, b in others)
-        return reconciled(means, names, self.blocks(first[0])) + (f" The same holds of {also}." if also else "")
+        return reconciled(means, names, self.blocks(first[0]), also)
 
     def _wider(self, pair: tuple[str, str]) -> tuple[Group, Group] | None:
         """The pair with that one first which uses more of its blocks and can lose more of them, whose costliest block costs less; all
@@ -180,7 +180,7 @@ class Comparison(OfPairs):
     @cached_property
     def conclusion(self) -> str:
         """A sentence or two for each pair of groups, those that are further apart first, and then what holds for all of them."""
-        skipped = verdicts.SKIPPED if any(unequal_steps(a, b) for a, b in self.pairs.values()) else ""
+        skipped = self._skipped
         if not self.pairs:
             every = list(combinations(self.of.groups, 2))
             same = "are one architecture at different steps of training" if every else "differ only in their seed"
@@ -189,10 +189,19 @@ class Comparison(OfPairs):
             return f"These models {same}: there is no second architecture or training to compare them with."
         if not self.gaps:
             return skipped
-        alike = verdicts.controlled([(escape(a), escape(b), self._relation(a, b)) for a, b in self.told])
         sides = [(self.side(a, MAIN), self.side(b, MAIN)) for a, b in map(self.both, self.told)]
         said = [f"- {self.sentence(a, b)}" for a, b in sorted(self.told, key=lambda pair: -self._apart(pair))]
-        return "\n\n".join(["\n".join(said), " ".join(filter(None, [verdicts.few_seeds(sides), alike, skipped]))])
+        return "\n\n".join(["\n".join(said), " ".join(filter(None, [verdicts.few_seeds(sides), self.alike]))])
+
+    @property
+    def alike(self) -> str:
+        """Which pairs differ in their architecture alone, and which seeds of early checkpoints are compared."""
+        alike = verdicts.controlled([(escape(a), escape(b), self._relation(a, b)) for a, b in self.told])
+        return " ".join(filter(None, [alike, self._skipped]))
+
+    @property
+    def _skipped(self) -> str:
+        return verdicts.SKIPPED if any(unequal_steps(a, b) for a, b in self.pairs.values()) else ""
 
     def sentence(self, a: str, b: str) -> str:
         """Two groups: the effect in blocks first, then how many can go, then the area under the removal curve."""

@@ -120,6 +120,7 @@ class Robustness:
         return (
             f"{count(len(self.said), 'sentence')} tried under {count(len(self.trials), 'other choice')}: {everywhere} of them hold under "
             f"each that says something of them, and {reversed_} of them are significantly reversed under at least one."
+            f" Windows, single texts and greedy removal are measured on {DOCUMENTS} documents at most."
         ) + (f" Left out, for want of {MIN_DOCUMENTS_FOR_CI} documents: {listed(self.skipped)}." if self.skipped else "")
 
 
@@ -132,6 +133,7 @@ def robustness(of: Comparison, load: Load, config: RunConfig, windows: Sequence[
             config, budget=replace(config.budget, window=w)
         )
         for w in windows
+        if w != of.of.text.window or config.documents != of.of.text.documents  # that would be the comparison itself
     }
     if config.corpus == "texts":
         parts = dict.fromkeys(file.partition("/")[0] for file, _ in PROSE)

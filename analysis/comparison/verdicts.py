@@ -152,7 +152,7 @@ def controlled(pairs: Sequence[tuple[str, str, str]]) -> str:
     return " ".join(said)
 
 
-SKIPPED = "An early checkpoint is compared only with the seeds that it was matched to."
+SKIPPED = "An early checkpoint is compared only with the seeds that it was matched to, so that differences are not those of all seeds."
 
 
 def _pairs(pairs: Sequence[tuple[str, str]], note: str = "") -> str:

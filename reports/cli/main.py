@@ -38,10 +38,12 @@ def with_options(message: str) -> str:
 
 def main() -> None:
     """Entry point: bad input ends with one line on stderr and exit code 2, a bug with its traceback and 1, Ctrl-C as `Stopping` says."""
-    # Threads that wait may spin for some tenths of a millisecond, here and in kernels, and must sleep then: asleep at once, small models
-    # take twice as long on quiet cores; spinning on, thirty times as long where others keep the cores busy. Read when torch is imported.
+    # Threads that wait spin for a twentieth of a millisecond, here and in kernels, and then sleep: asleep at once, small models take
+    # twice as long on quiet cores; spinning on, thirty times as long where others keep the cores busy. Read when torch is imported:
+    # the former by GNU's OpenMP, the latter (in milliseconds) by LLVM's and Intel's.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+        os.environ.setdefault("KMP_BLOCKTIME", "1")
     with Stopping() as stopping:
         require_own_packages()
         from adapters.errors import EXTRAS, StrataError, missing_extra, ran_out

@@ -95,7 +95,7 @@ def test_a_question_is_answered_for_any_number_of_groups() -> None:
     assert said == (
         "**Over how many blocks is the loss of single removals spread?** A 7.32 (7.02 to 7.62), B 4.92 (4.62 to 5.22) and C 2.40 of 12 "
         "blocks. Not known of D: no better than a byte unigram, or nothing costs anything. Between the architectures as trained here, at "
-        "equal tokens A more than B by 2.40 (2.13 to 2.67) blocks. Of these models alone: A more than C. "
+        "equal tokens A has 2.40 (2.13 to 2.67) blocks more than B. Of these models alone: A more than C. "
         "Too few seeds, or too unlike, to tell apart: E and B."
     )
     assert answer("effective", groups, claims[3:]).endswith("No significant difference: F and G.")
@@ -106,8 +106,8 @@ def test_a_question_is_answered_for_any_number_of_groups() -> None:
         "    - And more.",
         "    - Not known of D: no better than a byte unigram, or nothing costs anything.",
         *(
-            f"    - Between the architectures as trained here, at equal {matched} A more than B by 2.40 (2.13 to 2.67) blocks and E by "
-            "2.40 (2.13 to 2.67) blocks."
+            f"    - Between the architectures as trained here, at equal {matched} A has 2.40 (2.13 to 2.67) blocks more than B and "
+            "2.40 (2.13 to 2.67) blocks more than E."
             for matched in ("tokens", "loss")
         ),
         "    - No significant difference: 4 pairs.",
@@ -118,7 +118,7 @@ def test_a_question_is_answered_for_any_number_of_groups() -> None:
     assert "A 6.00 (0 to 12.0) of 12 blocks." in answer("effective", [wide], []), "no more and no fewer than there are"
     gain = answer("costliest", groups[:2], [replace(claims[0], summary="costliest")])
     assert (
-        "% of the gain. Between the architectures as trained here, at equal tokens A more than B by 20.0 (17.7 to 22.3)\u00a0points."
+        "% of the gain. Between the architectures as trained here, at equal tokens A has 20.0 (17.7 to 22.3)\u00a0points more than B."
         in gain
     )
 
@@ -128,7 +128,7 @@ def test_of_unequal_numbers_of_blocks_shares_are_compared() -> None:
     groups = [seeded("A", HIGH), Seeded("B", of(24), LOW, Interval(0.41, 0.4, 0.42))]
     said = answer("effective", groups, [claim(HIGH, LOW), claim(HIGH[:1], LOW)])
     assert "A 7.32 (7.02 to 7.62) of 12 blocks and B 9.84 (9.24 to 10.4) of 24 blocks." in said
-    assert "A a larger share than B by 20.0 (17.7 to 22.3)\u00a0points." in said
+    assert "A has 20.0 (17.7 to 22.3)\u00a0points more, as a share, than B." in said
     assert said.endswith("Of these models alone: A a larger share than B.")
 
 
@@ -150,18 +150,22 @@ def whose_claims(values: dict[str, Values], transformers: dict[str, Values]) -> 
 
 
 BY = "by blocks that can go for a tenth of the gain, "
+LARGER, SMALLER, THAN = "a larger share of the blocks of", "a smaller share of the blocks of", "can go than of those of"
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"R": HIGH, "M": HIGH}, f"No: {BY}a larger share of R and M can go than of A."),
-        ({"R": HIGH, "M": (0.1, 0.11, 0.12)}, f"No: {BY}a larger share of R can go than of A; a smaller share of M can go than of A."),
-        ({"R": (0.1, 0.11, 0.12)}, f"Yes: {BY}a smaller share of R can go than of A."),
+        ({"R": HIGH, "M": HIGH}, f"No: {BY}{LARGER} R and M {THAN} A."),
+        (
+            {"R": HIGH, "M": (0.1, 0.11, 0.12)},
+            f"No: {BY}{LARGER} R {THAN} A; {SMALLER} M {THAN} A.",
+        ),
+        ({"R": (0.1, 0.11, 0.12)}, f"Yes: {BY}{SMALLER} R {THAN} A."),
         ({"R": LOW}, f"Not known: {BY}no difference is shown between R and A."),
         (
             {"R": LOW, "M": (0.1, 0.11, 0.12)},
-            f"In part, as far as is known: {BY}a smaller share of M can go than of A; no difference is shown between R and A.",
+            f"In part, as far as is known: {BY}{SMALLER} M {THAN} A; no difference is shown between R and A.",
         ),
         ({"R": LOW, "lost": (math.nan,)}, f"Not known: {BY}no difference is shown between R and A."),
     ],
@@ -179,9 +183,7 @@ def test_whose_redundancy_is_beside_several_transformers_and_as_far_as_seeds_go(
     groups = [*(seeded(name, of) for name, of in transformers.items()), seeded("R", (0.5, 0.51, 0.52), "rwkv")]
     claims = whose_claims({"R": (0.5, 0.51, 0.52)}, transformers)
     said = whose(groups, claims)
-    assert said.endswith(
-        f"No: {BY}a larger share of R can go than of A; a smaller share of R can go than of B; no difference is shown between R and C."
-    )
+    assert said.endswith(f"No: {BY}{LARGER} R {THAN} A; {SMALLER} R {THAN} B; no difference is shown between R and C.")
     few = [replace(one, a=Side(one.a.name, one.a.values[:1])) for one in claims]
     assert whose(groups, few) == f"{said} That is said of these models."
     assert whose(groups, [claims[0], few[1], claims[2]]).endswith("Part of that is of the architectures, the rest of these models (below).")

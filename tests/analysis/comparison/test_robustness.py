@@ -80,7 +80,7 @@ def test_models_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert of.of.models[0].against is not None, "blocks and heads of as many parameters"
     assert {"heads", "against"} <= set(of.estimates["zoo-llama-0"])
     found = robustness(of, loader, config, windows=(24, 32))
-    assert [one.name for one in found.trials] == [*MEASURES, "12 documents", "window of 32 tokens", "greedy removal"]
+    assert [one.name for one in found.trials] == [*MEASURES, "window of 32 tokens", "greedy removal"]
     (row,) = found.table[found.table["sentence"].str.contains("the loss of .*rwkv5-0 is spread over a larger share of its blocks")].to_dict(
         "records"
     )
