@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
+import torch
+from safetensors.torch import load_file
 
+from adapters.catalogue import ZOO
 from adapters.errors import StrataError
 from analysis.comparison import plots
 from analysis.comparison.redundancy import SUMMARIES
@@ -32,11 +36,12 @@ from analysis.zoo.release import finished
 GALLERY = Path(__file__).parent / "gallery"
 ROWS = GALLERY / "zoo-training.csv"
 KEYS = ["model", "step", "measure"]
-COLUMNS = [*KEYS, "group", "architecture", "value", "ci_low", "ci_high", "trained"]
+COLUMNS = [*KEYS, "group", "architecture", "value", "ci_low", "ci_high", "trained", "released"]
 
 
 def measured(path: Path = ROWS) -> pd.DataFrame:
-    """Columns as `Trajectory.rows`, and `trained`: a hash of the plan but for model and seed; empty where nothing was measured."""
+    """Columns as `Trajectory.rows`, `trained`, a hash of the plan but for model and seed, and `released`: do its last weights lie in the
+    zoo? Empty where nothing was measured."""
     return pd.read_csv(path, dtype={"trained": str}) if path.is_file() else pd.DataFrame(columns=COLUMNS)
 
 
@@ -86,6 +91,11 @@ def section(rows: pd.DataFrame) -> str:
     seen = [f"![{alt}](../reports/gallery/{name}.svg)" for name, (alt, _) in figures(rows).items()]
     several = rows.groupby("group")["model"].nunique().max() > 1
     read = f"At steps that {listed(rows['model'].unique())} kept, on {DOCUMENTS} documents. {bands(DOCUMENTS, several)}"
+    if others := list(rows.loc[~rows["released"], "model"].unique()):
+        read += (
+            f" {listed(others)} were trained again by the plan of the zoo's: on another processor sums round otherwise, so that what it led "
+            "to are other weights than those of the zoo."
+        )
     return "\n\n".join([f"{conclusion(rows)}\n\nIntervals are over seeds, each by itself.", *seen, read])
 
 
@@ -107,9 +117,20 @@ def write(folder: Path, out: Path, target: Path = ROWS, device: str = "auto") ->
     """Adds what the trainings in `folder` measure to the rows in `target`, and draws them all. Raises StrataError without a training."""
     plan = {key: value for key, value in finished(folder)[0].plan.items() if key not in ("model", "seed")}
     config = RunConfig(budget("full"), out, progress=progress_on_stderr())
-    new = trajectory(trainings(folder, device), config).rows.assign(trained=content_hash(plan))
+    found = trajectory(trainings(folder, device), config).rows
+    new = found.assign(trained=content_hash(plan), released=found["model"].map(partial(_released, folder)))
     write_text(target, merged(measured(target), new).to_csv(index=False, float_format="%.6g"))
     draw(measured(target), target.parent)
+
+
+@cache
+def _released(folder: Path, name: str) -> bool:
+    """Are the last weights of a training those of the zoo?"""
+    last, known = max((folder / name / "weights").glob("*.safetensors")), ZOO / name / "model.safetensors"
+    if not known.is_file():
+        return False
+    trained, released = load_file(last), load_file(known)
+    return trained.keys() == released.keys() and all(torch.equal(trained[key], released[key]) for key in released)
 
 
 def main(arguments: list[str] | None = None) -> None:

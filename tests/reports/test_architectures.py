@@ -19,7 +19,7 @@ from analysis.runs.settings import RunConfig
 from analysis.stats.seeds import over_seeds
 from analysis.zoo.groups import groups
 from reports.architectures import PAGE, SEEDS, drawn, page
-from reports.over_training import GALLERY, conclusion, draw, growth, merged
+from reports.over_training import GALLERY, conclusion, draw, growth, merged, section
 from tests.analysis.comparison.test_start import alone, planted
 from tests.analysis.comparison.test_words import comparison
 from tests.analysis.zoo.test_zoo import needs_texts
@@ -70,7 +70,7 @@ def trained() -> pd.DataFrame:
         for measure in ("area", "influence of mixers", "rise of mixers", "divergence of mixers")
     ]
     columns = ["model", "group", "architecture", "step", "measure", "value", "ci_low", "ci_high"]
-    return pd.DataFrame(rows, columns=columns).assign(trained="a")
+    return pd.DataFrame(rows, columns=columns).assign(trained="a", released=True)
 
 
 def test_rows_are_added_to_those_of_other_trainings_and_replace_their_own() -> None:
@@ -92,6 +92,8 @@ def test_what_training_does_is_said_over_seeds_and_drawn(tmp_path: Path) -> None
     assert grows.endswith(": it becomes less redundant as it learns.")
     assert open_.endswith(": seeds leave open whether it becomes more or less redundant.")
     assert alone.endswith("changes by 0.100: 1 seed of at least 3, which says nothing of other trainings.")
+    assert "trained again" not in section(rows)
+    assert "rwkv7-0 were trained again by the plan" in section(rows.assign(released=rows["model"] != "rwkv7-0"))
     lost = rows[(rows["group"] != "rwkv7") | (rows["measure"] != "area")]
     assert list(growth(lost)) == ["llama", "rwkv5"], "it is no better than a byte unigram"
     draw(rows, tmp_path)
