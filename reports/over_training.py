@@ -93,8 +93,8 @@ def section(rows: pd.DataFrame) -> str:
     read = f"At steps that {listed(rows['model'].unique())} kept, on {DOCUMENTS} documents. {bands(DOCUMENTS, several)}"
     if others := list(rows.loc[~rows["released"], "model"].unique()):
         read += (
-            f" {listed(others)} were trained again by the plan of the zoo's: on another processor sums round otherwise, so that what it led "
-            "to are other weights than those of the zoo."
+            f" {listed(others)} were trained again by the plan of the zoo's: on another processor sums round otherwise, so that it "
+            "led to other weights than those of the zoo."
         )
     return "\n\n".join([f"{conclusion(rows)}\n\nIntervals are over seeds, each by itself.", *seen, read])
 
