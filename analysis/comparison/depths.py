@@ -17,7 +17,7 @@ from analysis.zoo.groups import Group, kind_of
 
 GO = "removable"
 SHOWN = (GO, "effective", "area", "against")
-SAID = {GO: "{} blocks can go", "effective": "the loss of single removals is spread over {}"}
+SAID = {GO: "{} blocks can go", "effective": "the loss of single removals is spread over {} blocks"}
 FIGURE = {name: SUMMARIES[name].title for name in ("removable", "effective", "area")}
 
 
@@ -50,7 +50,7 @@ def conclusion(study: Comparison) -> str:
 
 
 def _sentence(study: Comparison, kind: str, groups: Sequence[Group]) -> str:
-    """ "Llama of 6, 12 and 24 blocks: 2.10, 4.30 and 9.80 blocks can go, 35, 36 and 41 % of them (...), and ..."."""
+    """ "Llama of 6, 12 and 24 blocks: 2.10, 4.30 and 9.80 blocks can go, 35, 36 and 41 % of them: the share ...; the loss ..."."""
     blocks, names = [study.blocks(group) for group in groups], (groups[0].name, groups[-1].name)
     said, claims = [], []
     for name, words in SAID.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,14 +92,22 @@ def _cheaper(summary: str, groups: Sequence[Seeded]) -> str:
 
 def _apart(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
     """ "RWKV has 7.80 (7.20 to 8.40) blocks more than Llama", by the higher side; in points where the numbers of parts differ."""
-    lower: dict[str, list[str]] = {}
+    said = []
     for claim in claims:
         (high, low), (value, *ends) = claim.sides, claim.seeds.interval
         first, second = sorted(abs(x) for x in ends if x is not None) or (None, None)
         unit, n = _unit(claim, groups)
         by = unit._replace(parts=False).written(Interval(abs(value), first, second), n) + unit.apart
-        lower.setdefault(high.name, []).append(f"{by} {'more, as a share,' if unit is SHARE_OF_PARTS else 'more'} than {low.name}")
-    return "; ".join(f"{name} has {listed(others)}" for name, others in lower.items())
+        said.append((f"{high.name} has", f"{by} {'more, as a share,' if unit is SHARE_OF_PARTS else 'more'} than {low.name}"))
+    return _joined(said)
+
+
+def _joined(said: Iterable[tuple[str, str]]) -> str:
+    """ "A more than B and C; B more than C": what begins alike is said at once."""
+    by: dict[str, list[str]] = {}
+    for beginning, ending in said:
+        by.setdefault(beginning, []).append(ending)
+    return "; ".join(f"{beginning} {listed(endings)}" for beginning, endings in by.items())
 
 
 def _unit(claim: Claim, groups: Sequence[Seeded]) -> tuple[Unit, float]:
@@ -117,11 +125,7 @@ def _more(claim: Claim, groups: Sequence[Seeded]) -> str:
 def _pairs(claims: Sequence[Claim], groups: Sequence[Seeded]) -> str:
     """ "RWKV more than Llama and Baichuan; Llama more than Baichuan" where they differ, "Llama and Baichuan" where that is not known."""
     if claims[0].holds is Holds.MODELS:
-        lower: dict[str, list[str]] = {}
-        for claim in claims:
-            high, low = claim.sides
-            lower.setdefault(f"{high.name} {_more(claim, groups)}", []).append(low.name)
-        return "; ".join(f"{more} {listed(names)}" for more, names in lower.items())
+        return _joined((f"{claim.sides[0].name} {_more(claim, groups)}", claim.sides[1].name) for claim in claims)
     return count(len(claims), "pair") if len(claims) > MANY else "; ".join(f"{claim.a.name} and {claim.b.name}" for claim in claims)
 
 

@@ -49,10 +49,15 @@ def test_layouts_of_task_files_are_in_the_help_that_asks_for_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [({}, "5000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "0"}, "0")], ids=["", "policy", "count"]
+    ("given", "found"),
+    [({}, "5000 1"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None None"), ({"GOMP_SPINCOUNT": "0"}, "0 1")],
+    ids=["", "policy", "count"],
 )
 def test_waiting_threads_soon_sleep_unless_something_else_was_said(given: dict[str, str], found: str) -> None:
-    code = "import atexit, os\natexit.register(lambda: print(os.environ.get('GOMP_SPINCOUNT')))\nfrom reports.cli.main import main\nmain()"
-    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")} | given
+    names = "GOMP_SPINCOUNT", "KMP_BLOCKTIME"
+    code = f"import atexit, os\natexit.register(lambda: print(*map(os.environ.get, {names})))\nfrom reports.cli.main import main\nmain()"
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    } | given
     done = subprocess.run([sys.executable, "-c", code, "--version"], cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.stdout.splitlines()[-1] == found
